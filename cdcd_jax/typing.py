@@ -1,0 +1,33 @@
+"""Names for the arrays that every part of the package passes around.
+
+Axis glossary, used in every annotation: ``batch`` examples, ``length`` token positions, ``num_neg``
+negatives, ``K`` real tokens, ``K+1`` real tokens and the mask, ``steps`` diffusion steps.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+from jaxtyping import Array, Float, Int, Key
+
+Tokens: TypeAlias = Int[Array, "batch length"]
+"""Clean tokens have values 0..K-1, noised tokens 0..K, where K is the mask."""
+
+Negatives: TypeAlias = Int[Array, "batch num_neg length"]
+"""Clean token sequences that an example is contrasted with."""
+
+LogProbs: TypeAlias = Float[Array, "batch length K"]
+"""Normalised natural-log probabilities over the K real tokens."""
+
+Timesteps: TypeAlias = Int[Array, " batch"]
+"""Diffusion steps 1..T; 0 is clean data."""
+
+PRNGKey: TypeAlias = Key[jax.Array, ""]
+"""A typed key from ``jax.random.key``."""
+
+Params: TypeAlias = dict[str, Any]
+"""A plain nested dict of arrays."""
+
+DenoiseFn: TypeAlias = Callable[[Array, Array, Any], Array]
+"""``denoise_fn(zt, t, cond) -> log p(z0 | zt, cond)``, shapes [batch length], [batch], any ->
+[batch length K]. How the diffusion meets a network: nothing else about it is known there."""
