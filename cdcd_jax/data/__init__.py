@@ -1,0 +1,1 @@
+"""Tokenised examples and the batches a training step takes."""

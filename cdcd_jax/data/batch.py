@@ -1,0 +1,136 @@
+"""What a set of examples and a batch are, and checks that make a wrong one fail with a sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+
+class Batch(TypedDict):
+    """One batch as NumPy arrays; the training step takes it as it is.
+
+    Attributes:
+        tokens: [batch length] int32, values 0..K-1.
+        cond: What the example is generated from; class labels are [batch] int32.
+        negatives: [batch num_neg length] int32, values 0..K-1; present only for inter negatives.
+    """
+
+    tokens: np.ndarray
+    cond: np.ndarray
+    negatives: NotRequired[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenExamples:
+    """Hold a tokenised data set in memory, one row per example.
+
+    Attributes:
+        tokens: [examples length] int32, values 0..K-1.
+        cond: [examples ...] what each example is generated from, e.g. class labels.
+        group: [examples] int; examples of one group are never each other's inter negatives. The
+            class for digits, the picture for captions, the genre for music.
+
+    Raises:
+        ValueError: If the arrays do not have one row per example each.
+    """
+
+    tokens: np.ndarray
+    cond: np.ndarray
+    group: np.ndarray
+
+    def __post_init__(self):
+        if self.tokens.ndim != 2 or not np.issubdtype(self.tokens.dtype, np.integer):
+            raise ValueError(
+                "tokens must be integers of shape [examples, length], "
+                f"got {self.tokens.dtype} {self.tokens.shape}"
+            )
+        if self.group.ndim != 1 or not np.issubdtype(self.group.dtype, np.integer):
+            raise ValueError(
+                "group must be integers of shape [examples], "
+                f"got {self.group.dtype} {self.group.shape}"
+            )
+        for name in ("cond", "group"):
+            rows = getattr(self, name).shape[:1]
+            if rows != (len(self.tokens),):
+                raise ValueError(
+                    f"{name} must have one row for each of the {len(self.tokens)} examples, "
+                    f"got shape {getattr(self, name).shape}"
+                )
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.tokens)
+
+
+def check_tokens(tokens: np.ndarray, *, vocab_size: int, name: str = "tokens") -> None:
+    """Check that an array holds int32 tokens of the vocabulary.
+
+    Args:
+        tokens: Array of any shape, in the host's memory.
+        vocab_size: K, the number of real tokens; the mask (id K) is no data.
+        name: What the array is called in the message.
+
+    Raises:
+        ValueError: If the type is not int32 or a value lies outside 0..K-1.
+
+    >>> check_tokens(np.array([[0, 16]], np.int32), vocab_size=17)
+    >>> check_tokens(np.array([[0, 17]], np.int32), vocab_size=17)
+    Traceback (most recent call last):
+    ValueError: tokens must lie in 0..16 (vocab_size 17), found 17
+    """
+    if tokens.dtype != np.int32:
+        raise ValueError(f"{name} must be int32, got {tokens.dtype}")
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocab_size):
+        bad = tokens.min() if tokens.min() < 0 else tokens.max()
+        raise ValueError(
+            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}), found {bad}"
+        )
+
+
+def check_batch(
+    batch: Batch | Mapping[str, Any], *, vocab_size: int, length: int, num_negatives: int = 0
+) -> None:
+    """Check a batch's keys, shapes, types and token values.
+
+    It reads every value on the host, so it is meant for the first batch and for tests, not for
+    every step.
+
+    Args:
+        batch: The batch.
+        vocab_size: K, the number of real tokens.
+        length: Number of token positions.
+        num_negatives: N that the loss expects; 0 where negatives are made on the device or unused.
+
+    Raises:
+        ValueError: If something does not fit; the sentence names the key.
+
+    >>> batch = {"tokens": np.zeros((2, 4), np.int32), "cond": np.array([0, 1], np.int32)}
+    >>> check_batch(batch, vocab_size=3, length=4)
+    >>> check_batch(batch, vocab_size=3, length=4, num_negatives=5)
+    Traceback (most recent call last):
+    ValueError: the batch holds no "negatives", but the loss expects 5 for each example
+    """
+    for key in ("tokens", "cond"):
+        if key not in batch:
+            raise ValueError(f'the batch holds no "{key}", only {sorted(batch)}')
+    tokens = batch["tokens"]
+    if tokens.ndim != 2 or tokens.shape[1] != length:
+        raise ValueError(f"tokens must have shape [batch, {length}], got {tokens.shape}")
+    check_tokens(tokens, vocab_size=vocab_size)
+    if batch["cond"].shape[:1] != tokens.shape[:1]:
+        raise ValueError(
+            f"cond must have one row for each of the {len(tokens)} examples, "
+            f"got shape {batch['cond'].shape}"
+        )
+    if num_negatives == 0 and "negatives" not in batch:
+        return
+    if "negatives" not in batch:
+        raise ValueError(
+            f'the batch holds no "negatives", but the loss expects {num_negatives} for each example'
+        )
+    negatives = batch["negatives"]
+    expected = (len(tokens), num_negatives, length)
+    if negatives.shape != expected:
+        raise ValueError(f"negatives must have shape {expected}, got {negatives.shape}")
+    check_tokens(negatives, vocab_size=vocab_size, name="negatives")

@@ -1,0 +1,162 @@
+"""The stream of training batches: shuffled anew each epoch, endless, resumable at any step.
+
+Everything a batch holds follows from the seed and the batch's number alone. That makes the stream
+resumable by its position, and the same for any number of reading threads or processes.
+"""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from cdcd_jax.data.batch import Batch, TokenExamples
+from cdcd_jax.data.negatives import OtherGroups
+
+
+def make_train_dataset(
+    examples: TokenExamples,
+    *,
+    batch_size: int,
+    seed: int,
+    num_negatives: int = 0,
+    process_index: int = 0,
+    num_processes: int = 1,
+) -> grain.MapDataset:
+    """Describe the endless stream of batches; item ``i`` is the batch of step ``i``.
+
+    Epochs are shuffled differently and follow each other without a gap: a batch may span two, and
+    no example is dropped. Of each batch a process holds its contiguous rows, in the order that
+    ``jax.make_array_from_process_local_data`` puts together again.
+
+    Args:
+        examples: The training set.
+        batch_size: Number of examples in a batch, of all processes together.
+        seed: Seed of the order and of the negatives, 0..2**32-1.
+        num_negatives: N >= 0 inter negatives for each example, from other groups than its own,
+            uniformly and with replacement; 0 leaves ``"negatives"`` out.
+        process_index: Which process this is.
+        num_processes: How many share the batch.
+
+    Returns:
+        A grain dataset of ``Batch``.
+
+    Raises:
+        ValueError: If a number is out of range, or negatives are wanted of a single group.
+
+    >>> from cdcd_jax.data.digits import load_digits
+    >>> digits = make_train_dataset(load_digits("train"), batch_size=8, seed=0, num_negatives=3)
+    >>> {key: array.shape for key, array in digits[1000].items()}
+    {'tokens': (8, 64), 'cond': (8,), 'negatives': (8, 3, 64)}
+    """
+    _check(len(examples), batch_size, seed, num_negatives, process_index, num_processes)
+    tokens = examples.tokens.astype(np.int32)
+    others = OtherGroups(examples.group) if num_negatives else None
+    rows = batch_size // num_processes
+    local = slice(process_index * rows, (process_index + 1) * rows)
+
+    def gather(indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        batch = Batch(tokens=tokens[indices[local]], cond=examples.cond[indices[local]])
+        if others is not None:
+            # Drawn for the whole batch, so that the split over processes changes nothing.
+            negatives = others.draw(rng, indices, num_negatives=num_negatives)
+            batch["negatives"] = tokens[negatives[local]]
+        return batch
+
+    order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+    # The generator is seeded by the seed and the number of the batch.
+    return order.batch(batch_size, batch_fn=np.asarray).random_map(gather)
+
+
+def make_train_iterator(
+    examples: TokenExamples,
+    *,
+    batch_size: int,
+    seed: int,
+    num_negatives: int = 0,
+    process_index: int = 0,
+    num_processes: int = 1,
+    num_threads: int = 1,
+    prefetch: int = 4,
+) -> grain.DatasetIterator:
+    """Read the stream of ``make_train_dataset`` ahead of its use, in threads.
+
+    The iterator has ``get_state`` and ``set_state``: the state counts the batches handed out, not
+    those read ahead, so that a restored iterator goes on with exactly the next batch.
+
+    Args:
+        examples: The training set.
+        batch_size: Number of examples in a batch, of all processes together.
+        seed: Seed of the order and of the negatives.
+        num_negatives: N >= 0 inter negatives for each example.
+        process_index: Which process this is.
+        num_processes: How many share the batch.
+        num_threads: Threads that prepare batches; 0 prepares each when asked for it.
+        prefetch: Number of batches prepared ahead.
+
+    Returns:
+        An endless iterator of ``Batch``.
+
+    Raises:
+        ValueError: As ``make_train_dataset``.
+    """
+    dataset = make_train_dataset(
+        examples,
+        batch_size=batch_size,
+        seed=seed,
+        num_negatives=num_negatives,
+        process_index=process_index,
+        num_processes=num_processes,
+    )
+    options = grain.ReadOptions(
+        num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0
+    )
+    return iter(dataset.to_iter_dataset(options))
+
+
+def iterate_in_order(examples: TokenExamples, *, batch_size: int) -> Iterator[Batch]:
+    """Yield every example once, in order, the last batch as small as it comes.
+
+    Args:
+        examples: The set, e.g. a test split.
+        batch_size: Largest number of examples in a batch.
+
+    Yields:
+        Batches without negatives.
+
+    >>> from cdcd_jax.data.digits import load_digits
+    >>> [len(batch["cond"]) for batch in iterate_in_order(load_digits("test"), batch_size=200)]
+    [200, 182]
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for start in range(0, len(examples), batch_size):
+        rows = slice(start, start + batch_size)
+        yield Batch(tokens=examples.tokens[rows].astype(np.int32), cond=examples.cond[rows])
+
+
+def _check(
+    num_examples: int,
+    batch_size: int,
+    seed: int,
+    num_negatives: int,
+    process_index: int,
+    num_processes: int,
+) -> None:
+    if num_examples == 0:
+        raise ValueError("the training set is empty")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in 0..2**32-1, got {seed}")
+    if num_negatives < 0:
+        raise ValueError(f"num_negatives must be at least 0, got {num_negatives}")
+    if not 0 <= process_index < num_processes:
+        raise ValueError(
+            f"process_index must lie in 0..num_processes-1 = 0..{num_processes - 1}, "
+            f"got {process_index}"
+        )
+    if batch_size % num_processes:
+        raise ValueError(
+            f"batch_size {batch_size} does not divide by the {num_processes} processes; "
+            "choose a multiple"
+        )
