@@ -1,0 +1,152 @@
+"""The denoising transformer of VQ-Diffusion, which CDCD trains, with its blocks scanned.
+
+Every block is ``x += self_attention(norm(x, t))``, then, with features to attend to,
+``x += cross_attention(norm(x, t), cond)``, then ``x += mlp(norm(x))``, where a class condition
+enters through that last norm. Parameters carry the names of this file; their layout is the module
+tree, with all blocks stacked on a leading axis.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cdcd_jax.networks.attention import CrossAttention, SelfAttention
+from cdcd_jax.networks.layers import (
+    Conv3x3,
+    Dense,
+    LayerNorm,
+    ScaleShift,
+    Table,
+    activation_fn,
+    modulate,
+)
+from cdcd_jax.networks.options import DenoiserOptions
+from cdcd_jax.typing import Timesteps, Tokens
+
+
+class TokenEmbedding(nnx.Module):
+    """Embed tokens, plus a vector for the row and one for the column they stand in."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        height, width = options.embedding_grid or options.grid
+        self.token = Table(options.vocab_size + 1, options.width, rngs=rngs)
+        self.height = Table(height, options.width, rngs=rngs)
+        self.column = Table(width, options.width, rngs=rngs)
+
+    def __call__(self, tokens: Tokens) -> Float[Array, "batch length width"]:
+        """Return the sum; position p of the sequence is cell p of the grid, row by row.
+
+        A grid larger than the sequence gives its first cells, as the published ImageNet model has
+        it (16x16 tokens on a 32x32 grid, so that two rows of tokens share one row of the grid).
+        """
+        rows, columns = self.height.embedding[...], self.column.embedding[...]
+        positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
+        return self.token(tokens) + positions[None, : tokens.shape[1]]
+
+
+class Mlp(nnx.Module):
+    """Widen, activate and narrow the features, position by position or by 3x3 convolutions."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        layer = Dense if options.mlp == "linear" else Conv3x3
+        hidden = options.mlp_ratio * options.width
+        self.options = options
+        self.expand = layer(options.width, hidden, rngs=rngs)
+        self.contract = layer(hidden, options.width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch length width"]) -> Array:
+        """Return the same shape."""
+        activation = activation_fn(self.options.activation)
+        if self.options.mlp == "linear":
+            return self.contract(activation(self.expand(x)))
+        image = x.reshape(x.shape[0], *self.options.grid, x.shape[-1])  # [batch height width ...]
+        return self.contract(activation(self.expand(image))).reshape(x.shape)
+
+
+class Guide(NamedTuple):
+    """What a block takes from the timestep and the condition alone, the tokens apart."""
+
+    self_norm: Array
+    cross_norm: Array | None = None
+    mlp_norm: Array | None = None
+    source: tuple[Array, Array] | None = None
+
+
+class Block(nnx.Module):
+    """Mix positions, listen to the condition, then work on each position."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        width, heads = options.width, options.num_heads
+
+        def timestep_norm() -> ScaleShift:
+            sinusoidal = options.timestep == "sinusoidal"
+            return ScaleShift(options.num_steps, width, sinusoidal=sinusoidal, rngs=rngs)
+
+        self.options = options
+        self.self_norm = timestep_norm()
+        self.self_attention = SelfAttention(width, heads, rngs=rngs)
+        if options.condition == "cross":
+            self.cross_norm = timestep_norm()
+            self.cross_attention = CrossAttention(width, heads, options.cond_dim, rngs=rngs)
+        if options.condition == "class":
+            self.mlp_norm = ScaleShift(options.num_classes, width, rngs=rngs)
+        else:
+            self.mlp_norm = LayerNorm(width)
+        self.mlp = Mlp(options, rngs=rngs)
+
+    def guide(self, t: Timesteps, cond: Any, dtype: jnp.dtype) -> Guide:
+        """Return the scales and shifts, and the condition's keys and values."""
+        self_norm = self.self_norm(t - 1, dtype)  # tables count from 0, steps from 1
+        if self.options.condition == "cross":
+            source = self.cross_attention.source(cond.astype(dtype))
+            return Guide(self_norm, cross_norm=self.cross_norm(t - 1, dtype), source=source)
+        if self.options.condition == "class":
+            return Guide(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
+        return Guide(self_norm)
+
+    def __call__(self, x: Float[Array, "batch length width"], guide: Guide) -> Array:
+        """Return the residual stream after the block."""
+        x = x + self.self_attention(modulate(x, guide.self_norm, axis=-1))
+        if guide.source is not None:
+            x = x + self.cross_attention(modulate(x, guide.cross_norm, axis=-1), guide.source)
+        if guide.mlp_norm is None:
+            return x + self.mlp(self.mlp_norm(x))
+        axis = 1 if self.options.class_norm == "instance" else -1
+        return x + self.mlp(modulate(x, guide.mlp_norm, axis=axis))
+
+
+class Denoiser(nnx.Module):
+    """Give unnormalised log-probabilities of the clean tokens."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        def make_block(key: jax.Array) -> Block:
+            return Block(options, rngs=nnx.Rngs(key))
+
+        keys = jax.random.split(rngs.params(), options.num_layers)
+        structure = nnx.split(nnx.eval_shape(lambda: make_block(jax.random.key(0))))[0]
+        self.options = options
+        self.embedding = TokenEmbedding(options, rngs=rngs)
+        self.blocks = nnx.merge(structure, jax.vmap(lambda key: nnx.split(make_block(key))[1])(keys))
+        self.final_norm = LayerNorm(options.width)
+        self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
+
+    def __call__(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length K"]:
+        """Return logits over the K real tokens, float32 or better."""
+        options = self.options
+        dtype = jnp.dtype(options.compute_dtype)
+        structure, stacked = nnx.split(self.blocks)
+
+        def block_step(x: Array, layer: tuple[Any, Guide]) -> tuple[Array, None]:
+            params, guide = layer
+            return nnx.merge(structure, params)(x, guide), None
+
+        # All layers' guides at once: larger products, and never once per chain under vmap.
+        guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(stacked)
+        x = self.embedding(zt).astype(dtype)
+        step = jax.checkpoint(block_step) if options.remat else block_step
+        x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.unroll)
+        logits = self.to_logits(self.final_norm(x))
+        return logits.astype(jnp.promote_types(dtype, jnp.float32))

@@ -1,0 +1,119 @@
+"""Networks as pairs of pure functions: the rest of the package sees no modules."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cdcd_jax.networks.denoiser import Denoiser
+from cdcd_jax.networks.options import DenoiserOptions
+from cdcd_jax.typing import LogProbs, Params, PRNGKey, Timesteps, Tokens
+
+
+class Network(NamedTuple):
+    """A denoiser as pure functions of its parameters.
+
+    Attributes:
+        init: ``init(key) -> params``, a nested dict of float32 arrays.
+        apply: ``apply(params, zt, t, cond) -> log p(z0 | zt, cond)``, normalised natural logs over
+            the K real tokens, float32.
+        logits: The same before normalisation.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[[Params, Array, Array, Any], Array]
+    logits: Callable[[Params, Array, Array, Any], Array]
+
+
+def make_denoiser(**options: Any) -> Network:
+    """Build the denoising transformer p(z0 | zt, cond) of CDCD Sec. 3 (VQ-Diffusion Fig. 2).
+
+    Args:
+        **options: The fields of :class:`~cdcd_jax.networks.options.DenoiserOptions`.
+            vocab_size: K, the number of real tokens; the mask is token K.
+            num_steps: T; ``apply`` takes t in 1..T.
+            grid: (height, width) of the token image, or (1, length) for a sequence.
+            num_layers, width, num_heads: Blocks, features per position, attention heads.
+            mlp: ``linear``, or ``conv`` for two 3x3 convolutions over the grid.
+            mlp_ratio: Hidden features of the MLP per feature.
+            condition: ``none`` (cond is None), ``class`` (cond is labels [batch] in
+                0..num_classes-1) or ``cross`` (cond is features [batch source cond_dim]).
+            num_classes, cond_dim: Given with ``class`` and with ``cross``.
+            compute_dtype: ``float32`` or ``bfloat16`` (``float64`` for checks). Parameters, the
+                statistics of norms, softmax and the result stay in float32 or better.
+            remat: Recompute each block in the backward pass, for memory.
+            activation: ``gelu2`` or ``gelu``.
+            timestep: ``table`` is learned, ``sinusoidal`` is not.
+            class_norm: What the class modulates: features normalised per position (``layer``) or
+                per sequence (``instance``).
+            embedding_grid: Grid of the position embedding where larger than ``grid``.
+            unroll: Blocks per iteration of the scan.
+
+    Returns:
+        A network of pure functions that work under jit, grad, vmap and ``jax.eval_shape``. Under
+        a vmap over ``zt`` alone, what depends on ``t`` and ``cond`` only is computed once.
+
+    Raises:
+        ValueError: An option is out of range, or an array given to ``apply`` has another shape.
+
+    Note:
+        Weights of dense layers and embeddings start from N(0, 0.02) and biases from 0, norms as
+        the identity, convolutions uniform as in PyTorch: as the published code does, save that
+        everything is drawn from ``key``.
+
+    >>> network = make_denoiser(vocab_size=5, num_steps=10, grid=(1, 4), num_layers=1, width=8,
+    ...                         num_heads=2, condition="class", num_classes=3)
+    >>> params = network.init(jax.random.key(0))
+    >>> zt, t, label = jnp.array([[5, 5, 1, 2]]), jnp.array([10]), jnp.array([2])
+    >>> log_probs = network.apply(params, zt, t, label)
+    >>> log_probs.shape
+    (1, 4, 5)
+    """
+    checked = DenoiserOptions(**options)
+    structure, _ = nnx.split(
+        nnx.eval_shape(lambda: Denoiser(checked, rngs=nnx.Rngs(params=jax.random.key(0))))
+    )
+
+    def init(key: PRNGKey) -> Params:
+        return nnx.to_pure_dict(nnx.split(Denoiser(checked, rngs=nnx.Rngs(params=key)))[1])
+
+    def logits(
+        params: Params, zt: Tokens, t: Timesteps, cond: Any
+    ) -> Float[Array, "batch length K"]:
+        check_inputs(checked, zt, t, cond)
+        return nnx.merge(structure, params)(zt, t, cond)
+
+    def apply(params: Params, zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
+        return jax.nn.log_softmax(logits(params, zt, t, cond), axis=-1)
+
+    return Network(jax.jit(init), apply, logits)
+
+
+def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> None:
+    """Raise a ValueError that names the argument whose shape does not fit the denoiser."""
+    batch = zt.shape[0]
+    if zt.ndim != 2 or zt.shape[1] != options.length:
+        raise ValueError(
+            f"zt must be [batch {options.length}] for the grid {options.grid}, but its shape is "
+            f"{zt.shape}."
+        )
+    if t.shape != (batch,):
+        raise ValueError(f"t must be [{batch}], one per row of zt, but its shape is {t.shape}.")
+    if options.condition == "none":
+        if cond is not None:
+            raise ValueError("cond must be None for a denoiser with condition='none'.")
+        return
+    if cond is None:
+        raise ValueError(f"cond is None, but the denoiser has condition={options.condition!r}.")
+    shape = jnp.shape(cond)
+    if options.condition == "class" and shape != (batch,):
+        raise ValueError(f"cond must be labels [{batch}], but its shape is {shape}.")
+    if options.condition == "cross" and (
+        len(shape) != 3 or (shape[0], shape[2]) != (batch, options.cond_dim)
+    ):
+        raise ValueError(
+            f"cond must be [{batch} source {options.cond_dim}], but its shape is {shape}."
+        )

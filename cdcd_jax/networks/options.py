@@ -1,0 +1,99 @@
+"""What a denoiser can be, and what it cannot."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+
+from cdcd_jax.networks.layers import Activation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoiserOptions:
+    """Describe a denoiser; see :func:`cdcd_jax.networks.functional.make_denoiser` for each field."""
+
+    vocab_size: int
+    num_steps: int
+    grid: tuple[int, int]
+    num_layers: int
+    width: int
+    num_heads: int
+    mlp: Literal["linear", "conv"] = "linear"
+    mlp_ratio: int = 4
+    condition: Literal["none", "class", "cross"] = "none"
+    num_classes: int | None = None
+    cond_dim: int | None = None
+    compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    remat: bool = False
+    activation: Activation = "gelu2"
+    timestep: Literal["table", "sinusoidal"] = "table"
+    class_norm: Literal["layer", "instance"] = "layer"
+    embedding_grid: tuple[int, int] | None = None
+    unroll: int = 1
+
+    def __post_init__(self):
+        positive = ("vocab_size", "num_steps", "num_layers", "width", "num_heads", "mlp_ratio")
+        for name in (*positive, "unroll"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but it is {getattr(self, name)}.")
+        self._check_choices()
+        self._check_condition()
+        self._check_grids()
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"width must be a multiple of num_heads, but {self.width} is not one of "
+                f"{self.num_heads}."
+            )
+        if self.timestep == "sinusoidal" and (self.width % 2 or self.width < 4):
+            raise ValueError(
+                f"timestep='sinusoidal' needs an even width of at least 4, but it is {self.width}."
+            )
+        if self.compute_dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            raise ValueError("compute_dtype='float64' needs JAX_ENABLE_X64=1 in the environment.")
+
+    def _check_choices(self):
+        for name, choices in {
+            "mlp": ("linear", "conv"),
+            "condition": ("none", "class", "cross"),
+            "compute_dtype": ("float32", "bfloat16", "float64"),
+            "activation": ("gelu2", "gelu"),
+            "timestep": ("table", "sinusoidal"),
+            "class_norm": ("layer", "instance"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, but it is "
+                    f"{getattr(self, name)!r}."
+                )
+
+    def _check_condition(self):
+        for name, condition in {"num_classes": "class", "cond_dim": "cross"}.items():
+            value = getattr(self, name)
+            if self.condition == condition and (value is None or value < 1):
+                raise ValueError(
+                    f"condition={condition!r} needs {name} of at least 1, but it is {value}."
+                )
+            if self.condition != condition and value is not None:
+                raise ValueError(
+                    f"{name}={value} has no use with condition={self.condition!r}; leave it out."
+                )
+
+    def _check_grids(self):
+        for name in ("grid", "embedding_grid"):
+            grid = getattr(self, name)
+            if grid is not None and (len(grid) != 2 or min(grid) < 1):
+                raise ValueError(
+                    f"{name} must be two sizes of at least 1, (height, width) or (1, length), "
+                    f"but it is {grid}."
+                )
+        height, width = self.embedding_grid or self.grid
+        if height * width < self.length:
+            raise ValueError(
+                f"embedding_grid must have a cell for each of the {self.length} tokens, but "
+                f"{self.embedding_grid} has {height * width}."
+            )
+
+    @property
+    def length(self) -> int:
+        """Number of tokens in a sequence."""
+        return self.grid[0] * self.grid[1]
