@@ -1,0 +1,1 @@
+"""Frozen codecs between data (pictures, sound) and tokens."""

@@ -1,0 +1,1 @@
+"""Judging samples, measuring the bound, and drawing pictures."""
