@@ -96,7 +96,8 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     for moments in (first, second):
         if moments.num_examples < 2:
             raise ValueError(
-                f"a Frechet distance needs at least 2 examples on each side, got {moments.num_examples}"
+                "a Frechet distance needs at least 2 examples on each side, "
+                f"got {moments.num_examples}"
             )
     if first.mean.shape != second.mean.shape:
         raise ValueError(
