@@ -1,7 +1,8 @@
 """Names for the arrays that every part of the package passes around.
 
 Axis glossary, used in every annotation: ``batch`` examples, ``length`` token positions, ``num_neg``
-negatives, ``K`` real tokens, ``K+1`` real tokens and the mask, ``steps`` diffusion steps.
+negatives, ``K`` real tokens, ``K+1`` or ``classes`` real tokens and the mask, ``steps`` diffusion
+steps.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,9 @@ Timesteps: TypeAlias = Int[Array, " batch"]
 
 PRNGKey: TypeAlias = Key[jax.Array, ""]
 """A typed key from ``jax.random.key``."""
+
+Leaf: TypeAlias = Any
+"""A field of a registered dataclass: an array, or what a JAX transformation puts in its place."""
 
 Params: TypeAlias = dict[str, Any]
 """A plain nested dict of arrays."""

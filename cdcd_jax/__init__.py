@@ -1,0 +1,35 @@
+"""Conditional discrete contrastive diffusion (CDCD) on token sequences, in JAX.
+
+The names listed here are the public API; everything else may change.
+
+Example:
+    >>> import jax, jax.numpy as jnp, cdcd_jax as cdcd
+    >>> schedule = cdcd.mask_replace_schedule(num_steps=10, vocab_size=16)
+    >>> z0 = jax.random.randint(jax.random.key(0), (4, 24), 0, 16)
+    >>> def denoise_fn(zt, t, cond):
+    ...     return jnp.full((*zt.shape, 16), -jnp.log(16.0))
+    >>> loss = cdcd.make_loss(schedule, contrast=cdcd.Contrast("step", chains="parallel"))
+    >>> negatives = cdcd.shuffle_chunks(jax.random.key(1), z0, num_negatives=10)
+    >>> terms, _ = loss(jax.random.key(2), denoise_fn, z0, None, negatives=negatives)
+    >>> tokens = cdcd.sample(jax.random.key(3), schedule, denoise_fn, None, shape=(2, 24))
+"""
+
+from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
+from cdcd_jax.diffusion.bound import prior_kl as prior_kl
+from cdcd_jax.diffusion.contrastive import Contrast as Contrast
+from cdcd_jax.diffusion.loss import LossTerms as LossTerms
+from cdcd_jax.diffusion.loss import make_loss as make_loss
+from cdcd_jax.diffusion.negatives import shuffle_chunks as shuffle_chunks
+from cdcd_jax.diffusion.negatives import shuffle_patches as shuffle_patches
+from cdcd_jax.diffusion.posterior import log_posterior as log_posterior
+from cdcd_jax.diffusion.posterior import log_q_posterior as log_q_posterior
+from cdcd_jax.diffusion.sampler import Sampler as Sampler
+from cdcd_jax.diffusion.sampler import make_sampler as make_sampler
+from cdcd_jax.diffusion.sampler import sample as sample
+from cdcd_jax.diffusion.schedule import Schedule as Schedule
+from cdcd_jax.diffusion.schedule import absorbing_schedule as absorbing_schedule
+from cdcd_jax.diffusion.schedule import mask_replace_schedule as mask_replace_schedule
+from cdcd_jax.diffusion.timesteps import TimestepStats as TimestepStats
+from cdcd_jax.diffusion.timesteps import init_timestep_stats as init_timestep_stats
+from cdcd_jax.diffusion.transitions import log_q as log_q
+from cdcd_jax.diffusion.transitions import q_sample as q_sample

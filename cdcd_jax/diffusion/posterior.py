@@ -1,0 +1,163 @@
+"""The reverse process: p(zs | zt, cond) from the network's guess of the clean tokens.
+
+With r_k = p(z0=k | zt, cond) / q(zt | z0=k), Bayes' rule and the chain z0 -> zs -> zt give
+
+    p(zs=k | zt, cond) = q(zt | zs=k) [alpha_bar_s r_k + beta_bar_s sum(r)],   k < K
+    p(zs=K | zt, cond) = gamma_bar_s sum(r)   where zt is the mask, else 0
+
+(VQ-Diffusion Eq. 5 and 11): one pass over K, no matrix of size (K+1)^2. Here r is kept up to a
+factor per position, chosen so that the common case, an unmasked token the network agrees with, is
+of order one and loses no digits in float32.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.transitions import (
+    LOG_FLOOR,
+    Rates,
+    cumulative_rates,
+    rates_between,
+    safe_log,
+)
+from cdcd_jax.typing import LogProbs, Timesteps, Tokens
+
+
+class ReverseRates(NamedTuple):
+    """What a reverse step t -> s needs of the schedule, each [batch 1].
+
+    Attributes:
+        bar_s: Cumulative rates at s.
+        bar_t: Cumulative rates at t.
+        step: Rates of s -> t.
+        stay: q(zt = v | z0 = v) for a real token v: alpha_bar_t + beta_bar_t.
+        odds: q(zt = v | z0 = v) / q(zt = v | z0 = k), k != v; 0 where replacement is impossible.
+        carry: Replacement is impossible (beta_bar_t = 0), so unmasked tokens are clean.
+    """
+
+    bar_s: Rates
+    bar_t: Rates
+    step: Rates
+    stay: Array
+    odds: Array
+    carry: Array
+
+
+def reverse_rates(schedule: Schedule, s: Timesteps, t: Timesteps) -> ReverseRates:
+    """Collect the rates of the reverse step from t to s for every example."""
+    bar_s, bar_t, step = (
+        Rates(*(rate[:, None] for rate in rates))
+        for rates in (
+            cumulative_rates(schedule, s),
+            cumulative_rates(schedule, t),
+            rates_between(schedule, s, t),
+        )
+    )
+    carry = bar_t.beta <= 0.0
+    stay = bar_t.alpha + bar_t.beta
+    odds = jnp.where(carry, 0.0, stay / jnp.where(carry, 1.0, bar_t.beta))
+    # Where a token cannot have survived to t (alpha_bar_t = beta_bar_t = 0) nothing is divided.
+    return ReverseRates(bar_s, bar_t, step, jnp.where(stay > 0.0, stay, 1.0), odds, carry)
+
+
+class ReverseWeights(NamedTuple):
+    """Bayes' numerators of a reverse step, see `reverse_weights`."""
+
+    g: Float[Array, "batch length K"]
+    r_sum: Float[Array, "batch length 1"]
+
+
+def reverse_weights(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseWeights:
+    """Return g_k = alpha_bar_s r_k + beta_bar_s sum(r), and sum(r).
+
+    r_k = p0_k where zt is the mask; else r_k = p0_k for k = zt and p0_k * odds elsewhere. Both are
+    r times q(zt | z0 = zt) (or gamma_bar_t).
+
+    Args:
+        rates: Rates of the step.
+        p0: Probabilities of the clean token, not their logarithms.
+        zt: Noised tokens, values 0..K.
+
+    Returns:
+        Non-negative weights over the K real tokens and their common sum.
+    """
+    num_tokens = p0.shape[-1]
+    is_mask = (zt == num_tokens)[..., None]
+    same = _is_token(zt, num_tokens)
+    r = jnp.where(same | is_mask, p0, p0 * rates.odds[..., None])
+    r = jnp.where(rates.carry[..., None] & ~is_mask, same.astype(p0.dtype), r)
+    r_sum = jnp.sum(r, axis=-1, keepdims=True)
+    g = rates.bar_s.alpha[..., None] * r + rates.bar_s.beta[..., None] * r_sum
+    return ReverseWeights(g, r_sum)
+
+
+def reverse_probs(
+    rates: ReverseRates, p0: LogProbs, zt: Tokens
+) -> Float[Array, "batch length K+1"]:
+    """Return p(zs = k | zt, cond) over the K tokens and the mask, given p0 = p(z0 | zt, cond)."""
+    num_tokens = p0.shape[-1]
+    g, r_sum = reverse_weights(rates, p0, zt)
+    is_mask = (zt == num_tokens)[..., None]
+    same = _is_token(zt, num_tokens)
+    gamma_bar_t = jnp.maximum(rates.bar_t.gamma, jnp.finfo(p0.dtype).tiny)
+    scale = jnp.where(is_mask, gamma_bar_t[..., None], rates.stay[..., None])
+    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * same
+    arrive = jnp.where(is_mask, rates.step.gamma[..., None], arrive)
+    mask = jnp.where(is_mask, rates.bar_s.gamma[..., None] * r_sum, 0.0)
+    return jnp.concatenate([arrive * g, mask], axis=-1) / scale
+
+
+def log_posterior(
+    schedule: Schedule, log_p0: LogProbs, zt: Tokens, s: Timesteps, t: Timesteps
+) -> Float[Array, "batch length K+1"]:
+    """Return log p(zs | zt, cond), the model's reverse step (VQ-Diffusion Eq. 11).
+
+    Args:
+        schedule: The noise schedule.
+        log_p0: log p(z0 | zt, cond), normalised over the K real tokens.
+        zt: Noised tokens, values 0..K.
+        s: Steps to go to, in 0..T-1.
+        t: Steps of zt, each greater than its s; any distance is exact.
+
+    Returns:
+        Normalised log-probabilities over the K tokens and the mask, floored at -70. With a pure
+        absorbing schedule an unmasked token is carried over, whatever log_p0 says.
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> schedule = absorbing_schedule(num_steps=4, vocab_size=2)
+        >>> log_p0 = jnp.log(jnp.array([[[0.25, 0.75]]]))
+        >>> steps = jnp.array([1]), jnp.array([2])
+        >>> print(jnp.exp(log_posterior(schedule, log_p0, jnp.array([[2]]), *steps)).round(3))
+        [[[0.125 0.375 0.5  ]]]
+    """
+    rates = reverse_rates(schedule, s, t)
+    return safe_log(reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt))
+
+
+def log_q_posterior(
+    schedule: Schedule, z0: Tokens, zt: Tokens, s: Timesteps, t: Timesteps
+) -> Float[Array, "batch length classes"]:
+    """Return log q(zs | zt, z0), the forward process's own posterior (VQ-Diffusion Eq. 5).
+
+    Args:
+        schedule: The noise schedule.
+        z0: Clean tokens, values 0..K-1.
+        zt: Noised tokens, values 0..K.
+        s: Steps to go to, in 0..T-1.
+        t: Steps of zt, each greater than its s.
+
+    Returns:
+        Normalised log-probabilities over the K tokens and the mask, floored at -70.
+    """
+    p0 = jax.nn.one_hot(z0, schedule.vocab_size)
+    return safe_log(reverse_probs(reverse_rates(schedule, s, t), p0, zt))
+
+
+def _is_token(zt: Tokens, num_tokens: int) -> Array:
+    """Return [batch length K] True at k = zt; nowhere where zt is the mask."""
+    return zt[..., None] == jnp.arange(num_tokens, dtype=zt.dtype)[None, None, :]

@@ -1,0 +1,158 @@
+"""Generate tokens: from all masks to clean tokens in any number of exact reverse steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
+from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.transitions import LOG_FLOOR
+from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
+from cdcd_jax.typing import DenoiseFn, LogProbs, PRNGKey, Timesteps, Tokens
+
+
+class Sampler(NamedTuple):
+    """A sampler as two pure functions and the steps to visit.
+
+    Attributes:
+        init: ``(batch, length) -> zT``, all masks.
+        step: ``(key, zt, s, t, cond) -> zs``, one draw from the reverse process; s and t scalars.
+        times: The steps visited, T = times[0] > ... > times[-1] = 0.
+    """
+
+    init: Callable[[int, int], Tokens]
+    step: Callable[..., Tokens]
+    times: np.ndarray
+
+
+def make_sampler(
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    *,
+    num_steps: int | None = None,
+    truncation: float = 1.0,
+    top_k: int | None = None,
+    temperature: float = 1.0,
+) -> Sampler:
+    """Build a sampler; `sample` runs one from start to end.
+
+    Args:
+        schedule: The noise schedule the network was trained with.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        num_steps: Reverse steps, 1..T, spread evenly over 1..T; T when None. Steps that skip use
+            the exact posterior p(zs | zt), not one step's.
+        truncation: Mass of the network's guess to keep at each step, in (0, 1]; CDCD uses 0.86.
+        top_k: Number of most likely tokens to keep; None keeps all.
+        temperature: Of the network's guess, applied first; above 0.
+
+    Returns:
+        The sampler.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+    num_steps = schedule.num_steps if num_steps is None else num_steps
+    if not 1 <= num_steps <= schedule.num_steps:
+        raise ValueError(
+            f"num_steps must be between 1 and the {schedule.num_steps} steps of the schedule, "
+            f"got {num_steps}"
+        )
+
+    def init(batch: int, length: int) -> Tokens:
+        return jnp.full((batch, length), schedule.mask_id, jnp.int32)
+
+    def step(key: PRNGKey, zt: Tokens, s: Int[Array, ""], t: Int[Array, ""], cond: Any) -> Tokens:
+        s, t = (jnp.full(zt.shape[:1], step) for step in (s, t))
+        log_p0 = denoise_fn(zt, t, cond)
+        # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
+        log_p0 = apply_temperature(log_p0.astype(jnp.float32), temperature)
+        if top_k is not None:
+            log_p0 = keep_top_k(log_p0, top_k)
+        return sample_reverse(key, schedule, truncate(log_p0, truncation), zt, s, t)
+
+    times = np.round(np.linspace(schedule.num_steps, 0, num_steps + 1)).astype(np.int32)
+    return Sampler(init, step, times)
+
+
+def sample_reverse(
+    key: PRNGKey, schedule: Schedule, log_p0: LogProbs, zt: Tokens, s: Timesteps, t: Timesteps
+) -> Tokens:
+    """Draw zs ~ p(zs | zt, cond) from log p(z0 | zt, cond), which may hold -inf.
+
+    The Gumbel noise has the full range (``mode="high"``): the default float32 draw ends at 16, so
+    that rare tokens would never come up and the temperature would in effect be lower ("Masked
+    Diffusion Models are Secretly Time-Agnostic Masked Models", Sec. 4).
+    """
+    p0 = jnp.exp(jnp.maximum(log_p0, LOG_FLOOR))
+    p0 = jnp.where(jnp.isneginf(log_p0), 0.0, p0)
+    probs = reverse_probs(reverse_rates(schedule, s, t), p0, zt)
+    noise = jax.random.gumbel(key, probs.shape, jnp.float32, mode="high")
+    return jnp.argmax(jnp.log(probs) + noise, axis=-1).astype(zt.dtype)
+
+
+def sample(
+    key: PRNGKey,
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    cond: Any,
+    *,
+    shape: tuple[int, int],
+    num_steps: int | None = None,
+    truncation: float = 1.0,
+    top_k: int | None = None,
+    temperature: float = 1.0,
+    return_trajectory: bool = False,
+) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
+    """Generate tokens from all masks, one `jax.lax.scan` over the reverse steps.
+
+    Pure: put it under `jax.jit` together with the parameters, e.g.
+    ``jax.jit(lambda params, key, cond: sample(key, schedule, partial(apply, params), cond, ...))``.
+
+    Args:
+        key: Random key.
+        schedule: The noise schedule the network was trained with.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        cond: Passed on to denoise_fn.
+        shape: Batch and length of the tokens to make.
+        num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
+        truncation: Mass of the network's guess to keep, in (0, 1].
+        top_k: Number of most likely tokens to keep.
+        temperature: Of the network's guess.
+        return_trajectory: Return every state as well, for pictures of the progress.
+
+    Returns:
+        Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first all
+        masks, the last the tokens themselves.
+
+    Raises:
+        ValueError: A value is out of its range.
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> schedule = absorbing_schedule(num_steps=8, vocab_size=4)
+        >>> certain = lambda zt, t, cond: jnp.log(jax.nn.one_hot(cond, 4) + 1e-9)
+        >>> sample(jax.random.key(0), schedule, certain, jnp.array([[3, 1]]), shape=(1, 2)).tolist()
+        [[3, 1]]
+    """
+    sampler = make_sampler(
+        schedule,
+        denoise_fn,
+        num_steps=num_steps,
+        truncation=truncation,
+        top_k=top_k,
+        temperature=temperature,
+    )
+
+    def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Tokens | None]:
+        key, t, s = now
+        zs = sampler.step(key, zt, s, t, cond)
+        return zs, zs if return_trajectory else None
+
+    start = sampler.init(*shape)
+    keys = jax.random.split(key, len(sampler.times) - 1)
+    tokens, states = jax.lax.scan(step, start, (keys, sampler.times[:-1], sampler.times[1:]))
+    return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens

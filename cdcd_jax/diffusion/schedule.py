@@ -1,0 +1,170 @@
+"""Noise schedules: how fast tokens are kept, replaced and masked.
+
+One step from ``zs`` to ``zt`` keeps a real token with probability alpha, replaces it by any of the
+K tokens with beta each and masks it with gamma (alpha + K beta + gamma = 1); a mask stays a mask
+(VQ-Diffusion Eq. 7). The product of such steps has the same form, with cumulative rates written
+``_bar``. Tables are computed in float64 NumPy: in float32 ``1 - alpha - gamma`` cancels.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from cdcd_jax.typing import Leaf
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Rates of a mask-and-replace process; row t of a table belongs to step t, row 0 is clean data.
+
+    Build one with `mask_replace_schedule` or `absorbing_schedule`. Tables [T+1] hold probabilities,
+    float64 on the host; they become the default float type (float32) when a JAX function uses them.
+
+    Attributes:
+        alpha_bar: Probability of still being the original token after t steps, beyond chance.
+        beta_bar: Probability of having become any one given token by replacement.
+        gamma_bar: Probability of being masked.
+        keep_bar: 1 - gamma_bar, stored because it is close to 0 where gamma_bar is close to 1.
+        alpha: One-step rate of staying, t-1 -> t.
+        beta: One-step rate of replacement by one given token.
+        gamma: One-step rate of masking.
+        vocab_size: K, the number of real tokens, mask excluded.
+    """
+
+    alpha_bar: Leaf
+    beta_bar: Leaf
+    gamma_bar: Leaf
+    keep_bar: Leaf
+    alpha: Leaf
+    beta: Leaf
+    gamma: Leaf
+    vocab_size: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of diffusion steps."""
+        return self.alpha_bar.shape[0] - 1
+
+    @property
+    def mask_id(self) -> int:
+        """The value that stands for a masked token: K, one past the real tokens."""
+        return self.vocab_size
+
+
+def mask_replace_schedule(
+    *,
+    num_steps: int,
+    vocab_size: int,
+    final_keep: float = 9e-6,
+    final_uniform: float = 1e-6,
+    first_keep: float = 0.99999,
+    first_uniform: float = 1e-6,
+    denominator: int | None = None,
+) -> Schedule:
+    """Build the linear mask-and-replace schedule of VQ-Diffusion and CDCD.
+
+    The shares of a token's fate after t steps run linearly from t=1 to t=T: alpha_bar from
+    ``first_keep`` to ``final_keep``, K beta_bar from ``first_uniform`` to ``final_uniform``, and
+    gamma_bar takes the rest (VQ-Diffusion Sec. 4.1; CDCD Appendix C). The defaults are the
+    published ones, whose uniform share is 1e-6 throughout: absorbing in all but name. The
+    VQ-Diffusion paper describes ``final_uniform=0.1``.
+
+    Args:
+        num_steps: T >= 1. With T = 1 the only step has the final shares.
+        vocab_size: K >= 2.
+        final_keep: alpha_bar at t=T, in (0, 1).
+        final_uniform: K beta_bar at t=T, in [0, 1).
+        first_keep: alpha_bar at t=1, in (0, 1).
+        first_uniform: K beta_bar at t=1, in [0, 1).
+        denominator: Number that the uniform share is divided by to give beta, K by default. The
+            published music code divides by K+1, so that its rates sum to 1 - beta; only its
+            checkpoints need that.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: A value is out of range, or the rates of some step would be negative.
+
+    Example:
+        >>> schedule = mask_replace_schedule(num_steps=80, vocab_size=2887)
+        >>> schedule.mask_id, round(float(schedule.gamma_bar[80]), 5)
+        (2887, 0.99999)
+    """
+    for name, keep, uniform in (
+        ("first", first_keep, first_uniform),
+        ("final", final_keep, final_uniform),
+    ):
+        if not (0.0 < keep < 1.0 and 0.0 <= uniform < 1.0 and keep + uniform <= 1.0):
+            raise ValueError(
+                f"{name}_keep = {keep:g} must lie in (0, 1) and {name}_uniform = {uniform:g} in "
+                "[0, 1), and the two may not exceed 1 together: the rest is the mask's share"
+            )
+    # Zero at t=1 and one at t=T; T=1 has the final shares.
+    along = np.linspace(0.0, 1.0, num_steps) if num_steps > 1 else np.ones(max(num_steps, 0))
+    return _from_shares(
+        keep=first_keep + along * (final_keep - first_keep),
+        uniform=first_uniform + along * (final_uniform - first_uniform),
+        vocab_size=vocab_size,
+        denominator=vocab_size if denominator is None else denominator,
+    )
+
+
+def absorbing_schedule(*, num_steps: int, vocab_size: int) -> Schedule:
+    """Build the pure absorbing schedule: tokens are masked, never replaced.
+
+    alpha_bar_t = 1 - t/T and gamma_bar_t = t/T (D3PM Sec. 3.1, with a linear schedule). An unmasked
+    token is the original for certain, so reverse steps carry it over whatever the network says.
+
+    Args:
+        num_steps: T >= 1.
+        vocab_size: K >= 2.
+
+    Returns:
+        The schedule; its beta tables are zero.
+
+    Example:
+        >>> absorbing_schedule(num_steps=4, vocab_size=10).gamma_bar.tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    keep = 1.0 - np.arange(1, num_steps + 1) / max(num_steps, 1)
+    return _from_shares(
+        keep=keep, uniform=np.zeros_like(keep), vocab_size=vocab_size, denominator=vocab_size
+    )
+
+
+def _from_shares(
+    *, keep: np.ndarray, uniform: np.ndarray, vocab_size: int, denominator: int
+) -> Schedule:
+    """Complete the tables from the kept and the uniformly replaced share of steps 1..T."""
+    if keep.size < 1:
+        raise ValueError(f"num_steps must be at least 1, got {keep.size}")
+    if vocab_size < 2:
+        raise ValueError(f"vocab_size must be at least 2 real tokens, got {vocab_size}")
+    alpha_bar = np.concatenate([[1.0], keep])
+    beta_bar = np.concatenate([[0.0], uniform]) / denominator
+    keep_bar = alpha_bar + np.concatenate([[0.0], uniform])
+    alpha = alpha_bar[1:] / alpha_bar[:-1]
+    tables = {
+        "alpha": alpha,
+        "beta": (beta_bar[1:] - beta_bar[:-1] * alpha) / keep_bar[:-1],
+        "gamma": 1.0 - keep_bar[1:] / keep_bar[:-1],
+    }
+    for name, table in tables.items():
+        if np.any(table < 0.0):
+            step = int(np.argmax(table < 0.0)) + 1
+            raise ValueError(
+                f"these shares need a negative {name} at step {step}: the kept share must fall and "
+                "the masked share must rise from step to step"
+            )
+    identity = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0}
+    return Schedule(
+        alpha_bar=alpha_bar,
+        beta_bar=beta_bar,
+        gamma_bar=1.0 - keep_bar,
+        keep_bar=keep_bar,
+        vocab_size=vocab_size,
+        **{name: np.concatenate([[identity[name]], table]) for name, table in tables.items()},
+    )

@@ -1,0 +1,87 @@
+"""Which diffusion step an example is trained at: importance sampling with explicit state."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cdcd_jax.typing import Leaf, PRNGKey, Timesteps
+
+DECAY = 0.9
+MIN_COUNT = 10
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimestepStats:
+    """Running statistics of the bound's terms; entry t-1 of [T] belongs to step t.
+
+    Attributes:
+        second_moment: Running mean of vb_t squared, nats squared.
+        count: How often each step was trained on.
+    """
+
+    second_moment: Leaf
+    count: Leaf
+
+
+def init_timestep_stats(num_steps: int) -> TimestepStats:
+    """Return statistics that have seen nothing."""
+    return TimestepStats(second_moment=jnp.zeros(num_steps), count=jnp.zeros(num_steps))
+
+
+def timestep_probs(stats: TimestepStats) -> Float[Array, " steps"]:
+    """Return the probability of training at each step 1..T.
+
+    p_t ~ sqrt(E[vb_t^2] + 1e-10) + 1e-4 with p_1 copied from p_2 (VQ-Diffusion Sec. 4.1; Improved
+    DDPM Eq. 18), uniform until every step was seen more than 10 times.
+    """
+    num_steps = stats.count.shape[0]
+    weight = jnp.sqrt(stats.second_moment + 1e-10) + 1e-4
+    weight = weight.at[0].set(weight[min(1, num_steps - 1)])
+    ready = jnp.all(stats.count > MIN_COUNT)
+    return jnp.where(ready, weight / jnp.sum(weight), 1.0 / num_steps)
+
+
+def sample_timesteps(
+    key: PRNGKey, stats: TimestepStats, batch: int
+) -> tuple[Timesteps, Float[Array, " batch"]]:
+    """Draw a step for every example.
+
+    Args:
+        key: Random key.
+        stats: Running statistics.
+        batch: Number of examples.
+
+    Returns:
+        t in 1..T and its probability p_t: dividing a term by p_t makes it an unbiased estimate of
+        the sum over all steps.
+    """
+    probs = timestep_probs(stats)
+    index = jax.random.categorical(key, jnp.log(probs), shape=(batch,))
+    return index + 1, probs[index]
+
+
+def update_timestep_stats(
+    stats: TimestepStats, t: Timesteps, vb: Float[Array, " batch"]
+) -> TimestepStats:
+    """Return the statistics after a batch: second moments decay by 0.9 where a step was seen.
+
+    Args:
+        stats: Statistics so far.
+        t: Steps of the batch, 1..T.
+        vb: The bound's term of each example, nats summed over positions.
+
+    Note:
+        Examples of a batch that share a step enter with their mean square. The reference keeps
+        whichever of them its scatter happens to write last.
+    """
+    vb = jax.lax.stop_gradient(vb)
+    seen = jnp.zeros_like(stats.count).at[t - 1].add(1.0)
+    total = jnp.zeros_like(stats.count).at[t - 1].add(jnp.square(vb))
+    moment = DECAY * stats.second_moment + (1.0 - DECAY) * total / jnp.maximum(seen, 1.0)
+    return TimestepStats(
+        second_moment=jnp.where(seen > 0.0, moment, stats.second_moment),
+        count=stats.count + seen,
+    )

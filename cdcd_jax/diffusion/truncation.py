@@ -1,0 +1,94 @@
+"""Keep only the likely tokens: truncation by mass, top-k and temperature, without a sort.
+
+Both filters keep every token at least as probable as some threshold, so they differ from a sort
+only in ties: tokens of equal probability stay or go together (a sort would pick some of them).
+The threshold is found by bisection on the bits of the float, exactly: positive floats are ordered
+as their bit patterns are.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cdcd_jax.typing import LogProbs
+
+
+def truncate(log_p: LogProbs, r: float) -> LogProbs:
+    """Keep the most likely tokens up to and including the one with which their mass reaches r.
+
+    Truncation sampling of VQ-Diffusion (Sec. 4.2, r = 0.86), renormalised (the reference is not).
+
+    Args:
+        log_p: Normalised log-probabilities over the last axis.
+        r: Mass to keep, in (0, 1]; 1 keeps all.
+
+    Returns:
+        Normalised log-probabilities, -inf at the tokens that are dropped.
+
+    Example:
+        >>> p = jnp.array([[[0.5, 0.3, 0.15, 0.05]]])
+        >>> print(jnp.exp(truncate(jnp.log(p), 0.7)).round(3))
+        [[[0.625 0.375 0.    0.   ]]]
+    """
+    if not 0.0 < r <= 1.0:
+        raise ValueError(f"truncation must be in (0, 1], got {r}")
+    if r == 1.0:
+        return log_p
+    p = jnp.exp(log_p)
+
+    def enough(threshold: Array) -> Array:
+        return jnp.sum(jnp.where(p >= threshold, p, 0.0), axis=-1, keepdims=True) >= r
+
+    return _keep(log_p, p, enough)
+
+
+def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
+    """Keep the k most likely tokens, and those tied with the last of them; renormalise.
+
+    Args:
+        log_p: Normalised log-probabilities over the last axis.
+        k: Tokens to keep, at least 1; K or more keeps all.
+
+    Returns:
+        Normalised log-probabilities, -inf at the tokens that are dropped.
+
+    Example:
+        >>> p = jnp.array([[[0.5, 0.3, 0.15, 0.05]]])
+        >>> jnp.exp(keep_top_k(jnp.log(p), 1)).tolist()
+        [[[1.0, 0.0, 0.0, 0.0]]]
+    """
+    if k < 1:
+        raise ValueError(f"top_k must be at least 1, got {k}")
+    if k >= log_p.shape[-1]:
+        return log_p
+    p = jnp.exp(log_p)
+
+    def enough(threshold: Array) -> Array:
+        return jnp.sum(p >= threshold, axis=-1, keepdims=True) >= k
+
+    return _keep(log_p, p, enough)
+
+
+def apply_temperature(log_p: LogProbs, temperature: float) -> LogProbs:
+    """Return log p^(1/temperature), normalised; below 1 sharpens."""
+    if not temperature > 0.0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    return log_p if temperature == 1.0 else jax.nn.log_softmax(log_p / temperature, axis=-1)
+
+
+def _keep(log_p: LogProbs, p: LogProbs, enough) -> LogProbs:
+    """Drop what lies below the largest threshold at which enough is kept; renormalise."""
+    p_max = jnp.max(p, axis=-1, keepdims=True)
+    low = jnp.zeros(p_max.shape, jnp.int32)  # enough is kept at 0 ...
+    high = jax.lax.bitcast_convert_type(p_max.astype(jnp.float32), jnp.int32) + 1  # ... not here
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = low + (high - low) // 2
+        good = enough(jax.lax.bitcast_convert_type(middle, jnp.float32).astype(p.dtype))
+        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, 31, halve, (low, high))
+    threshold = jax.lax.bitcast_convert_type(low, jnp.float32).astype(p.dtype)
+    kept = jnp.where(p >= threshold, log_p, -jnp.inf)
+    return kept - jax.nn.logsumexp(kept, axis=-1, keepdims=True)
