@@ -36,15 +36,17 @@ class TokenEmbedding(nnx.Module):
         self.height = Table(height, options.width, rngs=rngs)
         self.column = Table(width, options.width, rngs=rngs)
 
-    def __call__(self, tokens: Tokens) -> Float[Array, "batch length width"]:
-        """Return the sum; position p of the sequence is cell p of the grid, row by row.
+    def __call__(self, tokens: Tokens, dtype: jnp.dtype) -> Float[Array, "batch length width"]:
+        """Return the sum, added up in float32 or better; position p of the sequence is cell p of the grid, row by row.
 
         A grid larger than the sequence gives its first cells, as the published ImageNet model has
         it (16x16 tokens on a 32x32 grid, so that two rows of tokens share one row of the grid).
         """
-        rows, columns = self.height.embedding[...], self.column.embedding[...]
+        wide = jnp.promote_types(dtype, jnp.float32)
+        rows = self.height.embedding[...].astype(wide)
+        columns = self.column.embedding[...].astype(wide)
         positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
-        return self.token(tokens) + positions[None, : tokens.shape[1]]
+        return (self.token(tokens) + positions[None, : tokens.shape[1]]).astype(dtype)
 
 
 class Mlp(nnx.Module):
@@ -129,7 +131,9 @@ class Denoiser(nnx.Module):
         structure = nnx.split(nnx.eval_shape(lambda: make_block(jax.random.key(0))))[0]
         self.options = options
         self.embedding = TokenEmbedding(options, rngs=rngs)
-        self.blocks = nnx.merge(structure, jax.vmap(lambda key: nnx.split(make_block(key))[1])(keys))
+        self.blocks = nnx.merge(
+            structure, jax.vmap(lambda key: nnx.split(make_block(key))[1])(keys)
+        )
         self.final_norm = LayerNorm(options.width)
         self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
 
@@ -144,8 +148,10 @@ class Denoiser(nnx.Module):
             return nnx.merge(structure, params)(x, guide), None
 
         # All layers' guides at once: larger products, and never once per chain under vmap.
-        guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(stacked)
-        x = self.embedding(zt).astype(dtype)
+        guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(
+            stacked
+        )
+        x = self.embedding(zt, dtype)
         step = jax.checkpoint(block_step) if options.remat else block_step
         x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.unroll)
         logits = self.to_logits(self.final_norm(x))

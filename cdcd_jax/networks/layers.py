@@ -140,9 +140,7 @@ class ScaleShift(nnx.Module):
         return self.dense(jax.nn.silu(embedding.astype(dtype)))
 
 
-def sinusoids(
-    index: Int[Array, " batch"], rows: int, width: int
-) -> Float[Array, "batch width"]:
+def sinusoids(index: Int[Array, " batch"], rows: int, width: int) -> Float[Array, "batch width"]:
     """Embed an index as sines, then cosines, of 4000 index / rows at geometric frequencies.
 
     The frequencies fall from 1 to 1/10000 over the first half of the features.
