@@ -1,0 +1,1 @@
+"""One training loop: state, optimizer, step, checkpoints, metrics."""

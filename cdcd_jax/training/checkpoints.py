@@ -1,0 +1,315 @@
+"""Save and restore a whole run: state, position in the data, and the configuration it belongs to.
+
+A thin layer over Orbax, which writes in the background and publishes a checkpoint by renaming its
+folder, so that a kill at any moment leaves only complete ones. Added here: a checksum of every
+array, as storage that loses a chunk can come back as zeros, and what to do when one does not fit.
+"""
+
+import gc
+import json
+import math
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from cdcd_jax.training.state import TrainState
+
+
+class CheckpointError(Exception):
+    """Say in one sentence why a checkpoint could not be written or read."""
+
+
+class Position(NamedTuple):
+    """Hold what a run needs besides its state to go on.
+
+    Attributes:
+        data: State of the data iterator, made of JSON types.
+        train_seconds: Time spent training so far, in seconds.
+    """
+
+    data: Any
+    train_seconds: float
+
+
+class Checkpoints:
+    """Keep the newest checkpoints of a run and the one with the lowest loss.
+
+    Args:
+        folder: Where they lie, one folder per step; made if it does not exist.
+        fingerprint: The flat configuration that a checkpoint must share to be resumed.
+        keep: Number of newest checkpoints to keep, >= 1; with 2, one that is damaged on disk still
+            leaves one to go back to.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, fingerprint: Mapping[str, Any], keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"keep = {keep} must be at least 1")
+        self._fingerprint = dict(fingerprint)
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _drop_unreadable_losses(folder)
+            self._checkpointer = ocp.training.Checkpointer(
+                str(folder.absolute()),
+                save_decision_policy=_every_save(),
+                preservation_policy=_newest_and_best(keep),
+                cleanup_tmp_directories=True,
+            )
+        except OSError as error:
+            raise CheckpointError(_cannot_write(folder, error)) from error
+
+    def __enter__(self) -> "Checkpoints":
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish what is being written; a failure of it must not hide one of the body."""
+        try:
+            self._checkpointer.close()
+        except Exception as failure:
+            if error is None:
+                raise CheckpointError(_cannot_write(self._folder, failure)) from failure
+
+    @property
+    def steps(self) -> list[int]:
+        """List the steps of the complete checkpoints, oldest first."""
+        return sorted(found.step for found in self._checkpointer.checkpoints)
+
+    def check_space(self, state: TrainState) -> None:
+        """Check, before any training, that the disk has room for the checkpoints to come.
+
+        Args:
+            state: The state or its abstract form.
+
+        Raises:
+            CheckpointError: If less is free than two checkpoints take.
+        """
+        sizes = [math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)]
+        # The one being written, and the old one that goes only after it.
+        needed, free = 2 * sum(sizes), shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise CheckpointError(
+                f"{self._folder} has {free / 1e6:.1f} MB free, and checkpoints of this run need "
+                f"{needed / 1e6:.1f} MB; free some space or give another --workdir"
+            )
+
+    def save(self, state: TrainState, position: Position, *, loss: float) -> None:
+        """Start writing a checkpoint and return as soon as the state may be changed.
+
+        Args:
+            state: The state; its step is the checkpoint's.
+            position: The rest.
+            loss: What the best checkpoint is chosen by, lower is better; nats per token.
+
+        Raises:
+            CheckpointError: If this one or the one before could not be written.
+        """
+        step = int(state.step)
+        if step in self.steps:
+            return
+        try:
+            self._checkpointer.save_checkpointables_async(
+                step,
+                {"state": _by_name(state), "checksums": _checksums(state)},
+                metrics={"loss": loss},
+                custom_metadata={
+                    "config": self._fingerprint,
+                    "data": position.data,
+                    "train_seconds": position.train_seconds,
+                },
+            )
+        except Exception as error:
+            raise CheckpointError(_cannot_write(self._folder, error)) from error
+
+    def wait(self) -> None:
+        """Wait until the last save is complete on disk.
+
+        Raises:
+            CheckpointError: If it could not be written.
+        """
+        try:
+            self._checkpointer.wait()
+        except Exception as error:
+            raise CheckpointError(_cannot_write(self._folder, error)) from error
+
+    def restore(
+        self, template: TrainState, *, tell: Callable[[str], None] = print
+    ) -> tuple[TrainState, Position] | None:
+        """Read the newest checkpoint that is whole; damaged newer ones are removed.
+
+        Args:
+            template: Shapes, types and shardings of the state wanted, see ``abstract_state``.
+            tell: Called with a sentence about each damaged checkpoint.
+
+        Returns:
+            State and position, or None if there is no checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint is of another configuration; names the differing keys.
+            CheckpointError: If there are checkpoints and all are damaged.
+        """
+        damaged: dict[int, Exception] = {}
+        for step in reversed(self.steps):
+            try:
+                with _without_stray_messages():
+                    restored = self._load(step, template)
+            except _OtherConfigError as error:
+                raise ValueError(str(error)) from None
+            except Exception as error:
+                tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
+                damaged[step] = error
+                continue
+            if damaged:
+                tell(f"Going back to the checkpoint of step {step}.")
+            for newer in damaged:
+                self._checkpointer.delete(newer)
+            return restored
+        if damaged:
+            raise CheckpointError(
+                f"None of the checkpoints in {self._folder} (steps {sorted(damaged)}) can be read; "
+                "remove that folder to start again, or give another --workdir"
+            ) from next(iter(damaged.values()))
+        return None
+
+    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Position]:
+        metadata: Any = self._checkpointer.checkpointables_metadata(step).custom_metadata
+        if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
+            raise CheckpointError("its description cannot be read")
+        self._check_fingerprint(metadata["config"])
+        checksums = jax.eval_shape(_checksums, template)
+        loaded = self._checkpointer.load_checkpointables(
+            step, {"state": _by_name(template), "checksums": checksums}
+        )
+        leaves = [loaded["state"][name] for name in _by_name(template)]
+        state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+        if not np.array_equal(_checksums(state), loaded["checksums"]):
+            raise CheckpointError("what was read is not what was written")
+        return state, Position(metadata["data"], metadata["train_seconds"])
+
+    def _check_fingerprint(self, theirs: Mapping[str, Any]) -> None:
+        ours = self._fingerprint
+        absent = "absent"
+        differing = [
+            f"{key} = {theirs.get(key, absent)!r} there, {ours.get(key, absent)!r} now"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key, absent) != theirs.get(key, absent)
+        ]
+        if differing:
+            raise _OtherConfigError(
+                f"{self._folder} holds checkpoints of another configuration "
+                f"({'; '.join(differing)}); give another --workdir, or those values to resume it"
+            )
+
+
+def abstract_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> Any:
+    """Describe a state without computing it.
+
+    Args:
+        init_fn: Builds a fresh state.
+        sharding: Where each array is to live.
+
+    Returns:
+        The state with ``jax.ShapeDtypeStruct`` leaves.
+    """
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(init_fn),
+    )
+
+
+# Orbax types its policies' arguments by a protocol that its own policies do not meet, hence Any.
+def _every_save() -> Any:
+    return ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+
+
+def _newest_and_best(keep: int) -> Any:
+    policies = ocp.training.preservation_policies
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics["loss"],
+        reverse=True,  # Orbax keeps the last ones.
+        n=1,
+        keep_checkpoints_without_metrics=False,
+    )
+    return policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+
+
+def _drop_unreadable_losses(folder: Path) -> None:
+    """Remove files that would keep Orbax from opening a folder; their checkpoints rank as worst."""
+    for file in folder.glob("*/metrics/metrics"):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            shutil.rmtree(file.parent)
+
+
+@contextmanager
+def _without_stray_messages() -> Iterator[None]:
+    """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+            gc.collect()
+    except Exception:
+        gc.collect()
+        raise
+    finally:
+        sys.unraisablehook = hook
+
+
+class _OtherConfigError(Exception):
+    """Tell another configuration apart from damage."""
+
+
+def _by_name(state: TrainState) -> dict[str, Any]:
+    """Name each leaf by its path: what is on disk then depends on no class of ours or optax's."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+@jax.jit
+def _checksums(state: Any) -> jax.Array:
+    """Sum each leaf's bytes, weighted by position, modulo 2**32: [leaves] uint32."""
+    return jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)])
+
+
+def _checksum(leaf: jax.Array) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    octets = jax.lax.bitcast_convert_type(leaf, jnp.uint8).astype(jnp.uint32)
+    weight = jnp.ones(octets.shape, jnp.uint32)
+    for axis in range(octets.ndim):
+        # Odd steps, so that no weight loses the low bits of what it multiplies.
+        iota = jax.lax.broadcasted_iota(jnp.uint32, octets.shape, axis)
+        weight = weight * (2 * iota + 1)
+    return jnp.sum(octets * weight, dtype=jnp.uint32)
+
+
+def _cannot_write(folder: Path, error: BaseException) -> str:
+    """Say what went wrong and that what was complete stays."""
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return (
+        f"Checkpoints cannot be written to {folder} ({reason[:300]}); complete ones there are "
+        "untouched, so free some space or give another --workdir and run the same command again"
+    )

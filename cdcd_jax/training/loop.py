@@ -1,0 +1,168 @@
+"""The training loop: one for every experiment, every device count and every restart."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from cdcd_jax.training.checkpoints import Checkpoints, Position
+from cdcd_jax.training.metrics import MetricsWriter
+from cdcd_jax.training.sharding import place_batch, replicated, split_batch
+from cdcd_jax.training.state import TrainState
+from cdcd_jax.training.step import Metrics, TrainStep
+
+
+class TrainingDivergedError(Exception):
+    """Say at which step the loss or its gradient stopped being finite."""
+
+
+@runtime_checkable
+class BatchIterator(Protocol):
+    """What the loop needs of a data iterator; grain's have it."""
+
+    def __next__(self) -> Mapping[str, np.ndarray]:
+        """Return this process's rows of the next batch."""
+        ...
+
+    def get_state(self) -> Any:
+        """Return the position, made of JSON types."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """Say how long to train and how often to do what.
+
+    Attributes:
+        num_steps: Updates in all, counted over all restarts, >= 1.
+        log_every: Updates between two reports, >= 1. The loop waits for the device only then.
+        checkpoint_every: Updates between two checkpoints, >= 1; there is one at the end as well.
+        hook_every: Updates between two calls of the hook, e.g. for samples; 0 for never.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    num_steps: int
+    log_every: int = 10
+    checkpoint_every: int = 200
+    hook_every: int = 0
+
+    def __post_init__(self):
+        for name in ("num_steps", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.hook_every < 0:
+            raise ValueError(f"hook_every = {self.hook_every} must be at least 0; 0 means never")
+
+
+def compile_step(train_step: TrainStep, mesh: Mesh) -> TrainStep:
+    """Compile a step: state on every device and updated in place, batch split over them."""
+    whole = replicated(mesh)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(whole, split_batch(mesh)),
+        out_shardings=(whole, whole),
+    )
+
+
+def train(
+    train_step: TrainStep,
+    state: TrainState,
+    batches: BatchIterator,
+    *,
+    options: LoopOptions,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    writer: MetricsWriter,
+    train_seconds: float = 0.0,
+    hook: Callable[[TrainState], None] | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> tuple[TrainState, float]:
+    """Train until the last step, or until asked to stop, and leave a checkpoint of where that was.
+
+    Args:
+        train_step: From ``compile_step``.
+        state: Fresh or restored; it is donated.
+        batches: Positioned at the batch of step ``state.step``.
+        options: Length and intervals.
+        mesh: Where the state lives and the batches go.
+        checkpoints: Where the run is saved.
+        writer: Where the metrics go: means since the last report.
+        train_seconds: Time spent by the run so far, in seconds.
+        hook: Called with the state every ``hook_every`` steps; must not keep or change it.
+        stop_requested: Asked after each step.
+
+    Returns:
+        The last state, and the seconds spent training over all restarts, compilation and hooks
+        included. The step tells whether it was stopped early.
+
+    Raises:
+        TrainingDivergedError: If a loss or gradient is not finite; no checkpoint is written then.
+        CheckpointError: If a checkpoint cannot be written.
+    """
+    started = time.perf_counter() - train_seconds
+    step = int(state.step)
+    pending: list[Metrics] = []
+    loss = float("inf")
+    with _progress_bar(options.num_steps, step) as bar:
+        while step < options.num_steps:
+            state, metrics = train_step(state, place_batch(next(batches), mesh))
+            step += 1
+            pending.append(metrics)
+            stopping = stop_requested() or step == options.num_steps
+            saving = stopping or step % options.checkpoint_every == 0
+            showing = hook is not None and options.hook_every and step % options.hook_every == 0
+            # Up to here nothing has waited for the device. A report waits, and so finds the first
+            # bad step before anything is saved or shown.
+            if saving or showing or step % options.log_every == 0:
+                report = _report(pending)
+                pending = []
+                loss = report["loss"]
+                writer.write(step, report)
+                bar.update(step - bar.n)
+                bar.set_postfix_str(_terms(report))
+            if saving:
+                seconds = time.perf_counter() - started
+                checkpoints.save(state, Position(batches.get_state(), seconds), loss=loss)
+            if showing and hook is not None:
+                hook(state)
+            if stopping:
+                break
+    checkpoints.wait()
+    return state, time.perf_counter() - started
+
+
+def _report(pending: list[Metrics]) -> dict[str, float]:
+    """Fetch the metrics of some steps and average them; the rate is that of the last one."""
+    rows = jax.device_get(pending)
+    diverged_at = int(rows[-1]["diverged_at"])
+    if diverged_at:
+        raise TrainingDivergedError(
+            f"The loss or its gradient is not finite at step {diverged_at}; nothing of that step "
+            "was applied and the last checkpoint is untouched. Lower optimizer.lr, or lengthen "
+            "optimizer.warmup_steps"
+        )
+    names = [name for name in rows[-1] if name != "diverged_at"]
+    report = {name: float(np.mean([row[name] for row in rows])) for name in names}
+    return report | {"lr": float(rows[-1]["lr"])}
+
+
+def _terms(report: Mapping[str, float]) -> str:
+    shown = [name for name in ("loss", "vb", "aux", "contrast") if name in report]
+    return " ".join(f"{name} {report[name]:.4g}" for name in shown)
+
+
+def _progress_bar(num_steps: int, step: int) -> tqdm:
+    """Show rate, loss terms and time left; seldom where the output is a file."""
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(
+        total=num_steps, initial=step, desc="train", unit="step", mininterval=interval, ncols=110
+    )

@@ -1,0 +1,75 @@
+"""Everything a training step reads and writes, in one pytree that is checkpointed whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cdcd_jax.training.optimizer import Optimizer
+from cdcd_jax.typing import Leaf, Params, PRNGKey
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Hold a run between two steps.
+
+    Attributes:
+        step: Number of updates applied; int32.
+        params: What the optimizer moves.
+        ema_params: Their exponential moving average, which samples and scores are taken from.
+        opt_state: Moments, update count and plateau of the optimizer.
+        timestep_stats: Running moments for the importance sampling of t.
+        key: The run's key. It never changes: a step folds its number in, so that a resumed run
+            draws what the uninterrupted one would have drawn.
+        diverged_at: 0, or the number of the first step whose loss or gradient was not finite. That
+            step and all after it change nothing else, so the other fields stay those of the last
+            good step.
+    """
+
+    step: Leaf
+    params: Leaf
+    ema_params: Leaf
+    opt_state: Leaf
+    timestep_stats: Leaf
+    key: Leaf
+    diverged_at: Leaf
+
+
+def init_state(
+    key: PRNGKey,
+    init_fn: Callable[[PRNGKey], Params],
+    optimizer: Optimizer,
+    timestep_stats: Any,
+) -> TrainState:
+    """Build the state before the first step.
+
+    Args:
+        key: Root of all randomness of the run.
+        init_fn: A network's ``init``.
+        optimizer: From ``make_optimizer``.
+        timestep_stats: Fresh statistics of the loss, or None where it keeps none.
+
+    Returns:
+        A state in which the average equals the parameters.
+
+    >>> from cdcd_jax.training.optimizer import make_optimizer
+    >>> init_fn = lambda key: {"w": jax.random.normal(key, (3,))}
+    >>> state = init_state(jax.random.key(0), init_fn, make_optimizer(lr=1e-3, num_steps=9), None)
+    >>> int(state.step), state.ema_params["w"].shape
+    (0, (3,))
+    """
+    init_key, run_key = jax.random.split(key)
+    params = init_fn(init_key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        # A copy, because the step donates its input and a buffer can be donated only once.
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+        timestep_stats=timestep_stats,
+        key=run_key,
+        diverged_at=jnp.zeros((), jnp.int32),
+    )

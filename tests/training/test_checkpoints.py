@@ -1,0 +1,180 @@
+"""Resuming: exact, with a way out where a checkpoint does not fit, is damaged or has no room."""
+
+import json
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from toy_run import CONFIG, assert_same, make_run, run
+
+from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position, abstract_state
+from cdcd_jax.training.loop import TrainingDivergedError
+from cdcd_jax.training.sharding import make_mesh, replicated
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved_steps(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_two_steps_restore_and_two_more_are_four(tmp_path):
+    whole, _ = run(tmp_path / "whole", 4)
+    run(tmp_path / "parts", 2)
+    parts, _ = run(tmp_path / "parts", 4)
+    assert int(parts.step) == 4
+    assert_same(parts, whole)
+
+
+def test_time_is_counted_over_restarts(tmp_path):
+    _, first = run(tmp_path, 2)
+    _, second = run(tmp_path, 4)
+    assert second > first > 0
+    _, third = run(tmp_path, 4)
+    assert third >= second - 0.5
+
+
+def test_a_state_moves_between_device_counts(tmp_path):
+    one, _ = run(tmp_path, 2)
+    eight, _ = run(tmp_path, 2, devices=8)
+    assert len(eight.params["w"].sharding.device_set) == 8
+    assert_same(one, eight)
+
+
+def test_metrics_tell_each_step_once(tmp_path):
+    run(tmp_path, 10, checkpoint_every=5)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "loss": 1.0}\n{"step": 20, "lo')  # what a kill leaves behind
+    run(tmp_path, 20, checkpoint_every=5)
+    assert [line["step"] for line in lines(tmp_path)] == [5, 10, 15, 20]
+    assert set(lines(tmp_path)[0]) == {"step", "loss", "vb", "grad_norm", "lr"}
+
+
+def test_newest_and_best_are_kept(tmp_path):
+    fresh, _ = make_run()
+    with Checkpoints(tmp_path, fingerprint=CONFIG, keep=2) as saved:
+        for step, loss in enumerate([3.0, 1.0, 5.0, 4.0, 6.0], start=1):
+            state = fresh()
+            state = type(state)(**(vars(state) | {"step": state.step + step}))
+            saved.save(state, Position({"position": step}, 0.0), loss=loss)
+        saved.wait()
+        assert saved.steps == [2, 4, 5]
+
+
+def test_another_configuration_is_refused_by_its_differing_keys(tmp_path):
+    run(tmp_path, 2)
+    other = {"denoiser.width": 8, "optimizer.lr": 0.01, "loss.num_negatives": 3}
+    with pytest.raises(
+        ValueError,
+        match=r"denoiser\.width = 4 there, 8 now; loss\.num_negatives = 'absent' there, 3 now",
+    ):
+        run(tmp_path, 4, config=other)
+    assert saved_steps(tmp_path) == [2]
+
+
+def data_files(checkpoint):
+    files = [p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size > 0]
+    return sorted(files, key=lambda path: path.stat().st_size)
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def remove_half(path):
+    path.unlink()
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, remove_half, flip_a_byte])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
+    whole, _ = run(tmp_path / "whole", 4)
+    run(tmp_path / "run", 4)
+    for path in data_files(tmp_path / "run" / "checkpoints" / "4" / "state" / "d"):
+        damage(path)
+    told = []
+    again, _ = run(tmp_path / "run", 4, tell=told.append)
+    assert "4 is damaged or cut short" in told[0]
+    assert told[1] == "Going back to the checkpoint of step 2."
+    assert_same(again, whole)
+    told.clear()
+    run(tmp_path / "run", 4, tell=told.append)
+    assert told == []
+
+
+@pytest.mark.slow
+def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path):
+    """Whatever file is cut short, the run is resumed from one of the two checkpoints, exactly."""
+    whole, _ = run(tmp_path / "run", 4)
+    names = [p.relative_to(tmp_path / "run") for p in data_files(tmp_path / "run/checkpoints/4")]
+    assert len(names) > 5
+    for i, name in enumerate(names):
+        shutil.copytree(tmp_path / "run", tmp_path / str(i))
+        truncate(tmp_path / str(i) / name)
+        again, _ = run(tmp_path / str(i), 4, tell=lambda sentence: None)
+        assert_same(again, whole)
+
+
+def test_if_all_are_damaged_nothing_is_removed(tmp_path):
+    run(tmp_path, 4)
+    for step in (2, 4):
+        for path in data_files(tmp_path / "checkpoints" / str(step)):
+            truncate(path)
+    with pytest.raises(CheckpointError, match=r"None of the checkpoints .*steps \[2, 4\]"):
+        run(tmp_path, 6, tell=lambda sentence: None)
+    assert saved_steps(tmp_path) == [2, 4]
+
+
+def test_leftovers_of_a_killed_save_are_cleared(tmp_path):
+    run(tmp_path, 2)
+    leftover = tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "checkpoints" / "2", leftover)
+    state, _ = run(tmp_path, 4)
+    assert int(state.step) == 4
+    assert not leftover.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
+    with pytest.raises(TrainingDivergedError, match="not finite at step 4"):
+        run(tmp_path, 20, bad=3)
+    assert saved_steps(tmp_path) == [2]
+    assert [line["step"] for line in lines(tmp_path)] == [2]
+    resumed, _ = run(tmp_path, 6)  # the same run with the data repaired
+    clean, _ = run(tmp_path / "clean", 6)
+    assert_same(resumed, clean)
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"cannot be written to .*checkpoints"):
+        Checkpoints(tmp_path / "checkpoints", fingerprint=CONFIG)
+
+
+def test_a_small_disk_is_noticed_before_training(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    fresh, _ = make_run()
+    state = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
+    with (
+        Checkpoints(tmp_path, fingerprint=CONFIG) as saved,
+        pytest.raises(CheckpointError, match=r"0\.0 MB free"),
+    ):
+        saved.check_space(state)
+
+
+def test_the_same_numbers_in_another_order_have_another_checksum():
+    from cdcd_jax.training.checkpoints import _checksums
+
+    x = np.arange(6, dtype=np.float32)
+    assert np.array_equal(_checksums({"x": x}), _checksums({"x": x.copy()}))
+    assert not np.array_equal(_checksums({"x": x}), _checksums({"x": x[::-1].copy()}))
+    assert not np.array_equal(_checksums({"x": x}), _checksums({"x": np.zeros_like(x)}))

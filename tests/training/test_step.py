@@ -1,0 +1,110 @@
+"""The training step: accumulation, non-finite losses, sharding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy_run import CountingBatches, assert_same, leaves, make_run, objective
+
+from cdcd_jax.training.loop import compile_step
+from cdcd_jax.training.optimizer import make_optimizer
+from cdcd_jax.training.sharding import check_batch_size, make_mesh, place_batch, replicated
+
+
+def deterministic(key, params, batch, stats):
+    error = batch["x"] @ params["w"] + params["b"] - batch["y"]
+    loss = jnp.mean(error**2)
+    return loss, ({"vb": loss}, {"seen": stats["seen"] + jnp.sum(batch["x"])})
+
+
+def steps(num, num_microbatches, batch_size=64, objective_fn=deterministic, devices=1):
+    mesh = make_mesh(jax.devices()[:devices])
+    fresh, step = make_run(num_microbatches, objective_fn)
+    compiled = compile_step(step, mesh)
+    state = jax.jit(fresh, out_shardings=replicated(mesh))()
+    batches = CountingBatches(batch_size)
+    for _ in range(num):
+        state, metrics = compiled(state, place_batch(next(batches), mesh))
+    return state, metrics
+
+
+def test_four_microbatches_of_16_are_one_batch_of_64():
+    whole, whole_metrics = steps(3, 1)
+    parts, parts_metrics = steps(3, 4)
+    for name, expected in leaves(whole).items():
+        np.testing.assert_allclose(leaves(parts)[name], expected, rtol=1e-5, atol=1e-6)
+    for name, expected in whole_metrics.items():
+        np.testing.assert_allclose(parts_metrics[name], expected, rtol=1e-5)
+
+
+def test_microbatches_draw_their_own_noise():
+    def seen_noise(key, params, batch, stats):
+        noise = jax.random.normal(key, ())
+        loss = jnp.sum(params["w"] ** 2)
+        return loss, ({"noise": noise, "square": noise**2}, stats)
+
+    _, metrics = steps(1, 4, objective_fn=seen_noise)
+    variance = float(metrics["square"] - metrics["noise"] ** 2)
+    assert variance > 1e-3
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_eight_devices_are_one(num_microbatches):
+    one, one_metrics = steps(3, num_microbatches, objective_fn=objective)
+    eight, eight_metrics = steps(3, num_microbatches, objective_fn=objective, devices=8)
+    assert len(eight.params["w"].sharding.device_set) == 8
+    for name, expected in leaves(one).items():
+        np.testing.assert_allclose(leaves(eight)[name], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(eight_metrics["grad_norm"], one_metrics["grad_norm"], rtol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    mesh = make_mesh(jax.devices()[:8])
+    check_batch_size(64, mesh, num_microbatches=4)
+    with pytest.raises(ValueError, match=r"batch_size = 60 .* on each of 8 devices; take 32 or 64"):
+        check_batch_size(60, mesh, num_microbatches=4)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered():
+    fresh, step = make_run()
+    compiled = jax.jit(step)
+    good, bad = CountingBatches(), CountingBatches(bad=2)
+    state, before = fresh(), None
+    for _ in range(2):
+        state, _ = compiled(state, next(bad))
+        before, _ = compiled(fresh() if before is None else before, next(good))
+    assert_same(state, before)
+    for _ in range(3):  # the poisoned batch, then two clean ones
+        state, metrics = compiled(state, next(bad))
+        assert int(metrics["diverged_at"]) == 3
+    expected = leaves(before) | {".diverged_at": np.int32(3)}
+    for name, value in leaves(state).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("value", [jnp.inf, jnp.nan])
+def test_a_gradient_that_is_not_finite_counts_too(value):
+    def steep(key, params, batch, stats):
+        # The square root's slope at 0 is infinite, its value is not.
+        slope = jnp.sqrt(jnp.maximum(params["w"][0] - params["w"][0], 0.0))
+        loss = jnp.where(jnp.isnan(value), slope * 0.0, slope) + jnp.sum(params["w"] ** 2)
+        return loss, ({}, stats)
+
+    _, metrics = steps(1, 1, objective_fn=steep)
+    assert np.isfinite(metrics["loss"])
+    assert int(metrics["diverged_at"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_microbatches": 0}, "num_microbatches = 0"),
+        ({"ema_decay": 1.5}, "ema_decay = 1.5"),
+        ({"ema_every": 0}, "ema_every = 0"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    from cdcd_jax.training.step import make_train_step
+
+    with pytest.raises(ValueError, match=message):
+        make_train_step(deterministic, make_optimizer(lr=0.1, num_steps=9), **options)
