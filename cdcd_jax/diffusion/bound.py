@@ -155,8 +155,8 @@ def evaluate_bound(
         Nats, summed over positions; divide by ``length * log(2)`` for bits per token.
 
     Example:
-        >>> from cdcd_jax.diffusion.schedule import mask_replace_schedule
-        >>> schedule = mask_replace_schedule(num_steps=10, vocab_size=4)
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> schedule = absorbing_schedule(num_steps=10, vocab_size=4)
         >>> guess = lambda zt, t, cond: jnp.full((*zt.shape, 4), -jnp.log(4.0))
         >>> z0 = jnp.zeros((500, 8), jnp.int32)
         >>> nats = evaluate_bound(jax.random.key(0), schedule, guess, z0, None)
