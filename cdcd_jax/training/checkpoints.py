@@ -29,6 +29,10 @@ class CheckpointError(Exception):
     """Say in one sentence why a checkpoint could not be written or read."""
 
 
+class OtherConfigError(ValueError):
+    """Name the keys in which a checkpoint's configuration differs."""
+
+
 class Position(NamedTuple):
     """Hold what a run needs besides its state to go on.
 
@@ -163,7 +167,7 @@ class Checkpoints:
             State and position, or None if there is no checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is of another configuration; names the differing keys.
+            OtherConfigError: If the checkpoint is of another configuration.
             CheckpointError: If there are checkpoints and all are damaged.
         """
         damaged: dict[int, Exception] = {}
@@ -171,8 +175,8 @@ class Checkpoints:
             try:
                 with _without_stray_messages():
                     restored = self._load(step, template)
-            except _OtherConfigError as error:
-                raise ValueError(str(error)) from None
+            except OtherConfigError:
+                raise
             except Exception as error:
                 tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
                 damaged[step] = error
@@ -213,7 +217,7 @@ class Checkpoints:
             if ours.get(key, absent) != theirs.get(key, absent)
         ]
         if differing:
-            raise _OtherConfigError(
+            raise OtherConfigError(
                 f"{self._folder} holds checkpoints of another configuration "
                 f"({'; '.join(differing)}); give another --workdir, or those values to resume it"
             )
@@ -274,10 +278,6 @@ def _without_stray_messages() -> Iterator[None]:
         raise
     finally:
         sys.unraisablehook = hook
-
-
-class _OtherConfigError(Exception):
-    """Tell another configuration apart from damage."""
 
 
 def _by_name(state: TrainState) -> dict[str, Any]:

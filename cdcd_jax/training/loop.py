@@ -34,6 +34,10 @@ class BatchIterator(Protocol):
         """Return the position, made of JSON types."""
         ...
 
+    def set_state(self, state: Any) -> None:
+        """Go to a position."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
@@ -43,7 +47,7 @@ class LoopOptions:
         num_steps: Updates in all, counted over all restarts, >= 1.
         log_every: Updates between two reports, >= 1. The loop waits for the device only then.
         checkpoint_every: Updates between two checkpoints, >= 1; there is one at the end as well.
-        hook_every: Updates between two calls of the hook, e.g. for samples; 0 for never.
+        sample_every: Updates between two calls of the hook that draws samples; 0 for never.
 
     Raises:
         ValueError: If a number is out of range.
@@ -52,14 +56,16 @@ class LoopOptions:
     num_steps: int
     log_every: int = 10
     checkpoint_every: int = 200
-    hook_every: int = 0
+    sample_every: int = 0
 
     def __post_init__(self):
         for name in ("num_steps", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-        if self.hook_every < 0:
-            raise ValueError(f"hook_every = {self.hook_every} must be at least 0; 0 means never")
+        if self.sample_every < 0:
+            raise ValueError(
+                f"sample_every = {self.sample_every} must be at least 0; 0 means never"
+            )
 
 
 def compile_step(train_step: TrainStep, mesh: Mesh) -> TrainStep:
@@ -97,7 +103,7 @@ def train(
         checkpoints: Where the run is saved.
         writer: Where the metrics go: means since the last report.
         train_seconds: Time spent by the run so far, in seconds.
-        hook: Called with the state every ``hook_every`` steps; must not keep or change it.
+        hook: Called with the state every ``sample_every`` steps; must not keep or change it.
         stop_requested: Asked after each step.
 
     Returns:
@@ -119,7 +125,7 @@ def train(
             pending.append(metrics)
             stopping = stop_requested() or step == options.num_steps
             saving = stopping or step % options.checkpoint_every == 0
-            showing = hook is not None and options.hook_every and step % options.hook_every == 0
+            showing = hook is not None and options.sample_every and step % options.sample_every == 0
             # Up to here nothing has waited for the device. A report waits, and so finds the first
             # bad step before anything is saved or shown.
             if saving or showing or step % options.log_every == 0:

@@ -1,0 +1,135 @@
+"""What a step minimises: the diffusion loss on a batch, with its negatives made or read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cdcd_jax.diffusion.contrastive import Contrast
+from cdcd_jax.diffusion.loss import make_loss
+from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
+from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.training.step import Batch, Metrics, Objective
+from cdcd_jax.typing import Params, PRNGKey
+
+NEGATIVES = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
+"""The kinds of negatives that each choice stands for, in the order of their contrastive terms."""
+
+
+def make_objective(
+    schedule: Schedule,
+    apply: Callable[[Params, Any, Any, Any], jax.Array],
+    *,
+    grid: tuple[int, int],
+    mechanism: str = "none",
+    negatives: str = "inter",
+    num_negatives: int = 10,
+    patches: tuple[int, int] = (2, 2),
+    num_chunks: int = 8,
+    contrast_weight: float = 5e-5,
+    contrast_time_weight: str = "increasing",
+    contrast_steps: int | None = None,
+    chains: str = "shared",
+    chains_per_pass: int | None = None,
+    aux_weight: float = 5e-4,
+    aux_time_weight: str = "decreasing",
+    mask_weight: tuple[float, float] = (1.0, 1.0),
+) -> Objective:
+    """Join a loss and a network to what ``make_train_step`` takes (CDCD Algorithm 1).
+
+    Intra negatives are shuffled here, on the device, anew at each step: patches of an image, chunks
+    of a sequence. Inter negatives come with the batch.
+
+    Args:
+        schedule: The noise schedule.
+        apply: A network's ``apply``.
+        grid: Rows and columns of the tokens; (1, length) for a sequence.
+        mechanism: ``"step"``, ``"sample"``, or ``"none"`` for the vanilla loss.
+        negatives: ``"intra"``, ``"inter"`` or ``"both"``, which gives two terms of equal weight.
+        num_negatives: N >= 1 of each kind.
+        patches: Patches down and across that intra negatives of an image are cut in.
+        num_chunks: Chunks that intra negatives of a sequence are cut in.
+        contrast_weight: lambda_c >= 0.
+        contrast_time_weight: w_c(t): ``"increasing"``, ``"decreasing"`` or ``"constant"``.
+        contrast_steps: Apply the term at a random subset of so many of the T steps; None for all.
+        chains: For ``"step"``: ``"shared"`` or ``"parallel"``.
+        chains_per_pass: How many parallel chains the network takes at once; None for all.
+        aux_weight: lambda_aux >= 0.
+        aux_time_weight: w_aux(t), with the same choices.
+        mask_weight: Weights of masked and of unmasked positions in the divergences.
+
+    Returns:
+        ``objective(key, params, batch, stats) -> (loss, (metrics, stats))`` in nats per token. The
+        metrics ``vb``, ``aux`` and ``contrast`` are means of term / p_t, so that ``vb`` estimates
+        the bound without its prior term, and are not weighted by lambda.
+
+    Raises:
+        ValueError: If a value is out of range; shapes that do not fit are found on tracing.
+    """
+    kinds = _kinds(mechanism, negatives, num_negatives)
+    term = None
+    if kinds:
+        term = Contrast(
+            mechanism,  # pyright: ignore[reportArgumentType]  # checked by Contrast itself
+            weight=contrast_weight,
+            chains=chains,  # pyright: ignore[reportArgumentType]
+            time_weight=contrast_time_weight,  # pyright: ignore[reportArgumentType]
+            num_steps=contrast_steps,
+        )
+    loss_fn = make_loss(
+        schedule,
+        aux_weight=aux_weight,
+        aux_time_weight=aux_time_weight,  # pyright: ignore[reportArgumentType]
+        mask_weight=mask_weight,
+        contrast=(term,) * len(kinds) if term else None,
+        chains_per_pass=chains_per_pass,
+    )
+
+    def shuffle(key: PRNGKey, z0: jax.Array) -> jax.Array:
+        if grid[0] == 1:
+            return shuffle_chunks(key, z0, num_chunks=num_chunks, num_negatives=num_negatives)
+        return shuffle_patches(key, z0, grid=grid, patches=patches, num_negatives=num_negatives)
+
+    def objective(
+        key: PRNGKey, params: Params, batch: Batch, stats: Any
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        shuffle_key, loss_key = jax.random.split(key)
+        z0 = batch["tokens"]
+        terms, stats = loss_fn(
+            loss_key,
+            lambda zt, t, cond: apply(params, zt, t, cond),
+            z0,
+            batch["cond"],
+            negatives=tuple(
+                shuffle(shuffle_key, z0) if kind == "intra" else batch["negatives"]
+                for kind in kinds
+            ),
+            stats=stats,
+        )
+        told = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
+        metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in told.items()}
+        return terms.loss, (metrics, stats)
+
+    return objective
+
+
+def count_batch_negatives(mechanism: str, negatives: str, num_negatives: int) -> int:
+    """Count the negatives per example that must come with the batch.
+
+    >>> count_batch_negatives("step", "intra", 10), count_batch_negatives("sample", "inter", 10)
+    (0, 10)
+    """
+    return num_negatives if "inter" in _kinds(mechanism, negatives, num_negatives) else 0
+
+
+def _kinds(mechanism: str, negatives: str, num_negatives: int) -> tuple[str, ...]:
+    if mechanism not in ("none", "step", "sample"):
+        raise ValueError(f'mechanism = "{mechanism}" must be one of "none", "step", "sample"')
+    if negatives not in NEGATIVES:
+        raise ValueError(f'negatives = "{negatives}" must be one of "intra", "inter", "both"')
+    if num_negatives < 1:
+        raise ValueError(
+            f'num_negatives = {num_negatives} must be at least 1; for none, mechanism = "none"'
+        )
+    return () if mechanism == "none" else NEGATIVES[negatives]
