@@ -37,10 +37,11 @@ class TokenEmbedding(nnx.Module):
         self.column = Table(width, options.width, rngs=rngs)
 
     def __call__(self, tokens: Tokens, dtype: jnp.dtype) -> Float[Array, "batch length width"]:
-        """Return the sum, added up in float32 or better; position p of the sequence is cell p of the grid, row by row.
+        """Return the sum, added up in float32 or better.
 
-        A grid larger than the sequence gives its first cells, as the published ImageNet model has
-        it (16x16 tokens on a 32x32 grid, so that two rows of tokens share one row of the grid).
+        Position p of the sequence is cell p of the grid, row by row. A grid larger than the
+        sequence gives its first cells, as the published ImageNet model has it (16x16 tokens on a
+        32x32 grid, so that two rows of tokens share one row of the grid).
         """
         wide = jnp.promote_types(dtype, jnp.float32)
         rows = self.height.embedding[...].astype(wide)
@@ -153,6 +154,6 @@ class Denoiser(nnx.Module):
         )
         x = self.embedding(zt, dtype)
         step = jax.checkpoint(block_step) if options.remat else block_step
-        x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.unroll)
+        x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
         logits = self.to_logits(self.final_norm(x))
         return logits.astype(jnp.promote_types(dtype, jnp.float32))

@@ -50,7 +50,7 @@ def make_denoiser(**options: Any) -> Network:
             class_norm: What the class modulates: features normalised per position (``layer``) or
                 per sequence (``instance``).
             embedding_grid: Grid of the position embedding where larger than ``grid``.
-            unroll: Blocks per iteration of the scan.
+            unroll: Blocks per iteration of the scan over them; None chooses by machine.
 
     Returns:
         A network of pure functions that work under jit, grad, vmap and ``jax.eval_shape``. Under
