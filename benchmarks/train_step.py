@@ -1,0 +1,250 @@
+"""Time a training step of each setting and the sampler, interleaved in one process.
+
+    python -m benchmarks.train_step --layers 4 --width 128 --heads 8 --length 256 --vocab 1024 \
+        --batch 4 --steps 80 --negatives 10 --mlp linear --mlp-ratio 4 --cond-length 77 \
+        --cond-dim 512 --json OUT
+
+A step is all that training does: loss and gradient, clip, AdamW, average of the weights. See
+README.md beside this file for what the columns mean.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.timing import (
+    Cost,
+    cost_of,
+    describe_environment,
+    make_rows,
+    median_ratio,
+    time_interleaved,
+    write_json,
+)
+from cdcd_jax import Contrast, init_timestep_stats, make_loss, mask_replace_schedule, sample
+from cdcd_jax.networks.functional import Network, make_denoiser
+from cdcd_jax.training.optimizer import make_optimizer
+from cdcd_jax.training.state import init_state
+from cdcd_jax.training.step import make_train_step
+
+MATMUL_SIZE = 1024
+SETTINGS = {
+    "vanilla": None,
+    "step_shared": Contrast("step", chains="shared"),
+    "sample": Contrast("sample"),
+    "step_parallel": Contrast("step", chains="parallel"),
+}
+SAMPLERS = {"sampler": 1.0, "sampler_truncated": 0.86}
+
+
+class Variant(NamedTuple):
+    """A compiled function that calls itself on ready-made arguments, and its cost."""
+
+    call: Callable[[], Any]
+    cost: Cost
+
+
+def main() -> None:
+    options = parse_arguments()
+    wanted = options.only or ["matmul", *SETTINGS, *SAMPLERS]
+    variants = {}
+    for name in wanted:
+        print(f"compiling {name}", flush=True)
+        variants[name] = make_variant(name, options)
+    times = time_interleaved(
+        {name: variant.call for name, variant in variants.items()}, rounds=options.rounds
+    )
+    rows = make_rows(times, {name: variant.cost for name, variant in variants.items()})
+    for row in rows:
+        for base in ("vanilla", "matmul"):
+            if base in times:
+                row[f"ratio_to_{base}"] = median_ratio(times, row["name"], base)
+    print_table(rows)
+    if options.json:
+        report = {"environment": describe_environment(), "options": vars(options), "rows": rows}
+        write_json(options.json, report)
+
+
+def make_variant(name: str, options: argparse.Namespace) -> Variant:
+    if name == "matmul":
+        return matmul_variant(options)
+    network, unrolled = (make_network(options, unroll) for unroll in (options.unroll, None))
+    if name in SAMPLERS:
+        return sampler_variant(network, unrolled, SAMPLERS[name], options)
+    return training_variant(network, unrolled, SETTINGS[name], options)
+
+
+def training_variant(
+    network: Network, unrolled: Network, contrast: Contrast | None, options: argparse.Namespace
+) -> Variant:
+    schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
+    loss_fn = make_loss(schedule, contrast=contrast, chains_per_pass=options.chains_per_pass)
+    optimizer = make_optimizer(lr=4.5e-4, num_steps=10_000, warmup_steps=1_000)
+    # Each variant has its own copy, because the step consumes its state.
+    state = init_state(
+        jax.random.key(0), network.init, optimizer, init_timestep_stats(options.steps)
+    )
+    batch = make_batch(options, with_negatives=contrast is not None)
+
+    def step_with(network: Network) -> jax.stages.Wrapped:
+        def objective(key, params, batch, stats):
+            terms, stats = loss_fn(
+                key,
+                partial(network.apply, params),
+                batch["tokens"],
+                batch["cond"],
+                negatives=batch.get("negatives"),
+                stats=stats,
+            )
+            return terms.loss, ({"vb": jnp.mean(terms.vb)}, stats)
+
+        return jax.jit(make_train_step(objective, optimizer), donate_argnums=0)
+
+    compiled = step_with(network).lower(state, batch).compile()
+    counted = step_with(unrolled).lower(state, batch).compile()
+
+    def call() -> Any:
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        return state.step, metrics
+
+    return Variant(call, cost_of(compiled, counted))
+
+
+def sampler_variant(
+    network: Network, unrolled: Network, truncation: float, options: argparse.Namespace
+) -> Variant:
+    schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
+    params = network.init(jax.random.key(0))
+    cond = make_batch(options, with_negatives=False)["cond"]
+
+    def draw_with(network: Network) -> jax.stages.Wrapped:
+        def draw(key, params, cond):
+            return sample(
+                key,
+                schedule,
+                partial(network.apply, params),
+                cond,
+                shape=(options.batch, options.length),
+                truncation=truncation,
+            )
+
+        return jax.jit(draw)
+
+    arguments = (jax.random.key(1), params, cond)
+    compiled = draw_with(network).lower(*arguments).compile()
+    cost = cost_of(compiled, draw_with(unrolled).lower(*arguments).compile())
+    # XLA counts the body of the loop over steps once.
+    cost = cost._replace(flops=cost.flops * options.steps, bytes=cost.bytes * options.steps)
+    return Variant(lambda: compiled(*arguments), cost)
+
+
+def matmul_variant(options: argparse.Namespace) -> Variant:
+    shape = (MATMUL_SIZE, MATMUL_SIZE)
+    factor = jax.random.normal(jax.random.key(0), shape).astype(options.dtype)
+    compiled = jax.jit(jnp.dot).lower(factor, factor).compile()
+    return Variant(lambda: compiled(factor, factor), cost_of(compiled))
+
+
+def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
+    side = math.isqrt(options.length)
+    return make_denoiser(
+        vocab_size=options.vocab,
+        num_steps=options.steps,
+        grid=(side, side) if side * side == options.length else (1, options.length),
+        num_layers=options.layers,
+        width=options.width,
+        num_heads=options.heads,
+        mlp=options.mlp,
+        mlp_ratio=options.mlp_ratio,
+        condition="cross",
+        cond_dim=options.cond_dim,
+        compute_dtype=options.dtype,
+        remat=options.remat,
+        unroll=unroll or options.layers,
+    )
+
+
+def make_batch(options: argparse.Namespace, *, with_negatives: bool) -> dict[str, jax.Array]:
+    tokens_key, cond_key, negatives_key = jax.random.split(jax.random.key(2), 3)
+    shape = (options.batch, options.length)
+    cond_shape = (options.batch, options.cond_length, options.cond_dim)
+    batch = {
+        "tokens": jax.random.randint(tokens_key, shape, 0, options.vocab),
+        "cond": jax.random.normal(cond_key, cond_shape),
+    }
+    if with_negatives:
+        shape = (options.batch, options.negatives, options.length)
+        batch["negatives"] = jax.random.randint(negatives_key, shape, 0, options.vocab)
+    return batch
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    print(
+        f"{'':<18}{'median ms':>10}{'min ms':>10}{'cpu ms':>10}{'/vanilla':>10}{'/matmul':>9}"
+        f"{'peak MB':>9}{'GFLOP':>10}{'GB moved':>10}{'GFLOP/s':>9}"
+    )
+    for row in rows:
+        ratios = [row.get(f"ratio_to_{base}", math.nan) for base in ("vanilla", "matmul")]
+        print(
+            f"{row['name']:<18}{row['median_ms']:>10.2f}{row['min_ms']:>10.2f}"
+            f"{row['cpu_ms']:>10.2f}{ratios[0]:>10.3f}{ratios[1]:>9.2f}{row['peak_mb']:>9.1f}"
+            f"{row['flops'] / 1e9:>10.2f}{row['bytes'] / 1e9:>10.3f}"
+            f"{row['flops'] / row['median_ms'] / 1e6:>9.1f}"
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.train_step",
+        description=(__doc__ or "").split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    numbers = {
+        "layers": (4, "transformer blocks"),
+        "width": (128, "features per position"),
+        "heads": (8, "attention heads"),
+        "length": (256, "tokens in a sequence; a square number makes a square picture"),
+        "vocab": (1024, "real tokens K"),
+        "batch": (4, "examples"),
+        "steps": (80, "diffusion steps T, of training and sampling alike"),
+        "negatives": (10, "negatives per example N"),
+        "mlp-ratio": (4, "hidden features of the MLP per feature"),
+        "cond-length": (77, "condition tokens"),
+        "cond-dim": (512, "features per condition token"),
+        "rounds": (6, "how often every variant has its turn"),
+        "unroll": (1, "blocks per iteration of the scan over blocks"),
+    }
+    for name, (default, meaning) in numbers.items():
+        parser.add_argument(f"--{name}", type=positive, default=default, help=meaning)
+    parser.add_argument("--mlp", choices=("linear", "conv"), default="linear", help="kind of MLP")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
+    )
+    parser.add_argument(
+        "--remat", action="store_true", help="recompute blocks in the backward pass"
+    )
+    parser.add_argument(
+        "--chains-per-pass", type=positive, help="parallel chains in one pass; all by default"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=["matmul", *SETTINGS, *SAMPLERS], help="a choice of variants"
+    )
+    parser.add_argument("--json", help="file for the measurements")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+if __name__ == "__main__":
+    main()
