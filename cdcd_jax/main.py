@@ -20,13 +20,12 @@ from cdcd_jax.training.checkpoints import (
     Checkpoints,
     OtherConfigError,
     Position,
-    abstract_state,
 )
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.loop import TrainingDivergedError, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.sharding import replicated
-from cdcd_jax.training.state import TrainState
+from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.stopping import Stopper
 from cdcd_jax.typing import Params
 
@@ -100,7 +99,7 @@ def _train(experiment: Experiment, workdir: Path, stopper: Stopper) -> None:
         checkpoints.check_space(template)
         found = checkpoints.restore(template)
         if found is None:
-            state = jax.jit(experiment.init_state, out_shardings=sharding)()
+            state = compute_state(experiment.init_state, sharding)
         else:
             state, position = found
             batches.set_state(position.data)
@@ -252,14 +251,24 @@ def _fail(sentence: str, code: int) -> NoReturn:
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parse as absl does, with one sentence where it would show a traceback or the whole usage."""
-    flags.mark_flag_as_required("config")
     try:
         rest = FLAGS(list(argv))
+        if FLAGS.config is None:
+            _fail("no configuration is given; add --config=configs/digits_sample_inter.py", 2)
         hasattr(FLAGS.config, "train")  # A file that cannot be read fails when first looked at.
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        _fail(lines[-1] if lines else repr(error), 2)
+    except AttributeError as error:
+        _fail(f"the configuration has no such key: {_joined(error)}", 2)
+    except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
+        _fail(_joined(error), 2)
     return rest
+
+
+def _joined(error: Exception) -> str:
+    """Put the message of an error on one line; of a traceback inside it, the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = [lines[-1].removeprefix("ValueError: ")]
+    return " ".join(lines) or repr(error)
 
 
 if __name__ == "__main__":

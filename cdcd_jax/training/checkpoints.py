@@ -223,22 +223,6 @@ class Checkpoints:
             )
 
 
-def abstract_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> Any:
-    """Describe a state without computing it.
-
-    Args:
-        init_fn: Builds a fresh state.
-        sharding: Where each array is to live.
-
-    Returns:
-        The state with ``jax.ShapeDtypeStruct`` leaves.
-    """
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init_fn),
-    )
-
-
 # Orbax types its policies' arguments by a protocol that its own policies do not meet, hence Any.
 def _every_save() -> Any:
     return ocp.training.save_decision_policies.FixedIntervalPolicy(1)

@@ -73,3 +73,34 @@ def init_state(
         key=run_key,
         diverged_at=jnp.zeros((), jnp.int32),
     )
+
+
+def compute_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> TrainState:
+    """Compute a fresh state on its devices.
+
+    Args:
+        init_fn: Builds the state.
+        sharding: Where each array is to live.
+
+    Returns:
+        The state.
+    """
+    # What runs once is not worth optimising: on two CPU cores this saves most of five seconds.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(init_fn, out_shardings=sharding, compiler_options=options)()
+
+
+def abstract_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> Any:
+    """Describe a state without computing it.
+
+    Args:
+        init_fn: Builds a fresh state.
+        sharding: Where each array is to live.
+
+    Returns:
+        The state with ``jax.ShapeDtypeStruct`` leaves.
+    """
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(init_fn),
+    )

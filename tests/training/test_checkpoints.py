@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from toy_run import CONFIG, assert_same, make_run, run
 
-from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position, abstract_state
+from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.sharding import make_mesh, replicated
+from cdcd_jax.training.state import abstract_state
 
 
 def lines(workdir):

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdcd_jax.training.checkpoints import Checkpoints, abstract_state
+from cdcd_jax.training.checkpoints import Checkpoints
 from cdcd_jax.training.loop import LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.sharding import make_mesh, replicated
-from cdcd_jax.training.state import init_state
+from cdcd_jax.training.state import abstract_state, compute_state, init_state
 from cdcd_jax.training.step import make_train_step
 
 CONFIG = {"denoiser.width": 4, "optimizer.lr": 0.01}
@@ -83,7 +83,7 @@ def run(
         found = saved.restore(abstract_state(fresh, replicated(mesh)), tell=tell)
         seconds = 0.0
         if found is None:
-            state = jax.jit(fresh, out_shardings=replicated(mesh))()
+            state = compute_state(fresh, replicated(mesh))
         else:
             state, position = found
             batches.set_state(position.data)

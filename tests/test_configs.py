@@ -1,0 +1,184 @@
+"""Every configuration builds, and every wrong value is named before any long work."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cdcd_jax.build import build
+from cdcd_jax.training.sharding import make_mesh
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("digits_*.py"))
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def load(name, variant=""):
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    return config.lock()
+
+
+def built(config):
+    return build(config, mesh=make_mesh(jax.devices()[:1]))
+
+
+def test_the_five_settings_are_there():
+    assert set(NAMES) >= {
+        f"digits_{x}"
+        for x in ("vanilla", "step_intra", "step_inter", "sample_intra", "sample_inter")
+    }
+
+
+@pytest.mark.parametrize("variant", ["", "smoke"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration_builds_under_eval_shape(name, variant):
+    config = load(name, variant)
+    experiment = built(config)
+    state = jax.eval_shape(experiment.init_state)
+    batch = next(experiment.make_batches())
+    assert ("negatives" in batch) == name.endswith("inter")
+    after, metrics = jax.eval_shape(experiment.train_step, state, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+    expected = {"loss", "vb", "aux", "grad_norm", "lr", "diverged_at"}
+    assert set(metrics) == expected | (set() if name.endswith("vanilla") else {"contrast"})
+    labels = np.zeros(3, np.int32)
+    key = jax.random.key(0)
+    options = {"num_steps": 3, "truncation": 0.86, "top_k": None, "temperature": 1.0}
+    tokens = jax.eval_shape(
+        lambda params: experiment.sample_fn(params, key, labels, **options), state.ema_params
+    )
+    assert tokens.shape == (3, 64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_is_short_and_says_how_to_run_it(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text()
+    assert len(text.splitlines()) <= 60
+    assert f"--config=configs/{name}.py" in text
+
+
+def test_the_contrastive_settings_differ_from_vanilla_in_the_loss_alone():
+    base = load("digits_vanilla").to_dict()
+    for name in NAMES:
+        other = load(name).to_dict()
+        differing = {section for section in base if base[section] != other[section]}
+        assert differing <= {"loss"}
+
+
+def test_both_kinds_of_negatives_at_once():
+    config = load("digits_step_inter", "smoke")
+    config.loss.negatives = "both"
+    experiment = built(config)
+    assert next(experiment.make_batches())["negatives"].shape == (16, 2, 64)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"condition.kind": "none"},
+        {"schedule.name": "absorbing"},
+        {"denoiser.mlp": "conv"},
+        {"loss.chains": "parallel", "loss.chains_per_pass": 2},
+        {"loss.contrast_steps": 3},
+        {"optimizer.decay": "plateau"},
+        {"train.num_microbatches": 4},
+        {"train.importance_sampling": False},
+    ],
+)
+def test_the_other_choices_build(changes):
+    config = load("digits_step_intra", "smoke")
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    built(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("codec.name", "vqgan", r'codec\.name = "vqgan" is no codec'),
+        ("codec.vocab_size", 16, r"must lie in 0\.\.15 \(vocab_size 16\)"),
+        ("codec.grid", (4, 16), r"codec\.grid = \(4, 16\)"),
+        ("data.name", "mnist", r'data\.name = "mnist"'),
+        ("condition.kind", "text", r'condition\.kind = "text"'),
+        ("schedule.name", "cosine", r'schedule\.name = "cosine"'),
+        ("schedule.num_steps", 0, r"schedule.*num_steps"),
+        ("schedule.final_uniform", 1.5, r"schedule.*final_uniform = 1\.5"),
+        ("loss.mechanism", "both", r'loss\.mechanism = "both" must be one of'),
+        ("loss.negatives", "other", r'loss\.negatives = "other" must be one of'),
+        ("loss.num_negatives", 0, r"loss\.num_negatives = 0 must be at least 1"),
+        ("loss.contrast_weight", -1.0, r"loss.*weight must be finite and >= 0, got -1"),
+        ("loss.contrast_steps", 11, r"loss.*11 steps"),
+        ("loss.patches", (3, 3), r"loss\.patches 3 x 3 must divide"),
+        ("loss.aux_weight", -1.0, r"loss\.aux_weight = -1"),
+        ("denoiser.num_heads", 3, r"denoiser\.width must be a multiple of num_heads"),
+        ("denoiser.num_layers", 0, r"denoiser\.num_layers must be at least 1, but it is 0"),
+        ("optimizer.lr", -1.0, r"optimizer\.lr = -1\.0 must be above 0"),
+        ("optimizer.warmup_steps", 20, r"optimizer\.warmup_steps = 20 leaves nothing"),
+        ("optimizer.decay", "linear", r'optimizer\.decay = "linear"'),
+        ("train.batch_size", 0, r"train\.batch_size = 0"),
+        ("train.num_microbatches", 3, r"train\.batch_size = 16 does not divide into 3"),
+        ("train.num_steps", 0, r"num_steps = 0"),
+        ("train.ema_decay", 1.1, r"train\.ema_decay = 1\.1"),
+        ("train.log_every", 0, r"train\.log_every = 0"),
+        ("train.seed", -1, r"train\.seed = -1"),
+        ("train.keep_checkpoints", 0, r"train\.keep_checkpoints = 0"),
+        ("eval.num_steps", (11,), r"eval\.num_steps = 11 must lie in 1\.\.T = 1\.\.10"),
+        ("eval.truncations", (1.2,), r"eval\.truncations = 1\.2 must lie in \(0, 1\]"),
+        ("eval.num_samples", 1, r"eval\.num_samples = 1"),
+        ("sample.truncation", 0.0, r"sample\.truncation = 0\.0"),
+        ("sample.top_k", 18, r"sample\.top_k = 18 must lie in 1\.\.K = 1\.\.17"),
+        ("sample.num_steps", 11, r"sample\.num_steps = 11"),
+        ("sample.temperature", 0.0, r"sample\.temperature = 0\.0"),
+    ],
+)
+def test_a_wrong_value_is_named(key, value, message):
+    config = load("digits_step_intra", "smoke")
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=message) as caught:
+        built(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_must_divide_over_the_devices():
+    config = load("digits_vanilla", "smoke")
+    config.train.batch_size = 12
+    with pytest.raises(ValueError, match=r"train\.batch_size = 12 .* take 8 or 16"):
+        build(config, mesh=make_mesh(jax.devices()[:8]))
+
+
+def test_an_unknown_key_is_answered_with_the_one_meant():
+    config = load("digits_vanilla")
+    with pytest.raises(AttributeError, match='Did you mean "batch_size"'):
+        config.train.batchsize = 32
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(ValueError, match='no variant ":large"'):
+        load("digits_vanilla", "large")
+
+
+def test_housekeeping_may_change_between_two_parts_of_a_run_and_the_model_not():
+    base = built(load("digits_vanilla", "smoke")).fingerprint
+
+    def changed(**values):
+        config = load("digits_vanilla", "smoke")
+        with config.unlocked():
+            config.update_from_flattened_dict({k.replace("__", "."): v for k, v in values.items()})
+        fingerprint = built(config).fingerprint
+        return {key for key in base | fingerprint if base.get(key) != fingerprint.get(key)}
+
+    assert changed(train__log_every=7, train__checkpoint_every=3, eval__num_samples=9) == set()
+    assert changed(sample__truncation=0.5, data__num_threads=0) == set()
+    assert changed(denoiser__width=32) == {"denoiser.width"}
+    # A cosine that ends with the run is another one if the run is longer; a constant rate is not.
+    assert changed(train__num_steps=40) == {"optimizer.decay_steps"}
+    assert "optimizer.decay_steps" not in changed(train__num_steps=40, optimizer__decay_steps=20)

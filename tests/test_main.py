@@ -1,0 +1,317 @@
+"""The command line as a user types it: to the end, interrupted, killed, and mistyped."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdcd_jax.build import build
+from cdcd_jax.main import FLAGS
+from cdcd_jax.training.checkpoints import Checkpoints
+from cdcd_jax.training.sharding import make_mesh, replicated
+from cdcd_jax.training.state import abstract_state
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "configs/digits_sample_inter.py:smoke"
+TINY = (
+    "--config.denoiser.num_layers=1",
+    "--config.denoiser.width=8",
+    "--config.train.sample_every=0",
+    "--config.schedule.num_steps=4",
+    "--config.eval.num_steps=(2,)",
+)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One device, as on a laptop, and what one run compiles serves the next."""
+    environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    return environment
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Start the command in a folder of this test; whatever still runs at its end is killed."""
+    processes = []
+
+    def start(*arguments, config=SMOKE, workdir=tmp_path / "run", **options):
+        command = [sys.executable, "-m", "cdcd_jax.main"]
+        command += [f"--config={config}"] if config else []
+        command += [f"--workdir={workdir}"] if workdir else []
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start):
+    """Run the command to its end; return its exit code and its output."""
+
+    def run(*arguments, **options):
+        process = start(*arguments, **options)
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
+
+    return run
+
+
+def final_state(workdir, *overrides, config=SMOKE):
+    """Read a run's newest checkpoint as named arrays."""
+    values = FLAGS["config"].parser.parse(str(ROOT / config))
+    with values.unlocked():
+        for override in overrides:
+            key, value = override.removeprefix("--config.").split("=")
+            values.update_from_flattened_dict({key: json.loads(value.replace("(2,)", "[2]"))})
+    mesh = make_mesh(jax.devices()[:1])
+    experiment = build(values, mesh=mesh)
+    with Checkpoints(workdir / "checkpoints", fingerprint=experiment.fingerprint) as saved:
+        found = saved.restore(abstract_state(experiment.init_state, replicated(mesh)))
+    assert found is not None
+    state, position = found
+    leaves = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        leaves[jax.tree_util.keystr(path)] = np.asarray(leaf)
+    return leaves | {"data": position.data}
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def reported_steps(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def newest_step(checkpoints, suffix=""):
+    """Return the newest step whose folder's name has a suffix, 0 if there is none."""
+    names = os.listdir(checkpoints) if checkpoints.exists() else []
+    steps = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    return max((int(step) for step in steps if step.isdigit()), default=0)
+
+
+def wait_until(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_smoke_from_training_to_pictures(run, tmp_path):
+    workdir = tmp_path / "run"
+    code, output = run()
+    assert code == 0, output
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["steps"] == 20
+    assert summary["config"]["loss"]["mechanism"] == "sample"
+    assert summary["train_seconds"] > 0
+    assert summary["bits_per_token"] > 0
+    assert 0 <= summary["accuracy"] <= 1
+    assert summary["frechet_distance"] > 0
+    assert Image.open(summary["sample_grid"]).size[0] > 100
+    assert sorted(p.name for p in (workdir / "samples").iterdir()) == [
+        "step000010.png",
+        "step000020.png",
+    ]
+    assert reported_steps(workdir) == [5, 10, 15, 20]
+    for place in ("summary.json", "samples.png", "checkpoints", "metrics.jsonl"):
+        assert f"{workdir}/{place}" in output
+
+    code, output = run("--mode=evaluate")
+    assert code == 0, output
+    again = json.loads((workdir / "summary.json").read_text())
+    for name in ("bits_per_token", "accuracy", "frechet_distance", "steps", "train_seconds"):
+        assert again[name] == summary[name]
+
+    code, output = run(
+        "--mode=sample", "--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9",
+        "--seed=5",
+    )  # fmt: skip
+    assert code == 0, output
+    assert (workdir / "samples" / "seed5.png").exists()
+
+    code, output = run("--config.denoiser.width=8")
+    assert code == 2
+    assert "denoiser.width = 16 there, 8 now" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_goes_on_exactly(start, run, tmp_path):
+    options = (*TINY, "--config.train.num_steps=300", "--config.train.checkpoint_every=300")
+    process = start(*options)
+    wait_until((tmp_path / "run" / "metrics.jsonl").exists, process)
+    wait_until(lambda: reported_steps(tmp_path / "run"), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "Stopped at step" in output
+    assert "Traceback" not in output
+    code, output = run(*options)
+    assert code == 0, output
+    assert "Going on from step" in output
+    code, output = run(*options, workdir=tmp_path / "whole")
+    assert code == 0, output
+    assert_same(
+        final_state(tmp_path / "run", *TINY, "--config.train.num_steps=300"),
+        final_state(tmp_path / "whole", *TINY, "--config.train.num_steps=300"),
+    )
+
+
+@pytest.mark.slow
+def test_sigterm_before_training_ends_at_once(start):
+    process = start()
+    time.sleep(1.5)  # while it imports or compiles
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM), output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(start, run, tmp_path):
+    """SIGKILL, every other time while a checkpoint is being written."""
+    num_steps = 900
+    options = (*TINY, f"--config.train.num_steps={num_steps}", "--config.train.checkpoint_every=3")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    generator = random.Random(0)
+    mid_save, target = 0, 0
+    for kill in range(20):
+        target += generator.randint(5, 30)
+        process = start(*options, stdin=subprocess.DEVNULL)
+        suffix = ".orbax-checkpoint-tmp" if kill % 2 else ""
+        at_least = max(newest_step(checkpoints) + 1, target)
+        while newest_step(checkpoints, suffix) < at_least:
+            assert process.poll() is None, process.communicate()[0]
+        time.sleep(0 if kill % 2 else generator.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        mid_save += any(name.endswith("-tmp") for name in os.listdir(checkpoints))
+        target = max(target, newest_step(checkpoints))
+        assert target < num_steps - 60
+    assert mid_save >= 5
+    code, output = run(*options)
+    assert code == 0, output
+    assert "damaged" not in output
+    code, output = run(*options, workdir=tmp_path / "whole")
+    assert code == 0, output
+    overrides = (*TINY, f"--config.train.num_steps={num_steps}")
+    assert_same(
+        final_state(tmp_path / "run", *overrides), final_state(tmp_path / "whole", *overrides)
+    )
+    steps = reported_steps(tmp_path / "run")
+    assert steps == sorted(set(steps))
+    assert steps[-1] == num_steps
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_with_its_step_named(run, tmp_path):
+    code, output = run(*TINY, "--config.optimizer.lr=1e38", "--config.train.checkpoint_every=1")
+    assert code == 1, output
+    assert "not finite at step" in output.splitlines()[-1]
+    assert "optimizer.lr" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    step = int(output.splitlines()[-1].split("at step ")[1].split(";")[0])
+    kept = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert max(kept, default=0) == step - 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
+    options = (*TINY, "--config.optimizer.decay=constant")
+    code, output = run(*options, "--config.train.num_steps=4")
+    assert code == 0, output
+    before = final_state(tmp_path / "run", *TINY, '--config.optimizer.decay="constant"')
+
+    def no_large_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    code, output = run(*options, "--config.train.num_steps=8", preexec_fn=no_large_files)
+    assert code == 1, output
+    assert "cannot be written" in output
+    assert "Traceback" not in output
+    after = final_state(tmp_path / "run", *TINY, '--config.optimizer.decay="constant"')
+    assert_same(after, before)
+    code, output = run(*options, "--config.train.num_steps=8")
+    assert code == 0, output
+    assert "Going on from step 4" in output
+
+
+def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    code, output = run()
+    assert code == 1
+    assert output.startswith("Error: Checkpoints cannot be written to")
+    assert len(output.splitlines()) == 1
+
+
+def test_nothing_to_sample_from(run, tmp_path):
+    code, output = run("--mode=sample")
+    assert code == 1
+    assert output.startswith("Error: there is no checkpoint in")
+    assert len(output.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.train.batchsize=3"], 'Did you mean "batch_size"'),
+        (["--config.denoiser.compute_dtype=float8"], "denoiser.compute_dtype must be one of"),
+        (["--config.loss.mechanism=step", "--config.loss.chains=own"], "loss.chains must be one"),
+        (["--mode=sample", "--label=10"], "label = 10 must lie in 0..9"),
+        (["--workdirectory=x"], "Unknown command line flag 'workdirectory'"),
+        (["train"], "there is no argument 'train'"),
+    ],
+)
+def test_mistyped_commands_end_with_one_sentence(run, arguments, message):
+    code, output = run(*arguments)
+    assert code == 2
+    assert message in output
+    assert len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(None, "--config=configs/"), ("configs/none.py", "none.py"), (f"{SMOKE}r", '":smoker"')],
+)
+def test_a_configuration_that_is_not_there(run, config, message):
+    code, output = run(config=config)
+    assert code == 2
+    assert message in output
+    assert len(output.splitlines()) == 1
+
+
+def test_every_flag_is_explained():
+    ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.main"]}
+    assert {"workdir", "mode", "num_samples", "label", "num_steps", "truncation"} <= ours
+    assert all(FLAGS[name].help for name in ours)
