@@ -73,7 +73,9 @@ def main() -> None:
 def make_variant(name: str, options: argparse.Namespace) -> Variant:
     if name == "matmul":
         return matmul_variant(options)
-    network, unrolled = (make_network(options, unroll) for unroll in (options.unroll, None))
+    network = make_network(options, options.unroll)
+    whole = options.unroll >= options.layers
+    unrolled = network if whole else make_network(options, options.layers)
     if name in SAMPLERS:
         return sampler_variant(network, unrolled, SAMPLERS[name], options)
     return training_variant(network, unrolled, SETTINGS[name], options)
@@ -106,7 +108,7 @@ def training_variant(
         return jax.jit(make_train_step(objective, optimizer), donate_argnums=0)
 
     compiled = step_with(network).lower(state, batch).compile()
-    counted = step_with(unrolled).lower(state, batch).compile()
+    counted = None if unrolled is network else step_with(unrolled).lower(state, batch).compile()
 
     def call() -> Any:
         nonlocal state
@@ -138,7 +140,8 @@ def sampler_variant(
 
     arguments = (jax.random.key(1), params, cond)
     compiled = draw_with(network).lower(*arguments).compile()
-    cost = cost_of(compiled, draw_with(unrolled).lower(*arguments).compile())
+    counted = None if unrolled is network else draw_with(unrolled).lower(*arguments).compile()
+    cost = cost_of(compiled, counted)
     # XLA counts the body of the loop over steps once.
     cost = cost._replace(flops=cost.flops * options.steps, bytes=cost.bytes * options.steps)
     return Variant(lambda: compiled(*arguments), cost)
@@ -151,7 +154,7 @@ def matmul_variant(options: argparse.Namespace) -> Variant:
     return Variant(lambda: compiled(factor, factor), cost_of(compiled))
 
 
-def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
+def make_network(options: argparse.Namespace, unroll: int) -> Network:
     side = math.isqrt(options.length)
     return make_denoiser(
         vocab_size=options.vocab,
@@ -166,7 +169,7 @@ def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
         cond_dim=options.cond_dim,
         compute_dtype=options.dtype,
         remat=options.remat,
-        unroll=unroll or options.layers,
+        unroll=unroll,
     )
 
 

@@ -7,21 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = "--layers 2 --width 16 --heads 2 --vocab 12 --batch 2 --steps 3 --negatives 2 --rounds 1"
+SMALL = "--width 16 --heads 2 --length 9 --vocab 12 --batch 2 --negatives 2 --rounds 1"
 
 
-def run(module, *arguments):
-    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+def run(module, options, path):
+    """Run a benchmark in a process of its own and return what it prints and what it writes."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options.split(), "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout, json.loads(path.read_text())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", ["--length 9 --mlp conv --dtype bfloat16", "--length 10 --remat"])
-def test_train_step_reports_every_row(tmp_path, extra):
-    path = tmp_path / "report" / "out.json"
-    options = f"{SMALL} {extra} --cond-length 3 --cond-dim 4 --chains-per-pass 1"
-    printed = run("train_step", *options.split(), "--json", str(path))
-    report = json.loads(path.read_text())
+def test_train_step_reports_every_row(tmp_path):
+    options = f"{SMALL} --layers 1 --steps 3 --mlp conv --cond-length 3 --cond-dim 4"
+    printed, report = run("train_step", options, tmp_path / "new" / "out.json")
     rows = {row["name"]: row for row in report["rows"]}
     assert set(rows) == {
         "vanilla",
@@ -46,9 +45,21 @@ def test_train_step_reports_every_row(tmp_path, extra):
     assert {"jax", "device", "cpu_count", "date", "argv"} <= set(report["environment"])
 
 
+@pytest.mark.slow
+def test_operations_of_all_blocks_and_all_steps_are_counted(tmp_path):
+    """XLA counts the body of a loop once; here twice the loop must be about twice the count."""
+
+    def count(layers, steps):
+        options = f"{SMALL} --only sampler --layers {layers} --steps {steps} --width 64"
+        _, report = run("train_step", options, tmp_path / "out.json")
+        return report["rows"][0]["flops"]
+
+    base = count(2, 2)
+    assert count(4, 2) > 1.7 * base
+    assert count(2, 4) == pytest.approx(2 * base, rel=0.05)
+
+
 def test_input_pipeline_reports_each_number_of_threads(tmp_path):
-    path = tmp_path / "out.json"
-    run("input_pipeline", *["--batch", "8", "--batches", "3", "--threads", "0", "1"], "--json", str(path))
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["num_threads"] for row in rows] == [0, 1]
-    assert all(row["batches_per_second"] > 0 for row in rows)
+    _, report = run("input_pipeline", "--batch 8 --batches 3 --threads 0 1", tmp_path / "out.json")
+    assert [row["num_threads"] for row in report["rows"]] == [0, 1]
+    assert all(row["batches_per_second"] > 0 for row in report["rows"])
