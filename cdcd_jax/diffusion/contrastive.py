@@ -6,7 +6,6 @@ ordinary bound pushed down, raises I(z0; cond) (CDCD Eq. 2-5, Algorithm 1).
 
 import dataclasses
 import math
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,9 @@ from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.transitions import q_sample
 from cdcd_jax.typing import DenoiseFn, LogProbs, Negatives, PRNGKey, Timesteps, Tokens
 
-Mechanism = Literal["step", "sample"]
-Chains = Literal["parallel", "shared"]
-TimeWeight = Literal["increasing", "decreasing", "constant"]
+MECHANISMS = ("step", "sample")
+CHAINS = ("parallel", "shared")
+TIME_WEIGHTS = ("increasing", "decreasing", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +41,18 @@ class Contrast:
         ValueError: A value is not one of those named, or out of range.
     """
 
-    mechanism: Mechanism
+    mechanism: str
     _: dataclasses.KW_ONLY
     weight: float = 5e-5
-    chains: Chains = "parallel"
-    time_weight: TimeWeight = "increasing"
+    chains: str = "parallel"
+    time_weight: str = "increasing"
     num_steps: int | None = None
 
     def __post_init__(self):
         for name, choices in (
-            ("mechanism", ("step", "sample")),
-            ("chains", ("parallel", "shared")),
-            ("time_weight", ("increasing", "decreasing", "constant")),
+            ("mechanism", MECHANISMS),
+            ("chains", CHAINS),
+            ("time_weight", TIME_WEIGHTS),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
@@ -68,7 +67,7 @@ class Contrast:
         return self.mechanism == "step" and self.chains == "parallel"
 
 
-def time_weight(kind: TimeWeight, t: Timesteps, num_steps: int) -> Float[Array, " batch"]:
+def time_weight(kind: str, t: Timesteps, num_steps: int) -> Float[Array, " batch"]:
     """Return 1 + (t-1)/T (``"increasing"``), 2 - (t-1)/T (``"decreasing"``) or 1 (``"constant"``).
 
     The contrastive term increases with t. The auxiliary term decreases in the paper and in the

@@ -129,7 +129,7 @@ def test_every_position_and_negative(case):
 
 
 def test_importance_sampling(case):
-    data, schedule, objective = case
+    data, schedule, _ = case
     before = cdcd.TimestepStats(
         second_moment=jnp.asarray(data["Lt_history_before"]),
         count=jnp.full(schedule.num_steps, 20.0),

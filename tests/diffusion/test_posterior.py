@@ -18,7 +18,7 @@ def cases(schedule):
         for s in range(t):
             for zt in range(VOCAB + 1):
                 for z0 in range(VOCAB):
-                    possible = zt == VOCAB or zt == z0 or schedule.beta_bar[t] > 0
+                    possible = zt in (VOCAB, z0) or schedule.beta_bar[t] > 0
                     possible &= not (zt == z0 and schedule.alpha_bar[t] + schedule.beta_bar[t] == 0)
                     if possible:
                         yield z0, zt, s, t

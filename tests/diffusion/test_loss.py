@@ -1,0 +1,313 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_schedule import SCHEDULES
+
+import cdcd_jax as cdcd
+from cdcd_jax.diffusion.contrastive import weighted_sums
+from cdcd_jax.diffusion.loss import Objective, loss_at
+from cdcd_jax.diffusion.timesteps import (
+    TimestepStats,
+    sample_timesteps,
+    timestep_probs,
+    update_timestep_stats,
+)
+from cdcd_jax.diffusion.transitions import q_sample
+
+VOCAB, LENGTH, BATCH = 5, 8, 3
+
+
+def network(params):
+    """A small denoiser that mixes positions, depends on t and cond, and is plain jax."""
+
+    def denoise_fn(zt, t, cond):
+        embedded = params["token"][zt] + params["time"][t][:, None] + params["cond"][cond][:, None]
+        mixed = jnp.einsum("bld,lm->bmd", embedded, params["mix"])
+        return jax.nn.log_softmax(jnp.tanh(mixed) @ params["out"], axis=-1)
+
+    return denoise_fn
+
+
+def make_params(key, vocab=VOCAB, length=LENGTH, steps=20, width=6):
+    keys = jax.random.split(key, 5)
+    return {
+        "token": jax.random.normal(keys[0], (vocab + 1, width)),
+        "time": jax.random.normal(keys[1], (steps + 1, width)),
+        "cond": jax.random.normal(keys[2], (4, width)),
+        "mix": jax.random.normal(keys[3], (length, length)) / length**0.5,
+        "out": 2.0 * jax.random.normal(keys[4], (width, vocab)),
+    }
+
+
+@pytest.fixture
+def batch():
+    key = jax.random.key(7)
+    z0 = jax.random.randint(key, (BATCH, LENGTH), 0, VOCAB)
+    negatives = jax.random.randint(jax.random.fold_in(key, 1), (BATCH, 4, LENGTH), 0, VOCAB)
+    return z0, jnp.array([0, 1, 3]), negatives
+
+
+def finite(tree):
+    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+CONTRASTS = {
+    "vanilla": None,
+    "shared": cdcd.Contrast("step", weight=0.1, chains="shared"),
+    "parallel": cdcd.Contrast("step", weight=0.1, chains="parallel"),
+    "sample": cdcd.Contrast("sample", weight=0.1),
+}
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
+@pytest.mark.parametrize(("num_steps", "vocab"), [(1, 2), (2, 2), (20, 5)])
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_gradients_are_finite(make, contrast, num_steps, vocab, at):
+    """At t=1, t=T, all masks and no masks, with certain and with impossible guesses."""
+    schedule = make(num_steps, vocab)
+    z0 = jax.random.randint(jax.random.key(0), (4, LENGTH), 0, vocab)
+    masks, extreme = jnp.full((1, LENGTH), vocab), 60.0 * jax.nn.one_hot(z0, vocab)
+    zt = jnp.concatenate([masks, z0[1:2], z0[2:3].at[:, ::2].set(vocab), z0[3:]])
+    t = jnp.full(4, 1 if at == "first" else num_steps)
+    contrasts = () if contrast is None else (contrast,)
+    negatives = tuple((z0[:, None] + 1) % vocab for _ in contrasts)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(logits):
+        return loss_at(
+            jax.random.key(0), schedule, Objective(contrasts=contrasts),
+            lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
+            z0, zt, t, jnp.full(4, 1.0 / num_steps), None, negatives=negatives,
+        ).loss  # fmt: skip
+
+    for logits in (extreme, -extreme, jnp.zeros_like(extreme)):
+        assert finite(loss(logits))
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_any_number_of_negatives(batch, contrast, count):
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    loss = cdcd.make_loss(schedule, contrast=contrast)
+    given = None if contrast is None else negatives[:, :count]
+    denoise_fn = network(make_params(jax.random.key(0)))
+    terms, _ = loss(jax.random.key(1), denoise_fn, z0, cond, negatives=given)
+    assert finite(terms)
+    assert bool(jnp.all(terms.contrast == 0)) == (contrast is None or count == 0)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
+def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["uniform"](20, VOCAB)
+    objective = Objective(contrasts=() if contrast is None else (contrast,))
+    denoise_fn = network(make_params(jax.random.key(0)))
+    t = jnp.array([1, 7, 20])
+    zt = q_sample(jax.random.key(2), schedule, z0, t)
+    given = () if contrast is None else (negatives,)
+
+    def run(z0, zt, t, cond, given):
+        p_t = jnp.full(t.shape, 0.05)
+        key = jax.random.key(3)
+        return loss_at(key, schedule, objective, denoise_fn, z0, zt, t, p_t, cond, negatives=given)
+
+    eager = run(z0, zt, t, cond, given)
+    for ours, theirs in zip(
+        jax.tree.leaves(jax.jit(run)(z0, zt, t, cond, given)), jax.tree.leaves(eager), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5)
+    for i in range(BATCH):
+        one = slice(i, i + 1)
+        single = run(z0[one], zt[one], t[one], cond[one], tuple(x[one] for x in given))
+        np.testing.assert_allclose(single.vb[0], eager.vb[i], rtol=2e-5)
+        np.testing.assert_allclose(single.aux[0], eager.aux[i], rtol=2e-5)
+        if contrast is None or not contrast.own_chains:  # own chains draw other noise
+            np.testing.assert_allclose(single.total[0], eager.total[i], rtol=2e-5)
+
+
+def test_parallel_chains_are_each_chain_alone(batch):
+    """The vectorised pass gives each negative the bound term of an ordinary example."""
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    denoise_fn = network(make_params(jax.random.key(0)))
+    t = jnp.array([1, 7, 20])
+    from cdcd_jax.diffusion.contrastive import chain_sums, denoise_chains, noise_chains
+
+    chains = noise_chains(jax.random.key(4), schedule, negatives, t)
+    log_p0, log_p0_chains = denoise_chains(denoise_fn, z0, chains, t, cond)
+    np.testing.assert_allclose(log_p0, denoise_fn(z0, t, cond), rtol=1e-5)
+    chunked = {
+        size: chain_sums(
+            schedule, denoise_fn, negatives, chains, t, cond, mask_weight=(1.0, 1.0), chunk=size
+        )
+        for size in (1, 3, 4)
+    }
+    for j in range(negatives.shape[1]):
+        alone = denoise_fn(chains[:, j], t, cond)
+        np.testing.assert_allclose(log_p0_chains[j], alone, rtol=1e-5)
+        clean = negatives[:, j : j + 1]
+        kl, _ = weighted_sums(schedule, alone, clean, chains[:, j], t, (1.0, 1.0))
+        for sums in chunked.values():
+            np.testing.assert_allclose(sums[:, j], kl[:, 0], rtol=2e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_chunks_change_neither_value_nor_gradient(batch, chunk):
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+
+    def run(chunk):
+        loss = cdcd.make_loss(schedule, contrast=CONTRASTS["parallel"], chains_per_pass=chunk)
+
+        def scalar(params):
+            denoise_fn = network(params)
+            return loss(jax.random.key(1), denoise_fn, z0, cond, negatives=negatives)[0].loss
+
+        return jax.value_and_grad(scalar)(make_params(jax.random.key(0)))
+
+    for ours, plain in zip(jax.tree.leaves(run(chunk)), jax.tree.leaves(run(None)), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=2e-4, atol=1e-6)
+
+
+def test_several_terms_add_up(batch):
+    """Intra and inter negatives together, each with its own mechanism and weight."""
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    denoise_fn = network(make_params(jax.random.key(0)))
+    t, p_t = jnp.array([2, 7, 20]), jnp.full(BATCH, 0.05)
+    zt = q_sample(jax.random.key(2), schedule, z0, t)
+    shuffled = cdcd.shuffle_chunks(jax.random.key(3), z0, num_chunks=4, num_negatives=2)
+
+    def run(contrasts, given):
+        objective = Objective(contrasts=contrasts)
+        key = jax.random.key(5)
+        return loss_at(key, schedule, objective, denoise_fn, z0, zt, t, p_t, cond, negatives=given)
+
+    vanilla = run((), ())
+    first, second = CONTRASTS["shared"], cdcd.Contrast("sample", weight=0.3)
+    one = run((first,), (shuffled,)).total - vanilla.total
+    two = run((second,), (negatives,)).total - vanilla.total
+    both = run((first, second), (shuffled, negatives)).total - vanilla.total
+    np.testing.assert_allclose(both, one + two, rtol=1e-3)
+    third = run((first, CONTRASTS["parallel"], second), (shuffled, negatives, negatives))
+    assert finite(third)
+    assert np.all(third.contrast < run((first, second), (shuffled, negatives)).contrast)
+
+
+def test_downsampled_contrastive_steps(batch):
+    """The term is there for the given share of the steps and absent at the others."""
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    contrast = cdcd.Contrast("sample", num_steps=5)
+    loss = cdcd.make_loss(schedule, contrast=contrast)
+    denoise_fn = network(make_params(jax.random.key(0)))
+    run = jax.jit(lambda key: loss(key, denoise_fn, z0, cond, negatives=negatives)[0].contrast)
+    found = np.stack([run(key) for key in jax.random.split(jax.random.key(1), 400)])
+    share = np.mean(found != 0)
+    assert abs(share - 5 / 20) < 5 * np.sqrt(0.25 * 0.75 / found.size)
+
+
+def test_loss_estimates_the_bound(batch):
+    """Over random t and noise the vanilla loss without auxiliary term is the bound less prior."""
+    z0, cond, _ = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    denoise_fn = network(make_params(jax.random.key(0)))
+    loss = cdcd.make_loss(schedule, aux_weight=0.0)
+    run = jax.jit(lambda key: loss(key, denoise_fn, z0, cond)[0].total)
+    totals = np.stack([run(key) for key in jax.random.split(jax.random.key(1), 3000)])
+    bound = jax.jit(lambda key: cdcd.evaluate_bound(key, schedule, denoise_fn, z0, cond))
+    bounds = np.stack([bound(key) for key in jax.random.split(jax.random.key(2), 300)])
+    error = np.sqrt(totals.var(axis=0) / 3000 + bounds.var(axis=0) / 300)
+    assert np.all(np.abs(totals.mean(axis=0) - bounds.mean(axis=0)) < 5 * error + 0.01)
+
+
+def test_importance_sampling_is_unbiased_and_follows_the_second_moments():
+    stats = TimestepStats(second_moment=jnp.array([100.0, 1.0, 4.0]), count=jnp.full(3, 11.0))
+    probs = np.asarray(timestep_probs(stats))
+    np.testing.assert_allclose(probs, [0.25, 0.25, 0.5], rtol=1e-3)  # p_1 is copied from p_2
+    t, p_t = sample_timesteps(jax.random.key(0), stats, 40_000)
+    frequency = np.bincount(np.asarray(t), minlength=4)[1:] / 40_000
+    assert np.all(np.abs(frequency - probs) < 5 * np.sqrt(probs / 40_000))
+    np.testing.assert_allclose(p_t, probs[np.asarray(t) - 1])
+    unseen = TimestepStats(second_moment=stats.second_moment, count=jnp.array([11.0, 10.0, 11.0]))
+    np.testing.assert_allclose(timestep_probs(unseen), 1 / 3)
+    after = update_timestep_stats(stats, jnp.array([2, 2]), jnp.array([1.0, 3.0]))
+    np.testing.assert_allclose(after.second_moment, [100.0, 0.9 + 0.1 * 5.0, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(after.count, [11, 13, 11])
+
+
+def test_one_step_schedule_has_stats():
+    assert float(timestep_probs(cdcd.init_timestep_stats(1))[0]) == 1.0
+
+
+def test_no_array_of_all_negatives_times_vocabulary(batch):
+    """Shared chains and sample mode are closed forms: nothing [batch N length K] is ever made."""
+    vocab, count = 37, 11
+    schedule = SCHEDULES["published"](20, vocab)
+    z0 = jnp.zeros((BATCH, LENGTH), jnp.int32)
+    negatives = jnp.ones((BATCH, count, LENGTH), jnp.int32)
+    params = make_params(jax.random.key(0), vocab=vocab)
+
+    def largest(contrast):
+        loss = cdcd.make_loss(schedule, contrast=contrast)
+
+        def scalar(params):
+            return loss(
+                jax.random.key(0), network(params), z0, jnp.zeros(BATCH, int), negatives=negatives
+            )[0].loss
+
+        jaxpr = jax.make_jaxpr(jax.grad(scalar))(params)
+        sizes = []
+
+        def visit(jaxpr):
+            for equation in jaxpr.eqns:
+                sizes.extend(int(np.prod(out.aval.shape)) for out in equation.outvars)
+                for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                    inner = getattr(value, "jaxpr", value)
+                    if hasattr(inner, "eqns"):
+                        visit(inner)
+
+        visit(jaxpr.jaxpr)
+        return max(sizes)
+
+    full = BATCH * count * LENGTH * vocab
+    assert largest(CONTRASTS["shared"]) < full
+    assert largest(CONTRASTS["sample"]) < full
+    assert largest(CONTRASTS["parallel"]) >= full  # the check can fail
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: cdcd.Contrast("stepwise"), "mechanism must be one of"),
+        (lambda s: cdcd.Contrast("step", chains="both"), "chains must be one of"),
+        (lambda s: cdcd.Contrast("step", weight=-1.0), "must be finite and >= 0"),
+        (lambda s: cdcd.Contrast("step", weight=float("nan")), "must be finite and >= 0"),
+        (lambda s: cdcd.Contrast("step", num_steps=0), "num_steps must be None or at least 1"),
+        (lambda s: cdcd.make_loss(s, contrast=cdcd.Contrast("step", num_steps=21)), "21 steps"),
+        (lambda s: cdcd.make_loss(s, aux_weight=-1.0), "aux_weight = -1"),
+        (lambda s: cdcd.make_loss(s, aux_time_weight="up"), "aux_time_weight must be one of"),
+        (lambda s: cdcd.make_loss(s, chains_per_pass=0), "chains_per_pass must be"),
+    ],
+)
+def test_bad_options_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(SCHEDULES["published"](20, VOCAB))
+
+
+def test_bad_shapes_are_named(batch):
+    z0, cond, negatives = batch
+    schedule = SCHEDULES["published"](20, VOCAB)
+    denoise_fn = network(make_params(jax.random.key(0)))
+    loss = cdcd.make_loss(schedule, contrast=CONTRASTS["sample"])
+    with pytest.raises(ValueError, match="1 contrastive terms and was given 0"):
+        loss(jax.random.key(0), denoise_fn, z0, cond)
+    with pytest.raises(ValueError, match=r"negatives must have shape \(batch, N, length\)"):
+        loss(jax.random.key(0), denoise_fn, z0, cond, negatives=negatives[:, :, :-1])
+    wide = lambda zt, t, cond: jnp.zeros((*zt.shape, VOCAB + 1))  # noqa: E731
+    with pytest.raises(ValueError, match="the mask is not among the K"):
+        loss(jax.random.key(0), wide, z0, cond, negatives=negatives)
