@@ -108,7 +108,7 @@ def train(
 
     Returns:
         The last state, and the seconds spent training over all restarts, compilation and hooks
-        included. The step tells whether it was stopped early.
+        included, as the last checkpoint says too. The step tells whether it was stopped early.
 
     Raises:
         TrainingDivergedError: If a loss or gradient is not finite; no checkpoint is written then.
@@ -136,14 +136,14 @@ def train(
                 bar.update(step - bar.n)
                 bar.set_postfix_str(_terms(report))
             if saving:
-                seconds = time.perf_counter() - started
-                checkpoints.save(state, Position(batches.get_state(), seconds), loss=loss)
+                train_seconds = time.perf_counter() - started
+                checkpoints.save(state, Position(batches.get_state(), train_seconds), loss=loss)
             if showing and hook is not None:
                 hook(state)
             if stopping:
                 break
     checkpoints.wait()
-    return state, time.perf_counter() - started
+    return state, train_seconds
 
 
 def _report(pending: list[Metrics]) -> dict[str, float]:
