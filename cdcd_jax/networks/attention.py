@@ -100,8 +100,10 @@ class CrossAttention(nnx.Module):
         return self.key(cond), self.value(cond)
 
     def __call__(
-        self, x: Float[Array, "batch length width"], source: tuple[Array, Array]
+        self,
+        x: Float[Array, "batch length width"],
+        key: Float[Array, "batch source width"],
+        value: Float[Array, "batch source width"],
     ) -> Float[Array, "batch length width"]:
         """Return the same shape."""
-        key, value = source
         return self.out(attend(self.query(x), key, value, self.num_heads))

@@ -73,9 +73,8 @@ class Guide(NamedTuple):
     """What a block takes from the timestep and the condition alone, the tokens apart."""
 
     self_norm: Array
-    cross_norm: Array | None = None
+    cross: tuple[Array, Array, Array] | None = None  # scale and shift, keys, values
     mlp_norm: Array | None = None
-    source: tuple[Array, Array] | None = None
 
 
 class Block(nnx.Module):
@@ -91,10 +90,11 @@ class Block(nnx.Module):
         self.options = options
         self.self_norm = timestep_norm()
         self.self_attention = SelfAttention(width, heads, rngs=rngs)
-        if options.condition == "cross":
+        if options.cond_dim is not None:
             self.cross_norm = timestep_norm()
             self.cross_attention = CrossAttention(width, heads, options.cond_dim, rngs=rngs)
-        if options.condition == "class":
+        self.mlp_norm: ScaleShift | LayerNorm
+        if options.num_classes is not None:
             self.mlp_norm = ScaleShift(options.num_classes, width, rngs=rngs)
         else:
             self.mlp_norm = LayerNorm(width)
@@ -104,21 +104,23 @@ class Block(nnx.Module):
         """Return the scales and shifts, and the condition's keys and values."""
         self_norm = self.self_norm(t - 1, dtype)  # tables count from 0, steps from 1
         if self.options.condition == "cross":
-            source = self.cross_attention.source(cond.astype(dtype))
-            return Guide(self_norm, cross_norm=self.cross_norm(t - 1, dtype), source=source)
-        if self.options.condition == "class":
+            key, value = self.cross_attention.source(cond.astype(dtype))
+            return Guide(self_norm, cross=(self.cross_norm(t - 1, dtype), key, value))
+        if isinstance(self.mlp_norm, ScaleShift):
             return Guide(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
         return Guide(self_norm)
 
     def __call__(self, x: Float[Array, "batch length width"], guide: Guide) -> Array:
         """Return the residual stream after the block."""
         x = x + self.self_attention(modulate(x, guide.self_norm, axis=-1))
-        if guide.source is not None:
-            x = x + self.cross_attention(modulate(x, guide.cross_norm, axis=-1), guide.source)
-        if guide.mlp_norm is None:
-            return x + self.mlp(self.mlp_norm(x))
-        axis = 1 if self.options.class_norm == "instance" else -1
-        return x + self.mlp(modulate(x, guide.mlp_norm, axis=axis))
+        if guide.cross is not None:
+            scale_shift, key, value = guide.cross
+            x = x + self.cross_attention(modulate(x, scale_shift, axis=-1), key, value)
+        if guide.mlp_norm is not None:
+            axis = 1 if self.options.class_norm == "instance" else -1
+            return x + self.mlp(modulate(x, guide.mlp_norm, axis=axis))
+        assert isinstance(self.mlp_norm, LayerNorm)
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class Denoiser(nnx.Module):
@@ -155,5 +157,4 @@ class Denoiser(nnx.Module):
         x = self.embedding(zt, dtype)
         step = jax.checkpoint(block_step) if options.remat else block_step
         x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
-        logits = self.to_logits(self.final_norm(x))
-        return logits.astype(jnp.promote_types(dtype, jnp.float32))
+        return self.to_logits(self.final_norm(x), jnp.promote_types(dtype, jnp.float32))

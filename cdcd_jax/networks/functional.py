@@ -84,6 +84,7 @@ def make_denoiser(**options: Any) -> Network:
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length K"]:
         check_inputs(checked, zt, t, cond)
+        params, cond = jax.tree.map(jnp.asarray, (params, cond))  # NumPy is welcome, traced or not
         return nnx.merge(structure, params)(zt, t, cond)
 
     def apply(params: Params, zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:

@@ -28,11 +28,15 @@ class Dense(nnx.Module):
         self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(out_features))
 
-    def __call__(self, x: Float[Array, "*lead in"]) -> Float[Array, "*lead out"]:
-        """Return the product in the dtype of ``x``."""
-        kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
+    def __call__(
+        self, x: Float[Array, "*lead in"], dtype: jnp.dtype | None = None
+    ) -> Float[Array, "*lead out"]:
+        """Multiply in the dtype of ``x`` and return the sums in ``dtype``, by default the same."""
+        dtype = dtype or x.dtype
         flat = x.reshape(-1, x.shape[-1])  # [lead in]
-        return (flat @ kernel + bias[None]).reshape(*x.shape[:-1], -1)
+        kernel = self.kernel[...].astype(x.dtype)
+        product = jnp.matmul(flat, kernel, preferred_element_type=dtype)
+        return (product + self.bias[...].astype(dtype)[None]).reshape(*x.shape[:-1], -1)
 
 
 class Conv3x3(nnx.Module):
@@ -115,8 +119,9 @@ def modulate(
         axis: -1 normalises each position over its features (AdaLayerNorm), 1 normalises each
             feature over the positions of its sequence (the ``instance`` variant).
     """
-    scale, shift = jnp.split(scale_shift[:, None], 2, axis=-1)  # [batch 1 width] each
-    return (normalise(x, axis) * (1 + scale) + shift).astype(x.dtype)
+    y = normalise(x, axis)
+    scale, shift = jnp.split(scale_shift[:, None].astype(y.dtype), 2, axis=-1)  # [batch 1 width]
+    return (y * (1 + scale) + shift).astype(x.dtype)
 
 
 class ScaleShift(nnx.Module):
@@ -143,14 +148,15 @@ class ScaleShift(nnx.Module):
 def sinusoids(index: Int[Array, " batch"], rows: int, width: int) -> Float[Array, "batch width"]:
     """Embed an index as sines, then cosines, of 4000 index / rows at geometric frequencies.
 
-    The frequencies fall from 1 to 1/10000 over the first half of the features.
+    The frequencies fall from 1 to 1/10000 over half of the features. Float32 always: the angles
+    are so large that their rounding shows, and published weights were trained with it.
 
     >>> sinusoids(jnp.array([0]), rows=10, width=4).tolist()
     [[0.0, 0.0, 1.0, 1.0]]
     """
     half = width // 2
-    frequency = jnp.exp(jnp.arange(half) * (-math.log(10_000) / (half - 1)))
-    angle = (index / rows * 4000)[:, None] * frequency[None]
+    frequency = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-math.log(10_000) / (half - 1)))
+    angle = (index.astype(jnp.float32) / rows * 4000)[:, None] * frequency[None]
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 

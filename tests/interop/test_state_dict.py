@@ -1,0 +1,191 @@
+"""Reading checkpoints: what was written comes back, and nothing in a file is ever run."""
+
+import io
+import os
+import pickle
+import zipfile
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cdcd_jax.interop import read_state_dict
+
+
+class Global:
+    """Pickle as the bare name ``module.name``, whether or not that can be imported."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class Call:
+    """Pickle as a call of a name."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+
+class Storage:
+    def __init__(self, kind, key, size):
+        self.pid = ("storage", Global("torch", kind), key, "cpu", size)
+
+
+class TorchPickler(pickle._Pickler):
+    """The part of PyTorch's pickle that a state dict uses, written without PyTorch."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def persistent_id(self, obj):
+        return obj.pid if isinstance(obj, Storage) else None
+
+    def save_global_name(self, obj):
+        self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
+
+    def save_call(self, obj):
+        self.save(obj.function)
+        self.save(obj.arguments)
+        self.write(pickle.REDUCE)
+
+    dispatch[Global] = save_global_name
+    dispatch[Call] = save_call
+
+
+def tensor(kind, key, shape, stride, size, offset=0):
+    rebuild = Global("torch._utils", "_rebuild_tensor_v2")
+    return Call(rebuild, Storage(kind, key, size), offset, shape, stride, False, {})
+
+
+def write_torch(path, tree, storages, byteorder=b"little"):
+    buffer = io.BytesIO()
+    TorchPickler(buffer, protocol=2).dump(tree)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", buffer.getvalue())
+        archive.writestr("archive/byteorder", byteorder)
+        for key, array in storages.items():
+            archive.writestr(f"archive/data/{key}", array.tobytes())
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    storage = np.arange(6, dtype=np.float32)
+    tree = {
+        "model": {
+            "plain": tensor("FloatStorage", "0", (2, 3), (3, 1), 6),
+            "transposed": tensor("FloatStorage", "0", (3, 2), (1, 3), 6),
+            "slice": tensor("FloatStorage", "0", (2,), (1,), 6, offset=4),
+            "scalar": tensor("LongStorage", "1", (), (), 1),
+            "half": tensor("BFloat16Storage", "2", (2,), (1,), 2),
+            "parameter": Call(
+                Global("torch._utils", "_rebuild_parameter"),
+                tensor("FloatStorage", "0", (1,), (1,), 6), True, {},
+            ),
+            "steps": 7,
+        },
+        "ema": {"shadow": {"w": tensor("FloatStorage", "0", (6,), (1,), 6)}},
+        "shape": Call(Global("torch", "Size"), (2, 3)),
+        "empty": Call(Global("collections", "OrderedDict")),
+    }  # fmt: skip
+    storages = {
+        "0": storage,
+        "1": np.array([5]),
+        "2": np.array([0x3F80, 0xC000], np.uint16),  # 1 and -2 in bfloat16
+    }
+    return write_torch(tmp_path / "model.pth", tree, storages)
+
+
+def test_tensors_of_every_kind_come_back(checkpoint):
+    state = read_state_dict(checkpoint, "model")
+    whole = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(state["plain"], whole)
+    np.testing.assert_array_equal(state["transposed"], whole.T)
+    np.testing.assert_array_equal(state["slice"], [4, 5])
+    np.testing.assert_array_equal(state["scalar"], 5)
+    np.testing.assert_array_equal(state["half"].astype(np.float32), [1, -2])
+    np.testing.assert_array_equal(state["parameter"], [0])
+    assert "steps" not in state
+    np.testing.assert_array_equal(read_state_dict(checkpoint, "ema.shadow")["w"], whole.ravel())
+
+
+def test_entries_are_chosen_by_name(checkpoint):
+    with pytest.raises(ValueError, match="choose an entry of model, ema"):
+        read_state_dict(checkpoint)
+    with pytest.raises(ValueError, match="no entry 'teacher'; it has model, ema"):
+        read_state_dict(checkpoint, "teacher")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "system"), ("builtins", "eval"), ("torch.nn.modules.linear", "Linear"),
+     ("numpy", "dtype"), ("collections", "defaultdict")],
+)  # fmt: skip
+def test_a_pickle_that_asks_for_anything_else_is_refused_by_name(tmp_path, module, name):
+    witness = tmp_path / "witness"
+    evil = {"a": Call(Global(module, name), f"touch {witness}")}
+    path = write_torch(tmp_path / "evil.pth", evil, {})
+    with pytest.raises(ValueError, match=f"evil.pth asks for {module}.{name}"):
+        read_state_dict(path)
+    assert not witness.exists()
+
+
+def test_a_real_exploit_is_refused(tmp_path):
+    class Exploit:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    path = tmp_path / "evil.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": Exploit()}))
+    with pytest.raises(ValueError, match=r"asks for (posix|nt)\.system"):
+        read_state_dict(path)
+
+
+def test_a_truncated_torch_file_says_so(checkpoint):
+    whole = checkpoint.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        checkpoint.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"model.pth is no complete PyTorch zip checkpoint"):
+            read_state_dict(checkpoint, "model")
+
+
+def test_damaged_contents_are_named(tmp_path):
+    good = {"w": tensor("FloatStorage", "0", (6,), (1,), 6)}
+    short = write_torch(tmp_path / "short.pth", good, {"0": np.zeros(5, np.float32)})
+    with pytest.raises(ValueError, match="storage 0 has 20 bytes of 24"):
+        read_state_dict(short)
+    outside = {"w": tensor("FloatStorage", "0", (7,), (1,), 6)}
+    with pytest.raises(ValueError, match="exceeds its storage"):
+        read_state_dict(write_torch(tmp_path / "o.pth", outside, {"0": np.zeros(6, np.float32)}))
+    with pytest.raises(ValueError, match="big-endian"):
+        read_state_dict(write_torch(tmp_path / "b.pth", good, {}, byteorder=b"big"))
+    garbage = tmp_path / "garbage.pth"
+    with zipfile.ZipFile(garbage, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00(X")
+    with pytest.raises(ValueError, match=r"garbage.pth"):
+        read_state_dict(garbage)
+    other = tmp_path / "other.pth"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme", "")
+    with pytest.raises(ValueError, match=r"not one that torch\.save wrote"):
+        read_state_dict(other)
+
+
+def test_npz_and_safetensors(tmp_path):
+    arrays = {"a.weight": np.arange(4, dtype=np.float32), "b": np.array(3)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    save_file(arrays, tmp_path / "x.safetensors")
+    for name in ("x.npz", "x.safetensors"):
+        state = read_state_dict(tmp_path / name)
+        assert set(state) == set(arrays)
+        np.testing.assert_array_equal(state["a.weight"], arrays["a.weight"])
+        damaged = tmp_path / f"damaged{name}"
+        damaged.write_bytes((tmp_path / name).read_bytes()[:60])
+        with pytest.raises(ValueError, match=f"damaged{name} is no complete"):
+            read_state_dict(damaged)
+    np.savez(tmp_path / "object.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match=r"no complete .npz file of arrays"):
+        read_state_dict(tmp_path / "object.npz")
+    with pytest.raises(FileNotFoundError, match=r"missing.npz"):
+        read_state_dict(tmp_path / "missing.npz")
