@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 import jax
@@ -51,8 +52,9 @@ def main(argv: Sequence[str]) -> None:
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
-    # Orbax tells of every file; what fails is raised.
-    logging.set_verbosity(logging.ERROR)
+    # Orbax tells of every file and of every failure twice; what fails is raised as well.
+    logging.set_verbosity(logging.FATAL)
+    sys.excepthook = _print_unless_stray
     stopper = Stopper()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
@@ -247,6 +249,14 @@ def _writing(folder: Path) -> Iterator[None]:
 def _fail(sentence: str, code: int) -> NoReturn:
     print(f"Error: {sentence}", file=sys.stderr)
     sys.exit(code)
+
+
+def _print_unless_stray(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an exception, but for most of those that callbacks of a failed save leave behind."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
