@@ -95,20 +95,32 @@ def reverse_weights(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseWei
     return ReverseWeights(g, r_sum)
 
 
-def reverse_probs(
-    rates: ReverseRates, p0: LogProbs, zt: Tokens
-) -> Float[Array, "batch length K+1"]:
-    """Return p(zs = k | zt, cond) over the K tokens and the mask, given p0 = p(z0 | zt, cond)."""
+class ReverseProbs(NamedTuple):
+    """p(zs | zt, cond), up to one factor per position: over the K tokens, and of the mask."""
+
+    tokens: Float[Array, "batch length K"]
+    mask: Float[Array, "batch length"]
+
+
+def reverse_probs(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseProbs:
+    """Return p(zs = k | zt, cond), given p0 = p(z0 | zt, cond); not normalised."""
     num_tokens = p0.shape[-1]
     g, r_sum = reverse_weights(rates, p0, zt)
     is_mask = (zt == num_tokens)[..., None]
-    same = _is_token(zt, num_tokens)
-    gamma_bar_t = jnp.maximum(rates.bar_t.gamma, jnp.finfo(p0.dtype).tiny)
-    scale = jnp.where(is_mask, gamma_bar_t[..., None], rates.stay[..., None])
-    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * same
+    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * _is_token(zt, num_tokens)
     arrive = jnp.where(is_mask, rates.step.gamma[..., None], arrive)
     mask = jnp.where(is_mask, rates.bar_s.gamma[..., None] * r_sum, 0.0)
-    return jnp.concatenate([arrive * g, mask], axis=-1) / scale
+    return ReverseProbs(arrive * g, mask[..., 0])
+
+
+def log_reverse_probs(
+    rates: ReverseRates, p0: LogProbs, zt: Tokens
+) -> Float[Array, "batch length K+1"]:
+    """Return log p(zs = k | zt, cond) over the K tokens and the mask, normalised and floored."""
+    tokens, mask = reverse_probs(rates, p0, zt)
+    gamma_bar_t = jnp.maximum(rates.bar_t.gamma, jnp.finfo(p0.dtype).tiny)
+    scale = jnp.where(zt == p0.shape[-1], gamma_bar_t, rates.stay)[..., None]
+    return safe_log(jnp.concatenate([tokens, mask[..., None]], axis=-1) / scale)
 
 
 def log_posterior(
@@ -136,7 +148,7 @@ def log_posterior(
         [[[0.125 0.375 0.5  ]]]
     """
     rates = reverse_rates(schedule, s, t)
-    return safe_log(reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt))
+    return log_reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt)
 
 
 def log_q_posterior(
@@ -155,7 +167,7 @@ def log_q_posterior(
         Normalised log-probabilities over the K tokens and the mask, floored at -70.
     """
     p0 = jax.nn.one_hot(z0, schedule.vocab_size)
-    return safe_log(reverse_probs(reverse_rates(schedule, s, t), p0, zt))
+    return log_reverse_probs(reverse_rates(schedule, s, t), p0, zt)
 
 
 def _is_token(zt: Tokens, num_tokens: int) -> Array:

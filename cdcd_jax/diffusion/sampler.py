@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule
@@ -83,15 +83,33 @@ def sample_reverse(
 ) -> Tokens:
     """Draw zs ~ p(zs | zt, cond) from log p(z0 | zt, cond), which may hold -inf.
 
-    The Gumbel noise has the full range (``mode="high"``): the default float32 draw ends at 16, so
-    that rare tokens would never come up and the temperature would in effect be lower ("Masked
-    Diffusion Models are Secretly Time-Agnostic Masked Models", Sec. 4).
+    The largest of probability / exponential noise wins, which is the Gumbel-max draw without its
+    logarithms (log p + Gumbel = log(p / E) for E exponential). See `exponential` for its range.
     """
-    p0 = jnp.exp(jnp.maximum(log_p0, LOG_FLOOR))
-    p0 = jnp.where(jnp.isneginf(log_p0), 0.0, p0)
-    probs = reverse_probs(reverse_rates(schedule, s, t), p0, zt)
-    noise = jax.random.gumbel(key, probs.shape, jnp.float32, mode="high")
-    return jnp.argmax(jnp.log(probs) + noise, axis=-1).astype(zt.dtype)
+    p0 = jnp.where(jnp.isneginf(log_p0), 0.0, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)))
+    tokens, mask = reverse_probs(reverse_rates(schedule, s, t), p0, zt)
+    token_key, mask_key = jax.random.split(key)
+    race = tokens / exponential(token_key, tokens.shape)
+    best = jnp.max(race, axis=-1)
+    # Cheaper than argmax on CPU, whose reduction of pairs XLA does not vectorise.
+    index = jnp.arange(race.shape[-1], dtype=zt.dtype)[None, None]
+    winner = jnp.min(jnp.where(race == best[..., None], index, race.shape[-1]), axis=-1)
+    return jnp.where(mask / exponential(mask_key, mask.shape) > best, schedule.mask_id, winner)
+
+
+def exponential(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Draw float32 exponential noise down to 2**-33, so that its Gumbel goes up to 22.9.
+
+    What matters for rare events is the smallest values. Those of `jax.random.exponential` and
+    `jax.random.gumbel` end at 2**-24, a Gumbel of 16: tokens below about exp(-16) would hardly ever
+    be drawn, which in effect lowers the temperature ("Masked Diffusion Models are Secretly
+    Time-Agnostic Masked Models", Sec. 4). ``jax.random.gumbel(mode="high")`` has the range too, at
+    six times the cost on CPU.
+    """
+    u = (jax.random.bits(key, shape, jnp.uint32).astype(jnp.float32) + 0.5) * 2.0**-32
+    # -log(1 - u), by its series where 1 - u would round; the next term is below 1e-9 relative.
+    series = u * (1.0 + u * (1 / 2 + u * (1 / 3 + u * (1 / 4))))
+    return jnp.where(u < 2.0**-7, series, -jnp.log(jnp.maximum(1.0 - u, 2.0**-25)))
 
 
 def sample(

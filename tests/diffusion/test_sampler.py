@@ -9,7 +9,7 @@ from oracles import posterior
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.sampler import sample_reverse
+from cdcd_jax.diffusion.sampler import exponential, sample_reverse
 from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
 
 VOCAB = 4
@@ -72,8 +72,7 @@ def test_reverse_draws_follow_the_posterior(make, s, t):
 
 @pytest.mark.slow
 def test_rare_tokens_are_drawn_as_often_as_they_should():
-    """The default float32 Gumbel noise ends at 16: of 1,023 tokens with exp(-17) each it would draw
-    about a twentieth of what it should."""
+    """Noise that ends at 16 would draw about a twentieth of these 1,023 tokens of exp(-17)."""
     rare, num_tokens = 4e-8, 1024
     schedule = cdcd.absorbing_schedule(num_steps=1, vocab_size=num_tokens)
     log_p0 = jnp.log(jnp.full(num_tokens, rare).at[0].set(1.0 - (num_tokens - 1) * rare))
@@ -90,6 +89,19 @@ def test_rare_tokens_are_drawn_as_often_as_they_should():
     found = sum(int(count(key)) for key in jax.random.split(jax.random.key(0), rounds))
     expected = rounds * shape[0] * shape[1] * (num_tokens - 1) * rare  # 21
     assert abs(found - expected) < 3 * np.sqrt(expected)
+
+
+def test_noise_is_exponential_in_its_smallest_values_too():
+    noise = np.concatenate(
+        [exponential(key, (1 << 22,)) for key in jax.random.split(jax.random.key(0), 8)]
+    ).astype(np.float64)
+    assert noise.min() > 0
+    np.testing.assert_allclose(noise.mean(), 1.0, atol=5 / np.sqrt(noise.size))
+    for threshold in (1e-6, 1e-4, 2.0**-7, 0.1, 1.0, 5.0):
+        expected = noise.size * -np.expm1(-threshold)
+        assert abs(np.sum(noise < threshold) - expected) < 5 * np.sqrt(expected)
+    # 24 bits would leave no values between 0 and 6e-8, and 8 rounds of 4 million find some.
+    assert len(np.unique(noise[noise < 5e-7])) > 10
 
 
 def sorted_truncation(p, r):
