@@ -48,8 +48,8 @@ def time_interleaved(
 ) -> dict[str, np.ndarray]:
     """Time several functions in turn, so that what disturbs the machine disturbs all of them alike.
 
-    Each round takes every function once, starting at another one, and calls it until about
-    ``seconds_per_turn`` are over.
+    Each round takes every function once, starting at another one: first a call that is not counted,
+    which brings its data back to the caches, then calls until about ``seconds_per_turn`` are over.
 
     Args:
         calls: Functions by name; the result is waited for.
@@ -70,6 +70,7 @@ def time_interleaved(
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            jax.block_until_ready(calls[name]())
             times[name].append([_seconds(calls[name]) for _ in range(repeats[name])])
         print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     return {name: np.array(rows) for name, rows in times.items()}

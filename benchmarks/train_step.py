@@ -220,7 +220,7 @@ def parse_arguments() -> argparse.Namespace:
         "mlp-ratio": (4, "hidden features of the MLP per feature"),
         "cond-length": (77, "condition tokens"),
         "cond-dim": (512, "features per condition token"),
-        "rounds": (6, "how often every variant has its turn"),
+        "rounds": (12, "how often every variant has its turn"),
         "unroll": (1, "blocks per iteration of the scan over blocks"),
     }
     for name, (default, meaning) in numbers.items():
