@@ -16,6 +16,7 @@ from ml_collections import config_flags
 from cdcd_jax.build import Experiment, build
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
 from cdcd_jax.evaluation.run import evaluate, format_table
+from cdcd_jax.training.allocator import keep_freed_memory
 from cdcd_jax.training.checkpoints import (
     CheckpointError,
     Checkpoints,
