@@ -1,8 +1,8 @@
 """Train several settings and seeds at one budget and print what came of each.
 
-``python -m benchmarks.compare_settings --steps 400 --seeds 3 --json benchmarks/results/settings.json``
-trains, one after another and each by the command line a user has, vanilla, sample-inter and
-step-intra with every seed, and the other settings once.
+``python -m benchmarks.compare_settings --steps 400 --seeds 3`` trains, one after another, each by
+the command line a user has: vanilla, sample-inter and step-intra with every seed, and the other
+settings once.
 """
 
 import argparse

@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
+    keep_freed_memory()
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.excepthook = _print_unless_stray
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
             _evaluate(experiment, workdir, *_load(experiment, workdir))
         else:
             state, _ = _load(experiment, workdir)
-            path = workdir / "samples" / f"seed{FLAGS.seed}.png"
+            path = workdir / "samples" / f"{_describe(FLAGS.seed, **sampling)}.png"
             print(f"Samples: {_draw(experiment, state.ema_params, path, FLAGS.seed, **sampling)}")
     except OtherConfigError as error:
         _fail(str(error), 2)
@@ -231,6 +232,16 @@ def _draw(
     )
     with _writing(path.parent):
         return save_picture(picture, path)
+
+
+def _describe(seed: int, **sampling: Any) -> str:
+    """Name a picture after how it was drawn, so that no other overwrites it.
+
+    >>> _describe(0, num_samples=100, label=None, num_steps=50, truncation=0.86)
+    'seed0-num_samples100-num_steps50-truncation0.86'
+    """
+    given = {name: value for name, value in sampling.items() if value is not None}
+    return "-".join(f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
 
 
 def _draw_progress(experiment: Experiment, workdir: Path, state: TrainState) -> None:

@@ -165,12 +165,13 @@ def sample(
         temperature=temperature,
     )
 
-    def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Tokens | None]:
+    def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Any]:
         key, t, s = now
         zs = sampler.step(key, zt, s, t, cond)
         return zs, zs if return_trajectory else None
 
     start = sampler.init(*shape)
-    keys = jax.random.split(key, len(sampler.times) - 1)
-    tokens, states = jax.lax.scan(step, start, (keys, sampler.times[:-1], sampler.times[1:]))
+    times = jnp.asarray(sampler.times)
+    keys = jax.random.split(key, len(times) - 1)
+    tokens, states = jax.lax.scan(step, start, (keys, times[:-1], times[1:]))
     return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens

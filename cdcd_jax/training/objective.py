@@ -71,16 +71,16 @@ def make_objective(
     term = None
     if kinds:
         term = Contrast(
-            mechanism,  # pyright: ignore[reportArgumentType]  # checked by Contrast itself
+            mechanism,
             weight=contrast_weight,
-            chains=chains,  # pyright: ignore[reportArgumentType]
-            time_weight=contrast_time_weight,  # pyright: ignore[reportArgumentType]
+            chains=chains,
+            time_weight=contrast_time_weight,
             num_steps=contrast_steps,
         )
     loss_fn = make_loss(
         schedule,
         aux_weight=aux_weight,
-        aux_time_weight=aux_time_weight,  # pyright: ignore[reportArgumentType]
+        aux_time_weight=aux_time_weight,
         mask_weight=mask_weight,
         contrast=(term,) * len(kinds) if term else None,
         chains_per_pass=chains_per_pass,
