@@ -6,6 +6,7 @@ ordinary bound pushed down, raises I(z0; cond) (CDCD Eq. 2-5, Algorithm 1).
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,66 @@ def weighted_sums(
     return jnp.sum(kl * weight, axis=-1), jnp.sum(nll * weight, axis=-1)
 
 
+def denoise_with_negatives(
+    key: PRNGKey,
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    zt: Tokens,
+    own: Sequence[Array],
+    t: Timesteps,
+    cond: object,
+    *,
+    mask_weight: tuple[float, float] = (1.0, 1.0),
+    chunk: int | None = None,
+) -> tuple[LogProbs, Float[Array, "batch num_neg"]]:
+    """Run the positive, and those negatives that have chains of their own, through the network.
+
+    Args:
+        key: Random key for the negatives' noise.
+        schedule: The noise schedule.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        zt: The positive's noised tokens.
+        own: Clean negatives [batch num_neg length] to be noised on their own; may be empty.
+        t: Step of each example, 1..T.
+        cond: Passed on to denoise_fn.
+        mask_weight: Weight of masked and of unmasked positions.
+        chunk: Negatives per pass through the network; None takes all together with the positive.
+
+    Returns:
+        log p(z0 | zt, cond) of the positive; and of each negative's own chain
+        KL(q(z_{t-1} | zt, z0) || p(z_{t-1} | zt, cond)), nats summed over positions.
+
+    Raises:
+        ValueError: denoise_fn returns another shape than [batch length K].
+    """
+    expected = (*zt.shape, schedule.vocab_size)
+
+    def checked(zt: Tokens, t: Timesteps, cond: object) -> LogProbs:
+        log_p0 = denoise_fn(zt, t, cond)
+        if log_p0.shape != expected:
+            raise ValueError(
+                f"denoise_fn must return log-probabilities of shape {expected} (batch, length, K; "
+                f"the mask is not among the K), got {log_p0.shape}"
+            )
+        return log_p0
+
+    if not own:
+        return checked(zt, t, cond), jnp.zeros((zt.shape[0], 0))
+    clean = jnp.concatenate(own, axis=1)
+    chains = noise_chains(key, schedule, clean, t)
+
+    def score(log_p0: LogProbs, clean: Tokens, zt: Tokens) -> Float[Array, " batch"]:
+        return weighted_sums(schedule, log_p0, clean[:, None], zt, t, mask_weight)[0][:, 0]
+
+    first = clean.swapaxes(0, 1), chains.swapaxes(0, 1)  # chains first
+    if chunk is None or chunk >= clean.shape[1]:
+        log_p0, log_p0_chains = denoise_chains(checked, zt, chains, t, cond)
+        return log_p0, jax.vmap(score)(log_p0_chains, *first).T
+    # One chunk's activations at a time; the backward pass computes them again.
+    one = jax.checkpoint(lambda pair: score(checked(pair[1], t, cond), *pair))
+    return checked(zt, t, cond), jax.lax.map(one, first, batch_size=chunk).T
+
+
 def denoise_chains(
     denoise_fn: DenoiseFn, zt: Tokens, chains: Negatives, t: Timesteps, cond: object
 ) -> tuple[LogProbs, Float[Array, "num_neg batch length K"]]:
@@ -119,32 +180,6 @@ def denoise_chains(
     together = jnp.concatenate([zt[:, None], chains], axis=1).swapaxes(0, 1)
     log_p0 = jax.vmap(lambda one: denoise_fn(one, t, cond))(together)
     return log_p0[0], log_p0[1:]
-
-
-def chain_sums(
-    schedule: Schedule,
-    denoise_fn: DenoiseFn,
-    clean: Negatives,
-    chains: Negatives,
-    t: Timesteps,
-    cond: object,
-    *,
-    mask_weight: tuple[float, float],
-    chunk: int,
-) -> Float[Array, "batch num_neg"]:
-    """Return each negative's own bound term, taking ``chunk`` chains through the network at a time.
-
-    Memory holds one chunk's activations; the backward pass computes them again.
-    """
-
-    @jax.checkpoint
-    def one(pair: tuple[Tokens, Tokens]) -> Float[Array, " batch"]:
-        clean, zt = pair
-        log_p0 = denoise_fn(zt, t, cond)
-        return weighted_sums(schedule, log_p0, clean[:, None], zt, t, mask_weight)[0][:, 0]
-
-    pairs = (clean.swapaxes(0, 1), chains.swapaxes(0, 1))
-    return jax.lax.map(one, pairs, batch_size=chunk).T
 
 
 def noise_chains(key: PRNGKey, schedule: Schedule, clean: Negatives, t: Timesteps) -> Negatives:

@@ -11,9 +11,7 @@ from jaxtyping import Array, Float
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
     Contrast,
-    chain_sums,
-    denoise_chains,
-    noise_chains,
+    denoise_with_negatives,
     time_weight,
     weighted_sums,
 )
@@ -24,7 +22,7 @@ from cdcd_jax.diffusion.timesteps import (
     update_timestep_stats,
 )
 from cdcd_jax.diffusion.transitions import q_sample
-from cdcd_jax.typing import DenoiseFn, Leaf, LogProbs, Negatives, PRNGKey, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, Leaf, PRNGKey, Timesteps, Tokens
 
 
 @jax.tree_util.register_dataclass
@@ -198,7 +196,17 @@ def loss_at(
 
     pairs = list(zip(objective.contrasts, given, strict=True))
     own = [negative for one, negative in pairs if one.own_chains and negative.shape[1] > 0]
-    log_p0, own_kl = _denoise(chain_key, schedule, objective, denoise_fn, zt, t, cond, own)
+    log_p0, own_kl = denoise_with_negatives(
+        chain_key,
+        schedule,
+        denoise_fn,
+        zt,
+        own,
+        t,
+        cond,
+        mask_weight=objective.mask_weight,
+        chunk=objective.chains_per_pass,
+    )
     shared = [negative for one, negative in pairs if not one.own_chains]
     clean = jnp.concatenate([z0[:, None], *shared], axis=1)
     kl, nll = weighted_sums(schedule, log_p0, clean, zt, t, objective.mask_weight)
@@ -234,47 +242,6 @@ def loss_at(
         t=t,
         p_t=p_t,
     )
-
-
-def _denoise(
-    key: PRNGKey,
-    schedule: Schedule,
-    objective: Objective,
-    denoise_fn: DenoiseFn,
-    zt: Tokens,
-    t: Timesteps,
-    cond: Any,
-    own: list[Negatives],
-) -> tuple[LogProbs, Float[Array, "batch num_neg"]]:
-    """Return log p(z0 | zt, cond) and the bound terms of the negatives that have own chains."""
-    expected = (*zt.shape, schedule.vocab_size)
-
-    def checked(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
-        log_p0 = denoise_fn(zt, t, cond)
-        if log_p0.shape != expected:
-            raise ValueError(
-                f"denoise_fn must return log-probabilities of shape {expected} (batch, length, K; "
-                f"the mask is not among the K), got {log_p0.shape}"
-            )
-        return log_p0
-
-    if not own:
-        return checked(zt, t, cond), jnp.zeros((zt.shape[0], 0))
-    clean = jnp.concatenate(own, axis=1)
-    chains = noise_chains(key, schedule, clean, t)
-    chunk, mask_weight = objective.chains_per_pass, objective.mask_weight
-    if chunk is not None and chunk < clean.shape[1]:
-        sums = chain_sums(
-            schedule, checked, clean, chains, t, cond, mask_weight=mask_weight, chunk=chunk
-        )
-        return checked(zt, t, cond), sums
-    log_p0, log_p0_chains = denoise_chains(checked, zt, chains, t, cond)
-    kl, _ = jax.vmap(
-        lambda log_p0, clean, zt: weighted_sums(
-            schedule, log_p0, clean[:, None], zt, t, mask_weight
-        )
-    )(log_p0_chains, clean.swapaxes(0, 1), chains.swapaxes(0, 1))
-    return log_p0, kl[..., 0].T
 
 
 def _in_subset(key: PRNGKey, t: Timesteps, num_steps: int, size: int) -> Float[Array, " batch"]:

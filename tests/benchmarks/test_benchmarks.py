@@ -42,7 +42,7 @@ def test_train_step_reports_every_row(tmp_path):
     assert rows["step_shared"]["flops"] < 1.1 * rows["vanilla"]["flops"]
     assert rows["matmul"]["flops"] == pytest.approx(2 * 1024**3, rel=0.01)
     assert report["options"]["negatives"] == 2
-    assert {"jax", "device", "cpu_count", "date", "argv"} <= set(report["environment"])
+    assert {"jax", "device", "cpu_count", "date", "command"} <= set(report["environment"])
 
 
 @pytest.mark.slow

@@ -5,7 +5,11 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.contrastive import weighted_sums
+from cdcd_jax.diffusion.contrastive import (
+    denoise_with_negatives,
+    noise_chains,
+    weighted_sums,
+)
 from cdcd_jax.diffusion.loss import Objective, loss_at
 from cdcd_jax.diffusion.timesteps import (
     TimestepStats,
@@ -135,23 +139,20 @@ def test_parallel_chains_are_each_chain_alone(batch):
     schedule = SCHEDULES["published"](20, VOCAB)
     denoise_fn = network(make_params(jax.random.key(0)))
     t = jnp.array([1, 7, 20])
-    from cdcd_jax.diffusion.contrastive import chain_sums, denoise_chains, noise_chains
-
     chains = noise_chains(jax.random.key(4), schedule, negatives, t)
-    log_p0, log_p0_chains = denoise_chains(denoise_fn, z0, chains, t, cond)
-    np.testing.assert_allclose(log_p0, denoise_fn(z0, t, cond), rtol=1e-5)
-    chunked = {
-        size: chain_sums(
-            schedule, denoise_fn, negatives, chains, t, cond, mask_weight=(1.0, 1.0), chunk=size
+    found = {
+        chunk: denoise_with_negatives(
+            jax.random.key(4), schedule, denoise_fn, z0, [negatives], t, cond, chunk=chunk
         )
-        for size in (1, 3, 4)
+        for chunk in (None, 1, 3, 4)
     }
+    for log_p0, _ in found.values():
+        np.testing.assert_allclose(log_p0, denoise_fn(z0, t, cond), rtol=1e-5)
     for j in range(negatives.shape[1]):
         alone = denoise_fn(chains[:, j], t, cond)
-        np.testing.assert_allclose(log_p0_chains[j], alone, rtol=1e-5)
         clean = negatives[:, j : j + 1]
         kl, _ = weighted_sums(schedule, alone, clean, chains[:, j], t, (1.0, 1.0))
-        for sums in chunked.values():
+        for _, sums in found.values():
             np.testing.assert_allclose(sums[:, j], kl[:, 0], rtol=2e-5)
 
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import kl, model_posterior, posterior
+from oracles import exact_denoiser, kl, model_posterior, posterior
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
@@ -100,17 +100,10 @@ def test_bound_of_the_exact_network_is_the_entropy(make):
     weights = jnp.array([0.5, 0.25, 0.125, 0.125])
     schedule = make(60, VOCAB)
 
-    def denoise_fn(zt, t, cond):
-        alpha, beta = (
-            jnp.asarray(x)[t][:, None, None] for x in (schedule.alpha_bar, schedule.beta_bar)
-        )
-        is_mask = (zt == VOCAB)[..., None]
-        likelihood = jnp.where(is_mask, 1.0, alpha * jax.nn.one_hot(zt, VOCAB) + beta)
-        joint = likelihood * weights[None, None, :]
-        return jnp.log(joint / joint.sum(-1, keepdims=True))
-
     z0 = jax.random.choice(jax.random.key(0), VOCAB, (4000, 16), p=weights)
-    nats = cdcd.evaluate_bound(jax.random.key(1), schedule, denoise_fn, z0, None)
+    nats = cdcd.evaluate_bound(
+        jax.random.key(1), schedule, exact_denoiser(schedule, weights), z0, None
+    )
     entropy = float(-jnp.sum(weights * jnp.log(weights)))
     found = float(jnp.mean(nats)) / 16
     assert entropy - 0.01 < found < entropy + 0.03

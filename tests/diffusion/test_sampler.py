@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import posterior
+from oracles import exact_denoiser, posterior
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
@@ -16,28 +16,13 @@ VOCAB = 4
 WEIGHTS = jnp.array([0.6, 0.25, 0.1, 0.05])
 
 
-def exact_denoiser(schedule):
-    """p(z0 | zt) for independent tokens with the given weights: Bayes' rule."""
-
-    def denoise_fn(zt, t, cond):
-        alpha, beta = (
-            jnp.asarray(x)[t][:, None, None] for x in (schedule.alpha_bar, schedule.beta_bar)
-        )
-        is_mask = (zt == VOCAB)[..., None]
-        likelihood = jnp.where(is_mask, 1.0, alpha * jax.nn.one_hot(zt, VOCAB) + beta)
-        joint = likelihood * WEIGHTS[None, None, :]
-        return jnp.log(joint / joint.sum(-1, keepdims=True))
-
-    return denoise_fn
-
-
 @pytest.mark.parametrize(("name", "make"), SCHEDULES.items(), ids=SCHEDULES)
 @pytest.mark.parametrize("num_steps", [1, 5])
 def test_exact_network_samples_the_data(name, make, num_steps):
     """Any number of exact steps gives the data distribution, within five sigma."""
     schedule = make(12, VOCAB)
     draw = functools.partial(
-        cdcd.sample, schedule=schedule, denoise_fn=exact_denoiser(schedule), cond=None
+        cdcd.sample, schedule=schedule, denoise_fn=exact_denoiser(schedule, WEIGHTS), cond=None
     )
     shape = (200, 100)
     tokens = jax.jit(lambda key: draw(key, shape=shape, num_steps=num_steps))(jax.random.key(0))
@@ -143,7 +128,7 @@ def test_trajectory_and_frozen_masks():
     tokens, states = cdcd.sample(
         jax.random.key(0),
         schedule,
-        exact_denoiser(schedule),
+        exact_denoiser(schedule, WEIGHTS),
         None,
         shape=(3, 50),
         num_steps=10,
@@ -162,7 +147,9 @@ def test_trajectory_and_frozen_masks():
 @pytest.mark.parametrize("num_steps", [1, 7, 30, 79, 80])
 def test_strided_steps_are_spread_over_all(num_steps):
     schedule = cdcd.mask_replace_schedule(num_steps=80, vocab_size=VOCAB)
-    times = cdcd.make_sampler(schedule, exact_denoiser(schedule), num_steps=num_steps).times
+    times = cdcd.make_sampler(
+        schedule, exact_denoiser(schedule, WEIGHTS), num_steps=num_steps
+    ).times
     assert (times[0], times[-1], len(times)) == (80, 0, num_steps + 1)
     gaps = -np.diff(times)
     assert gaps.min() >= 1
@@ -184,5 +171,10 @@ def test_bad_options_are_named(options, message):
     schedule = cdcd.absorbing_schedule(num_steps=12, vocab_size=VOCAB)
     with pytest.raises(ValueError, match=message):
         cdcd.sample(
-            jax.random.key(0), schedule, exact_denoiser(schedule), None, shape=(1, 2), **options
+            jax.random.key(0),
+            schedule,
+            exact_denoiser(schedule, WEIGHTS),
+            None,
+            shape=(1, 2),
+            **options,
         )
