@@ -2,19 +2,17 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from cdcd_jax.build import Experiment, build
-from cdcd_jax.evaluation.pictures import draw_samples, save_picture
+from cdcd_jax.drawing import describe, draw, draw_trajectory
 from cdcd_jax.evaluation.run import evaluate, format_table
 from cdcd_jax.training.allocator import keep_freed_memory
 from cdcd_jax.training.checkpoints import (
@@ -22,6 +20,7 @@ from cdcd_jax.training.checkpoints import (
     Checkpoints,
     OtherConfigError,
     Position,
+    writing,
 )
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.loop import TrainingDivergedError, compile_step, train
@@ -29,7 +28,6 @@ from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.sharding import replicated
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.stopping import Stopper
-from cdcd_jax.typing import Params
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", lock_config=True)
@@ -42,6 +40,7 @@ flags.DEFINE_float("truncation", None, "Sample: mass of the guess kept at each s
 flags.DEFINE_integer("top_k", None, "Sample: number of most likely tokens kept.")
 flags.DEFINE_float("temperature", None, "Sample: temperature of the guess.")
 flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
+flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each class comes about, too.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,8 +70,12 @@ def main(argv: Sequence[str]) -> None:
             _evaluate(experiment, workdir, *_load(experiment, workdir))
         else:
             state, _ = _load(experiment, workdir)
-            path = workdir / "samples" / f"{_describe(FLAGS.seed, **sampling)}.png"
-            print(f"Samples: {_draw(experiment, state.ema_params, path, FLAGS.seed, **sampling)}")
+            path = workdir / "samples" / f"{describe(FLAGS.seed, **sampling)}.png"
+            print(f"Samples: {draw(experiment, state.ema_params, path, FLAGS.seed, **sampling)}")
+            if FLAGS.trajectory:
+                path = path.with_stem(f"{path.stem}-trajectory")
+                draw_trajectory(experiment, state.ema_params, path, FLAGS.seed, **sampling)
+                print(f"Trajectory: {path}")
     except OtherConfigError as error:
         _fail(str(error), 2)
     except (CheckpointError, TrainingDivergedError) as error:
@@ -110,7 +113,7 @@ def _train(experiment: Experiment, workdir: Path, stopper: Stopper) -> None:
             seconds = position.train_seconds
             print(f"Going on from step {int(state.step)} in {workdir}")
         with (
-            _writing(workdir),
+            writing(workdir),
             MetricsWriter(workdir, step=int(state.step)) as writer,
             stopper.deferred(),
         ):
@@ -146,9 +149,7 @@ def _evaluate(experiment: Experiment, workdir: Path, state: TrainState, position
         test=experiment.test_examples,
         **options,
     )
-    grid = _draw(
-        experiment, params, workdir / "samples.png", experiment.seed, **experiment.sampling
-    )
+    grid = draw(experiment, params, workdir / "samples.png", experiment.seed, **experiment.sampling)
     summary = {
         "config_file": _config_file(),
         "steps": int(state.step),
@@ -157,7 +158,7 @@ def _evaluate(experiment: Experiment, workdir: Path, state: TrainState, position
         "sample_grid": str(grid),
         "config": experiment.config,
     }
-    with _writing(workdir):
+    with writing(workdir):
         part = workdir / "summary.json.part"
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         part.replace(workdir / "summary.json")
@@ -209,53 +210,9 @@ def _sampling(experiment: Experiment) -> dict[str, Any]:
     return sampling
 
 
-def _draw(
-    experiment: Experiment,
-    params: Params,
-    path: Path,
-    seed: int,
-    *,
-    num_samples: int,
-    label: int | None = None,
-    **options: Any,
-) -> Path:
-    """Draw samples of all classes, or of one, and write their picture."""
-    labels = np.resize(np.arange(experiment.num_classes) if label is None else label, num_samples)
-    labels = labels.astype(np.int32)
-    tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), labels, **options))
-    picture = draw_samples(
-        tokens,
-        labels,
-        decode_fn=experiment.codec.decode,
-        num_columns=num_samples,
-        caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
-    )
-    with _writing(path.parent):
-        return save_picture(picture, path)
-
-
-def _describe(seed: int, **sampling: Any) -> str:
-    """Name a picture after how it was drawn, so that no other overwrites it.
-
-    >>> _describe(0, num_samples=100, label=None, num_steps=50, truncation=0.86)
-    'seed0-num_samples100-num_steps50-truncation0.86'
-    """
-    given = {name: value for name, value in sampling.items() if value is not None}
-    return "-".join(f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
-
-
 def _draw_progress(experiment: Experiment, workdir: Path, state: TrainState) -> None:
     path = workdir / "samples" / f"step{int(state.step):06d}.png"
-    _draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error}") from error
+    draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

@@ -160,10 +160,12 @@ def test_smoke_from_training_to_pictures(run, tmp_path):
 
     code, output = run(
         "--mode=sample", "--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9",
-        "--seed=5",
+        "--seed=5", "--trajectory",
     )  # fmt: skip
     assert code == 0, output
-    assert (workdir / "samples" / "seed5.png").exists()
+    name = "seed5-num_samples4-num_steps3-temperature1-truncation0.9-label7"
+    for end in ("", "-trajectory"):
+        assert Image.open(workdir / "samples" / f"{name}{end}.png").size[0] > 50
 
     code, output = run("--config.denoiser.width=8")
     assert code == 2

@@ -29,6 +29,15 @@ class CheckpointError(Exception):
     """Say in one sentence why a checkpoint could not be written or read."""
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a sentence: an OSError becomes a CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error}") from error
+
+
 class OtherConfigError(ValueError):
     """Name the keys in which a checkpoint's configuration differs."""
 

@@ -43,10 +43,12 @@ def make_sample_fn(
 
     Returns:
         ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=) -> tokens``
-        [batch length], a sample for each row of ``cond``; compiled anew for each setting.
+        [batch length], a sample for each row of ``cond``; compiled anew for each setting. With
+        ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
     """
+    static = ("num_steps", "truncation", "top_k", "temperature", "return_trajectory")
 
-    @partial(jax.jit, static_argnames=("num_steps", "truncation", "top_k", "temperature"))
+    @partial(jax.jit, static_argnames=static)
     def sample_fn(params: Params, key: PRNGKey, cond: Any, **options: Any) -> Any:
         shape = (cond.shape[0], length)
         return sample(key, schedule, partial(apply, params), cond, shape=shape, **options)

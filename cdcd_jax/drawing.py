@@ -1,0 +1,75 @@
+"""From an experiment and its weights to pictures on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cdcd_jax.build import Experiment
+from cdcd_jax.evaluation import pictures
+from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.typing import Params
+
+
+def draw(
+    experiment: Experiment,
+    params: Params,
+    path: Path,
+    seed: int,
+    *,
+    num_samples: int,
+    label: int | None = None,
+    **options: Any,
+) -> Path:
+    """Draw samples of all classes, or of one, and write their picture."""
+    labels = np.resize(np.arange(experiment.num_classes) if label is None else label, num_samples)
+    labels = labels.astype(np.int32)
+    tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), labels, **options))
+    picture = pictures.draw_samples(
+        tokens,
+        labels,
+        decode_fn=experiment.codec.decode,
+        num_columns=num_samples,
+        caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
+    )
+    with writing(path.parent):
+        return pictures.save_picture(picture, path)
+
+
+def draw_trajectory(
+    experiment: Experiment,
+    params: Params,
+    path: Path,
+    seed: int,
+    *,
+    num_samples: int,
+    label: int | None = None,
+    **options: Any,
+) -> None:
+    """Draw one sample of each class, or of one class, on its way out of the masks."""
+    labels = np.arange(min(experiment.num_classes, num_samples), dtype=np.int32)
+    labels = labels if label is None else np.array([label], np.int32)
+    _, states = experiment.sample_fn(
+        params, jax.random.key(seed), labels, return_trajectory=True, **options
+    )
+    picture = pictures.draw_trajectory(
+        np.asarray(states),
+        labels,
+        decode_fn=experiment.codec.decode,
+        grid=experiment.codec.grid,
+        mask_id=experiment.schedule.mask_id,
+        caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
+    )
+    with writing(path.parent):
+        pictures.save_picture(picture, path)
+
+
+def describe(seed: int, **sampling: Any) -> str:
+    """Name a picture after how it was drawn, so that no other overwrites it.
+
+    >>> describe(0, num_samples=100, label=None, num_steps=50, truncation=0.86)
+    'seed0-num_samples100-num_steps50-truncation0.86'
+    """
+    given = {name: value for name, value in sampling.items() if value is not None}
+    return "-".join(f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
