@@ -8,7 +8,7 @@ Example:
     >>> z0 = jax.random.randint(jax.random.key(0), (4, 24), 0, 16)
     >>> def denoise_fn(zt, t, cond):
     ...     return jnp.full((*zt.shape, 16), -jnp.log(16.0))
-    >>> loss = cdcd.make_loss(schedule, contrast=cdcd.Contrast("step", chains="parallel"))
+    >>> loss = cdcd.make_loss(schedule, contrast=cdcd.Contrast("step", chains="shared"))
     >>> negatives = cdcd.shuffle_chunks(jax.random.key(1), z0, num_negatives=10)
     >>> terms, _ = loss(jax.random.key(2), denoise_fn, z0, None, negatives=negatives)
     >>> tokens = cdcd.sample(jax.random.key(3), schedule, denoise_fn, None, shape=(2, 24))

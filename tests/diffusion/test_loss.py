@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,15 +68,14 @@ CONTRASTS = {
 
 @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
-@pytest.mark.parametrize(("num_steps", "vocab"), [(1, 2), (2, 2), (20, 5)])
-@pytest.mark.parametrize("at", ["first", "last"])
-def test_gradients_are_finite(make, contrast, num_steps, vocab, at):
+@pytest.mark.parametrize(("num_steps", "vocab"), [(1, 2), (20, 5)])
+def test_gradients_are_finite(make, contrast, num_steps, vocab):
     """At t=1, t=T, all masks and no masks, with certain and with impossible guesses."""
     schedule = make(num_steps, vocab)
-    z0 = jax.random.randint(jax.random.key(0), (4, LENGTH), 0, vocab)
-    masks, extreme = jnp.full((1, LENGTH), vocab), 60.0 * jax.nn.one_hot(z0, vocab)
-    zt = jnp.concatenate([masks, z0[1:2], z0[2:3].at[:, ::2].set(vocab), z0[3:]])
-    t = jnp.full(4, 1 if at == "first" else num_steps)
+    z0 = jax.random.randint(jax.random.key(0), (6, LENGTH), 0, vocab)
+    masks, extreme = jnp.full((2, LENGTH), vocab), 60.0 * jax.nn.one_hot(z0, vocab)
+    zt = jnp.concatenate([masks, z0[2:4], z0[4:].at[:, ::2].set(vocab)])
+    t = jnp.array([1, num_steps] * 3)
     contrasts = () if contrast is None else (contrast,)
     negatives = tuple((z0[:, None] + 1) % vocab for _ in contrasts)
 
@@ -84,7 +85,7 @@ def test_gradients_are_finite(make, contrast, num_steps, vocab, at):
         return loss_at(
             jax.random.key(0), schedule, Objective(contrasts=contrasts),
             lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
-            z0, zt, t, jnp.full(4, 1.0 / num_steps), None, negatives=negatives,
+            z0, zt, t, jnp.full(6, 1.0 / num_steps), None, negatives=negatives,
         ).loss  # fmt: skip
 
     for logits in (extreme, -extreme, jnp.zeros_like(extreme)):
@@ -99,7 +100,9 @@ def test_any_number_of_negatives(batch, contrast, count):
     loss = cdcd.make_loss(schedule, contrast=contrast)
     given = None if contrast is None else negatives[:, :count]
     denoise_fn = network(make_params(jax.random.key(0)))
-    terms, _ = loss(jax.random.key(1), denoise_fn, z0, cond, negatives=given)
+    terms = jax.jit(lambda key: loss(key, denoise_fn, z0, cond, negatives=given)[0])(
+        jax.random.key(1)
+    )
     assert finite(terms)
     assert bool(jnp.all(terms.contrast == 0)) == (contrast is None or count == 0)
 
@@ -126,7 +129,7 @@ def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5)
     for i in range(BATCH):
         one = slice(i, i + 1)
-        single = run(z0[one], zt[one], t[one], cond[one], tuple(x[one] for x in given))
+        single = jax.jit(run)(z0[one], zt[one], t[one], cond[one], tuple(x[one] for x in given))
         np.testing.assert_allclose(single.vb[0], eager.vb[i], rtol=2e-5)
         np.testing.assert_allclose(single.aux[0], eager.aux[i], rtol=2e-5)
         if contrast is None or not contrast.own_chains:  # own chains draw other noise
@@ -140,12 +143,14 @@ def test_parallel_chains_are_each_chain_alone(batch):
     denoise_fn = network(make_params(jax.random.key(0)))
     t = jnp.array([1, 7, 20])
     chains = noise_chains(jax.random.key(4), schedule, negatives, t)
-    found = {
-        chunk: denoise_with_negatives(
-            jax.random.key(4), schedule, denoise_fn, z0, [negatives], t, cond, chunk=chunk
+
+    @partial(jax.jit, static_argnums=1)
+    def run(key, chunk):
+        return denoise_with_negatives(
+            key, schedule, denoise_fn, z0, [negatives], t, cond, chunk=chunk
         )
-        for chunk in (None, 1, 3, 4)
-    }
+
+    found = {chunk: run(jax.random.key(4), chunk) for chunk in (None, 1, 3, 4)}
     for log_p0, _ in found.values():
         np.testing.assert_allclose(log_p0, denoise_fn(z0, t, cond), rtol=1e-5)
     for j in range(negatives.shape[1]):
@@ -168,7 +173,7 @@ def test_chunks_change_neither_value_nor_gradient(batch, chunk):
             denoise_fn = network(params)
             return loss(jax.random.key(1), denoise_fn, z0, cond, negatives=negatives)[0].loss
 
-        return jax.value_and_grad(scalar)(make_params(jax.random.key(0)))
+        return jax.jit(jax.value_and_grad(scalar))(make_params(jax.random.key(0)))
 
     for ours, plain in zip(jax.tree.leaves(run(chunk)), jax.tree.leaves(run(None)), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=2e-4, atol=1e-6)
@@ -183,6 +188,7 @@ def test_several_terms_add_up(batch):
     zt = q_sample(jax.random.key(2), schedule, z0, t)
     shuffled = cdcd.shuffle_chunks(jax.random.key(3), z0, num_chunks=4, num_negatives=2)
 
+    @partial(jax.jit, static_argnums=0)
     def run(contrasts, given):
         objective = Objective(contrasts=contrasts)
         key = jax.random.key(5)

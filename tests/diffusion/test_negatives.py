@@ -14,7 +14,7 @@ def distinct(batch, length):
     return jnp.arange(batch * length).reshape(batch, length)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
     num_chunks=st.integers(2, 9),
@@ -39,7 +39,7 @@ def test_chunks(seed, num_chunks, size, tail, num_negatives):
             assert pieces == sorted(map(tuple, chunks[example]))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
     down=st.integers(1, 3),
