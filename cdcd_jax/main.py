@@ -14,7 +14,6 @@ from ml_collections import config_flags
 from cdcd_jax.build import Experiment, build
 from cdcd_jax.drawing import describe, draw, draw_trajectory
 from cdcd_jax.evaluation.run import evaluate, format_table
-from cdcd_jax.training.allocator import keep_freed_memory
 from cdcd_jax.training.checkpoints import (
     CheckpointError,
     Checkpoints,
@@ -52,7 +51,6 @@ def main(argv: Sequence[str]) -> None:
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
-    keep_freed_memory()
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.excepthook = _print_unless_stray
