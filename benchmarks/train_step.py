@@ -74,7 +74,7 @@ def make_variant(name: str, options: argparse.Namespace) -> Variant:
     if name == "matmul":
         return matmul_variant(options)
     network = make_network(options, options.unroll)
-    whole = options.unroll >= options.layers
+    whole = options.unroll is not None and options.unroll >= options.layers
     unrolled = network if whole else make_network(options, options.layers)
     if name in SAMPLERS:
         return sampler_variant(network, unrolled, SAMPLERS[name], options)
@@ -154,7 +154,8 @@ def matmul_variant(options: argparse.Namespace) -> Variant:
     return Variant(lambda: compiled(factor, factor), cost_of(compiled))
 
 
-def make_network(options: argparse.Namespace, unroll: int) -> Network:
+def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
+    by_class = options.condition == "class"
     side = math.isqrt(options.length)
     return make_denoiser(
         vocab_size=options.vocab,
@@ -165,8 +166,9 @@ def make_network(options: argparse.Namespace, unroll: int) -> Network:
         num_heads=options.heads,
         mlp=options.mlp,
         mlp_ratio=options.mlp_ratio,
-        condition="cross",
-        cond_dim=options.cond_dim,
+        condition=options.condition,
+        num_classes=options.classes if by_class else None,
+        cond_dim=None if by_class else options.cond_dim,
         compute_dtype=options.dtype,
         remat=options.remat,
         unroll=unroll,
@@ -176,11 +178,12 @@ def make_network(options: argparse.Namespace, unroll: int) -> Network:
 def make_batch(options: argparse.Namespace, *, with_negatives: bool) -> dict[str, jax.Array]:
     tokens_key, cond_key, negatives_key = jax.random.split(jax.random.key(2), 3)
     shape = (options.batch, options.length)
-    cond_shape = (options.batch, options.cond_length, options.cond_dim)
-    batch = {
-        "tokens": jax.random.randint(tokens_key, shape, 0, options.vocab),
-        "cond": jax.random.normal(cond_key, cond_shape),
-    }
+    if options.condition == "class":
+        cond = jax.random.randint(cond_key, (options.batch,), 0, options.classes)
+    else:
+        cond = jax.random.normal(cond_key, (options.batch, options.cond_length, options.cond_dim))
+    tokens = jax.random.randint(tokens_key, shape, 0, options.vocab)
+    batch = {"tokens": tokens, "cond": cond}
     if with_negatives:
         shape = (options.batch, options.negatives, options.length)
         batch["negatives"] = jax.random.randint(negatives_key, shape, 0, options.vocab)
@@ -218,13 +221,17 @@ def parse_arguments() -> argparse.Namespace:
         "steps": (80, "diffusion steps T, of training and sampling alike"),
         "negatives": (10, "negatives per example N"),
         "mlp-ratio": (4, "hidden features of the MLP per feature"),
-        "cond-length": (77, "condition tokens"),
+        "cond-length": (77, "condition tokens of cross-attention"),
         "cond-dim": (512, "features per condition token"),
+        "classes": (10, "classes, with --condition class"),
         "rounds": (12, "how often every variant has its turn"),
-        "unroll": (1, "blocks per iteration of the scan over blocks"),
+        "unroll": (None, "blocks per iteration of the scan over blocks; None: chosen by machine"),
     }
     for name, (default, meaning) in numbers.items():
         parser.add_argument(f"--{name}", type=positive, default=default, help=meaning)
+    parser.add_argument(
+        "--condition", choices=("cross", "class"), default="cross", help="how the network is told"
+    )
     parser.add_argument("--mlp", choices=("linear", "conv"), default="linear", help="kind of MLP")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"

@@ -51,6 +51,7 @@ def test_operations_of_all_blocks_and_all_steps_are_counted(tmp_path):
 
     def count(layers, steps):
         options = f"{SMALL} --only sampler --layers {layers} --steps {steps} --width 64"
+        options += " --condition class --unroll 1"
         _, report = run("train_step", options, tmp_path / "out.json")
         return report["rows"][0]["flops"]
 
