@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compare_settings import format_comparison
+
 ROOT = Path(__file__).parents[2]
 SMALL = "--width 16 --heads 2 --length 9 --vocab 12 --batch 2 --negatives 2 --rounds 1"
 
@@ -64,3 +66,23 @@ def test_input_pipeline_reports_each_number_of_threads(tmp_path):
     _, report = run("input_pipeline", "--batch 8 --batches 3 --threads 0 1", tmp_path / "out.json")
     assert [row["num_threads"] for row in report["rows"]] == [0, 1]
     assert all(row["batches_per_second"] > 0 for row in report["rows"])
+
+
+def test_comparison_shows_mean_and_deviation_over_seeds():
+    def summary(accuracy):
+        row = {"num_samples": 10, "frechet_distance": 1.0, "num_steps": 5, "truncation": 0.86}
+        return {
+            "bits_per_token": 2.0,
+            "train_seconds": 3.0,
+            "rows": [
+                row | {"name": "real test examples", "accuracy": 0.9},
+                row | {"name": "samples", "accuracy": accuracy},
+                row | {"name": "samples, labels shuffled", "accuracy": 0.1},
+            ],
+        }
+
+    lines = format_comparison({"vanilla": [summary(0.7), summary(0.8)]}, 400).splitlines()
+    assert "90.0" in lines[2]
+    assert "75.0 ± 7.1" in lines[3]
+    assert "labels shuffled" in lines[4]
+    assert "10.0 ± 0.0" in lines[4]
