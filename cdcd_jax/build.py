@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import Mesh
 
+from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
 from cdcd_jax.data import digits
 from cdcd_jax.data.batch import TokenExamples, check_tokens
@@ -78,7 +79,7 @@ class Experiment:
 
     mesh: Mesh
     schedule: Schedule
-    codec: PixelCodec
+    codec: Codec
     train_examples: TokenExamples
     test_examples: TokenExamples
     num_classes: int

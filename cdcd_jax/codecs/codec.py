@@ -20,10 +20,10 @@ class Codec(Protocol):
         """Rows and columns of the tokens, row-major; a sequence is (1, length)."""
         ...
 
-    def encode(self, data: Any) -> Any:
+    def encode(self, data: Any, /) -> Any:
         """Turn a batch of data into int32 tokens [batch length], values 0..K-1."""
         ...
 
-    def decode(self, tokens: Any) -> Any:
+    def decode(self, tokens: Any, /) -> Any:
         """Turn tokens [batch length], values 0..K-1, into a batch of data."""
         ...
