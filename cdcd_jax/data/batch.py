@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,34 @@ class Batch(TypedDict):
     tokens: np.ndarray
     cond: np.ndarray
     negatives: NotRequired[np.ndarray]
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """A tokenised data set that is read by index, from memory or from disk."""
+
+    @property
+    def cond(self) -> np.ndarray:
+        """What each example is generated from, [examples ...], e.g. class labels."""
+        ...
+
+    @property
+    def group(self) -> np.ndarray:
+        """Groups [examples] int; two examples of one group are never each other's negatives."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Number of token positions of every example."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        ...
+
+    def take(self, indices: np.ndarray, /) -> np.ndarray:
+        """Read the tokens of some examples: int32 [*indices.shape length], values 0..K-1."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +89,27 @@ class TokenExamples:
     def __len__(self) -> int:
         """Count the examples."""
         return len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        """Number of token positions of every example."""
+        return self.tokens.shape[1]
+
+    def take(self, indices: np.ndarray, /) -> np.ndarray:
+        """Read the tokens of some examples.
+
+        Args:
+            indices: Numbers of examples, 0..len-1, in an array of any shape.
+
+        Returns:
+            A copy, int32 [*indices.shape length].
+
+        >>> rows = np.array([[5, 6], [7, 8]])
+        >>> examples = TokenExamples(tokens=rows, cond=np.arange(2), group=np.arange(2))
+        >>> examples.take(np.array([1, 0, 1])).tolist()
+        [[7, 8], [5, 6], [7, 8]]
+        """
+        return self.tokens[indices].astype(np.int32, copy=False)
 
 
 def check_tokens(tokens: np.ndarray, *, vocab_size: int, name: str = "tokens") -> None:

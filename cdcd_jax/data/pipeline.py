@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from cdcd_jax.data.batch import Batch, TokenExamples
+from cdcd_jax.data.batch import Batch, Examples
 from cdcd_jax.data.negatives import OtherGroups
 
 
 def make_train_dataset(
-    examples: TokenExamples,
+    examples: Examples,
     *,
     batch_size: int,
     seed: int,
@@ -49,18 +49,23 @@ def make_train_dataset(
     {'tokens': (8, 64), 'cond': (8,), 'negatives': (8, 3, 64)}
     """
     _check(len(examples), batch_size, seed, num_negatives, process_index, num_processes)
-    tokens = examples.tokens.astype(np.int32)
     others = OtherGroups(examples.group) if num_negatives else None
     rows = batch_size // num_processes
     local = slice(process_index * rows, (process_index + 1) * rows)
 
     def gather(indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        batch = Batch(tokens=tokens[indices[local]], cond=examples.cond[indices[local]])
-        if others is not None:
-            # Drawn for the whole batch, so that the split over processes changes nothing.
-            negatives = others.draw(rng, indices, num_negatives=num_negatives)
-            batch["negatives"] = tokens[negatives[local]]
-        return batch
+        own = indices[local]
+        if others is None:
+            return Batch(tokens=examples.take(own), cond=examples.cond[own])
+        # Drawn for the whole batch, so that the split over processes changes nothing.
+        negatives = others.draw(rng, indices, num_negatives=num_negatives)[local]
+        # All in one call, so that examples on disk are read together.
+        tokens = examples.take(np.concatenate([own, negatives.ravel()]))
+        return Batch(
+            tokens=tokens[:rows],
+            cond=examples.cond[own],
+            negatives=tokens[rows:].reshape(*negatives.shape, examples.length),
+        )
 
     order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
     # The generator is seeded by the seed and the number of the batch.
@@ -68,7 +73,7 @@ def make_train_dataset(
 
 
 def make_train_iterator(
-    examples: TokenExamples,
+    examples: Examples,
     *,
     batch_size: int,
     seed: int,
@@ -113,7 +118,7 @@ def make_train_iterator(
     return iter(dataset.to_iter_dataset(options))
 
 
-def iterate_in_order(examples: TokenExamples, *, batch_size: int) -> Iterator[Batch]:
+def iterate_in_order(examples: Examples, *, batch_size: int) -> Iterator[Batch]:
     """Yield every example once, in order, the last batch as small as it comes.
 
     Args:
@@ -130,8 +135,8 @@ def iterate_in_order(examples: TokenExamples, *, batch_size: int) -> Iterator[Ba
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     for start in range(0, len(examples), batch_size):
-        rows = slice(start, start + batch_size)
-        yield Batch(tokens=examples.tokens[rows].astype(np.int32), cond=examples.cond[rows])
+        rows = np.arange(start, min(start + batch_size, len(examples)))
+        yield Batch(tokens=examples.take(rows), cond=examples.cond[rows])
 
 
 def _check(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cdcd_jax.data.batch import TokenExamples, check_batch, check_tokens
+from cdcd_jax.data.batch import Examples, TokenExamples, check_batch, check_tokens
 
 
 def make_batch(**changes):
@@ -67,3 +67,15 @@ def test_examples_need_one_row_each(changes, message):
     assert len(TokenExamples(**arrays)) == 3
     with pytest.raises(ValueError, match=message):
         TokenExamples(**arrays | changes)
+
+
+def test_examples_are_taken_in_the_shape_of_their_indices():
+    rows = np.arange(12).reshape(3, 4)
+    examples = TokenExamples(tokens=rows, cond=np.arange(3), group=np.arange(3))
+    assert isinstance(examples, Examples)
+    assert (len(examples), examples.length) == (3, 4)
+    taken = examples.take(np.array([[2, 0], [1, 1]]))
+    assert taken.dtype == np.int32
+    assert np.array_equal(taken, rows[[[2, 0], [1, 1]]])
+    taken[:] = 0  # a batch may be written to without spoiling the set
+    assert rows.sum() == 66

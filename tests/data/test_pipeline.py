@@ -39,6 +39,31 @@ def test_a_batch_keeps_tokens_condition_and_negatives_together():
         assert np.all(batch["negatives"][:, :, 0] % 3 != batch["cond"][:, None])
 
 
+def test_positives_and_negatives_are_read_in_one_call():
+    """Examples on disk are then read together, and by index: nothing needs them all in memory."""
+
+    class Recorded:
+        cond = group = np.arange(10) % 3
+        length = 2
+
+        def __init__(self):
+            self.calls = []
+
+        def __len__(self):
+            return 10
+
+        def take(self, indices):
+            self.calls.append(np.array(indices))
+            return numbered_examples().take(indices)
+
+    recorded = Recorded()
+    arguments = {"batch_size": 4, "seed": 0, "num_negatives": 6}
+    batch = make_train_dataset(recorded, **arguments)[3]
+    assert [call.size for call in recorded.calls] == [4 * 7]
+    assert_same(batch, make_train_dataset(numbered_examples(), **arguments)[3])
+    assert len(list(iterate_in_order(recorded, batch_size=5))) == 2
+
+
 def test_each_epoch_holds_every_example_once_in_another_order():
     """Batches of 4 straddle the epochs of 10: nothing is dropped between them."""
     batches = make_train_dataset(numbered_examples(), batch_size=4, seed=0)
