@@ -1,10 +1,10 @@
 """The command line: ``python -m cdcd_jax.main --config=configs/digits_sample_inter.py``."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 import jax
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
-    sys.excepthook = _print_unless_stray
+    sys.unraisablehook = _print_unless_stray
     stopper = Stopper()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
@@ -215,15 +215,18 @@ def _draw_progress(experiment: Experiment, workdir: Path, state: TrainState) -> 
 
 def _fail(sentence: str, code: int) -> NoReturn:
     print(f"Error: {sentence}", file=sys.stderr)
+    if code == 1:
+        # Threads of a failed save would print tracebacks after our last word while Python ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
-def _print_unless_stray(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """Print an exception, but for most of those that callbacks of a failed save leave behind."""
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+def _print_unless_stray(unraisable: Any) -> None:
+    """Print what a callback could not raise, but for what those of a failed save leave behind."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
