@@ -21,7 +21,8 @@ class TrainState:
         params: What the optimizer moves.
         ema_params: Their exponential moving average, which samples and scores are taken from.
         opt_state: Moments, update count and plateau of the optimizer.
-        timestep_stats: Running moments for the importance sampling of t.
+        stats: What the objective carries from step to step: running moments for the importance
+            sampling of t, or the codebook of a codec in training.
         key: The run's key. It never changes: a step folds its number in, so that a resumed run
             draws what the uninterrupted one would have drawn.
         diverged_at: 0, or the number of the first step whose loss or gradient was not finite. That
@@ -33,7 +34,7 @@ class TrainState:
     params: Leaf
     ema_params: Leaf
     opt_state: Leaf
-    timestep_stats: Leaf
+    stats: Leaf
     key: Leaf
     diverged_at: Leaf
 
@@ -42,7 +43,7 @@ def init_state(
     key: PRNGKey,
     init_fn: Callable[[PRNGKey], Params],
     optimizer: Optimizer,
-    timestep_stats: Any,
+    stats: Any,
 ) -> TrainState:
     """Build the state before the first step.
 
@@ -50,7 +51,7 @@ def init_state(
         key: Root of all randomness of the run.
         init_fn: A network's ``init``.
         optimizer: From ``make_optimizer``.
-        timestep_stats: Fresh statistics of the loss, or None where it keeps none.
+        stats: What the objective starts with, or None where it carries nothing.
 
     Returns:
         A state in which the average equals the parameters.
@@ -69,7 +70,7 @@ def init_state(
         # A copy, because the step donates its input and a buffer can be donated only once.
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
-        timestep_stats=timestep_stats,
+        stats=stats,
         key=run_key,
         diverged_at=jnp.zeros((), jnp.int32),
     )

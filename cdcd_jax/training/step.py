@@ -76,7 +76,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         loss, metrics, stats, grads = _mean_gradient(
-            objective, key, state.params, batch, state.timestep_stats, num_microbatches
+            objective, key, state.params, batch, state.stats, num_microbatches
         )
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
@@ -88,7 +88,7 @@ def make_train_step(
             params=params,
             ema_params=update_ema(state.ema_params, params, step, decay=ema_decay, every=ema_every),
             opt_state=opt_state,
-            timestep_stats=stats,
+            stats=stats,
         )
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & (state.diverged_at == 0)
         lr = optimizer.learning_rate(state.opt_state)
@@ -131,7 +131,7 @@ def _mean_gradient(
 def _keep_if(good: jax.Array, updated: TrainState, state: TrainState) -> TrainState:
     """Take the update, or keep the state and note the number of the first step that failed."""
     first_failure = jnp.where(state.diverged_at == 0, updated.step, state.diverged_at)
-    changing = ("step", "params", "ema_params", "opt_state", "timestep_stats")
+    changing = ("step", "params", "ema_params", "opt_state", "stats")
     chosen = {
         name: jax.tree.map(partial(jnp.where, good), getattr(updated, name), getattr(state, name))
         for name in changing

@@ -31,6 +31,6 @@ def test_eight_devices_are_one(monkeypatch, num_microbatches):
         for _ in range(2):
             state, metrics = step(state, place_batch(next(batches), mesh))
         assert all(len(x.sharding.device_set) == num_devices for x in jax.tree.leaves(state))
-        seen.append(jax.device_get((state.params, state.timestep_stats, metrics)))
+        seen.append(jax.device_get((state.params, state.stats, metrics)))
     for one, eight in zip(*map(jax.tree.leaves, seen), strict=True):
         np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-5)
