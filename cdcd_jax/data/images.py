@@ -1,0 +1,137 @@
+"""Encoded pictures to uint8 RGB squares: robust decoding and the published crops.
+
+The published preprocessing (VQ-Diffusion's and CDCD's for ImageNet) resizes the shorter side to
+``size`` with Pillow's bicubic filter, cuts the longer side's length down to an integer, and takes a
+square: a random one in training, the central one otherwise.
+"""
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+
+class ImageError(ValueError):
+    """Name the picture that cannot be decoded."""
+
+
+def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "height width 3"]:
+    """Decode a picture of any common format and mode to RGB.
+
+    Transparent pictures are laid over white, 16-bit grey is reduced to its 8 high bits (rounded),
+    and a camera's EXIF orientation is applied.
+
+    Args:
+        data: The encoded picture, e.g. the bytes of a JPEG or PNG file.
+        name: What the picture is called in the message.
+
+    Returns:
+        RGB values 0..255, at least one pixel high and wide.
+
+    Raises:
+        ImageError: If the data is truncated, damaged, or not a picture.
+
+    Note:
+        The published code ignores the orientation, so it sees some photographs lying on their side.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (3, 2), 9).save(file, "PNG")
+    >>> decode_image(file.getvalue())[0].tolist()
+    [[9, 9, 9], [9, 9, 9], [9, 9, 9]]
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    except ImageError as error:
+        raise ImageError(f"{name} cannot be read: {error}") from error
+    except Exception as error:
+        # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, struct.error ...
+        reason = "it is no picture in a known format"
+        if not isinstance(error, Image.UnidentifiedImageError):
+            reason = str(error) or type(error).__name__
+        raise ImageError(f"{name} cannot be decoded ({len(data)} bytes): {reason}") from error
+
+
+def image_rng(seed: int, index: int, view: int) -> np.random.Generator:
+    """Return the source of randomness of one view of one picture, whoever asks for it and when.
+
+    Args:
+        seed: Seed of the preparation, >= 0.
+        index: The picture's number in its source, >= 0.
+        view: Which crop of the picture, >= 0.
+
+    Returns:
+        A generator that follows from the three numbers alone.
+
+    >>> bool(image_rng(0, 5, 1).random() == image_rng(0, 5, 1).random())
+    True
+    """
+    return np.random.default_rng([seed, index, view])
+
+
+def crop_image(
+    image: UInt8[np.ndarray, "height width 3"],
+    *,
+    size: int,
+    rng: np.random.Generator | None = None,
+    flip: bool = False,
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Resize a picture's shorter side and cut out a square.
+
+    Args:
+        image: RGB values 0..255.
+        size: Height and width of the result, >= 1.
+        rng: Where a random square comes from; None takes the central one.
+        flip: Whether to mirror left and right with probability 1/2; needs ``rng``.
+
+    Returns:
+        RGB values 0..255.
+
+    Raises:
+        ValueError: If the size is out of range, or a flip is wanted without randomness.
+
+    Note:
+        Only the pixels of the square are computed, by the filter that would compute them all; the
+        published code resizes everything first.
+
+    >>> crop_image(np.zeros((30, 20, 3), np.uint8), size=8).shape
+    (8, 8, 3)
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    if flip and rng is None:
+        raise ValueError("flip needs rng: a central crop is deterministic")
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    new_height, new_width = size * height // shorter, size * width // shorter
+    spare = np.array([new_height - size, new_width - size])
+    top, left = spare // 2 if rng is None else rng.integers(0, spare + 1)
+    rows, columns = height / new_height, width / new_width
+    # Pillow refuses a box that leaves the picture by a rounding error.
+    box = (
+        left * columns,
+        top * rows,
+        min((left + size) * columns, width),
+        min((top + size) * rows, height),
+    )
+    square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    if flip and rng is not None and rng.random() < 0.5:
+        square = ImageOps.mirror(square)
+    return np.array(square)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: "I;16" of PNG and TIFF, "I" of PGM
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"its grey values {values.min()}..{values.max()} exceed 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("its pixels are floating-point numbers of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

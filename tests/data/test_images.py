@@ -1,0 +1,144 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
+
+
+def encode(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def ramp(height, width):
+    """Return a smooth RGB picture whose channels tell rows, columns and neither."""
+    rows, columns = np.mgrid[:height, :width]
+    channels = [rows * 255 // max(height - 1, 1), columns * 255 // max(width - 1, 1), 0 * rows + 80]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def solid(mode, value):
+    return Image.new(mode, (4, 3), value)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (encode(solid("RGB", (10, 20, 30))), (10, 20, 30)),
+        (encode(solid("L", 7)), (7, 7, 7)),
+        (encode(solid("1", 1)), (255, 255, 255)),
+        (encode(solid("LA", (100, 0))), (255, 255, 255)),
+        (encode(solid("LA", (100, 255))), (100, 100, 100)),
+        (encode(solid("RGBA", (200, 0, 0, 0))), (255, 255, 255)),
+        (encode(solid("RGBA", (200, 0, 100, 51))), (244, 204, 224)),  # a fifth, over white
+        (encode(solid("I;16", 65535)), (255, 255, 255)),
+        (encode(solid("I;16", 0x8000)), (128, 128, 128)),
+        (encode(solid("I;16", 257 * 42), "TIFF"), (42, 42, 42)),
+        (encode(solid("CMYK", (0, 255, 255, 0)), "JPEG", quality=100), (255, 0, 0)),
+        (encode(solid("CMYK", (0, 0, 0, 255)), "TIFF"), (0, 0, 0)),
+        (encode(solid("RGB", (10, 20, 30)).quantize(4)), (10, 20, 30)),
+        (encode(solid("RGB", (1, 2, 3)).quantize(4), transparency=0), (255, 255, 255)),
+        (encode(solid("RGB", (1, 2, 3)), transparency=(1, 2, 3)), (255, 255, 255)),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else str(value),
+)
+def test_every_mode_becomes_rgb(data, expected):
+    image = decode_image(data)
+    assert (image.shape, image.dtype) == ((3, 4, 3), np.uint8)
+    assert np.abs(image.astype(int) - expected).max() <= 1
+
+
+def test_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
+    data = encode(Image.fromarray(ramp(20, 40)), "PNG", exif=exif)
+    assert np.array_equal(decode_image(data), np.rot90(ramp(20, 40), -1))
+
+
+@pytest.mark.parametrize("lost", [2, 10, 300])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_picture_is_named(kind, lost):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    if kind == "PNG":
+        lost += 16  # checksum and end mark: the pixels are all there without them
+    with pytest.raises(ImageError, match=r"cat/7\.jpg cannot be decoded \(\d+ bytes\)"):
+        decode_image(data[:-lost], name="cat/7.jpg")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 90]
+)
+def test_what_is_no_picture_is_named(data):
+    with pytest.raises(ImageError, match=r"a\.png cannot be decoded"):
+        decode_image(data, name="a.png")
+
+
+def test_pixels_of_unknown_range_are_refused():
+    with pytest.raises(ImageError, match=r"a\.tif cannot be read: .* unknown range"):
+        decode_image(encode(solid("F", 0.5), "TIFF"), name="a.tif")
+
+
+def resized(image, size):
+    """Resize as the published code does: shorter side to size, longer side's length cut down."""
+    height, width = image.shape[:2]
+    if width < height:
+        new = (size, int(height * size / width))
+    else:
+        new = (int(width * size / height), size)
+    return np.array(Image.fromarray(image).resize(new)).astype(int)
+
+
+@pytest.mark.parametrize("shape", [(50, 33), (33, 50), (40, 40), (9, 14), (16, 500)])
+def test_the_central_crop_is_that_of_the_resized_picture(shape):
+    image = ramp(*shape)
+    whole = resized(image, 16)
+    top, left = ((length - 16) // 2 for length in whole.shape[:2])
+    square = crop_image(image, size=16)
+    assert np.abs(square - whole[top : top + 16, left : left + 16]).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(50, 33), (33, 50)])
+def test_random_crops_are_windows_of_the_resized_picture_and_reach_both_ends(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    whole = resized(image, 16)
+    spare = max(whole.shape[:2]) - 16
+    windows = [
+        whole[k : k + 16] if shape[0] > shape[1] else whole[:, k : k + 16] for k in range(spare + 1)
+    ]
+    found = set()
+    for view in range(100):
+        square = crop_image(image, size=16, rng=image_rng(0, 0, view))
+        distance = [np.abs(square - window).max() for window in windows]
+        assert min(distance) <= 1
+        found.add(int(np.argmin(distance)))
+    assert found == set(range(spare + 1))
+
+
+def test_the_crop_follows_from_seed_index_and_view():
+    image = np.random.default_rng(0).integers(0, 256, (16, 99, 3), np.uint8)
+
+    def crop(*numbers):
+        return crop_image(image, size=16, rng=image_rng(*numbers), flip=True).tobytes()
+
+    assert crop(1, 2, 3) == crop(1, 2, 3)
+    assert len({crop(1, 2, 3), crop(0, 2, 3), crop(1, 0, 3), crop(1, 2, 0)}) == 4
+
+
+def test_half_of_the_views_are_mirrored():
+    image = ramp(16, 16)
+    squares = [crop_image(image, size=16, rng=image_rng(0, 0, v), flip=True) for v in range(200)]
+    mirrored = [np.array_equal(square, image[:, ::-1]) for square in squares]
+    plain = [np.array_equal(square, image) for square in squares]
+    assert sum(mirrored) + sum(plain) == 200
+    assert 70 < sum(mirrored) < 130
+
+
+def test_a_crop_of_no_size_or_a_central_flip_is_refused():
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        crop_image(ramp(4, 4), size=0)
+    with pytest.raises(ValueError, match="flip needs rng"):
+        crop_image(ramp(4, 4), size=4, flip=True)
