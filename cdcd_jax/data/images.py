@@ -47,7 +47,7 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
     except ImageError as error:
         raise ImageError(f"{name} cannot be read: {error}") from error
     except Exception as error:
-        # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, struct.error ...
+        # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, ValueError ...
         reason = "it is no picture in a known format"
         if not isinstance(error, Image.UnidentifiedImageError):
             reason = str(error) or type(error).__name__
