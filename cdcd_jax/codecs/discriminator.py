@@ -1,0 +1,129 @@
+"""The critic of codec training: real or reconstructed, judged patch by patch (Isola et al. 2017)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cdcd_jax.typing import Params, PRNGKey
+
+INIT_STD = 0.02
+SLOPE = 0.2
+
+
+class Discriminator(NamedTuple):
+    """A patch critic as pure functions of its parameters.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        apply: ``apply(params, images) -> scores [batch rows columns]``, one for each overlapping
+            patch; high for real ones.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[[Params, Array], Array]
+
+
+def make_discriminator(*, channels: int = 64, num_layers: int = 3) -> Discriminator:
+    """Build the PatchGAN critic: convolutions 4x4 that halve the picture, then two that do not.
+
+    Args:
+        channels: Features of the first layer, >= 1; they double in each later one, up to 8 times.
+        num_layers: Number of halvings, >= 1. With 3, a score sees a patch of 70 x 70 pixels.
+
+    Returns:
+        The critic.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Note:
+        Taming-transformers normalises by the statistics of the batch; here each picture is
+        normalised on its own (one group), so that a score does not depend on the batch's other
+        pictures nor on how the batch is split over devices.
+
+    >>> critic = make_discriminator(channels=4, num_layers=2)
+    >>> critic.apply(critic.init(jax.random.key(0)), jnp.zeros((2, 32, 32, 3))).shape
+    (2, 6, 6)
+    """
+    for name, value in {"channels": channels, "num_layers": num_layers}.items():
+        if value < 1:
+            raise ValueError(f"{name} = {value} must be at least 1")
+
+    def build(key: PRNGKey) -> "_Critic":
+        return _Critic(channels, num_layers, rngs=nnx.Rngs(params=key))
+
+    structure, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+    def init(key: PRNGKey) -> Params:
+        return nnx.to_pure_dict(nnx.split(build(key))[1])
+
+    def apply(
+        params: Params, images: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch rows columns"]:
+        return nnx.merge(structure, params)(images)
+
+    return Discriminator(init, apply)
+
+
+class _Conv(nnx.Module):
+    def __init__(self, fan_in: int, fan_out: int, *, stride: int, rngs: nnx.Rngs):
+        shape = (4, 4, fan_in, fan_out)
+        self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(fan_out))
+        self.stride = stride
+
+    def __call__(self, x: Array) -> Array:
+        convolved = jax.lax.conv_general_dilated(
+            x,
+            self.kernel[...],
+            window_strides=(self.stride, self.stride),
+            padding=((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return convolved + self.bias[...][None, None, None]
+
+
+class _Norm(nnx.Module):
+    def __init__(self, features: int):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+
+    def __call__(self, x: Array) -> Array:
+        mean = jnp.mean(x, axis=(1, 2, 3), keepdims=True)
+        variance = jnp.var(x, axis=(1, 2, 3), keepdims=True)
+        x = (x - mean) * jax.lax.rsqrt(variance + 1e-5)
+        return x * self.scale[...][None, None, None] + self.bias[...][None, None, None]
+
+
+class _Critic(nnx.Module):
+    def __init__(self, channels: int, num_layers: int, *, rngs: nnx.Rngs):
+        widths = [channels * min(2**layer, 8) for layer in range(num_layers + 1)]
+        strides = [2] * (num_layers - 1) + [1]
+        self.first = _Conv(3, channels, stride=2, rngs=rngs)
+        self.convs = nnx.List(
+            [
+                _Conv(before, after, stride=stride, rngs=rngs)
+                for before, after, stride in zip(widths[:-1], widths[1:], strides, strict=True)
+            ]
+        )
+        self.norms = nnx.List([_Norm(width) for width in widths[1:]])
+        self.last = _Conv(widths[-1], 1, stride=1, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = jax.nn.leaky_relu(self.first(x), SLOPE)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = jax.nn.leaky_relu(norm(conv(x)), SLOPE)
+        return self.last(x)[..., 0]
+
+
+def smallest_picture(num_layers: int) -> int:
+    """Return the side of the smallest picture that leaves the critic a score.
+
+    >>> smallest_picture(3)
+    24
+    """
+    return 3 * 2**num_layers  # the two last convolutions take a row and a column each
