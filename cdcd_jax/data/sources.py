@@ -1,0 +1,237 @@
+"""Where pictures come from: numbered, labelled, still encoded; and the folder with a class each.
+
+Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digits.py``.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings of the files that count as pictures, in lower case."""
+
+SPLITS = ("train", "val", "validation", "test")
+"""Names of sub-folders that are splits, not classes."""
+
+
+class Picture(NamedTuple):
+    """One encoded picture.
+
+    Attributes:
+        name: What it is called in its source, e.g. a path; unique there.
+        label: Its class, 0..classes-1.
+        data: The encoded bytes.
+    """
+
+    name: str
+    label: int
+    data: bytes
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A numbered set of labelled pictures."""
+
+    @property
+    def name(self) -> str:
+        """What the set and its split are called."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class, in the order of the labels."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes when the set's pictures, their order or their labels do."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Picture:
+        """Read a picture; threads may do so at the same time."""
+        ...
+
+
+class PictureFiles:
+    """Read each picture from a file of its own.
+
+    Args:
+        name: What the set is called.
+        folder: What the names are relative to.
+        names: Path of each picture.
+        labels: Class of each picture.
+        class_names: Name of each class.
+
+    Raises:
+        ValueError: If there are no pictures.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        names: Sequence[str],
+        labels: Sequence[int],
+        class_names: Iterable[str],
+    ):
+        if not names:
+            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        self.name = name
+        self.class_names = tuple(class_names)
+        self._folder, self._names, self._labels = folder, names, labels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of names and labels; the files' contents are not read."""
+        return listing_digest(self.class_names, self._names, self._labels)
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self._names)
+
+    def __getitem__(self, index: int, /) -> Picture:
+        """Read a file.
+
+        Raises:
+            ValueError: If the file cannot be read; what it holds is not looked at.
+        """
+        path = self._folder / self._names[index]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        return Picture(self._names[index], int(self._labels[index]), data)
+
+
+class PictureBytes:
+    """Hold encoded pictures in memory.
+
+    Args:
+        name: What the set is called.
+        data: The encoded pictures, named by their numbers.
+        labels: Class of each picture.
+        class_names: Name of each class.
+
+    >>> source = PictureBytes("two", [b"first", b"second"], [1, 0], ["cat", "dog"])
+    >>> len(source), source[1]
+    (2, Picture(name='1', label=0, data=b'second'))
+    """
+
+    def __init__(
+        self, name: str, data: Sequence[bytes], labels: Sequence[int], class_names: Iterable[str]
+    ):
+        self.name = name
+        self.class_names = tuple(class_names)
+        self._data, self._labels = data, labels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of all pictures and labels."""
+        contents = [hashlib.sha256(data).hexdigest() for data in self._data]
+        return listing_digest(self.class_names, contents, self._labels)
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self._data)
+
+    def __getitem__(self, index: int, /) -> Picture:
+        """Return a picture."""
+        return Picture(str(index), int(self._labels[index]), self._data[index])
+
+
+def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
+    """List a folder that has a sub-folder of pictures for each class, or such a folder per split.
+
+    Layouts: ``folder/<class>/*.jpg``, which has the one split "train", or
+    ``folder/<split>/<class>/*.jpg`` with splits train, val, validation or test. Classes are
+    numbered in the order of their names; those of ``train`` hold for all splits, and other splits
+    may lack some. Names that start with a dot and files of other kinds are passed over.
+
+    Args:
+        folder: The folder.
+        split: Which split.
+
+    Returns:
+        The pictures, ordered by class and name.
+
+    Raises:
+        ValueError: If the folder, the split or its pictures are missing, a class folder is empty,
+            or a split has a class that ``train`` lacks.
+    """
+    folder = Path(folder)
+    splits = [name for name in sub_folders(folder) if name in SPLITS]
+    if split not in (splits or ["train"]):
+        raise ValueError(f'{folder} has no split "{split}", only {splits or ["train"]}')
+    root = folder / split if splits else folder
+    classes = sub_folders(folder / "train" if "train" in splits else root)
+    names, labels = list_classes(root, classes, all_classes=split == "train")
+    return PictureFiles(f"folder {folder.resolve().name}, {split}", root, names, labels, classes)
+
+
+def sub_folders(folder: Path) -> list[str]:
+    """List the names of a folder's visible sub-folders in order.
+
+    Raises:
+        ValueError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}; give the folder that holds the pictures")
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def list_classes(
+    root: Path, classes: Sequence[str], *, all_classes: bool
+) -> tuple[list[str], list[int]]:
+    """List the pictures of a folder that has a sub-folder for each class.
+
+    Args:
+        root: The folder.
+        classes: Names of the classes in the order of their labels.
+        all_classes: Whether every class must have a folder.
+
+    Returns:
+        Path relative to ``root`` and label of each picture, ordered by class and name.
+
+    Raises:
+        ValueError: If a class folder is empty or missing, or is none of the classes.
+    """
+    present = sub_folders(root)
+    if unknown := sorted(set(present) - set(classes)):
+        raise ValueError(f'{root} has a class "{unknown[0]}" that the training pictures lack')
+    if not present:
+        raise ValueError(f"{root} has no sub-folders; put each class's pictures in one of its own")
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        if name not in present and not all_classes:
+            continue
+        pictures = picture_names(root / name) if name in present else []
+        if not pictures:
+            raise ValueError(f"{root / name} holds no pictures; remove the class or fill it")
+        names += [f"{name}/{picture}" for picture in pictures]
+        labels += [label] * len(pictures)
+    return names, labels
+
+
+def picture_names(folder: Path) -> list[str]:
+    """List the names of the pictures that lie in a folder, in order."""
+    return sorted(
+        p.name
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def listing_digest(class_names: Iterable[str], names: Iterable[str], labels: Iterable[int]) -> str:
+    """Digest what a set lists: sha256 in hexadecimal."""
+    digest = hashlib.sha256()
+    for text in class_names:
+        digest.update(f"{text}\n".encode())
+    for name, label in zip(names, labels, strict=True):
+        digest.update(f"{int(label)} {name}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
