@@ -1,0 +1,179 @@
+"""What a folder of token shards says of itself, and how its files are written.
+
+    preparation.json          what is being prepared; written first, must match at every restart
+    tokens-*.arrayrecord      the shards
+    tokens-*.json             one beside each shard, written after it: that shard is complete
+    index.npz                 label, number and name of each picture, of all shards in order
+    manifest.json             all of it is complete; written last
+
+Every file appears under its name only when it is complete, so a kill at any moment leaves nothing
+half-written that looks whole.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = "cdcd_jax token shards"
+VERSION = 1
+PLAN, INDEX, MANIFEST = "preparation.json", "index.npz", "manifest.json"
+
+AGAIN = "run the same --mode=prepare command again"
+"""The way out of most troubles: what is whole is kept, the rest is made anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say what is prepared; everything that the shards' bytes follow from.
+
+    Attributes:
+        fingerprint: The codec's.
+        source: Name of the source.
+        source_fingerprint: Fingerprint of the source.
+        num_images: Number of pictures in the source.
+        class_names: Name of each class.
+        vocab_size: K, the number of different tokens.
+        grid: Rows and columns of tokens.
+        image_size: Height and width that the codec sees.
+        views: Number of crops of each picture.
+        random_crop: Whether they are random, or the central one.
+        flip: Whether random crops are mirrored at random.
+        seed: Seed of the random crops.
+        shard_size: Number of pictures in a shard.
+    """
+
+    fingerprint: str
+    source: str
+    source_fingerprint: str
+    num_images: int
+    class_names: tuple[str, ...]
+    vocab_size: int
+    grid: tuple[int, int]
+    image_size: int
+    views: int
+    random_crop: bool
+    flip: bool
+    seed: int
+    shard_size: int
+
+    @property
+    def length(self) -> int:
+        """Number of tokens of a picture."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        return -(-self.num_images // self.shard_size)
+
+    def shard_name(self, shard: int) -> str:
+        """Return the name of a shard's file."""
+        return f"tokens-{shard:05d}-of-{self.num_shards:05d}.arrayrecord"
+
+    def images_of(self, shard: int) -> range:
+        """Return the numbers of a shard's pictures."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.num_images))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON types, with the format's name and version."""
+        plan = asdict(self) | {"class_names": list(self.class_names), "grid": list(self.grid)}
+        return {"format": FORMAT, "version": VERSION, "plan": plan}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], path: Path) -> "Plan":
+        """Read a plan back.
+
+        Raises:
+            ValueError: If the file is of another format or version.
+        """
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{path} does not belong to token shards; give another folder")
+        if content.get("version") != VERSION:
+            raise ValueError(
+                f"{path.parent} holds shards of format version {content.get('version')}, and this "
+                f"program knows version {VERSION}; prepare them anew in another folder"
+            )
+        try:
+            plan = dict(content["plan"])
+            plan |= {"class_names": tuple(plan["class_names"]), "grid": tuple(plan["grid"])}
+            return cls(**plan)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged; delete it and {AGAIN}") from error
+
+
+def agree_on_plan(folder: Path, plan: Plan) -> None:
+    """Write the plan where there is none yet, and check that it is the folder's.
+
+    Raises:
+        ValueError: If the folder holds, or is being filled with, something else.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        write_json(path, plan.to_json())
+    found = Plan.from_json(read_json(path), path)
+    for key, wanted in asdict(plan).items():
+        if getattr(found, key) != wanted:
+            raise ValueError(
+                f"{folder} was begun with {key} = {_brief(getattr(found, key))}, and now it is "
+                f"{_brief(wanted)}; go back to that, or give another folder"
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: If the file cannot be read or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and put the file in its place when that succeeded.
+
+    Raises:
+        ValueError: If the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """Compute the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

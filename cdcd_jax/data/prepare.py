@@ -1,0 +1,211 @@
+"""Turn a source of pictures into token shards, once, instead of encoding at every training step.
+
+A shard holds a fixed range of pictures, and its bytes follow from the plan alone. Whatever was
+killed, restarted or shared among hosts, the folder ends up the same, file by file.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
+from cdcd_jax.data.manifest import Plan, agree_on_plan
+from cdcd_jax.data.shard_writer import Views, is_complete, publish, write_shard
+from cdcd_jax.data.sources import Source
+
+
+class Progress(NamedTuple):
+    """Say how far a preparation is.
+
+    Attributes:
+        num_shards: Number of shards in all.
+        num_complete: Number of shards that are complete, whichever host made them.
+    """
+
+    num_shards: int
+    num_complete: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder can be trained on."""
+        return self.num_complete == self.num_shards
+
+
+def prepare(
+    source: Source,
+    encode_fn: Callable[[np.ndarray], Any],
+    folder: str | Path,
+    *,
+    fingerprint: str,
+    vocab_size: int,
+    grid: tuple[int, int],
+    image_size: int,
+    views: int = 1,
+    random_crop: bool = False,
+    flip: bool = False,
+    seed: int = 0,
+    shard_size: int = 4096,
+    batch_size: int = 64,
+    process_index: int = 0,
+    num_processes: int = 1,
+    num_threads: int = 4,
+    on_bad_image: str = "stop",
+    progress: bool = True,
+) -> Progress:
+    """Encode this host's part of a source, and publish the folder when all parts are there.
+
+    Complete shards are kept, so the same call goes on where an earlier one was stopped. Host p of n
+    makes shards p, p+n, ...; nobody waits, and the last to finish publishes the manifest.
+
+    Args:
+        source: The pictures.
+        encode_fn: Turns uint8 [batch height width 3] into tokens [batch length], values 0..K-1,
+            deterministically. A shard's last batch is smaller.
+        folder: Where the shards are written; the same for all hosts.
+        fingerprint: The codec's, which reading the shards will ask for.
+        vocab_size: K, the number of different tokens.
+        grid: Rows and columns of tokens; their product is the length.
+        image_size: Height and width of the crops.
+        views: Number of random crops of each picture, >= 1.
+        random_crop: Whether crops are random; the central one otherwise.
+        flip: Whether to mirror random crops at random.
+        seed: Seed of the random crops, >= 0.
+        shard_size: Number of pictures in a shard, >= 1.
+        batch_size: Number of crops encoded at once, >= 1.
+        process_index: Which host this is.
+        num_processes: Number of hosts.
+        num_threads: Threads that read and decode pictures ahead of the encoder.
+        on_bad_image: What to do with a picture that cannot be decoded: ``"stop"``, or ``"skip"``
+            it and list it in the manifest.
+        progress: Whether to show a progress bar with the time left.
+
+    Returns:
+        How many shards of all hosts are complete.
+
+    Raises:
+        ImageError: If a picture cannot be decoded and ``on_bad_image`` is ``"stop"``.
+        ValueError: If an option is out of range, the folder was begun with other ones, a file
+            cannot be read or written, or the encoder's result does not fit.
+    """
+    plan = Plan(
+        fingerprint=fingerprint,
+        source=source.name,
+        source_fingerprint=source.fingerprint,
+        num_images=len(source),
+        class_names=tuple(source.class_names),
+        vocab_size=vocab_size,
+        grid=grid,
+        image_size=image_size,
+        views=views,
+        random_crop=random_crop,
+        flip=flip,
+        seed=seed,
+        shard_size=shard_size,
+    )
+    _check(plan, batch_size, num_threads, process_index, num_processes, on_bad_image)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
+    agree_on_plan(folder, plan)
+    own = range(process_index, plan.num_shards, num_processes)
+    pending = [shard for shard in own if not is_complete(folder / plan.shard_name(shard))]
+    left = [index for shard in pending for index in plan.images_of(shard)]
+    done = sum(len(plan.images_of(shard)) for shard in own) - len(left)
+    pictures = _decode_ahead(source, left, plan, num_threads, ahead=2 * batch_size)
+    with tqdm(total=done + len(left), initial=done, unit=" images", disable=not progress) as bar:
+        for shard in pending:
+            part = (next(pictures) for _ in plan.images_of(shard))
+            part = _counted(part, bar, skip=on_bad_image == "skip")
+            path = folder / plan.shard_name(shard)
+            write_shard(path, part, plan, encode_fn, batch_size=batch_size)
+    shards = [folder / plan.shard_name(shard) for shard in range(plan.num_shards)]
+    result = Progress(plan.num_shards, sum(map(is_complete, shards)))
+    if result.finished:
+        publish(folder, plan)
+    return result
+
+
+def _decode_ahead(
+    source: Source, indices: Sequence[int], plan: Plan, num_threads: int, *, ahead: int
+) -> Iterator[Views]:
+    """Yield the crops of some pictures in order, while threads prepare those that follow."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        futures: deque[Future[Views]] = deque()
+        try:
+            for index in indices:
+                futures.append(pool.submit(_load_views, source, index, plan))
+                if len(futures) > ahead:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _load_views(source: Source, index: int, plan: Plan) -> Views:
+    name, label, data = source[index]
+    if not 0 <= label < len(plan.class_names):
+        raise ValueError(
+            f"{name} has label {label}, but {source.name} has {len(plan.class_names)} classes"
+        )
+    try:
+        image = decode_image(data, name=name)
+    except ImageError as error:
+        return Views(index, name, label, (), error)
+    crops = []
+    for view in range(plan.views):
+        rng = image_rng(plan.seed, index, view) if plan.random_crop else None
+        crops.append(crop_image(image, size=plan.image_size, rng=rng, flip=plan.flip))
+    return Views(index, name, label, crops)
+
+
+def _counted(pictures: Iterable[Views], bar: tqdm, *, skip: bool) -> Iterator[Views]:
+    """Move the bar for each picture, and stop at one without crops unless it may be skipped."""
+    for picture in pictures:
+        if picture.error is not None and not skip:
+            raise ImageError(
+                f'{picture.error}; repair the picture, or skip such ones with on_bad_image="skip"'
+            )
+        yield picture
+        bar.update()
+
+
+def _check(
+    plan: Plan,
+    batch_size: int,
+    num_threads: int,
+    process_index: int,
+    num_processes: int,
+    on_bad_image: str,
+) -> None:
+    least = {
+        "image_size": plan.image_size,
+        "views": plan.views,
+        "shard_size": plan.shard_size,
+        "batch_size": batch_size,
+        "num_threads": num_threads,
+    }
+    for name, value in least.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if plan.seed < 0:
+        raise ValueError(f"seed must be at least 0, got {plan.seed}")
+    if not plan.random_crop and (plan.views > 1 or plan.flip):
+        raise ValueError(
+            f"views = {plan.views}, flip = {plan.flip} need random_crop: "
+            "the central crop is the same every time"
+        )
+    if plan.num_images == 0:
+        raise ValueError(f"{plan.source} holds no pictures")
+    if not 0 <= process_index < num_processes:
+        raise ValueError(f"process_index must lie in 0..{num_processes - 1}, got {process_index}")
+    if on_bad_image not in ("stop", "skip"):
+        raise ValueError(f'on_bad_image must be "stop" or "skip", got "{on_bad_image}"')

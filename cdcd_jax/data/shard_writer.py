@@ -1,0 +1,191 @@
+"""Write one token shard, and publish the folder when all of them are there."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from cdcd_jax.data.batch import check_tokens
+from cdcd_jax.data.images import ImageError
+from cdcd_jax.data.manifest import (
+    INDEX,
+    MANIFEST,
+    Plan,
+    file_digest,
+    read_json,
+    write_json,
+    writing,
+)
+from cdcd_jax.data.records import pack_records, record_dtype
+
+WRITER_OPTIONS = "group_size:1,uncompressed"
+"""A record is read alone; tokens hardly compress, and reading is nearly twice as fast without."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Hold the crops of one picture, or why there are none.
+
+    Attributes:
+        index: The picture's number in its source.
+        name: Its name there.
+        label: Its class.
+        crops: uint8 [size size 3] each; empty for a picture that is skipped.
+        error: Why it is skipped.
+    """
+
+    index: int
+    name: str
+    label: int
+    crops: Sequence[np.ndarray]
+    error: ImageError | None = None
+
+
+def write_shard(
+    path: Path,
+    pictures: Iterable[Views],
+    plan: Plan,
+    encode_fn: Callable[[np.ndarray], Any],
+    *,
+    batch_size: int,
+) -> None:
+    """Encode a shard's pictures, write the shard, then the JSON beside it that says it is complete.
+
+    Args:
+        path: The shard's file.
+        pictures: All its pictures in order.
+        plan: What is prepared.
+        encode_fn: Turns uint8 [batch height width 3] into tokens [batch length].
+        batch_size: Number of crops encoded at once.
+
+    Raises:
+        ValueError: If the file cannot be written, or the encoder's result does not fit.
+    """
+    seen = _Seen()
+    crops = _list_crops(pictures, seen)
+    with writing(path) as temporary:
+        with _disk_errors():
+            writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
+        try:
+            while batch := list(islice(crops, batch_size)):
+                records = _encode(batch, plan, encode_fn)
+                with _disk_errors():
+                    for record in records:
+                        writer.write(record)
+        finally:
+            with _disk_errors():
+                writer.close()
+        size, digest = temporary.stat().st_size, file_digest(temporary)
+    content = {
+        "count": len(seen.kept) * plan.views,
+        "bytes": size,
+        "sha256": digest,
+        "labels": [picture.label for picture in seen.kept],
+        "indices": [picture.index for picture in seen.kept],
+        "names": [picture.name for picture in seen.kept],
+        "skipped": [[picture.index, picture.name, str(picture.error)] for picture in seen.skipped],
+    }
+    write_json(path.with_suffix(".json"), content)
+
+
+def is_complete(path: Path) -> bool:
+    """Say whether a shard and the JSON beside it are there and agree in size."""
+    beside = path.with_suffix(".json")
+    return (
+        path.exists() and beside.exists() and path.stat().st_size == read_json(beside).get("bytes")
+    )
+
+
+def publish(folder: Path, plan: Plan) -> None:
+    """Write the index and the manifest of complete shards, and remove what kills have left.
+
+    Raises:
+        ValueError: If every picture was skipped, or a file cannot be read or written.
+    """
+    names = [plan.shard_name(shard) for shard in range(plan.num_shards)]
+    shards = [read_json((folder / name).with_suffix(".json")) for name in names]
+    skipped = [entry for shard in shards for entry in shard["skipped"]]
+    labels = np.array([label for shard in shards for label in shard["labels"]], np.int32)
+    if not len(labels):
+        raise ValueError(f"none of the {len(skipped)} pictures of {plan.source} can be decoded")
+    encoded = [name.encode(errors="surrogateescape") for shard in shards for name in shard["names"]]
+    with writing(folder / INDEX) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            labels=labels,
+            indices=np.array([index for shard in shards for index in shard["indices"]], np.int64),
+            names=np.frombuffer(b"".join(encoded), np.uint8),
+            name_offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        )
+    counts = np.bincount(labels, minlength=len(plan.class_names)) * plan.views
+    manifest = plan.to_json() | {
+        "num_records": int(counts.sum()),
+        "class_counts": counts.tolist(),
+        "skipped": skipped,
+        "index": {"file": INDEX, "sha256": file_digest(folder / INDEX)},
+        "shards": [
+            {"file": name} | {key: shard[key] for key in ("count", "bytes", "sha256")}
+            for name, shard in zip(names, shards, strict=True)
+        ],
+    }
+    write_json(folder / MANIFEST, manifest)
+    # No shard is being written any more, so these are the halves that kills have left.
+    for leftover in folder.glob(".tokens-*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+class _Crop(NamedTuple):
+    """One crop on its way to the encoder."""
+
+    number: int
+    label: int
+    view: int
+    image: np.ndarray
+
+
+@dataclass
+class _Seen:
+    """The pictures that a shard holds and those it skips, without their crops."""
+
+    kept: list[Views] = field(default_factory=list)
+    skipped: list[Views] = field(default_factory=list)
+
+
+def _list_crops(pictures: Iterable[Views], seen: _Seen) -> Iterator[_Crop]:
+    for picture in pictures:
+        (seen.kept if picture.error is None else seen.skipped).append(replace(picture, crops=()))
+        for view, image in enumerate(picture.crops):
+            yield _Crop(picture.index, picture.label, view, image)
+
+
+def _encode(
+    batch: Sequence[_Crop], plan: Plan, encode_fn: Callable[[np.ndarray], Any]
+) -> list[bytes]:
+    tokens = np.asarray(encode_fn(np.stack([crop.image for crop in batch])))
+    if tokens.shape != (len(batch), plan.length):
+        raise ValueError(
+            f"the encoder made tokens of shape {tokens.shape} of {len(batch)} pictures, "
+            f"not {(len(batch), plan.length)} as grid {plan.grid} says"
+        )
+    check_tokens(tokens, vocab_size=plan.vocab_size)
+    return pack_records(
+        tokens,
+        labels=[crop.label for crop in batch],
+        indices=[crop.number for crop in batch],
+        views=[crop.view for crop in batch],
+        dtype=record_dtype(length=plan.length, vocab_size=plan.vocab_size),
+    )
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn ArrayRecord's RuntimeError into the OSError that it stands for."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error

@@ -1,0 +1,72 @@
+"""A source of tiny pictures and an encoder in NumPy, for tests of the preparation.
+
+As a program it prepares them, without JAX, so that it starts fast and can be killed at will:
+
+    python tests/data/numpy_encoder.py FOLDER PROCESS_INDEX NUM_PROCESSES
+"""
+
+import io
+import sys
+import time
+
+import numpy as np
+from PIL import Image
+
+from cdcd_jax.data.prepare import prepare
+from cdcd_jax.data.sources import PictureBytes
+
+GRID = (4, 4)
+VOCAB_SIZE = 50
+NUM_CLASSES = 5
+
+
+def make_source(count, num_classes=NUM_CLASSES):
+    """Make noise pictures of several sizes and shapes."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(count):
+        height, width = rng.integers(10, 20, 2)
+        file = io.BytesIO()
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        pictures.append(file.getvalue())
+    labels = [index % num_classes for index in range(count)]
+    return PictureBytes("noise", pictures, labels, [f"class {k}" for k in range(num_classes)])
+
+
+def encode(images):
+    """Map each 2x2 block of an 8x8 picture to a token."""
+    blocks = images.reshape(len(images), 4, 2, 4, 2, 3).astype(np.int32)
+    return (blocks.sum(axis=(2, 4, 5), dtype=np.int32) % VOCAB_SIZE).reshape(len(images), 16)
+
+
+def options(**changes):
+    """Return the arguments that fit the encoder."""
+    return {
+        "fingerprint": "f" * 64,
+        "vocab_size": VOCAB_SIZE,
+        "grid": GRID,
+        "image_size": 8,
+        "shard_size": 16,
+        "batch_size": 6,
+        "progress": False,
+        **changes,
+    }
+
+
+def slow_encode(images):
+    """Take some time, as a network would."""
+    time.sleep(0.004)
+    return encode(images)
+
+
+if __name__ == "__main__":
+    folder, process_index, num_processes = sys.argv[1:]
+    prepare(
+        make_source(330),
+        slow_encode,
+        folder,
+        **options(views=2, random_crop=True, flip=True),
+        process_index=int(process_index),
+        num_processes=int(num_processes),
+    )
