@@ -1,13 +1,19 @@
 """A source of tiny pictures and an encoder in NumPy, for tests of the preparation.
 
-As a program it prepares them, without JAX, so that it starts fast and can be killed at will:
+As a program it prepares them in processes that it kills at random moments, until one comes to the
+end, and prints how many shards each kill found complete:
 
-    python tests/data/numpy_encoder.py FOLDER PROCESS_INDEX NUM_PROCESSES
+    python tests/data/numpy_encoder.py FOLDER SEED
 """
 
 import io
+import json
+import os
+import random
+import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -56,17 +62,30 @@ def options(**changes):
 
 def slow_encode(images):
     """Take some time, as a network would."""
-    time.sleep(0.004)
+    time.sleep(0.005)
     return encode(images)
 
 
+def prepare_slowly(folder):
+    prepare(make_source(330), slow_encode, folder, **options(views=2, random_crop=True, flip=True))
+
+
+def prepare_and_kill(folder, rng):
+    """Return the number of complete shards and of half-written files at each kill."""
+    found = []
+    while True:
+        child = os.fork()  # no threads yet; imports are paid for once
+        if child == 0:
+            prepare_slowly(folder)
+            os._exit(0)
+        time.sleep(rng.uniform(0.02, 0.2 + 0.02 * len(found)))  # longer where it is slow
+        os.kill(child, signal.SIGKILL)
+        if os.waitpid(child, 0)[1] == 0:
+            return found
+        files = os.listdir(folder) if folder.exists() else []
+        complete = sum(name.startswith("tokens-") and name.endswith(".json") for name in files)
+        found.append((complete, sum(name.endswith(".tmp") for name in files)))
+
+
 if __name__ == "__main__":
-    folder, process_index, num_processes = sys.argv[1:]
-    prepare(
-        make_source(330),
-        slow_encode,
-        folder,
-        **options(views=2, random_crop=True, flip=True),
-        process_index=int(process_index),
-        num_processes=int(num_processes),
-    )
+    print(json.dumps(prepare_and_kill(Path(sys.argv[1]), random.Random(int(sys.argv[2])))))
