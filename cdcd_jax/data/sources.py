@@ -5,7 +5,6 @@ Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digits.py``.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -86,7 +85,7 @@ class PictureFiles:
         self.class_names = tuple(class_names)
         self._folder, self._names, self._labels = folder, names, labels
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of names and labels; the files' contents are not read."""
         return listing_digest(self.class_names, self._names, self._labels)
@@ -130,7 +129,7 @@ class PictureBytes:
         self.class_names = tuple(class_names)
         self._data, self._labels = data, labels
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of all pictures and labels."""
         contents = [hashlib.sha256(data).hexdigest() for data in self._data]
