@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.typing import Params, PRNGKey
@@ -63,4 +64,25 @@ def nearest_codes(
 
 def look_up(quantizer: Params, indices: Int[Array, "*lead"]) -> Float[Array, "*lead code_dim"]:
     """Return the vectors of codes; a code that does not exist comes back as NaN."""
-    return quantizer["codebook"].at[indices].get(mode="fill", fill_value=jnp.nan)
+    codebook = jnp.asarray(quantizer["codebook"])
+    return codebook.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def keep_codes(quantizer: Params, kept: Int[np.ndarray, " kept"]) -> Params:
+    """Leave out all codes but some, which are numbered anew in the order given.
+
+    Args:
+        quantizer: See ``init_quantizer``.
+        kept: Numbers of codes.
+
+    Returns:
+        A quantiser that chooses among the kept codes only.
+
+    >>> keep_codes({"codebook": np.array([[0.0], [1.0], [2.0]])}, np.array([2, 0]))
+    {'codebook': array([[2.], [0.]])}
+    """
+    smaller: Params = {"codebook": quantizer["codebook"][kept]}
+    if "scores" in quantizer:
+        layer = quantizer["scores"]
+        smaller["scores"] = {"kernel": layer["kernel"][:, kept], "bias": layer["bias"][kept]}
+    return smaller

@@ -150,9 +150,8 @@ def make_vqgan(**options: Any) -> VQGAN:
             _Decoder(checked, rngs=nnx.Rngs(params=keys[1])),
         )
 
-    encoder, decoder = (
-        nnx.split(module)[0] for module in nnx.eval_shape(lambda: build(jax.random.key(0)))
-    )
+    encoder_shapes, decoder_shapes = nnx.eval_shape(lambda: build(jax.random.key(0)))
+    encoder, decoder = nnx.split(encoder_shapes)[0], nnx.split(decoder_shapes)[0]
 
     def init(key: PRNGKey) -> Params:
         network_key, quantizer_key = jax.random.split(key)

@@ -1,0 +1,138 @@
+"""A codec in one file that describes itself: weights, options and the codes that are used."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.typing import Params
+
+FORMAT = "cdcd_jax vqgan 1"
+USED_CODES = "used_codes"
+
+
+def save_vqgan(
+    path: str | Path,
+    params: Params,
+    options: VQGANOptions,
+    used_codes: Int[np.ndarray, " used"] | None = None,
+) -> None:
+    """Write a codec to a ``.safetensors`` file; the file is there whole or not at all.
+
+    Args:
+        path: Where to; the folder is made if need be.
+        params: As ``vqgan.init`` makes them.
+        options: How the codec is built.
+        used_codes: Numbers of the codes that are in use, or None for all.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    arrays = flatten(params)
+    if used_codes is not None:
+        arrays[USED_CODES] = np.asarray(used_codes, np.int32)
+    metadata = {"format": FORMAT, "options": json.dumps(asdict(options))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        save_file(arrays, name, metadata=metadata)
+        # mkstemp makes a file for its owner only; what is read by others gets the usual rights.
+        os.chmod(name, 0o666 & ~_umask())
+        with open(name, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, SafetensorError):
+            raise OSError(f"{path} cannot be written: {error}") from error
+        raise
+
+
+def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, " used"] | None]:
+    """Read what :func:`save_vqgan` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Parameters (float32 NumPy arrays), options, and the codes in use or None for all.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, is no codec, or its arrays do not fit its options.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no codec of this package; --mode=codec writes one, and published weights "
+            "are named by codec.weights."
+        )
+    options = _read_options(metadata["options"])
+    used_codes = arrays.pop(USED_CODES, None)
+    return _unflatten(arrays, options, path), options, used_codes
+
+
+def flatten(params: Params) -> dict[str, np.ndarray]:
+    """Name the arrays of a nested dict by their paths.
+
+    >>> flatten({"a": {"b": np.zeros(2)}})
+    {'a/b': array([0., 0.])}
+    """
+    return {
+        _name(entries): np.ascontiguousarray(leaf)
+        for entries, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+
+def _read_options(text: str) -> VQGANOptions:
+    """Read options back from JSON, which knows lists only."""
+    stored: dict[str, Any] = json.loads(text)
+    lists = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    return VQGANOptions(**(stored | lists))
+
+
+def _unflatten(arrays: dict[str, np.ndarray], options: VQGANOptions, path: Path) -> Params:
+    template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
+    expected = {_name(entries): leaf.shape for entries, leaf in _leaves(template)}
+    found = {name: array.shape for name, array in arrays.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path} does not fit its own options: {name} has the shape {found.get(name)}, "
+                f"but {expected.get(name)} is needed."
+            )
+    return jax.tree_util.tree_map_with_path(lambda entries, _: arrays[_name(entries)], template)
+
+
+def _leaves(tree: Params) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def _name(entries: tuple[Any, ...]) -> str:
+    return "/".join(str(entry.key) for entry in entries)
+
+
+def _umask() -> int:
+    """Return the process's mask, which cannot be read without being set."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,199 @@
+"""Pictures to tokens and back with a trained VQGAN."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from cdcd_jax.codecs.codec_file import flatten
+from cdcd_jax.codecs.quantizer import keep_codes
+from cdcd_jax.codecs.vqgan import VQGAN
+from cdcd_jax.typing import Params
+
+UNUSED = ("nearest", "first")
+
+
+class ImageCodec:
+    """Code square RGB pictures by a VQGAN, as tokens in row-major order.
+
+    Pictures go through the network in batches of one size, the last one filled up, so that
+    encoding and decoding are compiled once each. Where the batch size divides by the number of
+    this process's devices, every device takes its share.
+
+    With a map to used codes, tokens are their numbers, so decoding cannot meet an unused one. When
+    encoding meets one, ``unused`` decides: ``"nearest"`` looks for a code among the used ones only;
+    ``"first"`` does as the published code: it looks among all, and what is unused becomes token 0.
+
+    Note:
+        A feature that lies between two codes to within float32's rounding may become either,
+        depending on batch size and device. With ``compute_dtype="bfloat16"`` that is a few in a
+        hundred.
+    """
+
+    def __init__(
+        self,
+        vqgan: VQGAN,
+        params: Params,
+        used_codes: Int[np.ndarray, " used"] | None = None,
+        unused: str = "nearest",
+        batch_size: int = 16,
+    ):
+        """Take a network and its weights.
+
+        Args:
+            vqgan: The functions.
+            params: As ``vqgan.init`` makes them.
+            used_codes: Numbers of the codes in use, token by token; None for all.
+            unused: ``"nearest"`` or ``"first"``, see above.
+            batch_size: Pictures at once, >= 1.
+
+        Raises:
+            ValueError: If the codes in use do not exist or repeat, or another value is wrong.
+        """
+        if unused not in UNUSED:
+            raise ValueError(f'unused = "{unused}" must be one of {", ".join(UNUSED)}')
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size} must be at least 1")
+        num_codes = vqgan.options.num_codes
+        codes = np.arange(num_codes) if used_codes is None else np.asarray(used_codes)
+        if len(codes) < 2 or codes.min() < 0 or codes.max() >= num_codes:
+            raise ValueError(
+                f"used_codes must be two or more of the codec's codes 0..{num_codes - 1}, but they "
+                f"are {len(codes)} from {codes.min(initial=0)} to {codes.max(initial=0)}"
+            )
+        if len(np.unique(codes)) < len(codes):
+            raise ValueError("used_codes names a code twice, so that two tokens would be the same")
+        params = jax.tree.map(np.asarray, params)
+        self.vqgan, self.batch_size = vqgan, batch_size
+        self.vocab_size = len(codes)
+        self.fingerprint = _fingerprint(vqgan, params, codes, unused)
+        used = params | {"quantizer": keep_codes(params["quantizer"], codes)}
+        # The token of each code found: the code itself, unless the search goes through all of them.
+        table = np.arange(self.vocab_size, dtype=np.int32)
+        self._shares, everywhere = _device_shares(batch_size)
+        self._decoder = jax.device_put(used, everywhere)
+        self._encoder = self._decoder
+        if unused == "first" and used_codes is not None:
+            table = np.zeros(num_codes, np.int32)
+            table[codes] = np.arange(self.vocab_size)
+            self._encoder = jax.device_put(params, everywhere)
+        self._table = jax.device_put(table, everywhere)
+        self._encode, self._decode = jax.jit(self._encode_batch), jax.jit(self._decode_batch)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens."""
+        return self.vqgan.options.grid
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the pictures."""
+        return self.vqgan.options.image_size
+
+    def encode(self, images: UInt8[np.ndarray, "batch height width 3"]) -> Int[np.ndarray, "b l"]:
+        """Turn pictures into tokens.
+
+        Args:
+            images: RGB of the codec's size, values 0..255.
+
+        Returns:
+            int32, 0..vocab_size-1.
+
+        Raises:
+            ValueError: If the pictures are not of the codec's size.
+        """
+        size = self.image_size
+        if images.shape[1:] != (size, size, 3):
+            raise ValueError(f"pictures must be {size} x {size} RGB, got {images.shape[1:]}")
+        return self._in_batches(
+            lambda batch: self._encode(self._encoder, self._table, batch),
+            images,
+            np.zeros((0, self.grid[0] * self.grid[1]), np.int32),
+        )
+
+    def decode(
+        self, tokens: Int[Array | np.ndarray, "batch length"]
+    ) -> Float[np.ndarray, "batch height width 3"]:
+        """Turn tokens back into pictures.
+
+        Args:
+            tokens: Values 0..vocab_size-1.
+
+        Returns:
+            float32 RGB, values 0..1.
+
+        Raises:
+            ValueError: If there is not one token for each cell of the grid, or one is no token.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.shape[1] != self.grid[0] * self.grid[1]:
+            raise ValueError(
+                f"a picture has {self.grid[0]} x {self.grid[1]} tokens, got {tokens.shape[1]}"
+            )
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
+            raise ValueError(
+                f"tokens must have values 0..{self.vocab_size - 1}, got "
+                f"{tokens.min()}..{tokens.max()}"
+            )
+        size = self.image_size
+        return self._in_batches(
+            lambda batch: self._decode(self._decoder, batch),
+            tokens,
+            np.zeros((0, size, size, 3), np.float32),
+        )
+
+    def _encode_batch(self, params: Params, table: Array, images: Array) -> Array:
+        features = self.vqgan.encode(params, images.astype(jnp.float32) / 127.5 - 1)
+        indices = self.vqgan.indices(params, features)
+        return table[indices].reshape(len(images), -1)
+
+    def _decode_batch(self, params: Params, tokens: Array) -> Array:
+        codes = self.vqgan.lookup(params, tokens.reshape(-1, *self.grid))
+        return (jnp.clip(self.vqgan.decode(params, codes), -1, 1) + 1) / 2
+
+    def _in_batches(
+        self, run: Callable[[Any], Array], inputs: np.ndarray, empty: np.ndarray
+    ) -> np.ndarray:
+        """Run batch after batch; a result is fetched while the next one is computed."""
+        results, pending = [empty], None
+        for start in range(0, len(inputs), self.batch_size):
+            batch = inputs[start : start + self.batch_size]
+            missing = self.batch_size - len(batch)
+            full = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+            following = run(jax.device_put(full, self._shares)), len(batch)
+            if pending is not None:
+                results.append(np.asarray(pending[0])[: pending[1]])
+            pending = following
+        if pending is not None:
+            results.append(np.asarray(pending[0])[: pending[1]])
+        return np.concatenate(results)
+
+
+def _device_shares(batch_size: int) -> tuple[jax.sharding.Sharding, jax.sharding.Sharding]:
+    """Return where a batch goes, and where what all batches need goes."""
+    devices = jax.local_devices()
+    devices = devices if batch_size % len(devices) == 0 else devices[:1]
+    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+    spec = jax.sharding.PartitionSpec
+    return (
+        jax.sharding.NamedSharding(mesh, spec("batch")),
+        jax.sharding.NamedSharding(mesh, spec()),
+    )
+
+
+def _fingerprint(vqgan: VQGAN, params: Params, codes: np.ndarray, unused: str) -> str:
+    """Hash all that decides which token a picture becomes."""
+    digest = hashlib.sha256()
+    said = {"options": asdict(vqgan.options), "unused": unused}
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    arrays = flatten(params) | {"used_codes": codes.astype(np.int32)}
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
