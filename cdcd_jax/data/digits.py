@@ -13,14 +13,10 @@ shuffled split would put every writer on both sides and flatter every score. Wit
 writers, one writer may have filled in two; whether those lie on both sides cannot be known.
 """
 
-import io
-
 import numpy as np
-from PIL import Image
 from sklearn.datasets import load_digits as _load_sklearn_digits
 
 from cdcd_jax.data.batch import TokenExamples
-from cdcd_jax.data.sources import PictureBytes
 
 VOCAB_SIZE = 17
 """Grey levels 0..16: how many of a 4x4 block's pixels are ink."""
@@ -55,36 +51,3 @@ def load_digits(split: str) -> TokenExamples:
     images, labels = _load_sklearn_digits(return_X_y=True)
     labels = labels[parts[split]].astype(np.int32)
     return TokenExamples(tokens=images[parts[split]].astype(np.int32), cond=labels, group=labels)
-
-
-def load_digit_pictures(split: str, *, size: int = 64) -> PictureBytes:
-    """Load one split of the digits as enlarged RGB pictures, to try what works on photographs.
-
-    Args:
-        split: ``"train"`` or ``"test"``, as ``load_digits``.
-        size: Height and width, >= 8.
-
-    Returns:
-        PNG pictures, white ink on black, smoothly enlarged.
-
-    Raises:
-        ValueError: If there is no such split, or the size is too small.
-
-    >>> digits = load_digit_pictures("test", size=16)
-    >>> len(digits), digits.class_names[3], digits[3].label
-    (382, '3', 3)
-    """
-    if size < GRID[0]:
-        raise ValueError(f"size must be at least {GRID[0]}, got {size}")
-    examples = load_digits(split)
-    grey = (examples.tokens.reshape(-1, *GRID) * 255 // (VOCAB_SIZE - 1)).astype(np.uint8)
-    labels = examples.cond.tolist()
-    pictures = [_enlarged_png(image, size) for image in grey]
-    return PictureBytes(f"digits, {split}", pictures, labels, map(str, range(NUM_CLASSES)))
-
-
-def _enlarged_png(image: np.ndarray, size: int) -> bytes:
-    file = io.BytesIO()
-    picture = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
-    picture.save(file, "PNG", compress_level=1)
-    return file.getvalue()

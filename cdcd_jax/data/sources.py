@@ -1,6 +1,6 @@
 """Where pictures come from: numbered, labelled, still encoded; and the folder with a class each.
 
-Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digits.py``.
+Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digit_pictures.py``.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cdcd_jax.data.digits import load_digit_pictures, load_digits
+from cdcd_jax.data.digit_pictures import load_digit_pictures
+from cdcd_jax.data.digits import load_digits
 from cdcd_jax.data.images import decode_image
 from cdcd_jax.data.sources import PictureBytes, Source, load_folder
 
