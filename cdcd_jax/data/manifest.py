@@ -86,6 +86,11 @@ class Plan:
         plan = asdict(self) | {"class_names": list(self.class_names), "grid": list(self.grid)}
         return {"format": FORMAT, "version": VERSION, "plan": plan}
 
+    @property
+    def digest(self) -> str:
+        """A checksum of the plan, kept with each shard."""
+        return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()
+
     @classmethod
     def from_json(cls, content: dict[str, Any], path: Path) -> "Plan":
         """Read a plan back.

@@ -5,8 +5,10 @@ killed, restarted or shared among hosts, the folder ends up the same, file by fi
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,18 +117,19 @@ def prepare(
         raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
     agree_on_plan(folder, plan)
     own = range(process_index, plan.num_shards, num_processes)
-    pending = [shard for shard in own if not is_complete(folder / plan.shard_name(shard))]
+    pending = [shard for shard in own if not is_complete(folder / plan.shard_name(shard), plan)]
     left = [index for shard in pending for index in plan.images_of(shard)]
-    done = sum(len(plan.images_of(shard)) for shard in own) - len(left)
-    pictures = _decode_ahead(source, left, plan, num_threads, ahead=2 * batch_size)
-    with tqdm(total=done + len(left), initial=done, unit=" images", disable=not progress) as bar:
+    total = sum(len(plan.images_of(shard)) for shard in own)
+    with (
+        closing(_decode_ahead(source, left, plan, num_threads, ahead=2 * batch_size)) as pictures,
+        tqdm(total=total, initial=total - len(left), unit=" images", disable=not progress) as bar,
+    ):
         for shard in pending:
-            part = (next(pictures) for _ in plan.images_of(shard))
-            part = _counted(part, bar, skip=on_bad_image == "skip")
+            part = _counted(islice(pictures, len(plan.images_of(shard))), bar, on_bad_image)
             path = folder / plan.shard_name(shard)
             write_shard(path, part, plan, encode_fn, batch_size=batch_size)
     shards = [folder / plan.shard_name(shard) for shard in range(plan.num_shards)]
-    result = Progress(plan.num_shards, sum(map(is_complete, shards)))
+    result = Progress(plan.num_shards, sum(is_complete(shard, plan) for shard in shards))
     if result.finished:
         publish(folder, plan)
     return result
@@ -134,7 +137,7 @@ def prepare(
 
 def _decode_ahead(
     source: Source, indices: Sequence[int], plan: Plan, num_threads: int, *, ahead: int
-) -> Iterator[Views]:
+) -> Generator[Views, None, None]:
     """Yield the crops of some pictures in order, while threads prepare those that follow."""
     with ThreadPoolExecutor(num_threads) as pool:
         futures: deque[Future[Views]] = deque()
@@ -167,10 +170,10 @@ def _load_views(source: Source, index: int, plan: Plan) -> Views:
     return Views(index, name, label, crops)
 
 
-def _counted(pictures: Iterable[Views], bar: tqdm, *, skip: bool) -> Iterator[Views]:
+def _counted(pictures: Iterable[Views], bar: tqdm, on_bad_image: str) -> Iterator[Views]:
     """Move the bar for each picture, and stop at one without crops unless it may be skipped."""
     for picture in pictures:
-        if picture.error is not None and not skip:
+        if picture.error is not None and on_bad_image == "stop":
             raise ImageError(
                 f'{picture.error}; repair the picture, or skip such ones with on_bad_image="skip"'
             )

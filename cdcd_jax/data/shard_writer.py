@@ -82,6 +82,7 @@ def write_shard(
                 writer.close()
         size, digest = temporary.stat().st_size, file_digest(temporary)
     content = {
+        "plan": plan.digest,
         "count": len(seen.kept) * plan.views,
         "bytes": size,
         "sha256": digest,
@@ -93,12 +94,13 @@ def write_shard(
     write_json(path.with_suffix(".json"), content)
 
 
-def is_complete(path: Path) -> bool:
-    """Say whether a shard and the JSON beside it are there and agree in size."""
+def is_complete(path: Path, plan: Plan) -> bool:
+    """Say whether a shard and the JSON beside it are there, of this plan, and agree in size."""
     beside = path.with_suffix(".json")
-    return (
-        path.exists() and beside.exists() and path.stat().st_size == read_json(beside).get("bytes")
-    )
+    if not path.exists() or not beside.exists():
+        return False
+    content = read_json(beside)
+    return content.get("plan") == plan.digest and content.get("bytes") == path.stat().st_size
 
 
 def publish(folder: Path, plan: Plan) -> None:

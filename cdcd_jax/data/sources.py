@@ -4,6 +4,7 @@ Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digit_pictures
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -219,11 +220,9 @@ def list_classes(
 
 def picture_names(folder: Path) -> list[str]:
     """List the names of the pictures that lie in a folder, in order."""
-    return sorted(
-        p.name
-        for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+    # No Path for each: ImageNet has 1.28 million.
+    names = os.listdir(folder)
+    return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
 
 
 def listing_digest(class_names: Iterable[str], names: Iterable[str], labels: Iterable[int]) -> str:

@@ -150,6 +150,14 @@ def test_a_folder_is_not_filled_with_something_else(tmp_path, changes, message):
         prepare_noise(tmp_path, **changes)
 
 
+def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
+    prepare_noise(tmp_path / "one", seed=0, random_crop=True)
+    prepare_noise(tmp_path / "two", seed=1, random_crop=True)
+    (tmp_path / "one" / "preparation.json").unlink()
+    prepare_noise(tmp_path / "one", seed=1, random_crop=True)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
