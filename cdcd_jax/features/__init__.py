@@ -1,0 +1,1 @@
+"""Frozen pretrained networks that metrics and perceptual losses see pictures through."""
