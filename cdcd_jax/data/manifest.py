@@ -164,13 +164,29 @@ def writing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
-        temporary.replace(path)
+        _put_in_place(temporary, path)
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    try:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
+        temporary.replace(path)
+    except FileNotFoundError:
+        # Swept up by another host, which found the folder complete: then the file is there, and is
+        # the same, as its content follows from the plan.
+        if not path.exists():
+            raise
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove the half-written files that kills have left in a folder that is complete."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:

@@ -18,6 +18,7 @@ from cdcd_jax.data.manifest import (
     Plan,
     file_digest,
     read_json,
+    sweep_up,
     write_json,
     writing,
 )
@@ -80,12 +81,11 @@ def write_shard(
         finally:
             with _disk_errors():
                 writer.close()
-        size, digest = temporary.stat().st_size, file_digest(temporary)
     content = {
         "plan": plan.digest,
         "count": len(seen.kept) * plan.views,
-        "bytes": size,
-        "sha256": digest,
+        "bytes": path.stat().st_size,
+        "sha256": file_digest(path),
         "labels": [picture.label for picture in seen.kept],
         "indices": [picture.index for picture in seen.kept],
         "names": [picture.name for picture in seen.kept],
@@ -136,9 +136,7 @@ def publish(folder: Path, plan: Plan) -> None:
         ],
     }
     write_json(folder / MANIFEST, manifest)
-    # No shard is being written any more, so these are the halves that kills have left.
-    for leftover in folder.glob(".tokens-*.tmp"):
-        leftover.unlink(missing_ok=True)
+    sweep_up(folder)
 
 
 class _Crop(NamedTuple):

@@ -1,9 +1,9 @@
 """A source of tiny pictures and an encoder in NumPy, for tests of the preparation.
 
-As a program it prepares them in processes that it kills at random moments, until one comes to the
+As a program it prepares them in processes that it kills at random moments, until all come to the
 end, and prints how many shards each kill found complete:
 
-    python tests/data/numpy_encoder.py FOLDER SEED
+    python tests/data/numpy_encoder.py FOLDER SEED NUM_PROCESSES
 """
 
 import io
@@ -66,21 +66,35 @@ def slow_encode(images):
     return encode(images)
 
 
-def prepare_slowly(folder):
-    prepare(make_source(330), slow_encode, folder, **options(views=2, random_crop=True, flip=True))
+def prepare_slowly(folder, process_index=0, num_processes=1):
+    prepare(
+        make_source(240),
+        slow_encode,
+        folder,
+        **options(views=2, random_crop=True, flip=True),
+        process_index=process_index,
+        num_processes=num_processes,
+    )
 
 
-def prepare_and_kill(folder, rng):
+def fork(function, *arguments):
+    child = os.fork()  # before there are threads; imports are paid for once
+    if child == 0:
+        function(*arguments)
+        os._exit(0)
+    return child
+
+
+def prepare_and_kill(folder, rng, num_processes):
     """Return the number of complete shards and of half-written files at each kill."""
     found = []
     while True:
-        child = os.fork()  # no threads yet; imports are paid for once
-        if child == 0:
-            prepare_slowly(folder)
-            os._exit(0)
+        children = [fork(prepare_slowly, folder, k, num_processes) for k in range(num_processes)]
         time.sleep(rng.uniform(0.02, 0.2 + 0.02 * len(found)))  # longer where it is slow
-        os.kill(child, signal.SIGKILL)
-        if os.waitpid(child, 0)[1] == 0:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+        if not any(statuses):
             return found
         files = os.listdir(folder) if folder.exists() else []
         complete = sum(name.startswith("tokens-") and name.endswith(".json") for name in files)
@@ -88,4 +102,6 @@ def prepare_and_kill(folder, rng):
 
 
 if __name__ == "__main__":
-    print(json.dumps(prepare_and_kill(Path(sys.argv[1]), random.Random(int(sys.argv[2])))))
+    folder, seed, num_processes = sys.argv[1:]
+    rng = random.Random(int(seed))
+    print(json.dumps(prepare_and_kill(Path(folder), rng, int(num_processes))))

@@ -10,6 +10,7 @@ import pytest
 from numpy_encoder import encode, make_source, options, prepare_slowly
 
 from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
+from cdcd_jax.data.manifest import sweep_up, writing
 from cdcd_jax.data.prepare import prepare
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.data.sources import PictureBytes
@@ -48,10 +49,12 @@ def test_every_view_of_every_picture_becomes_its_record(tmp_path):
     assert manifest["class_counts"] == [30] * 5
 
 
-def test_killed_at_random_and_restarted_it_ends_up_the_same(tmp_path):
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_killed_at_random_and_restarted_it_ends_up_the_same(tmp_path, num_processes):
     """Every file equals that of an uninterrupted run: no record is lost, doubled or altered."""
     prepare_slowly(tmp_path / "whole")
     command = [sys.executable, HERE / "numpy_encoder.py", tmp_path / "killed", "1"]
+    command.append(str(num_processes))
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     kills = json.loads(done.stdout)
@@ -68,6 +71,22 @@ def test_any_number_of_hosts_writes_the_same_files(tmp_path):
         progress = prepare_noise(tmp_path / "three", process_index=index, num_processes=3)
         assert progress.finished == finished
     assert digests(tmp_path / "three") == digests(tmp_path / "one")
+
+
+def test_a_host_whose_half_written_file_was_swept_up_keeps_the_complete_one(tmp_path):
+    """Two hosts may publish at once: the first to finish removes what looks left behind."""
+    path = tmp_path / "index.npz"
+
+    def write_and_lose():
+        with writing(path) as temporary:
+            temporary.write_text("same")
+            sweep_up(tmp_path)
+
+    with pytest.raises(ValueError, match=r"index\.npz cannot be written: No such file"):
+        write_and_lose()
+    path.write_text("same")
+    write_and_lose()
+    assert path.read_text() == "same"
 
 
 def test_what_is_complete_is_not_encoded_again(tmp_path):
