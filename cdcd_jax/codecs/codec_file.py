@@ -86,7 +86,7 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
             f"{path} is no codec of this package; --mode=codec writes one, and published weights "
             "are named by codec.weights."
         )
-    options = _read_options(metadata["options"])
+    options = _read_options(metadata["options"], path)
     used_codes = arrays.pop(USED_CODES, None)
     return _unflatten(arrays, options, path), options, used_codes
 
@@ -103,11 +103,18 @@ def flatten(params: Params) -> dict[str, np.ndarray]:
     }
 
 
-def _read_options(text: str) -> VQGANOptions:
+def _read_options(text: str, path: Path) -> VQGANOptions:
     """Read options back from JSON, which knows lists only."""
     stored: dict[str, Any] = json.loads(text)
-    lists = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
-    return VQGANOptions(**(stored | lists))
+    tuples: dict[str, Any] = {
+        key: tuple(value) for key, value in stored.items() if isinstance(value, list)
+    }
+    try:
+        return VQGANOptions(**(stored | tuples))
+    except TypeError as error:
+        raise ValueError(
+            f"{path} was written by another version of this package: {error}."
+        ) from error
 
 
 def _unflatten(arrays: dict[str, np.ndarray], options: VQGANOptions, path: Path) -> Params:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,7 +66,7 @@ class ImageCodec:
         if len(codes) < 2 or codes.min() < 0 or codes.max() >= num_codes:
             raise ValueError(
                 f"used_codes must be two or more of the codec's codes 0..{num_codes - 1}, but they "
-                f"are {len(codes)} from {codes.min(initial=0)} to {codes.max(initial=0)}"
+                f"are {len(codes)} from {min(codes, default=0)} to {max(codes, default=0)}"
             )
         if len(np.unique(codes)) < len(codes):
             raise ValueError("used_codes names a code twice, so that two tokens would be the same")
@@ -84,7 +85,6 @@ class ImageCodec:
             table[codes] = np.arange(self.vocab_size)
             self._encoder = jax.device_put(params, everywhere)
         self._table = jax.device_put(table, everywhere)
-        self._encode, self._decode = jax.jit(self._encode_batch), jax.jit(self._decode_batch)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class ImageCodec:
         if images.shape[1:] != (size, size, 3):
             raise ValueError(f"pictures must be {size} x {size} RGB, got {images.shape[1:]}")
         return self._in_batches(
-            lambda batch: self._encode(self._encoder, self._table, batch),
+            lambda batch: _encode(self.vqgan, self._encoder, self._table, batch),
             images,
             np.zeros((0, self.grid[0] * self.grid[1]), np.int32),
         )
@@ -143,19 +143,10 @@ class ImageCodec:
             )
         size = self.image_size
         return self._in_batches(
-            lambda batch: self._decode(self._decoder, batch),
+            lambda batch: _decode(self.vqgan, self._decoder, batch),
             tokens,
             np.zeros((0, size, size, 3), np.float32),
         )
-
-    def _encode_batch(self, params: Params, table: Array, images: Array) -> Array:
-        features = self.vqgan.encode(params, images.astype(jnp.float32) / 127.5 - 1)
-        indices = self.vqgan.indices(params, features)
-        return table[indices].reshape(len(images), -1)
-
-    def _decode_batch(self, params: Params, tokens: Array) -> Array:
-        codes = self.vqgan.lookup(params, tokens.reshape(-1, *self.grid))
-        return (jnp.clip(self.vqgan.decode(params, codes), -1, 1) + 1) / 2
 
     def _in_batches(
         self, run: Callable[[Any], Array], inputs: np.ndarray, empty: np.ndarray
@@ -173,6 +164,19 @@ class ImageCodec:
         if pending is not None:
             results.append(np.asarray(pending[0])[: pending[1]])
         return np.concatenate(results)
+
+
+# Compiled once for a network, however many codecs are made with it while it trains.
+@partial(jax.jit, static_argnums=0)
+def _encode(vqgan: VQGAN, params: Params, table: Array, images: Array) -> Array:
+    features = vqgan.encode(params, images.astype(jnp.float32) / 127.5 - 1)
+    return table[vqgan.indices(params, features)].reshape(len(images), -1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode(vqgan: VQGAN, params: Params, tokens: Array) -> Array:
+    codes = vqgan.lookup(params, tokens.reshape(-1, *vqgan.options.grid))
+    return (jnp.clip(vqgan.decode(params, codes), -1, 1) + 1) / 2
 
 
 def _device_shares(batch_size: int) -> tuple[jax.sharding.Sharding, jax.sharding.Sharding]:

@@ -23,6 +23,7 @@ from cdcd_jax.codecs.vqgan_layers import (
     Maps,
     ResidualBlock,
     Upsample,
+    draw_weights,
 )
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -135,29 +136,25 @@ def make_vqgan(**options: Any) -> VQGAN:
 
     >>> vqgan = make_vqgan(image_size=8, channels=4, multipliers=(1, 2), num_res_blocks=1,
     ...                    attention_resolutions=(), latent_dim=4, code_dim=2, num_codes=5)
-    >>> params = vqgan.init(jax.random.key(0))
-    >>> indices = vqgan.indices(params, vqgan.encode(params, jnp.zeros((1, 8, 8, 3))))
-    >>> indices.shape, vqgan.decode(params, vqgan.lookup(params, indices)).shape
-    ((1, 4, 4), (1, 8, 8, 3))
+    >>> params = jax.eval_shape(vqgan.init, jax.random.key(0))
+    >>> features = jax.eval_shape(vqgan.encode, params, jnp.zeros((1, 8, 8, 3)))
+    >>> features.shape, jax.eval_shape(vqgan.decode, params, features).shape
+    ((1, 4, 4, 2), (1, 8, 8, 3))
     """
     checked = VQGANOptions(**options)
     dtype = jnp.dtype(checked.compute_dtype)
 
-    def build(key: PRNGKey) -> tuple["_Encoder", "_Decoder"]:
-        keys = jax.random.split(key)
-        return (
-            _Encoder(checked, rngs=nnx.Rngs(params=keys[0])),
-            _Decoder(checked, rngs=nnx.Rngs(params=keys[1])),
-        )
-
-    encoder_shapes, decoder_shapes = nnx.eval_shape(lambda: build(jax.random.key(0)))
-    encoder, decoder = nnx.split(encoder_shapes)[0], nnx.split(decoder_shapes)[0]
+    encoder, encoder_shapes = nnx.split(nnx.eval_shape(lambda: _Encoder(checked)))
+    decoder, decoder_shapes = nnx.split(nnx.eval_shape(lambda: _Decoder(checked)))
+    shapes = {
+        "encoder": nnx.to_pure_dict(encoder_shapes),
+        "decoder": nnx.to_pure_dict(decoder_shapes),
+    }
 
     def init(key: PRNGKey) -> Params:
         network_key, quantizer_key = jax.random.split(key)
-        parts = zip(("encoder", "decoder"), build(network_key), strict=True)
-        params = {name: nnx.to_pure_dict(nnx.split(module)[1]) for name, module in parts}
-        return params | {"quantizer": init_quantizer(quantizer_key, checked)}
+        quantizer = init_quantizer(quantizer_key, checked)
+        return draw_weights(network_key, shapes) | {"quantizer": quantizer}
 
     def encode(params: Params, images: Float[Array, "batch height width 3"]) -> Codes:
         return nnx.merge(encoder, params["encoder"])(images.astype(dtype)).astype(jnp.float32)
@@ -184,10 +181,10 @@ def make_vqgan(**options: Any) -> VQGAN:
 
 
 class _Middle(nnx.Module):
-    def __init__(self, features: int, *, rngs: nnx.Rngs):
-        self.block_1 = ResidualBlock(features, features, rngs=rngs)
-        self.attention = Attention(features, rngs=rngs)
-        self.block_2 = ResidualBlock(features, features, rngs=rngs)
+    def __init__(self, features: int):
+        self.block_1 = ResidualBlock(features, features)
+        self.attention = Attention(features)
+        self.block_2 = ResidualBlock(features, features)
 
     def __call__(self, x: Maps) -> Array:
         return self.block_2(self.attention(self.block_1(x)))
@@ -204,14 +201,13 @@ class _Level(nnx.Module):
         num_blocks: int,
         attends: bool,
         resize: type[Downsample] | type[Upsample] | None,
-        rngs: nnx.Rngs,
     ):
         widths = [fan_in] + [features] * num_blocks
-        self.blocks = nnx.List([ResidualBlock(a, b, rngs=rngs) for a, b in pairwise(widths)])
+        self.blocks = nnx.List([ResidualBlock(a, b) for a, b in pairwise(widths)])
         self.attentions = nnx.List(
-            [Attention(features, rngs=rngs) for _ in range(num_blocks if attends else 0)]
+            [Attention(features) for _ in range(num_blocks if attends else 0)]
         )
-        self.resize = None if resize is None else resize(features, rngs=rngs)
+        self.resize = None if resize is None else resize(features)
 
     def __call__(self, x: Maps) -> Array:
         for index, block in enumerate(self.blocks):
@@ -222,10 +218,10 @@ class _Level(nnx.Module):
 
 
 class _Encoder(nnx.Module):
-    def __init__(self, options: VQGANOptions, *, rngs: nnx.Rngs):
+    def __init__(self, options: VQGANOptions):
         widths = [options.channels * multiplier for multiplier in options.multipliers]
         last = len(widths) - 1
-        self.first = Conv(3, options.channels, 3, rngs=rngs)
+        self.first = Conv(3, options.channels, 3)
         self.levels = nnx.List(
             [
                 _Level(
@@ -234,15 +230,14 @@ class _Encoder(nnx.Module):
                     num_blocks=options.num_res_blocks,
                     attends=options.image_size >> level in options.attention_resolutions,
                     resize=Downsample if level < last else None,
-                    rngs=rngs,
                 )
                 for level, width in enumerate(widths)
             ]
         )
-        self.middle = _Middle(widths[-1], rngs=rngs)
+        self.middle = _Middle(widths[-1])
         self.norm = GroupNorm(widths[-1])
-        self.last = Conv(widths[-1], options.latent_dim, 3, rngs=rngs)
-        self.to_codes = Conv(options.latent_dim, options.code_dim, 1, rngs=rngs)
+        self.last = Conv(widths[-1], options.latent_dim, 3)
+        self.to_codes = Conv(options.latent_dim, options.code_dim, 1)
 
     def __call__(self, x: Maps) -> Array:
         x = self.first(x)
@@ -254,12 +249,12 @@ class _Encoder(nnx.Module):
 class _Decoder(nnx.Module):
     """The levels are in the order they are run: the smallest maps first."""
 
-    def __init__(self, options: VQGANOptions, *, rngs: nnx.Rngs):
+    def __init__(self, options: VQGANOptions):
         widths = [options.channels * multiplier for multiplier in options.multipliers]
         last = len(widths) - 1
-        self.from_codes = Conv(options.code_dim, options.latent_dim, 1, rngs=rngs)
-        self.first = Conv(options.latent_dim, widths[-1], 3, rngs=rngs)
-        self.middle = _Middle(widths[-1], rngs=rngs)
+        self.from_codes = Conv(options.code_dim, options.latent_dim, 1)
+        self.first = Conv(options.latent_dim, widths[-1], 3)
+        self.middle = _Middle(widths[-1])
         self.levels = nnx.List(
             [
                 _Level(
@@ -268,13 +263,12 @@ class _Decoder(nnx.Module):
                     num_blocks=options.num_res_blocks + 1,
                     attends=options.image_size >> level in options.attention_resolutions,
                     resize=Upsample if level else None,
-                    rngs=rngs,
                 )
                 for level in reversed(range(len(widths)))
             ]
         )
         self.norm = GroupNorm(widths[0])
-        self.last = Conv(widths[0], 3, 3, rngs=rngs)
+        self.last = Conv(widths[0], 3, 3)
 
     def hidden(self, codes: Maps) -> Array:
         """Return what the last convolution sees."""
