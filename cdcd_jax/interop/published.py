@@ -1,0 +1,252 @@
+"""A published CDCD or VQ-Diffusion checkpoint, taken apart: denoiser, codec, text tower.
+
+Such a file is ``torch.save({"model": ..., "ema": ..., ...})``. ``model`` holds everything by names
+such as ``transformer.transformer.blocks.0.ln1.linear.weight``; ``ema`` the running average of what
+is below ``transformer.``, named without that. Each name belongs to a part below or is refused.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cdcd_jax.interop.denoiser import StateDict
+from cdcd_jax.interop.torch_file import read_torch
+
+CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
+DIFFUSION = "transformer."
+DENOISER, CONDITION = "transformer.", "condition_emb."
+
+LEFT_OUT = {
+    "log_at": "the schedule is computed from its formula, in float64",
+    "log_bt": "the schedule",
+    "log_ct": "the schedule",
+    "log_cumprod_at": "the schedule",
+    "log_cumprod_bt": "the schedule",
+    "log_cumprod_ct": "the schedule",
+    "log_1_min_ct": "the schedule",
+    "log_1_min_cumprod_ct": "the schedule",
+    "Lt_history": "which timesteps training should draw; training starts anew",
+    "Lt_count": "which timesteps training should draw; training starts anew",
+}
+"""Arrays of the diffusion that are not read, and why."""
+
+LEFT_OUT_ENTRIES = ("last_epoch", "last_iter", "clip_grad_norm", "optimizer_and_scheduler")
+"""Entries of the file that are not read: the state of its training."""
+
+
+class Published(NamedTuple):
+    """Hold the parts of a checkpoint; names are without what stands before the part's own.
+
+    Attributes:
+        path: The file.
+        denoiser: For ``denoiser_from_reference``, with the prefix ``""``.
+        architecture: Options of ``make_denoiser`` that the shapes tell: all but ``num_heads`` and,
+            where the embedding's grid may be larger than the tokens', ``grid``.
+        codec: For ``vqgan_from_state_dict``; empty where the file has none. The map to the used
+            codes is never inside, see ``read_used_codes``.
+        condition: The text tower's arrays by OpenAI's names; empty for classes.
+    """
+
+    path: Path
+    denoiser: StateDict
+    architecture: dict[str, Any]
+    codec: StateDict
+    condition: StateDict
+
+
+def read_published(path: str | Path, *, weights: str = "ema") -> Published:
+    """Read a published checkpoint of an image model.
+
+    Args:
+        path: The ``.pth`` file.
+        weights: ``"ema"`` takes the running average of the denoiser's weights, ``"model"`` the
+            last ones. The codec and the text tower never change in training.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, is no such checkpoint, lacks the weights asked for, or
+            holds an array that belongs to no part.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if weights not in ("ema", "model"):
+        raise ValueError(f'weights = "{weights}" must be "ema" or "model".')
+    tree = read_torch(path)
+    _check_entries(tree, path, weights)
+    model = _arrays(tree["model"])
+    codec = _codec(model, path)
+    inside = {key: array for key, array in model.items() if not key.startswith(CODEC_HALVES)}
+    stray = sorted(key for key in inside if not key.startswith(DIFFUSION))
+    if stray:
+        raise ValueError(f"{path} holds {stray[0]}, which belongs to no known part of a model.")
+    diffusion = {key.removeprefix(DIFFUSION): array for key, array in inside.items()}
+    if weights == "ema":
+        diffusion |= _arrays(tree["ema"])
+    denoiser, condition = _split(diffusion, path)
+    return Published(path, denoiser, describe_denoiser(denoiser, path), codec, condition)
+
+
+def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:
+    """Tell a denoiser's options from its arrays.
+
+    Args:
+        state: Arrays by name, without a prefix.
+        path: For error messages.
+
+    Returns:
+        Options of ``make_denoiser``, without ``grid`` and ``num_heads``.
+
+    Raises:
+        ValueError: If an array is missing that tells one.
+    """
+
+    def shape(name: str) -> tuple[int, ...]:
+        if name not in state:
+            raise ValueError(f"{path} has no {name}, which a denoiser must have.")
+        return state[name].shape
+
+    vocab_size, width = shape("to_logits.1.weight")
+    options: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "num_steps": shape("blocks.0.ln1.emb.weight")[0],
+        "num_layers": len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
+        "width": width,
+        "condition": "none",
+        "num_classes": None,
+        "cond_dim": None,
+        "embedding_grid": tuple(
+            shape(f"content_emb.{side}_emb.weight")[0] for side in ("height", "width")
+        ),
+    }
+    convolutions = "blocks.0.mlp.conv1.weight" in state
+    hidden = shape("blocks.0.mlp.conv1.weight" if convolutions else "blocks.0.mlp.0.weight")[0]
+    options |= {"mlp": "conv" if convolutions else "linear", "mlp_ratio": hidden // width}
+    if "blocks.0.attn2.key.weight" in state:
+        options |= {"condition": "cross", "cond_dim": shape("blocks.0.attn2.key.weight")[1]}
+    elif "blocks.0.ln2.emb.weight" in state:
+        options |= {"condition": "class", "num_classes": shape("blocks.0.ln2.emb.weight")[0]}
+    return options
+
+
+def check_architecture(published: Published, options: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another architecture than a configuration's.
+
+    Args:
+        published: From ``read_published``.
+        options: What ``make_denoiser`` is going to be called with; what is left out counts as
+            None, and ``embedding_grid`` is ``grid`` unless given.
+
+    Raises:
+        ValueError: Naming every option that differs, with both values.
+    """
+    given = dict(options)
+    given["embedding_grid"] = tuple(given.get("embedding_grid") or given["grid"])
+    differing = [
+        f"{name} = {value} (not {given.get(name)})"
+        for name, value in published.architecture.items()
+        if given.get(name) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{published.path} holds a denoiser with {', '.join(differing)}: set the options of "
+            "the configuration to what the checkpoint has."
+        )
+
+
+def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]:
+    """Tell a codec's options from its arrays.
+
+    Args:
+        state: Arrays by taming-transformers' names.
+        image_size: Of the pictures it was trained on, which no array tells.
+
+    Returns:
+        Options of ``make_vqgan``.
+
+    Raises:
+        ValueError: If it is no such codec.
+    """
+
+    def count(pattern: str) -> int:
+        number = 0
+        while f"{pattern.format(number)}.weight" in state:
+            number += 1
+        return number
+
+    scored = "quantize.embed.weight" in state
+    codebook = state.get("quantize.embed.weight" if scored else "quantize.embedding.weight")
+    num_levels = count("encoder.down.{}.block.0.conv1")
+    if codebook is None or not num_levels or "quant_conv.weight" not in state:
+        raise ValueError(
+            "The state dict holds no VQGAN of taming-transformers: it lacks quantize.embedding, "
+            "encoder.down or quant_conv."
+        )
+    channels = state["encoder.conv_in.weight"].shape[0]
+    widths = [
+        state[f"encoder.down.{level}.block.0.conv1.weight"].shape[0] for level in range(num_levels)
+    ]
+    return {
+        "image_size": image_size,
+        "channels": channels,
+        "multipliers": tuple(width // channels for width in widths),
+        "num_res_blocks": count("encoder.down.0.block.{}.conv1"),
+        "attention_resolutions": tuple(
+            image_size >> level
+            for level in range(num_levels)
+            if f"encoder.down.{level}.attn.0.q.weight" in state
+        ),
+        "latent_dim": state["encoder.conv_out.weight"].shape[0],
+        "code_dim": state["quant_conv.weight"].shape[0],
+        "num_codes": codebook.shape[0],
+        "quantizer": "gumbel" if scored else "vq",
+    }
+
+
+def _check_entries(tree: Any, path: Path, weights: str) -> None:
+    entries = set(tree) if isinstance(tree, Mapping) else set()
+    if "model" not in entries:
+        raise ValueError(
+            f"{path} is no published checkpoint: it has no entry model, but "
+            f"{', '.join(sorted(map(str, entries))) or 'no entries'}."
+        )
+    unknown = sorted(entries - {"model", "ema", *LEFT_OUT_ENTRIES})
+    if unknown:
+        raise ValueError(f"{path} has an entry {unknown[0]} that no published checkpoint has.")
+    if weights == "ema" and "ema" not in entries:
+        raise ValueError(f'{path} holds no averaged weights; take the last ones, weights="model".')
+
+
+def _arrays(entry: Any) -> dict[str, np.ndarray]:
+    return {key: value for key, value in entry.items() if isinstance(value, np.ndarray)}
+
+
+def _codec(model: StateDict, path: Path) -> dict[str, np.ndarray]:
+    """Join the two halves, each of which has a copy of the codebook."""
+    halves = [
+        {key.removeprefix(prefix): array for key, array in model.items() if key.startswith(prefix)}
+        for prefix in CODEC_HALVES
+    ]
+    for key in sorted(halves[0].keys() & halves[1].keys()):
+        if not np.array_equal(halves[0][key], halves[1][key]):
+            raise ValueError(f"{path} has two different {key}, in the codec's encoder and decoder.")
+    return halves[0] | halves[1]
+
+
+def _split(diffusion: StateDict, path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    denoiser, condition = {}, {}
+    for key, array in diffusion.items():
+        if key.startswith(DENOISER):
+            denoiser[key.removeprefix(DENOISER)] = array
+        elif key.startswith(CONDITION):
+            condition[key.removeprefix(CONDITION)] = array
+        elif key not in LEFT_OUT:
+            raise ValueError(
+                f"{path} holds {DIFFUSION}{key}, which belongs to no known part of an image model."
+            )
+    return denoiser, condition
