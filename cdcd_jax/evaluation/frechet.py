@@ -36,10 +36,7 @@ def init_moments(dim: int) -> Moments:
 
 
 def update_moments(moments: Moments, features: Features) -> Moments:
-    """Add a batch of features (the pairwise update of Chan, Golub and LeVeque, 1979).
-
-    Unlike a running sum of squares it loses no digits when the mean is far from zero, and the order
-    and size of the batches change the result by rounding only.
+    """Add a batch of features.
 
     Args:
         moments: Of the examples before.
@@ -53,19 +50,40 @@ def update_moments(moments: Moments, features: Features) -> Moments:
     >>> moments.mean.tolist(), moments.covariance.tolist()
     ([3.0], [[7.0]])
     """
-    added = len(features)
-    if added == 0:
+    if len(features) == 0:
         return moments
     features = np.asarray(features, np.float64)
     mean = features.mean(axis=0)
     centred = features - mean[None, :]
-    count = moments.num_examples + added
-    shift = mean - moments.mean
-    between = np.outer(shift, shift) * (moments.num_examples * added / count)
+    return merge_moments(moments, Moments(len(features), mean, centred.T @ centred))
+
+
+def merge_moments(first: Moments, second: Moments) -> Moments:
+    """Put two sets together (the pairwise update of Chan, Golub and LeVeque, 1979).
+
+    Unlike a running sum of squares it loses no digits when the mean is far from zero, and the order
+    and size of the parts change the result by rounding only. So batches, and hosts, add up.
+
+    Args:
+        first: Of any number of examples.
+        second: Of other examples, with features of the same dimension.
+
+    Returns:
+        Moments of all the examples together.
+
+    >>> one, other = (Moments(1, np.array([x]), np.zeros((1, 1))) for x in (1.0, 3.0))
+    >>> merge_moments(one, other).covariance.tolist()
+    [[2.0]]
+    """
+    count = first.num_examples + second.num_examples
+    if count == 0:
+        return first
+    shift = second.mean - first.mean
+    between = np.outer(shift, shift) * (first.num_examples * second.num_examples / count)
     return Moments(
         count,
-        moments.mean + shift * (added / count),
-        moments.scatter + centred.T @ centred + between,
+        first.mean + shift * (second.num_examples / count),
+        first.scatter + second.scatter + between,
     )
 
 

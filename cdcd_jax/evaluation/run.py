@@ -1,11 +1,11 @@
-"""Score a conditional generator of pictures: the bound, the judge's verdict, the Frechet distance.
+"""Score a conditional generator: the bound, and what scorers say of its samples.
 
 Beside the samples' scores stand those of the real test examples, which say what a score is worth,
 and those of the samples under shuffled labels, which say what chance would give.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -13,14 +13,13 @@ import numpy as np
 from jaxtyping import Array
 from tqdm import tqdm
 
-from cdcd_jax.data.batch import TokenExamples
-from cdcd_jax.evaluation.classifier import Judge
-from cdcd_jax.evaluation.frechet import (
-    Moments,
-    frechet_distance,
-    init_moments,
-    update_moments,
-)
+from cdcd_jax.data.batch import Examples
+from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
+from cdcd_jax.evaluation.frechet import init_moments, merge_moments, update_moments
+from cdcd_jax.evaluation.hosts import merge_hosts
+from cdcd_jax.evaluation.real_pictures import RealPictures, spread
+from cdcd_jax.evaluation.scorer import Scorer, score_examples
+from cdcd_jax.evaluation.table import format_table as format_table
 from cdcd_jax.typing import PRNGKey
 
 BoundFn: TypeAlias = Callable[[Array, np.ndarray, np.ndarray], Any]
@@ -30,25 +29,35 @@ SampleFn: TypeAlias = Callable[[Array, np.ndarray, int, float], Any]
 """``sample_fn(key, labels, num_steps, truncation) -> tokens [batch length]``; best jitted for each
 ``num_steps`` and ``truncation``."""
 
+DecodeFn: TypeAlias = Callable[[np.ndarray], Any]
+"""Tokens [batch length] -> pictures [batch height width 3], values 0..1."""
+
+Stream: TypeAlias = Iterator[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]]
+"""What ``score_examples`` takes."""
+
 
 def evaluate(
     key: PRNGKey,
     *,
     bound_fn: BoundFn,
     sample_fn: SampleFn,
-    train: TokenExamples,
-    test: TokenExamples,
+    train: Examples,
+    test: Examples,
+    scorers: Sequence[Scorer] | None = None,
+    decode_fn: DecodeFn | None = None,
+    test_pictures: RealPictures | None = None,
     num_samples: int = 500,
     num_steps: Sequence[int],
     truncations: Sequence[float] = (0.86, 1.0),
     batch_size: int = 100,
+    num_real: int = 50_000,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score a generator on held-out examples and by its samples.
 
     Samples are drawn for every number of steps with every truncation, with the classes in turn and
-    the same keys each time. The judge has seen the real training examples only; the Frechet
-    distance is measured to these, in the judge's features.
+    the same keys each time. Nothing is kept, so there may be millions of them; several hosts share
+    the batches, each drawing its own with functions that compute on its own devices.
 
     Args:
         key: Random key.
@@ -56,67 +65,84 @@ def evaluate(
         sample_fn: Draws tokens for labels.
         train: Real training examples, ``cond`` their classes.
         test: Held-out examples, ``cond`` their classes.
+        scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
+        decode_fn: The codec's way back, for scorers that look at pictures.
+        test_pictures: Held-out pictures that never went through the codec.
         num_samples: Samples for each setting, >= 2.
         num_steps: Numbers of sampling steps; the first is the main one.
         truncations: Truncation rates in (0, 1], 1 for none; the first is the main one.
         batch_size: Examples at once, in bound and samples alike; every call has this size.
+        num_real: At most so many real examples of each set, spread over it, >= 2.
         progress: Whether to show progress bars.
 
     Returns:
         Plain numbers, ready for JSON: ``bits_per_token`` of the test set with its standard error
-        over examples (``bits_per_token_error``); ``accuracy`` (0..1) and ``frechet_distance`` of
-        the main setting; ``rows``, one dict for the real test examples, for each setting and for
-        the main setting's samples against shuffled labels, with ``name``, ``num_samples``,
-        ``num_steps``, ``truncation``, ``accuracy``, ``frechet_distance``, ``seconds`` (compilation
-        included) and ``seconds_per_sample`` (without the first batch, which compiles).
+        over examples (``bits_per_token_error``); the scores of the main setting, such as
+        ``accuracy`` (0..1) and ``frechet_distance``; and ``rows``: one dict for the real test
+        pictures if given, for the real test examples, for each setting, and for the main setting's
+        samples against shuffled labels, with ``name``, ``num_samples``, ``num_steps``,
+        ``truncation``, the scores, ``seconds`` (compilation included) and ``seconds_per_sample``
+        (without the first batch, which compiles), both of drawing on this host.
 
     Raises:
-        ValueError: If a number is out of range, or ``sample_fn`` returns another shape.
+        ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a scorer
+            looks at pictures and ``decode_fn`` is not given.
     """
-    _check(num_samples, num_steps, truncations, batch_size)
-    judge = Judge(train.tokens, train.cond)
-    reference = _moments(judge, train.tokens)
+    _check(num_samples, num_steps, truncations, batch_size, num_real)
+    if scorers is None:
+        fitted = spread(len(train), num_real)
+        scorers = [judge_scorer(token_judge(train.take(fitted), train.cond[fitted]))]
+    look = _looking(scorers, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
+    real = spread(len(test), num_real)
     bits, bits_error = measure_bits(
-        bound_key, bound_fn, test, batch_size=batch_size, progress=progress
+        bound_key, bound_fn, test, real, batch_size=batch_size, progress=progress
     )
-    rows = [_judge_row("real test examples", judge, reference, test.tokens, test.cond)]
+    real_rows = _real_rows(scorers, look, test, real, test_pictures, batch_size, progress)
     labels = np.resize(np.unique(train.cond), num_samples)
-    drawn = []
+    shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
+    verdicts = []
     for steps in num_steps:
         for truncation in truncations:
-            tokens, timing = _draw(
+            clock = _Clock()
+            drawn = _draw(
                 sample_key,
                 sample_fn,
                 labels,
                 num_steps=steps,
                 truncation=truncation,
-                length=train.tokens.shape[1],
+                length=train.length,
                 batch_size=batch_size,
                 progress=progress,
+                clock=clock,
             )
-            verdict = _judge_row("samples", judge, reference, tokens, labels)
-            rows.append(verdict | {"num_steps": steps, "truncation": truncation} | timing)
-            drawn.append(tokens)
-    shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
-    rows.append(
-        rows[1]
-        | {"name": "samples, labels shuffled", "accuracy": judge.accuracy(drawn[0], shuffled)}
-    )
+            right, chance = score_examples(
+                scorers,
+                _own_share(num_samples, batch_size),
+                ((look(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
+                num_labellings=2,
+            )
+            setting = {"num_steps": steps, "truncation": truncation} | clock.read()
+            verdicts.append((setting, right, chance))
+    setting, main, chance = verdicts[0]
     return {
         "bits_per_token": bits,
         "bits_per_token_error": bits_error,
-        "num_test_examples": len(test),
-        "accuracy": rows[1]["accuracy"],
-        "frechet_distance": rows[1]["frechet_distance"],
-        "rows": rows,
+        "num_test_examples": len(real),
+        **main,
+        "rows": [
+            *real_rows,
+            *(_row("samples", num_samples, right, **how) for how, right, _ in verdicts),
+            _row("samples, labels shuffled", num_samples, chance, **setting),
+        ],
     }
 
 
 def measure_bits(
     key: PRNGKey,
     bound_fn: BoundFn,
-    examples: TokenExamples,
+    examples: Examples,
+    chosen: np.ndarray | None = None,
     *,
     batch_size: int = 100,
     progress: bool = True,
@@ -127,55 +153,95 @@ def measure_bits(
         key: Random key.
         bound_fn: Scores clean tokens.
         examples: The set.
+        chosen: Numbers of the examples to take; all if None.
         batch_size: Examples at once; every call has this size.
         progress: Whether to show a progress bar.
 
     Returns:
         Bits per token, and their standard error over the examples.
     """
-    nats = np.concatenate(
-        [
-            np.asarray(
-                bound_fn(jax.random.fold_in(key, index), examples.tokens[rows], examples.cond[rows])
-            )[:count]
-            for index, (rows, count) in enumerate(
-                _even_batches(len(examples), batch_size, "bound", progress)
-            )
-        ]
-    )
-    bits = nats.astype(np.float64) / (examples.tokens.shape[1] * np.log(2.0))
-    return float(bits.mean()), float(bits.std() / np.sqrt(len(bits)))
+    chosen = np.arange(len(examples)) if chosen is None else chosen
+    moments = init_moments(1)
+    for index, rows, count in _even_batches(len(chosen), batch_size, "bound", progress):
+        at = chosen[rows]
+        nats = bound_fn(jax.random.fold_in(key, index), examples.take(at), examples.cond[at])
+        moments = update_moments(moments, np.asarray(nats)[:count, None])
+    moments = merge_hosts(merge_moments, moments)
+    bits = 1 / (examples.length * np.log(2.0))
+    variance = moments.scatter[0, 0] / moments.num_examples
+    error = np.sqrt(variance / moments.num_examples)
+    return float(moments.mean[0] * bits), float(error * bits)
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """Lay the result of ``evaluate`` out as a table to print.
+def _looking(
+    scorers: Sequence[Scorer], decode_fn: DecodeFn | None
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return what turns tokens into all that the scorers look at, and no more."""
+    pictures = any(scorer.sees == "pictures" for scorer in scorers)
+    if pictures and decode_fn is None:
+        raise ValueError("decode_fn is needed, as some scorers look at pictures")
 
-    Args:
-        result: What ``evaluate`` returned.
+    def look(tokens: np.ndarray) -> dict[str, np.ndarray]:
+        if not pictures or decode_fn is None:
+            return {"tokens": tokens}
+        return {"tokens": tokens, "pictures": np.asarray(decode_fn(tokens))}
 
-    Returns:
-        Lines of text.
-    """
+    return look
 
-    def show(value: float | int | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
 
-    lines = [
-        f"{result['num_test_examples']} held-out examples: {result['bits_per_token']:.4f} "
-        f"± {result['bits_per_token_error']:.4f} bits per token",
-        f"{'':<25}{'steps':>6}{'truncation':>12}{'samples':>9}{'accuracy':>10}{'Frechet':>9}"
-        f"{'seconds':>9}{'ms/sample':>11}",
-    ]
-    for row in result["rows"]:
-        per_sample = row["seconds_per_sample"]
-        lines.append(
-            f"{row['name']:<25}{show(row['num_steps'], 'd'):>6}"
-            f"{show(row['truncation'], '.2f'):>12}{row['num_samples']:>9}"
-            f"{row['accuracy']:>10.1%}{row['frechet_distance']:>9.2f}"
-            f"{show(row['seconds'], '.1f'):>9}"
-            f"{show(None if per_sample is None else 1000 * per_sample, '.1f'):>11}"
+def _real_rows(
+    scorers: Sequence[Scorer],
+    look: Callable[[np.ndarray], dict[str, np.ndarray]],
+    test: Examples,
+    chosen: np.ndarray,
+    pictures: RealPictures | None,
+    batch_size: int,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    rows, name = [], "real test examples"
+    if pictures is not None:
+        name = "real, through the codec"
+        raw = pictures.batches(batch_size, progress=progress)
+        seeing = [scorer for scorer in scorers if scorer.sees == "pictures"]
+        (scores,) = score_examples(
+            seeing,
+            len(pictures),
+            (({"pictures": batch / np.float32(255)}, (labels,)) for batch, labels in raw),
         )
-    return "\n".join(lines)
+        rows.append(_row("real test pictures", len(pictures), scores))
+
+    def stream() -> Stream:
+        for _, at, count in _even_batches(len(chosen), batch_size, name, progress):
+            # Whole batches, since the decoder is compiled for their size.
+            inputs = look(test.take(chosen[at]))
+            seen = {sight: batch[:count] for sight, batch in inputs.items()}
+            yield seen, (test.cond[chosen[at[:count]]],)
+
+    (scores,) = score_examples(scorers, _own_share(len(chosen), batch_size), stream())
+    return [*rows, _row(name, len(chosen), scores)]
+
+
+def _row(name: str, num_samples: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("num_steps", "truncation", "seconds", "seconds_per_sample"))
+    return {"name": name, "num_samples": num_samples, **none, **scores, **more}
+
+
+class _Clock:
+    """Add up the time of batches, and of those after the first, which is compiled."""
+
+    def __init__(self):
+        self.seconds, self.later_seconds, self.later_count, self.started = 0.0, 0.0, 0, False
+
+    def add(self, seconds: float, count: int) -> None:
+        self.seconds += seconds
+        if self.started:
+            self.later_seconds += seconds
+            self.later_count += count
+        self.started = True
+
+    def read(self) -> dict[str, float | None]:
+        per_sample = self.later_seconds / self.later_count if self.later_count else None
+        return {"seconds": self.seconds, "seconds_per_sample": per_sample}
 
 
 def _draw(
@@ -188,66 +254,53 @@ def _draw(
     length: int,
     batch_size: int,
     progress: bool,
-) -> tuple[np.ndarray, dict[str, float | None]]:
-    """Return tokens for all labels, and how long they took."""
-    batches, marks = [], [time.perf_counter()]
+    clock: _Clock,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield tokens, and which of the labels they were drawn for."""
     title = f"samples, {num_steps} steps, truncation {truncation:g}"
-    for index, (rows, count) in enumerate(_even_batches(len(labels), batch_size, title, progress)):
+    for index, rows, count in _even_batches(len(labels), batch_size, title, progress):
+        start = time.perf_counter()
         key_of_batch = jax.random.fold_in(key, index)
         tokens = np.asarray(sample_fn(key_of_batch, labels[rows], num_steps, truncation))
+        clock.add(time.perf_counter() - start, count)
         if tokens.shape != (len(rows), length):
             raise ValueError(
                 f"sample_fn must return tokens of shape {(len(rows), length)}, got {tokens.shape}"
             )
-        batches.append(tokens[:count])
-        marks.append(time.perf_counter())
-    later = sum(len(batch) for batch in batches[1:])
-    return np.concatenate(batches), {
-        "seconds": marks[-1] - marks[0],
-        "seconds_per_sample": (marks[-1] - marks[1]) / later if later else None,
-    }
-
-
-def _judge_row(
-    name: str, judge: Judge, reference: Moments, tokens: np.ndarray, labels: np.ndarray
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "num_samples": len(tokens),
-        "num_steps": None,
-        "truncation": None,
-        "accuracy": judge.accuracy(tokens, labels),
-        "frechet_distance": frechet_distance(_moments(judge, tokens), reference),
-        "seconds": None,
-        "seconds_per_sample": None,
-    }
-
-
-def _moments(judge: Judge, tokens: np.ndarray, batch_size: int = 1000) -> Moments:
-    parts = [judge.features(tokens[i : i + batch_size]) for i in range(0, len(tokens), batch_size)]
-    moments = init_moments(parts[0].shape[1])
-    for features in parts:
-        moments = update_moments(moments, features)
-    return moments
+        yield tokens[:count], rows[:count]
 
 
 def _even_batches(
     total: int, batch_size: int, title: str, progress: bool
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield indices of equal number, so that one compiled function serves them all.
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Yield this host's batches: number, and indices of equal number for one compiled function.
 
     The last batch goes on at the start of the set; the count says how many of it are new.
     """
-    starts = range(0, total, batch_size)
-    for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
-        yield np.arange(start, start + batch_size) % total, min(batch_size, total - start)
+    own = range(jax.process_index(), -(-total // batch_size), jax.process_count())
+    for index in tqdm(own, desc=title, unit="batch", disable=not progress):
+        start = index * batch_size
+        yield index, np.arange(start, start + batch_size) % total, min(batch_size, total - start)
+
+
+def _own_share(total: int, batch_size: int) -> int:
+    """Count the examples of this host's batches."""
+    return sum(
+        min(batch_size, total - index * batch_size)
+        for index in range(jax.process_index(), -(-total // batch_size), jax.process_count())
+    )
 
 
 def _check(
-    num_samples: int, num_steps: Sequence[int], truncations: Sequence[float], batch_size: int
+    num_samples: int,
+    num_steps: Sequence[int],
+    truncations: Sequence[float],
+    batch_size: int,
+    num_real: int,
 ) -> None:
-    if num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
+    for name, value in {"num_samples": num_samples, "num_real": num_real}.items():
+        if value < 2:
+            raise ValueError(f"{name} must be at least 2, got {value}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not num_steps or min(num_steps) < 1:

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.digits import load_digits
-from cdcd_jax.evaluation.classifier import Judge
+from cdcd_jax.evaluation.classifier import token_judge
 
 
 @pytest.fixture(scope="module")
 def judge():
     train = load_digits("train")
-    return Judge(train.tokens, train.cond)
+    return token_judge(train.tokens, train.cond)
 
 
 def test_recognises_digits_of_writers_it_has_not_seen(judge):
@@ -27,16 +27,16 @@ def test_features_are_standardised_over_the_training_examples(judge):
 
 def test_fits_the_same_each_time(judge):
     train, test = load_digits("train"), load_digits("test")
-    again = Judge(train.tokens, train.cond)
+    again = token_judge(train.tokens, train.cond)
     np.testing.assert_array_equal(again.features(test.tokens), judge.features(test.tokens))
 
 
 def test_labels_may_be_any_numbers_and_two_classes_do():
-    judge = Judge(np.array([[0, 0], [1, 0], [9, 9], [8, 9]]), np.array([-4, -4, 70, 70]))
+    judge = token_judge(np.array([[0, 0], [1, 0], [9, 9], [8, 9]]), np.array([-4, -4, 70, 70]))
     assert judge.predict(np.array([[9, 8]])).tolist() == [70]
     assert judge.features(np.array([[9, 8]])).shape == (1, 1)
 
 
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="at least two classes"):
-        Judge(np.zeros((3, 2), int), np.zeros(3, int))
+        token_judge(np.zeros((3, 2), int), np.zeros(3, int))

@@ -8,6 +8,7 @@ from cdcd_jax.evaluation.pictures import (
     GAP,
     MASK,
     draw_grid,
+    draw_reconstructions,
     draw_samples,
     draw_trajectory,
     save_picture,
@@ -28,6 +29,39 @@ def test_pixels_are_enlarged_without_smoothing():
     images = np.array([[[[0.0, 0.5], [1.0, 2.0]]]])
     drawn = np.asarray(draw_grid(images, cell_size=8))[GAP : GAP + 8, GAP : GAP + 8, 0]
     assert np.array_equal(drawn, np.kron([[0, 128], [255, 255]], np.ones((4, 4))))
+
+
+def test_colours_are_kept_and_large_pictures_are_not_made_smaller():
+    images = np.zeros((1, 2, 64, 80, 3))
+    images[0, 0] = [1.0, 0.0, 0.5]
+    images[0, 1] = np.nan
+    drawn = np.asarray(draw_grid(images))
+    assert drawn.shape == (GAP + 67, GAP + 2 * 83, 3)
+    assert drawn[GAP + 30, GAP + 30].tolist() == [255, 0, 128]
+    assert drawn[GAP + 30, GAP + 83 + 30].tolist() == list(EMPTY)
+
+
+def test_reconstructions_stand_below_their_pictures():
+    """Three pictures in two columns: two pairs of rows, the last place empty."""
+    originals = np.broadcast_to(np.array([0.0, 0.2, 0.4])[:, None, None, None], (3, 8, 8, 3))
+    picture = draw_reconstructions(originals, originals + 0.5, num_columns=2, cell_size=8)
+    left = picture.width - 2 * 11
+    cells = np.asarray(picture)[GAP + 4 :: 11, left + 4 :: 11, 0]
+    assert cells.tolist() == [[0, 51], [128, 178], [102, EMPTY[0]], [230, EMPTY[0]]]
+    with pytest.raises(ValueError, match="0 pictures in 2 columns"):
+        draw_reconstructions(originals[:0], originals[:0], num_columns=2)
+
+
+def test_rows_are_named_after_their_classes():
+    tokens, labels = np.zeros((2, 4), int), np.array([0, 1])
+    options = {"decode_fn": CODEC.decode, "cell_size": 10}
+    plain = draw_samples(tokens, labels, **options)
+    long = "a name of more letters than fit"
+    named = draw_samples(tokens, labels, class_names=["a", long], **options)
+    short = draw_samples(tokens, labels, class_names=["a", long[:10]], **options)
+    assert plain.width < short.width < named.width
+    twice = draw_samples(tokens, labels, class_names=["a", long * 2], **options)
+    assert twice.width == named.width
 
 
 def test_labels_and_caption_take_room_and_are_drawn():
@@ -111,6 +145,8 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="2 rows need 2 row labels, got 1"):
         draw_grid(np.zeros((2, 1, 2, 2)), row_labels=["a"])
+    with pytest.raises(ValueError, match=r"grey or RGB, got the shape \(1, 1, 2, 2, 4\)"):
+        draw_grid(np.zeros((1, 1, 2, 2, 4)))
     with pytest.raises(ValueError, match="0 samples in 10 columns"):
         draw_samples(np.zeros((0, 4), int), np.zeros(0, int), decode_fn=CODEC.decode)
     with pytest.raises(ValueError, match=r"must end in \.png"):

@@ -17,7 +17,7 @@ def procedural_state(layout: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray
 
 
 def _array(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    rng = np.random.RandomState(zlib.crc32(name.encode()))  # noqa: NPY002 - as the files were made
+    rng = np.random.RandomState(zlib.crc32(name.encode()))
     if name.endswith("num_batches_tracked"):
         return np.array(0)
     if name.startswith("lin"):

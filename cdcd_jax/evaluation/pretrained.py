@@ -1,0 +1,175 @@
+"""The scorers of pictures, with those that need published weights where these are given."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge
+from cdcd_jax.evaluation.codebook import codebook_scorer
+from cdcd_jax.evaluation.inception import InceptionFn, inception_moments, inception_scorer
+from cdcd_jax.evaluation.real_pictures import RealPictures
+from cdcd_jax.evaluation.recognition import recognition_scorer
+from cdcd_jax.evaluation.reference import cached_moments
+from cdcd_jax.evaluation.scorer import Scorer
+from cdcd_jax.features.inception import make_inception
+from cdcd_jax.features.layers import FrozenNetwork
+from cdcd_jax.features.resnet import make_resnet
+from cdcd_jax.interop import inception as inception_names
+from cdcd_jax.interop import torchvision as resnet_names
+from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
+
+IMAGENET_CLASSES = 1000
+
+
+def make_picture_scorers(
+    train_pictures: RealPictures,
+    *,
+    vocab_size: int,
+    num_classes: int,
+    inception_weights: str | None = None,
+    resnet_weights: str | None = None,
+    reference: str | Path = "inception_reference.npz",
+    batch_size: int = 100,
+    progress: bool = True,
+) -> list[Scorer]:
+    """Make all scorers of generated pictures that there are weights for.
+
+    Args:
+        train_pictures: Real training pictures, which never went through the codec: the judge is
+            fitted to them, and the Frechet Inception distance is measured to them.
+        vocab_size: K.
+        num_classes: Number of classes of the data.
+        inception_weights: File of the distance's InceptionV3; None leaves the distance out.
+        resnet_weights: File of torchvision's ResNet-101; None leaves its accuracy out. The data's
+            classes must be ImageNet's, in the order of the sorted WordNet ids.
+        reference: File that keeps the real pictures' Inception statistics; made if not there.
+        batch_size: Pictures at once.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The scorers: judge, codebook and, where weights are given, Inception and ResNet.
+
+    Raises:
+        ValueError: If a file is missing, damaged or of another network, the statistics are of
+            other pictures, or the classes are not ImageNet's. Begins with the argument's name.
+    """
+    real = train_pictures.batches(batch_size, title="pictures for the judge", progress=progress)
+    scorers = [judge_scorer(picture_judge(real)), codebook_scorer(vocab_size)]
+    if inception_weights is not None:
+        inception_fn = load_inception(inception_weights, batch_size=batch_size)
+
+        def compute() -> Any:
+            real = train_pictures.batches(batch_size, title="reference", progress=progress)
+            return inception_moments(
+                inception_fn, (pictures / np.float32(255) for pictures, _ in real)
+            )
+
+        seen = f"{train_pictures.fingerprint}; InceptionV3 {_digest(inception_weights)}"
+        scorers.append(inception_scorer(inception_fn, cached_moments(reference, seen, compute)))
+    if resnet_weights is not None:
+        if num_classes != IMAGENET_CLASSES:
+            raise ValueError(
+                f"resnet_weights know ImageNet's {IMAGENET_CLASSES} classes, but the data have "
+                f"{num_classes}; leave them out"
+            )
+        logits_fn = load_resnet(resnet_weights, batch_size=batch_size)
+        scorers.append(recognition_scorer(logits_fn, range(num_classes)))
+    return scorers
+
+
+def missing_weights(
+    *, inception_weights: str | None, resnet_weights: str | None, num_classes: int
+) -> list[str]:
+    """Say in a sentence each what is not measured, and which file to give for it.
+
+    >>> missing_weights(inception_weights=None, resnet_weights=None, num_classes=10)
+    ['No FID and no Inception score: give pt_inception-2015-12-05-6726825d.pth
+      (https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights) with
+      --config.eval.inception_weights=FILE.']
+    """
+    sentences = []
+    if inception_weights is None:
+        sentences.append(
+            f"No FID and no Inception score: give {inception_names.FILE} "
+            f"({inception_names.SOURCE}) with --config.eval.inception_weights=FILE."
+        )
+    if resnet_weights is None and num_classes == IMAGENET_CLASSES:
+        sentences.append(
+            f"No ResNet-101 accuracy: give {resnet_names.FILE} ({resnet_names.SOURCE}) with "
+            "--config.eval.resnet_weights=FILE."
+        )
+    return sentences
+
+
+def load_inception(path: str | Path, *, batch_size: int = 100) -> InceptionFn:
+    """Load the InceptionV3 of the Frechet distance.
+
+    Args:
+        path: ``pt_inception-2015-12-05-6726825d.pth``, or its arrays in another usual form.
+        batch_size: Pictures that are computed at once.
+
+    Returns:
+        A function of pictures [batch height width 3], values 0..1.
+
+    Raises:
+        ValueError: If the file is missing, damaged or of another network.
+    """
+    return _load(
+        path, make_inception(), inception_names.inception_from_torch, batch_size, "inception"
+    )
+
+
+def load_resnet(path: str | Path, *, batch_size: int = 100) -> Callable[[np.ndarray], np.ndarray]:
+    """Load torchvision's ResNet-101.
+
+    Args:
+        path: ``resnet101-63fe2227.pth``, or its arrays in another usual form.
+        batch_size: Pictures that are computed at once.
+
+    Returns:
+        A function of pictures [batch height width 3], values 0..1, that gives logits.
+
+    Raises:
+        ValueError: If the file is missing, damaged or of another network.
+    """
+    return _load(path, make_resnet(), resnet_names.resnet_from_torch, batch_size, "resnet")
+
+
+def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a state dict as ``read_state_dict`` does, and from torch files older than that takes."""
+    if Path(path).is_file() and is_legacy_torch(Path(path)):
+        return dict(read_legacy_torch(Path(path)))
+    return read_state_dict(path)
+
+
+def _load(
+    path: str | Path, network: FrozenNetwork, convert: Any, batch_size: int, name: str
+) -> Any:
+    try:
+        layout = jax.eval_shape(network.init, jax.random.key(0))
+        params = jax.tree.map(jnp.asarray, convert(read_weights(path), layout))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
+    apply = jax.jit(network.apply)
+
+    def compute(pictures: np.ndarray) -> Any:
+        parts = []
+        for start in range(0, len(pictures), batch_size):
+            part = pictures[start : start + batch_size]
+            # One shape, so that it is compiled once.
+            padded = np.resize(part, (batch_size, *part.shape[1:]))
+            parts.append(jax.tree.map(np.asarray, apply(params, padded)))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(pictures)], *parts)
+
+    return compute
+
+
+def _digest(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""Real pictures for metrics: a spread of a source, decoded and cropped as the codec gets them."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jaxtyping import Int, UInt8
+from tqdm import tqdm
+
+from cdcd_jax.data.images import crop_image, decode_image
+from cdcd_jax.data.sources import Source
+
+
+class RealPictures:
+    """Read pictures of a source evenly spread over it, so that all classes are among them.
+
+    Args:
+        source: The pictures, still encoded.
+        image_size: Height and width they are cropped to.
+        limit: At most so many, >= 1.
+
+    Raises:
+        ValueError: If a number is out of range; later, if a picture cannot be decoded.
+    """
+
+    def __init__(self, source: Source, *, image_size: int, limit: int):
+        if limit < 1 or image_size < 1:
+            raise ValueError(
+                f"limit and image_size must be at least 1, got {limit} and {image_size}"
+            )
+        self._source, self._size = source, image_size
+        self._indices = spread(len(source), limit)
+
+    @property
+    def fingerprint(self) -> str:
+        """Say which pictures these are: a text that changes when they do."""
+        return (
+            f"{len(self)} of {self._source.name} ({self._source.fingerprint[:16]}), "
+            f"{self._size} pixels"
+        )
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self._indices)
+
+    def batches(
+        self, batch_size: int, *, title: str = "real pictures", progress: bool = True
+    ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int[np.ndarray, " batch"]]]:
+        """Read this host's share in batches.
+
+        Args:
+            batch_size: Pictures at once.
+            title: What the progress bar says.
+            progress: Whether to show one.
+
+        Yields:
+            Pictures, RGB values 0..255, and their classes.
+        """
+        own = self._indices[jax.process_index() :: jax.process_count()]
+        starts = range(0, len(own), batch_size)
+        for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
+            yield self._read(own[start : start + batch_size])
+
+    def _read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._source[int(index)] for index in indices]
+        pictures = [
+            crop_image(
+                decode_image(picture.data, name=picture.name),
+                size=self._size,
+                rng=None,
+                flip=False,
+            )
+            for picture in found
+        ]
+        return np.stack(pictures), np.array([picture.label for picture in found])
+
+
+def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
+    """Choose at most so many of 0..total-1, evenly spaced, first and last among them.
+
+    >>> spread(5, 3).tolist(), spread(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    return np.linspace(0, total - 1, min(limit, total)).round().astype(int)

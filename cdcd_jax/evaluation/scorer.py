@@ -1,0 +1,66 @@
+"""What scores examples as they stream by: the interface, and running several at once."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from cdcd_jax.evaluation.hosts import merge_hosts
+
+Sight = Literal["tokens", "pictures"]
+
+
+class Scorer(NamedTuple):
+    """A score as pure functions, so that examples need not be kept nor be on one host.
+
+    Attributes:
+        sees: Whether it looks at ``tokens`` [batch length] or ``pictures`` [batch height width] or
+            [batch height width 3], float32, values 0..1.
+        look: ``look(batch) -> seen``, the expensive part; does not know the labels.
+        init: ``init(num_examples) -> state``, before so many examples of this host.
+        update: ``update(state, seen, labels) -> state``.
+        merge: ``merge(state, state) -> state`` of the examples of both.
+        result: ``result(state) -> {key: number}``.
+    """
+
+    sees: Sight
+    look: Callable[[np.ndarray], Any]
+    init: Callable[[int], Any]
+    update: Callable[[Any, Any, np.ndarray], Any]
+    merge: Callable[[Any, Any], Any]
+    result: Callable[[Any], dict[str, float]]
+
+
+def score_examples(
+    scorers: Sequence[Scorer],
+    num_examples: int,
+    batches: Iterable[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]],
+    *,
+    num_labellings: int = 1,
+) -> list[dict[str, float]]:
+    """Run several scorers over a stream of examples.
+
+    Args:
+        scorers: The scorers.
+        num_examples: How many examples this host's stream has.
+        batches: Pairs of what there is to look at, ``tokens`` or ``pictures`` or both, and of
+            labels [batch], once for each labelling.
+        num_labellings: How many labels each example has; each gives a result of its own, but the
+            examples are looked at once.
+
+    Returns:
+        For each labelling the results of all scorers together, of the examples of all hosts.
+    """
+    states = [[scorer.init(num_examples) for scorer in scorers] for _ in range(num_labellings)]
+    for inputs, labellings in batches:
+        for index, scorer in enumerate(scorers):
+            seen = scorer.look(inputs[scorer.sees])
+            for state, labels in zip(states, labellings, strict=True):
+                state[index] = scorer.update(state[index], seen, labels)
+    results = []
+    for state in states:
+        result = {}
+        for scorer, own in zip(scorers, state, strict=True):
+            result |= scorer.result(merge_hosts(scorer.merge, own))
+        results.append(result)
+    return results

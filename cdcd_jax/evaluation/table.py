@@ -1,0 +1,63 @@
+"""Lay scores out as a table to print."""
+
+from typing import Any
+
+COLUMNS = {
+    "num_steps": ("steps", 6, "d"),
+    "truncation": ("truncation", 12, ".2f"),
+    "num_samples": ("samples", 9, "d"),
+    "accuracy": ("accuracy", 10, ".1%"),
+    "top5_accuracy": ("top 5", 8, ".1%"),
+    "frechet_distance": ("Frechet", 9, ".2f"),
+    "fid": ("FID", 8, ".2f"),
+    "inception_score": ("Inception", 11, ".2f"),
+    "resnet_top1": ("ResNet", 8, ".1%"),
+    "resnet_top5": ("top 5", 8, ".1%"),
+    "codes_used": ("codes", 8, ".1%"),
+    "code_perplexity": ("perplexity", 12, ".0f"),
+    "seconds": ("seconds", 9, ".1f"),
+    "milliseconds": ("ms/sample", 11, ".1f"),
+}
+"""Key of a row -> heading, width and form."""
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """Lay the result of ``evaluate`` out as a table to print.
+
+    Args:
+        result: What ``evaluate`` returned.
+
+    Returns:
+        Lines of text; a score that no row has is left out.
+    """
+    rows = [_in_milliseconds(row) for row in result["rows"]]
+    always = ("seconds", "milliseconds")
+    columns = {
+        key: column
+        for key, column in COLUMNS.items()
+        if key in always or any(row.get(key) is not None for row in rows)
+    }
+    return "\n".join(
+        [
+            f"{result['num_test_examples']} held-out examples: {result['bits_per_token']:.4f} "
+            f"± {result['bits_per_token_error']:.4f} bits per token",
+            f"{'':<25}" + "".join(f"{name:>{width}}" for name, width, _ in columns.values()),
+            *(
+                f"{row['name']:<25}"
+                + "".join(
+                    f"{_show(row.get(key), form):>{width}}"
+                    for key, (_, width, form) in columns.items()
+                )
+                for row in rows
+            ),
+        ]
+    )
+
+
+def _in_milliseconds(row: dict[str, Any]) -> dict[str, Any]:
+    seconds = row["seconds_per_sample"]
+    return row | {"milliseconds": None if seconds is None else 1000 * seconds}
+
+
+def _show(value: float | int | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,175 @@
+"""Scores of streams: any split into batches and hosts gives the same, known cases the known."""
+
+from functools import cache
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from cdcd_jax.data.digits import load_digits
+from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge, token_judge
+from cdcd_jax.evaluation.codebook import codebook_scorer
+from cdcd_jax.evaluation.frechet import frechet_distance, init_moments, update_moments
+from cdcd_jax.evaluation.hosts import gather_hosts
+from cdcd_jax.evaluation.inception import inception_moments, inception_scorer
+from cdcd_jax.evaluation.inception_score import inception_score, init_splits, update_splits
+from cdcd_jax.evaluation.recognition import recognition_scorer
+from cdcd_jax.evaluation.scorer import score_examples
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)
+LABELS = np.arange(60) % 12
+TOKENS = RNG.integers(0, 17, (60, 64))
+
+
+def fake_inception(pictures):
+    """Stand in for the network: colours of the corners, and logits of eleven classes."""
+    features = pictures[:, ::15, ::15].reshape(len(pictures), -1)
+    return SimpleNamespace(features=features, unbiased_logits=8 * features[:, :11])
+
+
+@cache
+def scorers():
+    digits = load_digits("train")
+    reference = inception_moments(fake_inception, [PICTURES[:25], PICTURES[25:40]], dim=12)
+    return {
+        "tokens": judge_scorer(token_judge(digits.tokens[:300], digits.cond[:300])),
+        "pictures": judge_scorer(picture_judge([(PICTURES[:40], LABELS[:40])])),
+        "codebook": codebook_scorer(17),
+        "inception": inception_scorer(fake_inception, reference, num_logits=11),
+        "resnet": recognition_scorer(lambda pictures: pictures[:, 0, :, 0], range(12)),
+    }
+
+
+@pytest.fixture(scope="module", params=scorers())
+def scorer(request):
+    return scorers()[request.param]
+
+
+def examples_of(scorer):
+    return {"tokens": TOKENS, "pictures": PICTURES}[scorer.sees]
+
+
+def run(scorer, state, rows):
+    seen = scorer.look(examples_of(scorer)[rows])
+    return scorer.update(state, seen, LABELS[rows])
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    for key in first:
+        assert first[key] == pytest.approx(second[key], rel=1e-6, abs=1e-9), key
+
+
+def test_batches_add_up_to_the_whole(scorer):
+    whole = run(scorer, scorer.init(60), np.arange(60))
+    state = scorer.init(60)
+    for rows in np.split(np.arange(60), [1, 20, 33, 59]):
+        state = run(scorer, state, rows)
+    same(scorer.result(state), scorer.result(whole))
+
+
+def test_hosts_add_up_to_the_whole(scorer):
+    """Two hosts, each with every second example, and bytes that travel between them."""
+    whole = run(scorer, scorer.init(60), np.concatenate([np.arange(0, 60, 2), np.arange(1, 60, 2)]))
+    parts = [run(scorer, scorer.init(30), np.arange(host, 60, 2)) for host in (0, 1)]
+    parts = [gather_hosts(part)[0] for part in parts]
+    merged = scorer.result(scorer.merge(*parts))
+    expected = scorer.result(whole)
+    for key in ("inception_score", "inception_score_deviation"):  # the ten parts are others
+        merged.pop(key, None), expected.pop(key, None)
+    same(merged, expected)
+
+
+def test_gathering_keeps_every_bit():
+    state = {"count": 3, "mean": np.array([1 / 3, 1e-300]), "sums": np.arange(4).reshape(2, 2)}
+    (gathered,) = gather_hosts(state)
+    assert gathered["count"] == 3
+    for key in ("mean", "sums"):
+        assert gathered[key].dtype == state[key].dtype
+        np.testing.assert_array_equal(gathered[key], state[key])
+
+
+def test_examples_are_looked_at_once_for_all_labellings():
+    looks = []
+
+    def logits_fn(pictures):
+        looks.append(len(pictures))
+        return np.eye(12)[LABELS[: len(pictures)]]
+
+    scorer = recognition_scorer(logits_fn, range(12))
+    wrong = (LABELS + 6) % 12
+    batches = [({"pictures": PICTURES}, (LABELS, wrong))]
+    right, shuffled = score_examples([scorer], 60, batches, num_labellings=2)
+    assert looks == [60]
+    assert right == {"resnet_top1": 1.0, "resnet_top5": 1.0}
+    assert shuffled["resnet_top1"] == 0.0
+
+
+def test_the_five_first_guesses_and_other_numbering_of_the_classes():
+    """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
+    scorer = recognition_scorer(lambda pictures: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
+    state = scorer.update(scorer.init(3), scorer.look(PICTURES[:3]), np.array([0, 1, 2]))
+    assert scorer.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
+    state = scorer.update(state, scorer.look(PICTURES[:3]), np.array([1, 1, 1]))
+    assert scorer.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
+
+
+def test_inception_score_by_its_definition():
+    logits = RNG.normal(size=(40, 7)) * 3
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = []
+    for part in np.split(probs, 10):
+        marginal = part.mean(axis=0)
+        expected.append(np.exp(np.mean(np.sum(part * np.log(part / marginal), axis=1))))
+    splits = init_splits(40, 7)
+    for batch in np.split(logits, [3, 17]):
+        splits = update_splits(splits, batch)
+    mean, deviation = inception_score(splits)
+    assert mean == pytest.approx(np.mean(expected), rel=1e-9)
+    assert deviation == pytest.approx(np.std(expected), rel=1e-9)
+    # Fewer examples than parts, and logits that would overflow.
+    assert inception_score(update_splits(init_splits(3, 7), np.full((3, 7), 1e4)))[0] == 1.0
+
+
+def test_the_distance_is_to_the_reference():
+    scorer = scorers()["inception"]
+    state = run(scorer, scorer.init(40), np.arange(40))
+    assert scorer.result(state)["fid"] == pytest.approx(0.0, abs=1e-6)
+    features = fake_inception(PICTURES[40:]).features
+    other = update_moments(init_moments(12), features)
+    reference = update_moments(init_moments(12), fake_inception(PICTURES[:40]).features)
+    state = run(scorer, scorer.init(20), np.arange(40, 60))
+    assert scorer.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
+
+
+def test_a_judge_of_pictures_sees_colours_and_ranks_its_guesses():
+    """Twelve classes of noise around a colour each."""
+    colours = RNG.uniform(0.2, 0.8, size=(12, 1, 1, 3))
+
+    def draw(labels):
+        return np.clip(colours[labels] + RNG.normal(0, 0.1, (len(labels), 16, 16, 3)), 0, 1)
+
+    labels = np.arange(120) % 12
+    as_bytes = np.round(255 * draw(labels)).astype(np.uint8)
+    judge = picture_judge([(as_bytes[:50], labels[:50]), (as_bytes[50:], labels[50:])])
+    assert judge.accuracy(draw(labels), labels) > 0.8
+    scorer = judge_scorer(judge)
+    fresh = scorer.update(scorer.init(120), scorer.look(draw(labels)), labels)
+    wrong = scorer.update(scorer.init(120), scorer.look(draw(0 * labels)), labels)
+    good, bad = scorer.result(fresh), scorer.result(wrong)
+    assert good["top5_accuracy"] >= good["accuracy"] > 0.8
+    assert bad["accuracy"] == pytest.approx(1 / 12, abs=0.02)
+    assert bad["top5_accuracy"] == pytest.approx(5 / 12, abs=0.1)
+    assert bad["frechet_distance"] > 2 * good["frechet_distance"]
+    with pytest.raises(ValueError, match="at least 8 pixels a side, got"):
+        judge.predict(np.zeros((1, 16, 7, 3)))
+
+
+def test_merging_nothing_with_nothing_is_nothing():
+    empty = init_moments(2)
+    assert gather_hosts(empty)[0].num_examples == 0
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, update_moments(empty, np.zeros((0, 2))), empty)
+    )
