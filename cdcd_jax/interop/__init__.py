@@ -1,5 +1,6 @@
 """Other programs' checkpoints as our parameters, by explicit tables of names."""
 
+from cdcd_jax.interop.clip import clip_text_from_state_dict as clip_text_from_state_dict
 from cdcd_jax.interop.denoiser import denoiser_from_reference as denoiser_from_reference
 from cdcd_jax.interop.denoiser import denoiser_to_reference as denoiser_to_reference
 from cdcd_jax.interop.published import check_architecture as check_architecture

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.conditioning.clip_text import make_clip_text
+from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.denoiser import denoiser_from_reference, denoiser_to_reference
 from cdcd_jax.interop.published import (
     check_architecture,
@@ -93,6 +95,9 @@ def test_every_name_of_the_published_file_has_its_part(checkpoint, tmp_path):
     assert len(found.condition) == (0 if name == "imagenet" else 149)
     if found.condition:
         assert found.condition["transformer.resblocks.0.attn.in_proj_weight"].dtype == np.float16
+        clip = make_clip_text(vocab_size=50, length=6, width=8, num_heads=2)
+        tower = clip_text_from_state_dict(found.condition, template(clip))
+        np.testing.assert_array_equal(tower["blocks"]["out"]["bias"], 2)  # as the average has it
 
 
 def test_the_average_is_taken_unless_the_last_weights_are_asked_for(checkpoint, tmp_path):

@@ -1,0 +1,1 @@
+"""Frozen encoders of what a generation is asked for: they turn a condition into features."""

@@ -1,0 +1,122 @@
+"""CLIP's tokens of a text: byte pairs of cleaned, lower-cased words (Radford et al. 2021)."""
+
+import gzip
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import ftfy
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORD_END = "</w>"
+NUM_MERGES = 49152 - 256 - 2
+"""How many of the file's 262,144 merges CLIP uses: its vocabulary has 49,408 entries."""
+
+PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+"""Words, single digits, runs of other signs; text is lower-cased before."""
+
+
+class ClipTokenizer:
+    """Turn texts into CLIP's tokens.
+
+    Attributes:
+        length: Tokens of a text, start and end included; 77 in every published model.
+        start: The token before a text.
+        end: The token after it.
+    """
+
+    def __init__(self, merges_file: str | Path, *, length: int = 77, num_merges: int = NUM_MERGES):
+        """Read the merges.
+
+        Args:
+            merges_file: ``bpe_simple_vocab_16e6.txt.gz`` as OpenAI publishes it with CLIP, or the
+                same unpacked; also part of the packages open_clip_torch and clip-anytorch.
+            length: Tokens of a text, >= 2.
+            num_merges: How many of the merges are used.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file has fewer merges, or ``length`` is too small.
+        """
+        if length < 2:
+            raise ValueError(f"length = {length} must be at least 2, for start and end")
+        merges = _read_merges(Path(merges_file), num_merges)
+        letters = _byte_letters()
+        words = [*letters, *(letter + WORD_END for letter in letters)]
+        words += ["".join(merge) for merge in merges] + [START, END]
+        vocabulary = {word: token for token, word in enumerate(words)}
+        self.length = length
+        self.start, self.end = vocabulary[START], vocabulary[END]
+        self._tokenizer = Tokenizer(
+            models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=WORD_END)
+        )
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        self._tokenizer.add_special_tokens([START, END])
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.end + 1
+
+    def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "batch length"]:
+        """Tokenise texts.
+
+        Args:
+            texts: Any Unicode; broken encodings are repaired, HTML entities resolved.
+
+        Returns:
+            int32: start, the text, end, then zeros. A text that is too long is cut, and ends with
+            the end.
+        """
+        rows = np.zeros((len(texts), self.length), np.int32)
+        cleaned = [clean_text(text) for text in texts]
+        for row, encoded in zip(rows, self._tokenizer.encode_batch(cleaned), strict=True):
+            tokens = [self.start, *encoded.ids][: self.length - 1]
+            row[: len(tokens) + 1] = [*tokens, self.end]
+        return rows
+
+
+def clean_text(text: str) -> str:
+    """Lower-case, repair the encoding, resolve HTML entities twice, join by single spaces.
+
+    The published code lower-cases before it repairs, and again after, which matters to what was
+    wrongly decoded.
+
+    >>> clean_text("Smart “Quotes” &amp;amp;  tabs")
+    'smart "quotes" & tabs'
+    """
+    repaired = ftfy.fix_text(text.lower())
+    return " ".join(html.unescape(html.unescape(repaired)).split()).lower()
+
+
+def _read_merges(path: Path, number: int) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file {path}; give CLIP's merges, bpe_simple_vocab_16e6.txt.gz."
+        )
+    content = path.read_bytes()
+    try:
+        packed = content.startswith(b"\x1f\x8b")
+        text = (gzip.decompress(content) if packed else content).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no complete list of merges: {error}.") from error
+    pairs = [tuple(line.split()) for line in text.split("\n")[1 : number + 1]]
+    merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+    if len(merges) < number:
+        raise ValueError(f"{path} has {len(merges)} merges of the {number} that are needed.")
+    return merges
+
+
+def _byte_letters() -> list[str]:
+    """Return a visible letter for each byte, those that are visible themselves first."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = range(256 - len(visible))
+    return [chr(byte) for byte in visible] + [chr(256 + number) for number in hidden]
