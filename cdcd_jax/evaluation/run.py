@@ -11,19 +11,15 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jaxtyping import Array
-from tqdm import tqdm
 
 from cdcd_jax.data.batch import Examples
+from cdcd_jax.evaluation.batches import even_batches, own_share
+from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
-from cdcd_jax.evaluation.frechet import init_moments, merge_moments, update_moments
-from cdcd_jax.evaluation.hosts import merge_hosts
 from cdcd_jax.evaluation.real_pictures import RealPictures, spread
 from cdcd_jax.evaluation.scorer import Scorer, score_examples
 from cdcd_jax.evaluation.table import format_table as format_table
 from cdcd_jax.typing import PRNGKey
-
-BoundFn: TypeAlias = Callable[[Array, np.ndarray, np.ndarray], Any]
-"""``bound_fn(key, z0, cond) -> [batch]``, the bound on -log p(z0 | cond) in nats; best jitted."""
 
 SampleFn: TypeAlias = Callable[[Array, np.ndarray, int, float], Any]
 """``sample_fn(key, labels, num_steps, truncation) -> tokens [batch length]``; best jitted for each
@@ -118,7 +114,7 @@ def evaluate(
             )
             right, chance = score_examples(
                 scorers,
-                _own_share(num_samples, batch_size),
+                own_share(num_samples, batch_size),
                 ((look(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
                 num_labellings=2,
             )
@@ -136,41 +132,6 @@ def evaluate(
             _row("samples, labels shuffled", num_samples, chance, **setting),
         ],
     }
-
-
-def measure_bits(
-    key: PRNGKey,
-    bound_fn: BoundFn,
-    examples: Examples,
-    chosen: np.ndarray | None = None,
-    *,
-    batch_size: int = 100,
-    progress: bool = True,
-) -> tuple[float, float]:
-    """Average the full variational bound over a set of examples.
-
-    Args:
-        key: Random key.
-        bound_fn: Scores clean tokens.
-        examples: The set.
-        chosen: Numbers of the examples to take; all if None.
-        batch_size: Examples at once; every call has this size.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        Bits per token, and their standard error over the examples.
-    """
-    chosen = np.arange(len(examples)) if chosen is None else chosen
-    moments = init_moments(1)
-    for index, rows, count in _even_batches(len(chosen), batch_size, "bound", progress):
-        at = chosen[rows]
-        nats = bound_fn(jax.random.fold_in(key, index), examples.take(at), examples.cond[at])
-        moments = update_moments(moments, np.asarray(nats)[:count, None])
-    moments = merge_hosts(merge_moments, moments)
-    bits = 1 / (examples.length * np.log(2.0))
-    variance = moments.scatter[0, 0] / moments.num_examples
-    error = np.sqrt(variance / moments.num_examples)
-    return float(moments.mean[0] * bits), float(error * bits)
 
 
 def _looking(
@@ -211,13 +172,13 @@ def _real_rows(
         rows.append(_row("real test pictures", len(pictures), scores))
 
     def stream() -> Stream:
-        for _, at, count in _even_batches(len(chosen), batch_size, name, progress):
+        for _, at, count in even_batches(len(chosen), batch_size, name, progress):
             # Whole batches, since the decoder is compiled for their size.
             inputs = look(test.take(chosen[at]))
             seen = {sight: batch[:count] for sight, batch in inputs.items()}
             yield seen, (test.cond[chosen[at[:count]]],)
 
-    (scores,) = score_examples(scorers, _own_share(len(chosen), batch_size), stream())
+    (scores,) = score_examples(scorers, own_share(len(chosen), batch_size), stream())
     return [*rows, _row(name, len(chosen), scores)]
 
 
@@ -258,7 +219,7 @@ def _draw(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield tokens, and which of the labels they were drawn for."""
     title = f"samples, {num_steps} steps, truncation {truncation:g}"
-    for index, rows, count in _even_batches(len(labels), batch_size, title, progress):
+    for index, rows, count in even_batches(len(labels), batch_size, title, progress):
         start = time.perf_counter()
         key_of_batch = jax.random.fold_in(key, index)
         tokens = np.asarray(sample_fn(key_of_batch, labels[rows], num_steps, truncation))
@@ -268,27 +229,6 @@ def _draw(
                 f"sample_fn must return tokens of shape {(len(rows), length)}, got {tokens.shape}"
             )
         yield tokens[:count], rows[:count]
-
-
-def _even_batches(
-    total: int, batch_size: int, title: str, progress: bool
-) -> Iterator[tuple[int, np.ndarray, int]]:
-    """Yield this host's batches: number, and indices of equal number for one compiled function.
-
-    The last batch goes on at the start of the set; the count says how many of it are new.
-    """
-    own = range(jax.process_index(), -(-total // batch_size), jax.process_count())
-    for index in tqdm(own, desc=title, unit="batch", disable=not progress):
-        start = index * batch_size
-        yield index, np.arange(start, start + batch_size) % total, min(batch_size, total - start)
-
-
-def _own_share(total: int, batch_size: int) -> int:
-    """Count the examples of this host's batches."""
-    return sum(
-        min(batch_size, total - index * batch_size)
-        for index in range(jax.process_index(), -(-total // batch_size), jax.process_count())
-    )
 
 
 def _check(
