@@ -1,37 +1,39 @@
 """The command line: ``python -m cdcd_jax.main --config=configs/digits_sample_inter.py``."""
 
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cdcd_jax.build import Experiment, build
-from cdcd_jax.drawing import describe, draw, draw_trajectory
-from cdcd_jax.evaluation.run import evaluate, format_table
-from cdcd_jax.training.checkpoints import (
-    CheckpointError,
-    Checkpoints,
-    OtherConfigError,
-    Position,
-    writing,
-)
+from cdcd_jax.build.codec_training import build_codec_training
+from cdcd_jax.build.experiment import Experiment, build
+from cdcd_jax.build.pictures import find_places
+from cdcd_jax.build.preparation import build_preparation
+from cdcd_jax.data.images import ImageError
+from cdcd_jax.data.records import RecordError
+from cdcd_jax.modes.codec import train_codec
+from cdcd_jax.modes.diffusion import evaluate_newest, sample_newest, train_and_evaluate
+from cdcd_jax.modes.prepare import prepare_tokens
+from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
 from cdcd_jax.training.generation import check_sampling
-from cdcd_jax.training.loop import TrainingDivergedError, compile_step, train
-from cdcd_jax.training.metrics import MetricsWriter
-from cdcd_jax.training.sharding import replicated
-from cdcd_jax.training.state import TrainState, abstract_state, compute_state
+from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.stopping import Stopper
+
+T = TypeVar("T")
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/<name of the config> by default.")
-flags.DEFINE_enum("mode", "train", ["train", "sample", "evaluate"], "What to do.")
+flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate", "sample", "codec", "prepare"],
+    "What to do. Train also trains the codec and prepares the tokens if they are missing.",
+)
 flags.DEFINE_integer("num_samples", None, "Sample: how many.")
 flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
 flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
@@ -57,27 +59,56 @@ def main(argv: Sequence[str]) -> None:
     stopper = Stopper()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
-        experiment = build(FLAGS.config)
-        sampling = _sampling(experiment)
-    except (ValueError, OSError) as error:
-        _fail(str(error), 2)
-    try:
-        if FLAGS.mode == "train":
-            _train(experiment, workdir, stopper)
-        elif FLAGS.mode == "evaluate":
-            _evaluate(experiment, workdir, *_load(experiment, workdir))
+        if FLAGS.mode == "codec":
+            _make_codec(workdir, stopper)
+        elif FLAGS.mode == "prepare":
+            _make_tokens(workdir)
         else:
-            state, _ = _load(experiment, workdir)
-            path = workdir / "samples" / f"{describe(FLAGS.seed, **sampling)}.png"
-            print(f"Samples: {draw(experiment, state.ema_params, path, FLAGS.seed, **sampling)}")
-            if FLAGS.trajectory:
-                path = path.with_stem(f"{path.stem}-trajectory")
-                draw_trajectory(experiment, state.ema_params, path, FLAGS.seed, **sampling)
-                print(f"Trajectory: {path}")
+            _run_experiment(workdir, stopper)
     except OtherConfigError as error:
         _fail(str(error), 2)
-    except (CheckpointError, TrainingDivergedError) as error:
+    except (CheckpointError, TrainingDivergedError, ImageError, RecordError) as error:
         _fail(str(error), 1)
+
+
+def _run_experiment(workdir: Path, stopper: Stopper) -> None:
+    config, places = FLAGS.config, _checked(find_places, FLAGS.config, workdir)
+    if FLAGS.mode == "train" and places is not None:
+        missing_codec = not (config.codec.weights or places.codec_file.exists())
+        missing_tokens = not places.has_tokens()
+        if missing_codec or missing_tokens:
+            _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
+        if missing_codec:
+            print(f"There is no codec {places.codec_file} yet: training it first")
+            _make_codec(workdir, stopper)
+        if missing_tokens:
+            print(f"There are no tokens in {places.tokens} yet: preparing them first")
+            _make_tokens(workdir)
+    experiment = _checked(build, config, workdir)
+    sampling = _checked(_sampling, experiment)
+    if FLAGS.mode == "train":
+        train_and_evaluate(experiment, workdir, stopper, _config_file())
+    elif FLAGS.mode == "evaluate":
+        evaluate_newest(experiment, workdir, _config_file())
+    else:
+        sample_newest(experiment, workdir, seed=FLAGS.seed, trajectory=FLAGS.trajectory, **sampling)
+
+
+def _make_codec(workdir: Path, stopper: Stopper) -> None:
+    built = _checked(build_codec_training, FLAGS.config, workdir)
+    train_codec(built, stopper)
+
+
+def _make_tokens(workdir: Path) -> None:
+    prepare_tokens(_checked(build_preparation, FLAGS.config, workdir))
+
+
+def _checked(make: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Build something; what is wrong with the configuration ends here with a sentence."""
+    try:
+        return make(*args, **options)
+    except (ValueError, OSError) as error:
+        _fail(str(error), 2)
 
 
 def default_workdir(config_file: str) -> str:
@@ -96,105 +127,8 @@ def default_workdir(config_file: str) -> str:
     return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
 
 
-def _train(experiment: Experiment, workdir: Path, stopper: Stopper) -> None:
-    batches = experiment.make_batches()
-    seconds, sharding = 0.0, replicated(experiment.mesh)
-    with _open_checkpoints(experiment, workdir) as checkpoints:
-        template = abstract_state(experiment.init_state, sharding)
-        checkpoints.check_space(template)
-        found = checkpoints.restore(template)
-        if found is None:
-            state = compute_state(experiment.init_state, sharding)
-        else:
-            state, position = found
-            batches.set_state(position.data)
-            seconds = position.train_seconds
-            print(f"Going on from step {int(state.step)} in {workdir}")
-        with (
-            writing(workdir),
-            MetricsWriter(workdir, step=int(state.step)) as writer,
-            stopper.deferred(),
-        ):
-            state, seconds = train(
-                compile_step(experiment.train_step, experiment.mesh),
-                state,
-                batches,
-                options=experiment.loop,
-                mesh=experiment.mesh,
-                checkpoints=checkpoints,
-                writer=writer,
-                train_seconds=seconds,
-                hook=lambda state: _draw_progress(experiment, workdir, state),
-                stop_requested=lambda: stopper.requested,
-            )
-    if stopper.requested and int(state.step) < experiment.loop.num_steps:
-        print(f"Stopped at step {int(state.step)}; run the same command again to go on from there")
-        sys.exit(stopper.exit_code)
-    _evaluate(experiment, workdir, state, Position(None, seconds))
-
-
-def _evaluate(experiment: Experiment, workdir: Path, state: TrainState, position: Position) -> None:
-    params, options = state.ema_params, dict(experiment.evaluation)
-    # What samples are drawn with, but for what the evaluation varies.
-    fixed = {name: experiment.sampling[name] for name in ("top_k", "temperature")}
-    result = evaluate(
-        jax.random.key(options.pop("seed")),
-        bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, cond),
-        sample_fn=lambda key, labels, num_steps, truncation: experiment.sample_fn(
-            params, key, labels, num_steps=num_steps, truncation=truncation, **fixed
-        ),
-        train=experiment.train_examples,
-        test=experiment.test_examples,
-        **options,
-    )
-    grid = draw(experiment, params, workdir / "samples.png", experiment.seed, **experiment.sampling)
-    summary = {
-        "config_file": _config_file(),
-        "steps": int(state.step),
-        "train_seconds": position.train_seconds,
-        **result,
-        "sample_grid": str(grid),
-        "config": experiment.config,
-    }
-    with writing(workdir):
-        part = workdir / "summary.json.part"
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        part.replace(workdir / "summary.json")
-    print(format_table(result))
-    print(f"Trained {summary['steps']} steps in {position.train_seconds:.0f} s")
-    for name, place in {
-        "Summary": "summary.json",
-        "Samples": grid.name,
-        "Metrics": "metrics.jsonl, tensorboard",
-        "Checkpoints": "checkpoints",
-    }.items():
-        print(f"{name + ':':<13}{workdir}/{place}")
-
-
-def _load(experiment: Experiment, workdir: Path) -> tuple[TrainState, Position]:
-    """Read the newest checkpoint of a run that must have one."""
-    if (workdir / "checkpoints").is_dir():
-        with _open_checkpoints(experiment, workdir) as checkpoints:
-            sharding = replicated(experiment.mesh)
-            found = checkpoints.restore(abstract_state(experiment.init_state, sharding))
-        if found is not None:
-            return found
-    raise CheckpointError(
-        f"there is no checkpoint in {workdir}; train first with --mode=train, or give the "
-        "--workdir of a run"
-    )
-
-
 def _config_file() -> str:
     return config_flags.get_config_filename(FLAGS["config"])
-
-
-def _open_checkpoints(experiment: Experiment, workdir: Path) -> Checkpoints:
-    return Checkpoints(
-        workdir / "checkpoints",
-        fingerprint=experiment.fingerprint,
-        keep=experiment.keep_checkpoints,
-    )
 
 
 def _sampling(experiment: Experiment) -> dict[str, Any]:
@@ -206,11 +140,6 @@ def _sampling(experiment: Experiment) -> dict[str, Any]:
     sampling["label"] = FLAGS.label
     check_sampling(experiment.schedule, experiment.num_classes, **sampling)
     return sampling
-
-
-def _draw_progress(experiment: Experiment, workdir: Path, state: TrainState) -> None:
-    path = workdir / "samples" / f"step{int(state.step):06d}.png"
-    draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

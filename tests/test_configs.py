@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build import build
+from cdcd_jax.build.experiment import build
 from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +25,7 @@ def load(name, variant=""):
 
 
 def built(config):
-    return build(config, mesh=make_mesh(jax.devices()[:1]))
+    return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]))
 
 
 def test_the_five_settings_are_there():
@@ -40,10 +40,10 @@ def test_the_five_settings_are_there():
 def test_every_configuration_builds_under_eval_shape(name, variant):
     config = load(name, variant)
     experiment = built(config)
-    state = jax.eval_shape(experiment.init_state)
-    batch = next(experiment.make_batches())
+    state = jax.eval_shape(experiment.training.init_state)
+    batch = next(experiment.training.make_batches())
     assert ("negatives" in batch) == name.endswith("inter")
-    after, metrics = jax.eval_shape(experiment.train_step, state, batch)
+    after, metrics = jax.eval_shape(experiment.training.train_step, state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
@@ -77,7 +77,7 @@ def test_both_kinds_of_negatives_at_once():
     config = load("digits_step_inter", "smoke")
     config.loss.negatives = "both"
     experiment = built(config)
-    assert next(experiment.make_batches())["negatives"].shape == (16, 2, 64)
+    assert next(experiment.training.make_batches())["negatives"].shape == (16, 2, 64)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_other_choices_build(changes):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("codec.name", "vqgan", r'codec\.name = "vqgan" is no codec'),
+        ("codec.name", "vqgan", r'codec\.name = "vqgan" does not fit the digits'),
         ("codec.vocab_size", 16, r"must lie in 0\.\.15 \(vocab_size 16\)"),
         ("codec.grid", (4, 16), r"codec\.grid = \(4, 16\)"),
         ("data.name", "mnist", r'data\.name = "mnist"'),
@@ -152,7 +152,7 @@ def test_a_batch_must_divide_over_the_devices():
     config = load("digits_vanilla", "smoke")
     config.train.batch_size = 12
     with pytest.raises(ValueError, match=r"train\.batch_size = 12 .* take 8 or 16"):
-        build(config, mesh=make_mesh(jax.devices()[:8]))
+        build(config, Path("none"), mesh=make_mesh(jax.devices()[:8]))
 
 
 def test_an_unknown_key_is_answered_with_the_one_meant():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdcd_jax.build import build
+from cdcd_jax.build.experiment import build
 from cdcd_jax.main import FLAGS
 from cdcd_jax.training.checkpoints import Checkpoints
 from cdcd_jax.training.sharding import make_mesh, replicated
@@ -94,9 +94,9 @@ def final_state(workdir, *overrides, config=SMOKE):
             key, value = override.removeprefix("--config.").split("=")
             values.update_from_flattened_dict({key: json.loads(value.replace("(2,)", "[2]"))})
     mesh = make_mesh(jax.devices()[:1])
-    experiment = build(values, mesh=mesh)
-    with Checkpoints(workdir / "checkpoints", fingerprint=experiment.fingerprint) as saved:
-        found = saved.restore(abstract_state(experiment.init_state, replicated(mesh)))
+    experiment = build(values, workdir, mesh=mesh)
+    with Checkpoints(workdir / "checkpoints", fingerprint=experiment.training.fingerprint) as saved:
+        found = saved.restore(abstract_state(experiment.training.init_state, replicated(mesh)))
     assert found is not None
     state, position = found
     leaves = {}

@@ -42,6 +42,9 @@ class VQGANOptions:
         multipliers: Features at each size, in units of ``channels``; each entry but the first
             halves the picture.
         num_res_blocks: Residual blocks at each size, one more on the way back.
+        norm_groups: Groups that each norm divides its features into, or as many as divide. With a
+            feature to a group a norm takes every feature's mean away, and with it the colours: give
+            at least four.
         attention_resolutions: Sizes at which attention follows each residual block.
         latent_dim: Features between encoder and quantiser (``z_channels``).
         code_dim: Length of a code vector (``embed_dim``).
@@ -58,6 +61,7 @@ class VQGANOptions:
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
     num_res_blocks: int = 2
+    norm_groups: int = 32
     attention_resolutions: tuple[int, ...] = (16,)
     latent_dim: int = 256
     code_dim: int = 256
@@ -66,7 +70,7 @@ class VQGANOptions:
     compute_dtype: str = "float32"
 
     def __post_init__(self):
-        for name in ("channels", "num_res_blocks", "latent_dim", "code_dim"):
+        for name in ("channels", "num_res_blocks", "norm_groups", "latent_dim", "code_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
         if self.num_codes < 2:
@@ -181,10 +185,10 @@ def make_vqgan(**options: Any) -> VQGAN:
 
 
 class _Middle(nnx.Module):
-    def __init__(self, features: int):
-        self.block_1 = ResidualBlock(features, features)
-        self.attention = Attention(features)
-        self.block_2 = ResidualBlock(features, features)
+    def __init__(self, features: int, groups: int):
+        self.block_1 = ResidualBlock(features, features, groups)
+        self.attention = Attention(features, groups)
+        self.block_2 = ResidualBlock(features, features, groups)
 
     def __call__(self, x: Maps) -> Array:
         return self.block_2(self.attention(self.block_1(x)))
@@ -199,13 +203,14 @@ class _Level(nnx.Module):
         features: int,
         *,
         num_blocks: int,
+        groups: int,
         attends: bool,
         resize: type[Downsample] | type[Upsample] | None,
     ):
         widths = [fan_in] + [features] * num_blocks
-        self.blocks = nnx.List([ResidualBlock(a, b) for a, b in pairwise(widths)])
+        self.blocks = nnx.List([ResidualBlock(a, b, groups) for a, b in pairwise(widths)])
         self.attentions = nnx.List(
-            [Attention(features) for _ in range(num_blocks if attends else 0)]
+            [Attention(features, groups) for _ in range(num_blocks if attends else 0)]
         )
         self.resize = None if resize is None else resize(features)
 
@@ -228,14 +233,15 @@ class _Encoder(nnx.Module):
                     widths[max(level - 1, 0)] if level else options.channels,
                     width,
                     num_blocks=options.num_res_blocks,
+                    groups=options.norm_groups,
                     attends=options.image_size >> level in options.attention_resolutions,
                     resize=Downsample if level < last else None,
                 )
                 for level, width in enumerate(widths)
             ]
         )
-        self.middle = _Middle(widths[-1])
-        self.norm = GroupNorm(widths[-1])
+        self.middle = _Middle(widths[-1], options.norm_groups)
+        self.norm = GroupNorm(widths[-1], options.norm_groups)
         self.last = Conv(widths[-1], options.latent_dim, 3)
         self.to_codes = Conv(options.latent_dim, options.code_dim, 1)
 
@@ -254,20 +260,21 @@ class _Decoder(nnx.Module):
         last = len(widths) - 1
         self.from_codes = Conv(options.code_dim, options.latent_dim, 1)
         self.first = Conv(options.latent_dim, widths[-1], 3)
-        self.middle = _Middle(widths[-1])
+        self.middle = _Middle(widths[-1], options.norm_groups)
         self.levels = nnx.List(
             [
                 _Level(
                     widths[min(level + 1, last)],
                     widths[level],
                     num_blocks=options.num_res_blocks + 1,
+                    groups=options.norm_groups,
                     attends=options.image_size >> level in options.attention_resolutions,
                     resize=Upsample if level else None,
                 )
                 for level in reversed(range(len(widths)))
             ]
         )
-        self.norm = GroupNorm(widths[0])
+        self.norm = GroupNorm(widths[0], options.norm_groups)
         self.last = Conv(widths[0], 3, 3)
 
     def hidden(self, codes: Maps) -> Array:

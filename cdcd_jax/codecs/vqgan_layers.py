@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from cdcd_jax.typing import Params, PRNGKey
 
-GROUPS = 32
 NORM_EPSILON = 1e-6
 
 Maps = Float[Array, "batch height width features"]
@@ -75,15 +74,15 @@ class Conv(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Normalise groups of features over the whole map: 32 groups, or as many as divide.
+    """Normalise groups of features over the whole map: so many groups, or as many as divide.
 
     Statistics are float32 whatever the dtype of the maps.
     """
 
-    def __init__(self, features: int):
+    def __init__(self, features: int, groups: int):
         self.scale = nnx.Param(jnp.ones(features))
         self.bias = nnx.Param(jnp.zeros(features))
-        self.groups = math.gcd(GROUPS, features)
+        self.groups = math.gcd(groups, features)
 
     def __call__(self, x: Maps) -> Array:
         """Return maps in the dtype of ``x``."""
@@ -105,10 +104,10 @@ class GroupNorm(nnx.Module):
 class ResidualBlock(nnx.Module):
     """Add two normed, swished 3x3 convolutions to the input."""
 
-    def __init__(self, fan_in: int, fan_out: int):
-        self.norm1 = GroupNorm(fan_in)
+    def __init__(self, fan_in: int, fan_out: int, groups: int):
+        self.norm1 = GroupNorm(fan_in, groups)
         self.conv1 = Conv(fan_in, fan_out, 3)
-        self.norm2 = GroupNorm(fan_out)
+        self.norm2 = GroupNorm(fan_out, groups)
         self.conv2 = Conv(fan_out, fan_out, 3)
         self.shortcut = None if fan_in == fan_out else Conv(fan_in, fan_out, 1)
 
@@ -122,8 +121,8 @@ class ResidualBlock(nnx.Module):
 class Attention(nnx.Module):
     """Let every position attend to every other, with one head."""
 
-    def __init__(self, features: int):
-        self.norm = GroupNorm(features)
+    def __init__(self, features: int, groups: int):
+        self.norm = GroupNorm(features, groups)
         self.query = Conv(features, features, 1)
         self.key = Conv(features, features, 1)
         self.value = Conv(features, features, 1)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.build import Experiment
+from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation import pictures
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.typing import Params
@@ -29,7 +29,7 @@ def draw(
     picture = pictures.draw_samples(
         tokens,
         labels,
-        decode_fn=experiment.codec.decode,
+        decode_fn=experiment.data.codec.decode,
         num_columns=num_samples,
         caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
     )
@@ -56,8 +56,8 @@ def draw_trajectory(
     picture = pictures.draw_trajectory(
         np.asarray(states),
         labels,
-        decode_fn=experiment.codec.decode,
-        grid=experiment.codec.grid,
+        decode_fn=experiment.data.codec.decode,
+        grid=experiment.data.codec.grid,
         mask_id=experiment.schedule.mask_id,
         caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
     )

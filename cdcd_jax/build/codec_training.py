@@ -1,0 +1,169 @@
+"""The training of a codec, from the sections whose names begin with ``codec``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from cdcd_jax.build.pictures import Places, find_places, load_source, vqgan_options
+from cdcd_jax.build.sections import (
+    make_decaying_optimizer,
+    make_fingerprint,
+    make_loop,
+    make_section,
+    plain,
+)
+from cdcd_jax.codecs.discriminator import make_discriminator, smallest_picture
+from cdcd_jax.codecs.pyramid import pyramid_distance
+from cdcd_jax.codecs.vqgan import VQGAN, make_vqgan
+from cdcd_jax.data.image_stream import make_image_iterator
+from cdcd_jax.data.sources import Source
+from cdcd_jax.training.codec_objective import (
+    init_codec_training,
+    make_codec_objective,
+    with_codes,
+)
+from cdcd_jax.training.run import Training
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.state import TrainState, init_state
+from cdcd_jax.training.step import make_train_step
+from cdcd_jax.typing import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTraining:
+    """Hold what the training of a codec is made of.
+
+    Attributes:
+        training: What ``run_training`` takes.
+        vqgan: The codec's functions.
+        train_source: The pictures it learns from.
+        test_source: Pictures it never sees.
+        places: Where the codec goes.
+        batch_size: Pictures that are encoded or decoded at once.
+        config: The whole configuration as JSON types.
+    """
+
+    training: Training
+    vqgan: VQGAN
+    train_source: Source
+    test_source: Source
+    places: Places
+    batch_size: int
+    config: dict[str, Any]
+
+
+def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None) -> CodecTraining:
+    """Make the training of a codec of a configuration.
+
+    Args:
+        config: A ``ConfigDict`` as ``configs/pictures.py`` makes it.
+        workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
+        mesh: Devices to train on; all of them if None.
+
+    Returns:
+        The training. Nothing is trained or compiled yet.
+
+    Raises:
+        ValueError: If a value is wrong; the sentence names ``section.key``.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    places = find_places(config, workdir)
+    if places is None:
+        raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
+    train, loss = config.codec_train, config.codec_loss.to_dict()
+    sources = load_source(config, "train"), load_source(config, "test")
+    vqgan = make_section(config, "codec", make_vqgan, **vqgan_options(config))
+    critic = make_section(config, "codec_loss", _critic, loss, vqgan.options.image_size)
+    objective = make_section(
+        config,
+        "codec_loss",
+        make_codec_objective,
+        vqgan,
+        critic,
+        make_section(config, "codec_loss", _distance, loss.pop("lpips_weights")),
+        **loss,
+    )
+    optimizer = make_section(
+        config,
+        "codec_optimizer",
+        make_decaying_optimizer,
+        num_steps=train.num_steps,
+        **config.codec_optimizer,
+    )
+    train_step = make_section(
+        config,
+        "codec_train",
+        make_train_step,
+        objective,
+        optimizer,
+        num_microbatches=train.num_microbatches,
+        ema_decay=0.0,  # the average is the parameters themselves
+    )
+    loop = make_section(config, "codec_train", make_loop, train, mesh)
+
+    def initial_state() -> TrainState:
+        init_params, init_stats = init_codec_training(vqgan, critic)
+        key, stats_key = jax.random.split(jax.random.key(train.seed))
+        return init_state(key, init_params, optimizer, init_stats(stats_key))
+
+    size, batch_size = vqgan.options.image_size, train.batch_size
+    batch = {"images": jax.ShapeDtypeStruct((batch_size, size, size, 3), "uint8")}
+    make_section(config, "codec", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
+    sections = ("codec", "codec_loss", "codec_optimizer", "codec_train")
+    return CodecTraining(
+        training=Training(
+            mesh=mesh,
+            init_state=initial_state,
+            train_step=train_step,
+            make_batches=lambda: make_image_iterator(
+                sources[0],
+                image_size=size,
+                batch_size=batch_size,
+                seed=train.seed,
+                random_crop=train.random_crop,
+                flip=train.flip,
+                process_index=jax.process_index(),
+                num_processes=jax.process_count(),
+                num_threads=config.data.num_threads,
+                prefetch=config.data.prefetch,
+            ),
+            loop=loop,
+            keep_checkpoints=train.keep_checkpoints,
+            fingerprint=make_fingerprint(
+                config, sections, train="codec_train", optimizer="codec_optimizer"
+            )
+            | {"data": sources[0].fingerprint},
+        ),
+        vqgan=vqgan,
+        train_source=sources[0],
+        test_source=sources[1],
+        places=places,
+        batch_size=config.codec.batch_size,
+        config=plain(config),
+    )
+
+
+def trained_codec(state: TrainState) -> Params:
+    """Take the codec's parameters out of the state of its training."""
+    return with_codes(state.params["generator"], state.stats)
+
+
+def _critic(loss: dict[str, Any], image_size: int) -> Any:
+    num_layers = loss.pop("discriminator_layers")
+    critic = make_discriminator(channels=loss.pop("discriminator_channels"), num_layers=num_layers)
+    if image_size < smallest_picture(num_layers):
+        raise ValueError(
+            f"discriminator_layers = {num_layers} needs pictures of at least "
+            f"{smallest_picture(num_layers)} pixels, and they have {image_size}"
+        )
+    return critic
+
+
+def _distance(lpips_weights: str | None) -> Callable[..., jax.Array]:
+    if lpips_weights is None:
+        return pyramid_distance
+    raise NotImplementedError(Path(lpips_weights))

@@ -1,0 +1,314 @@
+"""An experiment on diffusion, from its configuration."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from cdcd_jax.build.pictures import (
+    SPLITS,
+    Places,
+    check_classes,
+    find_places,
+    load_codec,
+    load_source,
+    open_tokens,
+    vqgan_options,
+)
+from cdcd_jax.build.sections import (
+    make_decaying_optimizer,
+    make_fingerprint,
+    make_loop,
+    make_section,
+    plain,
+)
+from cdcd_jax.codecs.codec import Codec
+from cdcd_jax.codecs.pixels import PixelCodec
+from cdcd_jax.codecs.vqgan import VQGANOptions
+from cdcd_jax.data import digits
+from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
+from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
+from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
+from cdcd_jax.diffusion.timesteps import init_timestep_stats
+from cdcd_jax.networks.functional import Network, make_denoiser
+from cdcd_jax.training.generation import (
+    check_num_steps,
+    check_sampling,
+    check_truncation,
+    make_bound_fn,
+    make_sample_fn,
+)
+from cdcd_jax.training.objective import count_batch_negatives, make_objective
+from cdcd_jax.training.run import Training
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.state import TrainState, init_state
+from cdcd_jax.training.step import make_train_step
+from cdcd_jax.typing import Params, PRNGKey
+
+SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
+"""What a checkpoint depends on. How a codec was trained and pictures were prepared is not among
+them: the fingerprint of the tokens says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenData:
+    """Hold tokens and what is known of them.
+
+    Attributes:
+        codec: Between tokens and pictures.
+        train: The training set.
+        test: The held-out set.
+        class_names: Name of each class.
+        fingerprint: What the tokens depend on; empty where the configuration says it all.
+    """
+
+    codec: Codec
+    train: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Hold what an experiment is made of.
+
+    Attributes:
+        training: What ``run_training`` takes.
+        schedule: The noise schedule.
+        data: Tokens, and the codec between them and pictures.
+        bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted.
+        sample_fn: ``(params, key, labels, num_steps=, truncation=, top_k=, temperature=) ->
+            tokens``; jitted anew for each setting.
+        evaluation: Options of ``evaluate``, and ``seed``.
+        sampling: The options of ``sample_fn``, and ``num_samples``.
+        seed: Seed of the run.
+        config: The whole configuration as JSON types.
+    """
+
+    training: Training
+    schedule: Schedule
+    data: TokenData
+    bound_fn: Callable[[Params, PRNGKey, Any, Any], jax.Array]
+    sample_fn: Callable[..., jax.Array]
+    evaluation: dict[str, Any]
+    sampling: dict[str, Any]
+    seed: int
+    config: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes a sample may be asked for."""
+        return len(self.data.class_names)
+
+
+def build(
+    config: Any, workdir: Path, *, mesh: Mesh | None = None, rehearse: bool = False
+) -> Experiment:
+    """Make an experiment of a configuration.
+
+    Args:
+        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
+        mesh: Devices to train on; all of them if None.
+        rehearse: Whether random tokens take the place of those that an earlier stage has yet to
+            make, so that everything else can be checked before it starts.
+
+    Returns:
+        The experiment. Nothing is trained or compiled yet.
+
+    Raises:
+        ValueError: If a value is wrong; the sentence names ``section.key``, the value and what
+            would be right.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    train = config.train
+    data = _rehearsal_data(config) if rehearse else load_data(config, find_places(config, workdir))
+    codec, num_classes = data.codec, len(data.class_names)
+    schedule = make_section(
+        config, "schedule", _schedule, vocab_size=codec.vocab_size, **config.schedule
+    )
+    condition = make_section(
+        config, "condition", _condition, num_classes=num_classes, **config.condition
+    )
+    network = make_section(
+        config,
+        "denoiser",
+        make_denoiser,
+        vocab_size=codec.vocab_size,
+        num_steps=schedule.num_steps,
+        grid=codec.grid,
+        **condition,
+        **config.denoiser,
+    )
+    apply = _ignoring_cond(network) if config.condition.kind == "none" else network.apply
+    optimizer = make_section(
+        config,
+        "optimizer",
+        make_decaying_optimizer,
+        num_steps=train.num_steps,
+        **config.optimizer,
+    )
+    objective = make_section(
+        config, "loss", make_objective, schedule, apply, grid=codec.grid, **config.loss
+    )
+    step_options = {key: train[key] for key in ("num_microbatches", "ema_decay", "ema_every")}
+    train_step = make_section(
+        config, "train", make_train_step, objective, optimizer, **step_options
+    )
+    loop = make_section(config, "train", make_loop, train, mesh)
+    stream = _stream_options(config)
+    dataset = make_section(config, "data", make_train_dataset, data.train, **stream)
+
+    def initial_state() -> TrainState:
+        stats = init_timestep_stats(schedule.num_steps) if train.importance_sampling else None
+        return init_state(jax.random.key(train.seed), network.init, optimizer, stats)
+
+    # Shapes that do not fit together show when the step is traced, in a second instead of later.
+    first: Any = dataset[0]
+    batch = {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in first.items()}
+    make_section(config, "loss", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
+    make_section(config, "sample", check_sampling, schedule, num_classes, **config.sample)
+    fingerprint = make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+    if data.fingerprint:
+        fingerprint["data.fingerprint"] = data.fingerprint
+    return Experiment(
+        training=Training(
+            mesh=mesh,
+            init_state=initial_state,
+            train_step=train_step,
+            make_batches=lambda: make_train_iterator(
+                data.train,
+                **stream,
+                num_threads=config.data.num_threads,
+                prefetch=config.data.prefetch,
+            ),
+            loop=loop,
+            keep_checkpoints=train.keep_checkpoints,
+            fingerprint=fingerprint,
+        ),
+        schedule=schedule,
+        data=data,
+        bound_fn=make_bound_fn(schedule, apply),
+        sample_fn=make_sample_fn(schedule, apply, length=math.prod(codec.grid)),
+        evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
+        sampling=config.sample.to_dict()
+        | {"num_steps": config.sample.num_steps or schedule.num_steps},
+        seed=train.seed,
+        config=plain(config),
+    )
+
+
+def load_data(config: Any, places: Places | None) -> TokenData:
+    """Load the tokens of a configuration, and their codec.
+
+    Args:
+        config: The whole configuration.
+        places: From ``find_places``.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        ValueError: If something is missing, damaged, or does not fit.
+    """
+    if places is None:
+        codec = make_section(config, "codec", _pixel_codec, **config.codec)
+        return make_section(config, "data", _digits, config.data.name, codec)
+    codec = load_codec(config, places)
+    train, test = (
+        open_tokens(config, places, split, codec.fingerprint) for split in ("train", "test")
+    )
+    make_section(config, "data", check_classes, train.class_names, test.class_names)
+    return TokenData(
+        codec=codec,
+        train=train,
+        test=test,
+        class_names=train.class_names,
+        fingerprint=train.plan.digest,
+    )
+
+
+def _rehearsal_data(config: Any) -> TokenData:
+    """Stand in for tokens that do not exist yet: random ones, two of each class."""
+    if config.codec.name == "pixels":
+        return load_data(config, None)
+    train, test = load_source(config, "train"), load_source(config, "test")
+    make_section(config, "data", check_classes, train.class_names, test.class_names)
+    options = make_section(config, "codec", VQGANOptions, **vqgan_options(config))
+    codec = PixelCodec(vocab_size=options.num_codes, grid=options.grid)
+    labels = np.tile(np.arange(len(train.class_names), dtype=np.int32), 2)
+    shape = (len(labels), math.prod(options.grid))
+    tokens = np.random.default_rng(0).integers(0, codec.vocab_size, shape, dtype=np.int32)
+    examples = TokenExamples(tokens=tokens, cond=labels, group=labels)
+    return TokenData(codec=codec, train=examples, test=examples, class_names=train.class_names)
+
+
+def _pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:
+    if name != "pixels":
+        raise ValueError(f'name = "{name}" does not fit the digits; there is "pixels"')
+    return PixelCodec(vocab_size=vocab_size, grid=grid)
+
+
+def _digits(name: str, codec: PixelCodec) -> TokenData:
+    if name != "digits":
+        raise ValueError(f'name = "{name}" is no data set of pixels; there is "digits"')
+    if codec.grid != digits.GRID:
+        raise ValueError(
+            f"the digits have {digits.GRID} pixels, so codec.grid = {codec.grid} must be that"
+        )
+    train, test = digits.load_digits("train"), digits.load_digits("test")
+    for examples in (train, test):
+        check_tokens(examples.tokens, vocab_size=codec.vocab_size, name="tokens of the digits")
+    names = tuple(str(digit) for digit in range(digits.NUM_CLASSES))
+    return TokenData(codec=codec, train=train, test=test, class_names=names)
+
+
+def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> Schedule:
+    if name == "absorbing":
+        return absorbing_schedule(num_steps=num_steps, vocab_size=vocab_size)
+    if name == "mask_replace":
+        return mask_replace_schedule(num_steps=num_steps, vocab_size=vocab_size, **shares)
+    raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
+
+
+def _condition(*, kind: str, num_classes: int) -> dict[str, Any]:
+    if kind == "class":
+        return {"condition": "class", "num_classes": num_classes}
+    if kind == "none":
+        return {"condition": "none"}
+    raise ValueError(f'kind = "{kind}" does not fit classes; there are "class" and "none"')
+
+
+def _stream_options(config: Any) -> dict[str, int]:
+    loss = config.loss
+    return {
+        "batch_size": config.train.batch_size,
+        "seed": config.train.seed,
+        "num_negatives": count_batch_negatives(loss.mechanism, loss.negatives, loss.num_negatives),
+        "process_index": jax.process_index(),
+        "num_processes": jax.process_count(),
+    }
+
+
+def _ignoring_cond(network: Network) -> Callable[..., jax.Array]:
+    return lambda params, zt, t, cond: network.apply(params, zt, t, None)
+
+
+def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
+    for name in ("num_samples", "batch_size"):
+        if options[name] < 2:
+            raise ValueError(f"{name} = {options[name]} must be at least 2")
+    for name in ("num_steps", "truncations"):
+        if not options[name]:
+            raise ValueError(f"{name} = {options[name]} must name at least one")
+    for num_steps in options["num_steps"]:
+        check_num_steps(num_steps, schedule)
+    for truncation in options["truncations"]:
+        check_truncation("truncations", truncation)
+    return options

@@ -1,0 +1,97 @@
+"""What all experiments do with the sections of a configuration."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from jax.sharding import Mesh
+
+from cdcd_jax.training.loop import LoopOptions
+from cdcd_jax.training.optimizer import Optimizer, make_optimizer
+from cdcd_jax.training.sharding import check_batch_size
+
+T = TypeVar("T")
+
+HOUSEKEEPING = (
+    "codec.batch_size",
+    "codec.folder",
+    "codec.weights",
+    "data.num_threads",
+    "data.path",
+    "data.prefetch",
+    "data.tokens",
+)
+"""Keys of any section that may change between two parts of a run: places and speed."""
+
+TRAIN_HOUSEKEEPING = (
+    "num_steps",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "sample_every",
+)
+"""Keys of the sections on training that may. If the learning rate's cosine ends with the run,
+``decay_steps`` tells when."""
+
+
+def make_section(
+    config: Any, name: str, make: Callable[..., T], /, *args: Any, **options: Any
+) -> T:
+    """Call a constructor for a section; what it finds wrong gets the section's name."""
+    try:
+        return make(*args, **options)
+    except ValueError as error:
+        sentence = str(error)
+        key = re.match(r"\w+", sentence)
+        joint = "." if key and key[0] in config[name] else ": "
+        raise ValueError(f"{name}{joint}{sentence}") from error
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration as JSON types."""
+    return json.loads(config.to_json_best_effort())
+
+
+def make_fingerprint(
+    config: Any, sections: Sequence[str], *, train: str, optimizer: str
+) -> dict[str, Any]:
+    """Flatten what must not change between two parts of a run.
+
+    Args:
+        config: The whole configuration.
+        sections: Names of the sections that the run depends on.
+        train: Name of the one on training.
+        optimizer: Name of the one on the optimizer.
+
+    Returns:
+        Values by ``section.key``.
+    """
+    everything = plain(config)
+    flat = {f"{name}.{key}": value for name in sections for key, value in everything[name].items()}
+    if config[optimizer].decay == "cosine" and config[optimizer].decay_steps is None:
+        flat[f"{optimizer}.decay_steps"] = config[train].num_steps
+    ignored = {*HOUSEKEEPING, *(f"{train}.{key}" for key in TRAIN_HOUSEKEEPING)}
+    return {key: value for key, value in flat.items() if key not in ignored}
+
+
+def make_decaying_optimizer(
+    *, num_steps: int, decay_steps: int | None, **options: Any
+) -> Optimizer:
+    """Build an optimizer whose cosine ends with the run unless ``decay_steps`` is given."""
+    return make_optimizer(num_steps=num_steps if decay_steps is None else decay_steps, **options)
+
+
+def make_loop(train: Any, mesh: Mesh) -> LoopOptions:
+    """Check a section on training and take the loop's options from it."""
+    check_batch_size(train.batch_size, mesh, num_microbatches=train.num_microbatches)
+    if not 0 <= train.seed < 2**32:
+        raise ValueError(f"seed = {train.seed} must lie in 0..2**32-1")
+    if train.keep_checkpoints < 1:
+        raise ValueError(f"keep_checkpoints = {train.keep_checkpoints} must be at least 1")
+    return LoopOptions(
+        num_steps=train.num_steps,
+        log_every=train.log_every,
+        checkpoint_every=train.checkpoint_every,
+        sample_every=train.sample_every,
+    )

@@ -1,0 +1,132 @@
+"""One run from its newest checkpoint, or from nothing, to its last step."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position, writing
+from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
+from cdcd_jax.training.metrics import MetricsWriter
+from cdcd_jax.training.sharding import replicated
+from cdcd_jax.training.state import TrainState, abstract_state, compute_state
+from cdcd_jax.training.step import TrainStep
+from cdcd_jax.training.stopping import Stopper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Hold what a run needs, whatever it trains.
+
+    Attributes:
+        mesh: Where arrays live.
+        init_state: Builds the state before the first step; to be jitted.
+        train_step: One update; to be compiled with ``compile_step``.
+        make_batches: Opens the stream of training batches at its start.
+        loop: Length and intervals.
+        keep_checkpoints: Number of newest checkpoints to keep.
+        fingerprint: The flat configuration, less what may change between two parts of a run.
+    """
+
+    mesh: Mesh
+    init_state: Callable[[], TrainState]
+    train_step: TrainStep
+    make_batches: Callable[[], BatchIterator]
+    loop: LoopOptions
+    keep_checkpoints: int
+    fingerprint: dict[str, Any]
+
+
+def run_training(
+    training: Training,
+    workdir: Path,
+    stopper: Stopper,
+    *,
+    hook: Callable[[TrainState], None] | None = None,
+) -> tuple[TrainState, Position]:
+    """Train to the last step, from the newest checkpoint if there is one.
+
+    Args:
+        training: What to train.
+        workdir: Folder of the run.
+        stopper: Asked after each step; when asked to stop, the state is saved and the process ends
+            with the stopper's exit code.
+        hook: Called with the state every ``loop.sample_every`` steps.
+
+    Returns:
+        The last state, and the seconds it took over all restarts.
+
+    Raises:
+        CheckpointError: If checkpoints cannot be read or written.
+        TrainingDivergedError: If the loss or its gradient is not finite.
+    """
+    batches = training.make_batches()
+    seconds, sharding = 0.0, replicated(training.mesh)
+    with _open(training, workdir) as checkpoints:
+        template = abstract_state(training.init_state, sharding)
+        checkpoints.check_space(template)
+        found = checkpoints.restore(template)
+        if found is None:
+            state = compute_state(training.init_state, sharding)
+        else:
+            state, position = found
+            batches.set_state(position.data)
+            seconds = position.train_seconds
+            print(f"Going on from step {int(state.step)} in {workdir}")
+        with (
+            writing(workdir),
+            MetricsWriter(workdir, step=int(state.step)) as writer,
+            stopper.deferred(),
+        ):
+            state, seconds = train(
+                compile_step(training.train_step, training.mesh),
+                state,
+                batches,
+                options=training.loop,
+                mesh=training.mesh,
+                checkpoints=checkpoints,
+                writer=writer,
+                train_seconds=seconds,
+                hook=hook,
+                stop_requested=lambda: stopper.requested,
+            )
+    if stopper.requested and int(state.step) < training.loop.num_steps:
+        print(f"Stopped at step {int(state.step)}; run the same command again to go on from there")
+        sys.exit(stopper.exit_code)
+    return state, Position(None, seconds)
+
+
+def load_training(training: Training, workdir: Path) -> tuple[TrainState, Position]:
+    """Read the newest checkpoint of a run that must have one.
+
+    Args:
+        training: What was trained.
+        workdir: Folder of the run.
+
+    Returns:
+        State and position.
+
+    Raises:
+        CheckpointError: If there is no checkpoint or none can be read.
+    """
+    if (workdir / "checkpoints").is_dir():
+        with _open(training, workdir) as checkpoints:
+            sharding = replicated(training.mesh)
+            found = checkpoints.restore(abstract_state(training.init_state, sharding))
+        if found is not None:
+            return found
+    raise CheckpointError(
+        f"there is no checkpoint in {workdir}; train first with --mode=train, or give the "
+        "--workdir of a run"
+    )
+
+
+def _open(training: Training, workdir: Path) -> Checkpoints:
+    return Checkpoints(
+        workdir / "checkpoints",
+        fingerprint=training.fingerprint,
+        keep=training.keep_checkpoints,
+    )

@@ -1,0 +1,56 @@
+"""ImageNet by class at 256x256, no contrastive term: VQ-Diffusion (CDCD Table 4, VQ-D).
+
+Command: ``python -m cdcd_jax.main --config=configs/imagenet_vanilla.py
+--config.data.path=IMAGENET --config.codec.weights=FILE --config.codec.used_codes=FILE``: the
+official folders ``train/`` and ``val/``, the published VQGAN (f16, 16384 codes) and its list of the
+974 codes in use; docs/data.md says where each comes from. The tokens are prepared first, once.
+Hardware: the paper's 160 V100 days; not run here. Published: FID 11.89, accuracy 72.72 at T=100.
+"""
+
+from typing import Any
+
+from configs import pictures
+
+
+def get_config(arg: str = "") -> Any:
+    """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
+    config = pictures.get_config(arg)
+    if arg == "smoke":
+        return config  # digits drawn as pictures stand in for the photographs
+    config.data.update(
+        name="imagenet", test_split="val", tokens="runs/imagenet_tokens", num_threads=16
+    )
+    config.prepare.update(random_crop=True)
+    config.codec.update(
+        image_size=256,
+        channels=128,
+        multipliers=(1, 1, 2, 2, 4),
+        num_res_blocks=2,
+        norm_groups=32,
+        attention_resolutions=(16,),
+        latent_dim=256,
+        code_dim=256,
+        num_codes=16384,
+        compute_dtype="bfloat16",
+    )
+    config.schedule.num_steps = 80
+    config.loss.update(aux_weight=1e-3, patches=(4, 4))
+    config.denoiser.update(
+        num_layers=24,
+        width=512,
+        num_heads=16,
+        mlp="conv",
+        mlp_ratio=4,
+        compute_dtype="bfloat16",
+        remat=True,
+    )
+    config.optimizer.update(
+        lr=4.5e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6
+    )
+    config.train.update(
+        batch_size=256, num_steps=500_000, ema_every=25, log_every=100, checkpoint_every=5000,
+        sample_every=5000,
+    )  # fmt: skip
+    config.eval.update(num_samples=50_000, num_steps=(80,), truncations=(0.86,), batch_size=256)
+    config.sample.num_samples = 64
+    return config
