@@ -40,7 +40,7 @@ def load_golden(data, options):
 
 
 def load_procedural(options, base):
-    """Build a codec of the published size, with weights drawn from a seed."""
+    """Build a codec with weights drawn from a seed, which compiles nothing."""
     vqgan = make_vqgan(**options)
     state = ProceduralWeights(names_and_shapes(vqgan), base)
     return vqgan, jax.tree.map(jnp.asarray, vqgan_from_state_dict(state, template(vqgan)))

@@ -1,6 +1,8 @@
 """A codec's file: what was written comes back, whole or not at all."""
 
 import json
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+sys.path.append(str(Path(__file__).parent))
+from published_vqgan import load_procedural
+
 from cdcd_jax.codecs import codec_file
 from cdcd_jax.codecs.codec_file import load_vqgan, save_vqgan
-from cdcd_jax.codecs.vqgan import make_vqgan
 
 OPTIONS = {
     "image_size": 4, "channels": 4, "multipliers": (1, 2), "num_res_blocks": 1,
@@ -21,8 +25,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def network():
-    vqgan = make_vqgan(**OPTIONS)
-    return vqgan, vqgan.init(jax.random.key(0))
+    return load_procedural(OPTIONS, 0)
 
 
 def test_there_and_back(tmp_path, network):

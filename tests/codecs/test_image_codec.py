@@ -1,9 +1,15 @@
 """Pictures to tokens and back: batches, used codes, precision, fingerprints."""
 
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parent))
+from published_vqgan import load_procedural
 
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.image_codec import ImageCodec
@@ -24,8 +30,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def network(pictures):
     """A codec whose codes are features of pictures, and what it makes of the pictures."""
-    vqgan = make_vqgan(**OPTIONS)
-    params = vqgan.init(jax.random.key(0))
+    vqgan, params = load_procedural(OPTIONS, 0)
     features = jax.jit(vqgan.encode)(params, jnp.asarray(pictures) / 127.5 - 1)
     flat = np.asarray(features).reshape(-1, 6)
     noise = np.random.default_rng(1).normal(0, 0.1 * flat.std(), (24, 6))
@@ -81,8 +86,8 @@ def test_unused_codes_never_appear(codec, network, pictures):
 
 
 def test_scored_codes_can_be_left_out_too(network, pictures):
-    vqgan = make_vqgan(**OPTIONS, quantizer="gumbel")
-    params = network[1] | {"quantizer": vqgan.init(jax.random.key(3))["quantizer"]}
+    vqgan, params = load_procedural(OPTIONS | {"quantizer": "gumbel"}, 3)
+    params = network[1] | {"quantizer": params["quantizer"]}
     layer = params["quantizer"]["scores"]
     scores = network[2] @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
     tokens = ImageCodec(vqgan, params, USED, batch_size=8).encode(pictures)
@@ -91,17 +96,17 @@ def test_scored_codes_can_be_left_out_too(network, pictures):
 
 def test_encoding_again_what_was_decoded_changes_nothing():
     """Of a codec of one token that tells its own pictures apart, every picture is its own."""
-    vqgan = make_vqgan(**OPTIONS | {"image_size": 2, "num_codes": 16}, quantizer="gumbel")
-    params = vqgan.init(jax.random.key(0))
+    options = OPTIONS | {"image_size": 2, "num_codes": 16, "quantizer": "gumbel"}
+    vqgan, params = load_procedural(options, 0)
     params["quantizer"]["codebook"] = 3 * jax.random.normal(jax.random.key(1), (16, 6))
     params["decoder"]["last"]["kernel"] *= 5
     every = np.arange(16, dtype=np.int32)[:, None]
-    decoded = ImageCodec(vqgan, params).decode(every)
+    decoded = ImageCodec(vqgan, params, batch_size=4).decode(every)
     pictures = np.round(255 * decoded).astype(np.uint8)
     features = jax.jit(vqgan.encode)(params, jnp.asarray(pictures) / 127.5 - 1).reshape(16, 6)
     # Scores 2 f.f_k - |f_k|^2 are highest for the nearest of the features.
     params["quantizer"]["scores"] = {"kernel": 2 * features.T, "bias": -jnp.sum(features**2, 1)}
-    codec = ImageCodec(vqgan, params)
+    codec = ImageCodec(vqgan, params, batch_size=4)
     assert len(np.unique(pictures, axis=0)) == 16
     np.testing.assert_array_equal(codec.encode(pictures), every)
     foreign = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 3), dtype=np.uint8)
@@ -115,7 +120,7 @@ def test_bfloat16_gives_nearly_the_same_tokens(codec, network, pictures):
     rough = ImageCodec(vqgan, network[1], batch_size=8)
     tokens = codec.encode(pictures)
     assert np.mean(rough.encode(pictures) == tokens) > 0.9
-    np.testing.assert_allclose(rough.decode(tokens), codec.decode(tokens), atol=0.02)
+    np.testing.assert_allclose(rough.decode(tokens), codec.decode(tokens), atol=0.05)
 
 
 def test_fingerprint_follows_everything_that_decides_a_token(codec, network):
