@@ -92,6 +92,7 @@ def get_config(arg: str = "") -> Any:
         "num_steps": (50, 10),
         "truncations": (0.86, 1.0),
         "batch_size": 100,
+        "num_real": 50_000,
         "seed": 1,
     }
     config.sample = {

@@ -60,6 +60,11 @@ def get_config(arg: str = "") -> Any:
         "quantizer": "vq",
         "compute_dtype": "float32",
     }
+    config.eval.update(
+        inception_weights=config_dict.placeholder(str),
+        resnet_weights=config_dict.placeholder(str),
+        reference=config_dict.placeholder(str),  # <workdir>/inception_reference.npz unless given
+    )
     config.codec_loss = {
         "lpips_weights": config_dict.placeholder(str),
         "perceptual_weight": 1.0,

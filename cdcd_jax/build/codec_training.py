@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cdcd_jax.build.pictures import Places, find_places, load_source, vqgan_options
@@ -21,6 +23,9 @@ from cdcd_jax.codecs.pyramid import pyramid_distance
 from cdcd_jax.codecs.vqgan import VQGAN, make_vqgan
 from cdcd_jax.data.image_stream import make_image_iterator
 from cdcd_jax.data.sources import Source
+from cdcd_jax.evaluation.pretrained import read_weights
+from cdcd_jax.features.lpips import make_lpips
+from cdcd_jax.interop.lpips import lpips_from_torch
 from cdcd_jax.training.codec_objective import (
     init_codec_training,
     make_codec_objective,
@@ -164,6 +169,15 @@ def _critic(loss: dict[str, Any], image_size: int) -> Any:
 
 
 def _distance(lpips_weights: str | None) -> Callable[..., jax.Array]:
+    """Make the perceptual distance; weights in two files are named with a comma between."""
     if lpips_weights is None:
         return pyramid_distance
-    raise NotImplementedError(Path(lpips_weights))
+    lpips = make_lpips()
+    try:
+        state = {}
+        for path in lpips_weights.split(","):
+            state |= read_weights(path)
+        params = lpips_from_torch(state, jax.eval_shape(lpips.init, jax.random.key(0)))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"lpips_weights = {lpips_weights} cannot be used: {error}") from error
+    return partial(lpips.apply, jax.tree.map(jnp.asarray, params))

@@ -20,6 +20,7 @@ from cdcd_jax.build.pictures import (
     open_tokens,
     vqgan_options,
 )
+from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
     make_decaying_optimizer,
     make_fingerprint,
@@ -86,6 +87,7 @@ class Experiment:
         sample_fn: ``(params, key, labels, num_steps=, truncation=, top_k=, temperature=) ->
             tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
+        scoring: What scores the samples.
         sampling: The options of ``sample_fn``, and ``num_samples``.
         seed: Seed of the run.
         config: The whole configuration as JSON types.
@@ -97,6 +99,7 @@ class Experiment:
     bound_fn: Callable[[Params, PRNGKey, Any, Any], jax.Array]
     sample_fn: Callable[..., jax.Array]
     evaluation: dict[str, Any]
+    scoring: Scoring
     sampling: dict[str, Any]
     seed: int
     config: dict[str, Any]
@@ -197,6 +200,7 @@ def build(
         bound_fn=make_bound_fn(schedule, apply),
         sample_fn=make_sample_fn(schedule, apply, length=math.prod(codec.grid)),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
+        scoring=make_scoring(config, codec, num_classes, workdir),
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,
@@ -301,7 +305,7 @@ def _ignoring_cond(network: Network) -> Callable[..., jax.Array]:
 
 
 def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
-    for name in ("num_samples", "batch_size"):
+    for name in ("num_samples", "num_real", "batch_size"):
         if options[name] < 2:
             raise ValueError(f"{name} = {options[name]} must be at least 2")
     for name in ("num_steps", "truncations"):
@@ -311,4 +315,4 @@ def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
         check_num_steps(num_steps, schedule)
     for truncation in options["truncations"]:
         check_truncation("truncations", truncation)
-    return options
+    return {name: value for name, value in options.items() if name not in PLACES}

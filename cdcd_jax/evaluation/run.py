@@ -18,7 +18,6 @@ from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
 from cdcd_jax.evaluation.real_pictures import RealPictures, spread
 from cdcd_jax.evaluation.scorer import Scorer, score_examples
-from cdcd_jax.evaluation.table import format_table as format_table
 from cdcd_jax.typing import PRNGKey
 
 SampleFn: TypeAlias = Callable[[Array, np.ndarray, int, float], Any]

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from cdcd_jax.build.experiment import Experiment
-from cdcd_jax.evaluation.run import evaluate, format_table
+from cdcd_jax.evaluation.run import evaluate
+from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.training.checkpoints import Position, writing
 from cdcd_jax.training.run import load_training, run_training
@@ -60,6 +61,7 @@ def _score(
         ),
         train=experiment.data.train,
         test=experiment.data.test,
+        **experiment.scoring.make_options(),
         **options,
     )
     grid = draw(experiment, params, workdir / "samples.png", experiment.seed, **experiment.sampling)
@@ -73,6 +75,8 @@ def _score(
     }
     write_summary(workdir, summary)
     print(format_table(result))
+    for sentence in experiment.scoring.unmeasured:
+        print(sentence)
     print(f"Trained {summary['steps']} steps in {position.train_seconds:.0f} s")
     for name, place in {
         "Summary": "summary.json",

@@ -32,6 +32,7 @@ def draw(
         decode_fn=experiment.data.codec.decode,
         num_columns=num_samples,
         caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
+        class_names=experiment.data.class_names,
     )
     with writing(path.parent):
         return pictures.save_picture(picture, path)
@@ -60,6 +61,7 @@ def draw_trajectory(
         grid=experiment.data.codec.grid,
         mask_id=experiment.schedule.mask_id,
         caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
+        class_names=experiment.data.class_names,
     )
     with writing(path.parent):
         pictures.save_picture(picture, path)
