@@ -10,14 +10,18 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from cdcd_jax.build.codec_training import build_codec_training
-from cdcd_jax.build.experiment import Experiment, build
+from cdcd_jax.build.experiment import build
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.preparation import build_preparation
+from cdcd_jax.build.published import load_published
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
+from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.modes.codec import train_codec
 from cdcd_jax.modes.diffusion import evaluate_newest, sample_newest, train_and_evaluate
+from cdcd_jax.modes.drawing import describe
 from cdcd_jax.modes.prepare import prepare_tokens
+from cdcd_jax.modes.published import sample_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.loop import TrainingDivergedError
@@ -41,6 +45,14 @@ flags.DEFINE_float("truncation", None, "Sample: mass of the guess kept at each s
 flags.DEFINE_integer("top_k", None, "Sample: number of most likely tokens kept.")
 flags.DEFINE_float("temperature", None, "Sample: temperature of the guess.")
 flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
+flags.DEFINE_string(
+    "reference_checkpoint",
+    None,
+    "Sample: a published CDCD or VQ-Diffusion checkpoint of pictures; converted once, into "
+    "<workdir>/published.",
+)
+flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
+flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
 flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each class comes about, too.")
 
 
@@ -63,6 +75,8 @@ def main(argv: Sequence[str]) -> None:
             _make_codec(workdir, stopper)
         elif FLAGS.mode == "prepare":
             _make_tokens(workdir)
+        elif FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
+            _sample_published(workdir)
         else:
             _run_experiment(workdir, stopper)
     except OtherConfigError as error:
@@ -85,7 +99,9 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             print(f"There are no tokens in {places.tokens} yet: preparing them first")
             _make_tokens(workdir)
     experiment = _checked(build, config, workdir)
-    sampling = _checked(_sampling, experiment)
+    sampling = _checked(_sampling, experiment.sampling, experiment.schedule, experiment.num_classes)
+    if FLAGS.mode != "sample":
+        _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
         train_and_evaluate(experiment, workdir, stopper, _config_file())
     elif FLAGS.mode == "evaluate":
@@ -94,13 +110,32 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
         sample_newest(experiment, workdir, seed=FLAGS.seed, trajectory=FLAGS.trajectory, **sampling)
 
 
+def _sample_published(workdir: Path) -> None:
+    path = Path(FLAGS.reference_checkpoint)
+    model = _checked(load_published, FLAGS.config, path, workdir / "published")
+    num_steps = FLAGS.config.sample.num_steps or model.schedule.num_steps
+    given = FLAGS.config.sample.to_dict() | {"num_steps": num_steps}
+    sampling = _checked(_sampling, given, model.schedule, model.num_classes)
+    name = "-".join([path.stem, describe(FLAGS.seed, **sampling)])
+    picture = _checked(
+        sample_published,
+        model,
+        workdir / "samples" / f"{name}.png",
+        seed=FLAGS.seed,
+        prompts=FLAGS.prompt,
+        merges_file=FLAGS.bpe_merges,
+        **sampling,
+    )
+    print(f"Samples: {picture}")
+
+
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
     built = _checked(build_codec_training, FLAGS.config, workdir)
     train_codec(built, stopper)
 
 
 def _make_tokens(workdir: Path) -> None:
-    prepare_tokens(_checked(build_preparation, FLAGS.config, workdir))
+    _checked(prepare_tokens, _checked(build_preparation, FLAGS.config, workdir))
 
 
 def _checked(make: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -131,14 +166,12 @@ def _config_file() -> str:
     return config_flags.get_config_filename(FLAGS["config"])
 
 
-def _sampling(experiment: Experiment) -> dict[str, Any]:
+def _sampling(configured: dict[str, Any], schedule: Schedule, num_classes: int) -> dict[str, Any]:
     """Let the flags override the configuration's way of sampling."""
-    given = {name: getattr(FLAGS, name) for name in experiment.sampling}
-    sampling = experiment.sampling | {
-        name: value for name, value in given.items() if value is not None
-    }
+    given = {name: getattr(FLAGS, name) for name in configured}
+    sampling = configured | {name: value for name, value in given.items() if value is not None}
     sampling["label"] = FLAGS.label
-    check_sampling(experiment.schedule, experiment.num_classes, **sampling)
+    check_sampling(schedule, num_classes, **sampling)
     return sampling
 
 

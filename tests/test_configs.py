@@ -167,13 +167,13 @@ def test_an_unknown_variant_is_named():
 
 
 def test_housekeeping_may_change_between_two_parts_of_a_run_and_the_model_not():
-    base = built(load("digits_vanilla", "smoke")).fingerprint
+    base = built(load("digits_vanilla", "smoke")).training.fingerprint
 
     def changed(**values):
         config = load("digits_vanilla", "smoke")
         with config.unlocked():
             config.update_from_flattened_dict({k.replace("__", "."): v for k, v in values.items()})
-        fingerprint = built(config).fingerprint
+        fingerprint = built(config).training.fingerprint
         return {key for key in base | fingerprint if base.get(key) != fingerprint.get(key)}
 
     assert changed(train__log_every=7, train__checkpoint_every=3, eval__num_samples=9) == set()

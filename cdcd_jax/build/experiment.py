@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cdcd_jax.build.pictures import (
-    SPLITS,
     Places,
     check_classes,
+    count_codes,
     find_places,
     load_codec,
     load_source,
@@ -245,7 +245,7 @@ def _rehearsal_data(config: Any) -> TokenData:
     train, test = load_source(config, "train"), load_source(config, "test")
     make_section(config, "data", check_classes, train.class_names, test.class_names)
     options = make_section(config, "codec", VQGANOptions, **vqgan_options(config))
-    codec = PixelCodec(vocab_size=options.num_codes, grid=options.grid)
+    codec = PixelCodec(vocab_size=count_codes(config, options), grid=options.grid)
     labels = np.tile(np.arange(len(train.class_names), dtype=np.int32), 2)
     shape = (len(labels), math.prod(options.grid))
     tokens = np.random.default_rng(0).integers(0, codec.vocab_size, shape, dtype=np.int32)

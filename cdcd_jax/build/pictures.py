@@ -101,6 +101,13 @@ def vqgan_options(config: Any) -> dict[str, Any]:
     return {name: value for name, value in config.codec.items() if name in names}
 
 
+def count_codes(config: Any, options: VQGANOptions) -> int:
+    """Count the codes that tokens may be: those in use if a map names them, else all."""
+    if config.codec.used_codes is None:
+        return options.num_codes
+    return len(make_section(config, "codec", read_used_codes, config.codec.used_codes))
+
+
 def load_codec(config: Any, places: Places) -> ImageCodec:
     """Load the codec: the published weights if the configuration names some, else our own.
 

@@ -24,10 +24,12 @@ class Scoring:
         make_options: ``make_options() -> options of evaluate``: scorers, the codec's way back and
             real test pictures. It reads pictures and fits a judge, so it is called when there is
             something to score.
+        check: Raises a ValueError if there are no real pictures to score by.
         unmeasured: Sentences on what is not measured, and which file would change that.
     """
 
     make_options: Callable[[], dict[str, Any]]
+    check: Callable[[], None] = lambda: None
     unmeasured: tuple[str, ...] = ()
 
 
@@ -75,7 +77,12 @@ def make_scoring(config: Any, codec: Codec, num_classes: int, workdir: Path) -> 
             "test_pictures": pictures("test"),
         }
 
+    def check() -> None:
+        for split in ("train", "test"):
+            load_source(config, split)
+
     return Scoring(
         make_options=make_options,
+        check=check,
         unmeasured=tuple(missing_weights(**weights, num_classes=num_classes)),
     )

@@ -41,7 +41,7 @@ def make_section(
     """Call a constructor for a section; what it finds wrong gets the section's name."""
     try:
         return make(*args, **options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sentence = str(error)
         key = re.match(r"\w+", sentence)
         joint = "." if key and key[0] in config[name] else ": "

@@ -22,7 +22,6 @@ from cdcd_jax.features.resnet import make_resnet
 from cdcd_jax.interop import inception as inception_names
 from cdcd_jax.interop import torchvision as resnet_names
 from cdcd_jax.interop.state_dict import read_state_dict
-from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 
 IMAGENET_CLASSES = 1000
 
@@ -141,19 +140,12 @@ def load_resnet(path: str | Path, *, batch_size: int = 100) -> Callable[[np.ndar
     return _load(path, make_resnet(), resnet_names.resnet_from_torch, batch_size, "resnet")
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict as ``read_state_dict`` does, and from torch files older than that takes."""
-    if Path(path).is_file() and is_legacy_torch(Path(path)):
-        return dict(read_legacy_torch(Path(path)))
-    return read_state_dict(path)
-
-
 def _load(
     path: str | Path, network: FrozenNetwork, convert: Any, batch_size: int, name: str
 ) -> Any:
     try:
         layout = jax.eval_shape(network.init, jax.random.key(0))
-        params = jax.tree.map(jnp.asarray, convert(read_weights(path), layout))
+        params = jax.tree.map(jnp.asarray, convert(read_state_dict(path), layout))
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
     apply = jax.jit(network.apply)

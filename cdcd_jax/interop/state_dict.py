@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from cdcd_jax.interop.torch_file import read_torch
+from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 
 
 def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.ndarray]:
@@ -39,7 +40,8 @@ def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
-    return _select(read_torch(path), entry, path)
+    tree = read_legacy_torch(path) if is_legacy_torch(path) else read_torch(path)
+    return _select(tree, entry, path)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ def read_torch(path: Path) -> Any:
             if len(pickles) != 1:
                 raise ValueError(f"{path} is a zip file, but not one that torch.save wrote.")
             root = pickles[0].removesuffix("data.pkl")
-            return _TensorUnpickler(archive, root, path).load()
+            return TensorUnpickler(archive, root, path).load()
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
         raise ValueError(
             f"{path} is no complete PyTorch zip checkpoint ({error}): it is truncated, or older "
@@ -60,7 +60,7 @@ def read_torch(path: Path) -> Any:
         raise ValueError(f"{path} has a damaged pickle: {error}.") from error
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class TensorUnpickler(pickle.Unpickler):
     """Build tensors from the archive and refuse every name it has no answer to."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, path: Path):

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from cdcd_jax.interop.torch_file import _TensorUnpickler
+from cdcd_jax.interop.torch_file import TensorUnpickler
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 HEAD = pickle.dumps(MAGIC_NUMBER, protocol=2)
@@ -69,7 +69,7 @@ def _read_storage(file: BinaryIO, path: Path, dtype: np.dtype, size: int) -> np.
     return np.frombuffer(data, dtype)
 
 
-class _LegacyUnpickler(_TensorUnpickler):
+class _LegacyUnpickler(TensorUnpickler):
     """Answer to the same few names; without storages, note which are wanted and build nothing."""
 
     def __init__(

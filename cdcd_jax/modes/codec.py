@@ -9,6 +9,7 @@ from cdcd_jax.build.codec_training import CodecTraining, trained_codec
 from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.data.image_stream import load_pictures
+from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.pictures import draw_reconstructions, save_picture
 from cdcd_jax.modes.diffusion import write_summary
 from cdcd_jax.training.checkpoints import writing
@@ -60,8 +61,8 @@ def train_codec(built: CodecTraining, stopper: Stopper) -> None:
     )
     print(
         f"{quality['num_test_pictures']} test pictures: PSNR {quality['psnr']:.2f} dB, "
-        f"{quality['codes_used']} of {built.vqgan.options.num_codes} codes used, perplexity "
-        f"{quality['perplexity']:.0f}"
+        f"{quality['codes_used']:.1%} of {built.vqgan.options.num_codes} codes used, perplexity "
+        f"{quality['code_perplexity']:.0f}"
     )
     print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
     print(f"Codec:           {built.places.codec_file}")
@@ -72,25 +73,24 @@ def measure_codec(built: CodecTraining, codec: ImageCodec) -> dict[str, float]:
     """Encode and decode every test picture.
 
     Returns:
-        ``psnr`` (dB, mean over pictures), ``codes_used`` and ``perplexity`` of the codes on the
-        test pictures, and their number.
+        ``psnr`` (dB, mean over pictures), ``codes_used`` (0..1) and ``code_perplexity`` on the test
+        pictures, and their number.
     """
     size, batch_size = built.vqgan.options.image_size, 256
     source = built.test_source
-    psnr, counts = [], np.zeros(codec.vocab_size)
+    scorer = codebook_scorer(codec.vocab_size)
+    psnr, counts = [], scorer.init(len(source))
     for start in tqdm(range(0, len(source), batch_size), desc="test pictures", unit="batch"):
         rows = range(start, min(start + batch_size, len(source)))
         images = load_pictures(source, rows, image_size=size)
         tokens = np.asarray(codec.encode(images))
-        counts += np.bincount(tokens.ravel(), minlength=codec.vocab_size)
+        counts = scorer.update(counts, scorer.look(tokens), np.zeros(len(tokens), int))
         error = (np.asarray(codec.decode(tokens)) - images / np.float32(255)) ** 2
         psnr.append(-10 * np.log10(np.maximum(error.mean(axis=(1, 2, 3)), 1e-10)))
-    share = counts[counts > 0] / counts.sum()
     return {
         "num_test_pictures": len(source),
         "psnr": float(np.concatenate(psnr).mean()),
-        "codes_used": int((counts > 0).sum()),
-        "perplexity": float(np.exp(-(share * np.log(share)).sum())),
+        **scorer.result(counts),
     }
 
 

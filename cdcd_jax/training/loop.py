@@ -89,7 +89,7 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricsWriter,
     train_seconds: float = 0.0,
-    hook: Callable[[TrainState], None] | None = None,
+    hook: Callable[[TrainState], object] | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> tuple[TrainState, float]:
     """Train until the last step, or until asked to stop, and leave a checkpoint of where that was.

@@ -45,7 +45,7 @@ def run_training(
     workdir: Path,
     stopper: Stopper,
     *,
-    hook: Callable[[TrainState], None] | None = None,
+    hook: Callable[[TrainState], object] | None = None,
 ) -> tuple[TrainState, Position]:
     """Train to the last step, from the newest checkpoint if there is one.
 

@@ -1,0 +1,189 @@
+"""Configurations on pictures: they build, rehearse, and name what is missing or does not fit."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdcd_jax.build.codec_training import build_codec_training
+from cdcd_jax.build.experiment import build
+from cdcd_jax.build.pictures import find_places, load_codec
+from cdcd_jax.build.preparation import build_preparation
+from cdcd_jax.codecs.codec_file import save_vqgan
+from cdcd_jax.codecs.vqgan import make_vqgan
+from cdcd_jax.modes.prepare import prepare_tokens
+from cdcd_jax.training.sharding import make_mesh
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.stem for kind in ("grocery", "imagenet") for path in
+               (ROOT / "configs").glob(f"{kind}_*.py"))  # fmt: skip
+WNIDS = ("n01440764", "n01443537", "n01484850")
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three classes in ImageNet's folders, two pictures each."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    for split in ("train", "val"):
+        for number, wnid in enumerate(WNIDS):
+            (folder / split / wnid).mkdir(parents=True)
+            for index in range(2):
+                picture = Image.new("RGB", (40, 36), (80 * number, 100 * index, 50))
+                picture.save(folder / split / wnid / f"{wnid}_{index}.JPEG")
+    return folder
+
+
+def load(name, variant="", **changes):
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    with config.unlocked():
+        config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return config.lock()
+
+
+def one_device():
+    return make_mesh(jax.devices()[:1])
+
+
+def small_imagenet(pictures, **changes):
+    """The smoke variant on pictures of the folders, with a codec that is nobody's."""
+    return load(
+        "imagenet_sample_inter", "smoke", data__name="imagenet", data__path=str(pictures),
+        data__test_split="val", train__batch_size=4, prepare__shard_size=2, **changes,
+    )  # fmt: skip
+
+
+def save_codec(config, workdir, seed=0):
+    fields = ("image_size", "channels", "multipliers", "num_res_blocks", "norm_groups",
+              "attention_resolutions", "latent_dim", "code_dim", "num_codes")  # fmt: skip
+    vqgan = make_vqgan(**{name: config.codec[name] for name in fields})
+    params = jax.device_get(vqgan.init(jax.random.key(seed)))
+    save_vqgan(find_places(config, workdir).codec_file, params, vqgan.options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration_rehearses(name, tmp_path):
+    experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), rehearse=True)
+    batch = next(experiment.training.make_batches())
+    assert ("negatives" in batch) == name.endswith("inter")
+    assert experiment.num_classes == 10
+
+
+def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
+    config = load("imagenet_sample_inter", data__path=str(pictures), train__batch_size=8)
+    used = tmp_path / "used.npy"
+    np.save(used, np.where(np.arange(16384) < 974, np.arange(16384), 0))
+    with config.unlocked():
+        config.codec.used_codes = str(used)
+    experiment = build(config, tmp_path, mesh=one_device(), rehearse=True)
+    state = jax.eval_shape(experiment.training.init_state)
+    assert experiment.data.codec.vocab_size == 974
+    assert experiment.data.codec.grid == (16, 16)
+    assert experiment.schedule.num_steps == 80
+    # 518 M in the published code (1,000 classes there, three here, 512 features in 24 blocks).
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert abs(size + 997 * 512 * 24 - 518e6) < 1e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_is_short_and_says_how_to_run_it(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text()
+    assert len(text.splitlines()) <= 62
+    assert f"--config=configs/{name}.py" in text
+
+
+def test_from_pictures_to_batches(pictures, tmp_path):
+    config = small_imagenet(pictures)
+    save_codec(config, tmp_path)
+    prepare_tokens(build_preparation(config, tmp_path))
+    assert find_places(config, tmp_path).has_tokens()
+    experiment = build(config, tmp_path, mesh=one_device())
+    assert experiment.data.class_names == WNIDS
+    batch = next(experiment.training.make_batches())
+    assert batch["tokens"].shape == (4, 64)
+    assert batch["negatives"].shape == (4, 2, 64)
+    # The shards hold what the codec makes of the pictures.
+    codec = load_codec(config, find_places(config, tmp_path))
+    flat = Image.open(pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG").resize((32, 32))
+    tokens = experiment.data.train.take(np.array([3]))
+    np.testing.assert_array_equal(tokens, codec.encode(np.asarray(flat)[None]))
+
+
+def test_tokens_of_another_codec_are_refused(pictures, tmp_path):
+    config = small_imagenet(pictures)
+    save_codec(config, tmp_path)
+    prepare_tokens(build_preparation(config, tmp_path))
+    save_codec(config, tmp_path, seed=1)
+    with pytest.raises(ValueError, match=r"data: the shards in .* were made with another codec"):
+        build(config, tmp_path)
+
+
+def test_a_codec_of_another_architecture_is_refused(pictures, tmp_path):
+    save_codec(small_imagenet(pictures), tmp_path)
+    config = small_imagenet(pictures, codec__channels=4)
+    with pytest.raises(ValueError, match=r"codec: .* \(channels = 8 there, 4 now\)"):
+        build(config, tmp_path)
+
+
+def test_a_single_class_has_no_inter_negatives(pictures, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / WNIDS[0]).symlink_to(pictures / split / WNIDS[0])
+    with pytest.raises(ValueError, match="data: inter negatives need at least two classes"):
+        build(small_imagenet(tmp_path), tmp_path, mesh=one_device(), rehearse=True)
+    build(small_imagenet(tmp_path, loss__negatives="intra"), tmp_path, mesh=one_device(),
+          rehearse=True)  # fmt: skip
+
+
+def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
+    (tmp_path / "train").symlink_to(pictures / "train")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "n99999999").symlink_to(pictures / "val" / WNIDS[0])
+    with pytest.raises(ValueError, match=r"data.*n99999999"):
+        build(small_imagenet(tmp_path), tmp_path, rehearse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__name": "folder"}, r"data\.path is not given"),
+        ({"data__name": "photos", "data__path": "x"}, r'data\.name = "photos" is no data set'),
+        ({"codec__num_codes": 1}, r"codec\.num_codes = 1 must be at least 2"),
+        ({"codec__image_size": 30}, r"codec\.image_size = 30 must be a multiple of 4"),
+        ({"codec__used_codes": "none.pt"}, r"codec.*none\.pt"),
+    ],
+)
+def test_a_wrong_value_is_named_before_anything_is_trained(tmp_path, changes, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        build(load("imagenet_vanilla", "smoke", **changes), tmp_path, rehearse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codec_loss__discriminator_layers": 4}, r"codec_loss\.discriminator_layers = 4 needs"),
+        ({"codec_loss__commitment_weight": -1.0}, r"codec_loss\.commitment_weight = -1"),
+        ({"codec_loss__lpips_weights": "no.pth"}, r"codec_loss\.lpips_weights = no\.pth cannot"),
+        ({"codec__quantizer": "gumbel"}, r'codec_loss.*quantizer = "gumbel" can be loaded but'),
+        ({"codec_train__batch_size": 0}, r"codec_train\.batch_size = 0"),
+        ({"codec_optimizer__lr": -1.0}, r"codec_optimizer.*lr = -1"),
+    ],
+)
+def test_a_wrong_value_of_codec_training_is_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_codec_training(load("imagenet_vanilla", "smoke", **changes), tmp_path,
+                             mesh=one_device())  # fmt: skip
+
+
+def test_without_a_codec_there_is_nothing_to_prepare_with(pictures, tmp_path):
+    with pytest.raises(ValueError, match=r"codec: there is no codec .*; train one with --mode"):
+        build_preparation(small_imagenet(pictures), tmp_path)
+    with pytest.raises(ValueError, match="has nothing to prepare"):
+        build_preparation(load("digits_vanilla"), tmp_path)
