@@ -19,7 +19,7 @@ from cdcd_jax.training.step import make_train_step
 
 OPTIONS = {
     "image_size": 16,
-    "channels": 4,
+    "channels": 8,
     "multipliers": (1, 2),
     "num_res_blocks": 1,
     "norm_groups": 1,
@@ -80,6 +80,7 @@ def last_layer_norm(name, params, codebook, images):
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves))
 
 
+@pytest.mark.slow
 def test_value_and_gradient_are_those_of_the_formula(images):
     objective, params, codebook = started(discriminator_weight=0.8)
     gradient_fn = jax.jit(jax.value_and_grad(objective, argnums=1, has_aux=True))
@@ -102,11 +103,13 @@ def test_value_and_gradient_are_those_of_the_formula(images):
     l1_and_more = metrics["l1"] + metrics["perceptual"]
     np.testing.assert_allclose(l1_and_more, values["fidelity"], rtol=1e-5)
     np.testing.assert_allclose(loss, l1_and_more + 0.25 * metrics["commitment"], rtol=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
-        scale = np.abs(theirs).max()
-        np.testing.assert_allclose(ours, theirs, atol=1e-4 * scale + 1e-9)
+    pairs = list(zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True))
+    largest = max(np.abs(theirs).max() for _, theirs in pairs)
+    for ours, theirs in pairs:  # what goes into a norm has gradients that cancel to about zero
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max() + 1e-7 * largest)
 
 
+@pytest.mark.slow
 def test_before_its_start_the_critic_moves_nothing_and_is_not_moved(images):
     objective, params, codebook = started(discriminator_start=1)
     without, *_ = started(discriminator_weight=0.0)
@@ -124,24 +127,26 @@ def test_before_its_start_the_critic_moves_nothing_and_is_not_moved(images):
     assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(grads["discriminator"]))
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_pictures_and_uses_its_codes(images):
-    objective, *_ = started(discriminator_weight=0.1, discriminator_start=30)
+    objective, *_ = started(discriminator_weight=0.1, discriminator_start=100)
     init_params, init_stats = init_codec_training(VQGAN, CRITIC)
     optimizer = make_optimizer(
-        lr=3e-3, num_steps=120, decay="cosine", weight_decay=0.0, clip_norm=1.0
+        lr=3e-3, num_steps=200, decay="cosine", weight_decay=0.0, clip_norm=1.0
     )
     keys = jax.random.split(jax.random.key(0))
     state = init_state(keys[0], init_params, optimizer, init_stats(keys[1]))
     step = jax.jit(make_train_step(objective, optimizer, ema_decay=0.0), donate_argnums=0)
     told = []
-    for _ in range(120):
+    for _ in range(200):
         state, metrics = step(state, {"images": images})
         told.append(jax.device_get(metrics))
     assert int(state.diverged_at) == 0
     assert told[0]["psnr"] < 12
-    assert told[-1]["psnr"] > 20
-    assert told[-1]["perplexity"] > 4
-    assert told[29]["critic"] == 0
+    assert told[-1]["psnr"] > 17
+    assert told[-1]["loss"] < told[0]["loss"] / 5
+    assert told[-1]["perplexity"] > 8
+    assert told[99]["critic"] == 0
     assert told[-1]["critic"] < 1  # it tells real from made better than by saying nothing
 
 
