@@ -1,12 +1,12 @@
 """A published checkpoint as functions that sample: denoiser, codec and, for texts, CLIP's tower.
 
-The architecture is read off the file's shapes; the configuration gives what no shape tells: the
-number of attention heads, the size of the pictures, the map to the codes in use.
+The architecture is read off the file's shapes. What no shape tells, the published models share.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,31 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from cdcd_jax.codecs.codec_file import (
-    flatten,
-    load_vqgan,
-    save_vqgan,
-    unflatten,
-    write_arrays,
-)
+from cdcd_jax.codecs.codec_file import flatten, load_vqgan, save_vqgan, unflatten, write_arrays
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.schedule import Schedule, mask_replace_schedule
 from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.denoiser import denoiser_from_reference
-from cdcd_jax.interop.published import describe_vqgan, read_published
+from cdcd_jax.interop.published import (
+    Published,
+    describe_clip_text,
+    describe_vqgan,
+    read_published,
+)
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.typing import Params
 
-FEATURES_PER_HEAD = 64
+PUBLISHED_HEADS = 16
+"""Attention heads of every published denoiser; a configuration's are its own network's."""
+
+PUBLISHED_SIZE = 256
+"""Height and width of the pictures that every published codec was trained on."""
+
 DENOISER, TEXT, CODEC = "denoiser.safetensors", "text.safetensors", "codec.safetensors"
 
 
@@ -61,46 +65,46 @@ class PublishedModel:
     encode_text: Callable[[np.ndarray], jax.Array] | None
 
 
-def load_published(config: Any, path: Path, folder: Path) -> PublishedModel:
+def load_published(
+    config: Any, path: Path, folder: Path, *, image_size: int = PUBLISHED_SIZE
+) -> PublishedModel:
     """Load a published CDCD or VQ-Diffusion checkpoint of pictures.
 
     The first call converts it: ``denoiser.safetensors``, ``codec.safetensors`` and, for a model of
-    texts, ``text.safetensors`` in the folder, which later calls read instead of the torch file.
+    texts, ``text.safetensors`` in the folder. Later calls read these, unless a file they were made
+    of has changed since.
 
     Args:
         config: The whole configuration; ``codec.weights`` (where the checkpoint lacks the codec),
-            ``codec.used_codes``, ``codec.image_size``, ``denoiser.num_heads`` and
-            ``denoiser.compute_dtype`` are read.
+            ``codec.used_codes``, ``codec.batch_size`` and ``denoiser.compute_dtype`` are read.
         path: The checkpoint.
         folder: Where the converted files go.
+        image_size: Height and width of the pictures; the published models know no other than 256.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If the file is missing, damaged or of another kind, or the codec or the map to
+        ValueError: If a file is missing, damaged or of another kind, or the codec or the map to
             the codes in use is missing or does not fit.
+        OSError: If the folder cannot be written.
     """
-    source = _describe_file(path)
-    if _converted_from(folder / DENOISER) != source:
-        _convert(config, path, folder, source)
+    if config.codec.name != "vqgan":
+        raise ValueError(
+            f'codec.name = "{config.codec.name}" must be "vqgan" for a published checkpoint; take '
+            "--config=configs/imagenet_vanilla.py"
+        )
+    source = json.dumps([image_size, *_describe_files(config, path)])
+    if _converted_from(folder) != source:
+        _convert(config, path, folder, source, image_size)
+    with _naming(folder / CODEC):
+        codec_params, codec_options, used_codes = load_vqgan(folder / CODEC)
+    vqgan = make_vqgan(**asdict(codec_options))
+    codec = ImageCodec(vqgan, codec_params, used_codes, batch_size=config.codec.batch_size)
     metadata, arrays = _read(folder / DENOISER)
-    architecture = json.loads(metadata["architecture"])
-    for name in ("grid", "embedding_grid"):  # JSON knows lists only
-        architecture[name] = tuple(architecture[name])
-    codec_params, options, used_codes = load_vqgan(folder / CODEC)
-    codec = ImageCodec(
-        make_vqgan(**asdict(options)),
-        codec_params,
-        used_codes=used_codes,
-        batch_size=config.codec.batch_size,
-    )
-    network = make_denoiser(
-        **architecture,
-        num_heads=config.denoiser.num_heads,
-        compute_dtype=config.denoiser.compute_dtype,
-    )
-    params = unflatten(arrays, jax.eval_shape(network.init, jax.random.key(0)), folder / DENOISER)
+    architecture = _architecture(metadata)
+    dtype = config.denoiser.compute_dtype
+    network = make_denoiser(**architecture, num_heads=PUBLISHED_HEADS, compute_dtype=dtype)
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
@@ -108,85 +112,112 @@ def load_published(config: Any, path: Path, folder: Path) -> PublishedModel:
         codec=codec,
         schedule=schedule,
         num_classes=architecture["num_classes"] or 0,
-        params=params,
+        params=_arrange(arrays, network.init, folder / DENOISER),
         sample_fn=make_sample_fn(schedule, network.apply, length=math.prod(codec.grid)),
         encode_text=_text_encoder(folder / TEXT) if architecture["condition"] == "cross" else None,
     )
 
 
-def _convert(config: Any, path: Path, folder: Path, source: str) -> None:
-    """Write our own files; the denoiser's comes last, as it says that all are there."""
+def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int) -> None:
+    """Write our own files; the denoiser's comes last, as it says what all were made of."""
     found = read_published(path)
-    size = config.codec.image_size
-    if found.codec:
-        state, where = found.codec, path
-    elif config.codec.weights:
-        state, where = read_state_dict(config.codec.weights, "state_dict"), config.codec.weights
-    else:
-        raise ValueError(f"{path} holds no codec; name its weights, --config.codec.weights=FILE")
-    options = VQGANOptions(**describe_vqgan(state, image_size=size))
+    codec, options, used_codes = _take_codec(config, found, image_size)
+    architecture = found.architecture | {"grid": options.grid}
+    network = make_denoiser(**architecture, num_heads=PUBLISHED_HEADS)
+    denoiser = denoiser_from_reference(found.denoiser, _shapes(network.init), prefix="")
+    save_vqgan(folder / CODEC, codec, options, used_codes)
+    if architecture["condition"] == "cross":
+        text_options = describe_clip_text(found.condition)
+        template = _shapes(make_clip_text(**text_options).init)
+        text = flatten(clip_text_from_state_dict(found.condition, template))
+        write_arrays(folder / TEXT, text, {"options": json.dumps(text_options)})
+    metadata = {"architecture": json.dumps(architecture), "source": source}
+    write_arrays(folder / DENOISER, flatten(denoiser), metadata)
+    print(f"Converted {path} into {folder}")
+
+
+def _take_codec(
+    config: Any, found: Published, image_size: int
+) -> tuple[Params, VQGANOptions, np.ndarray | None]:
+    """Take the codec of the checkpoint, or of a file of its own where that has none."""
+    state, weights = found.codec, config.codec.weights
+    if not state and not weights:
+        raise ValueError(f"{found.path} holds no codec; name its file, --config.codec.weights=FILE")
+    if not state:
+        state = read_state_dict(weights, "state_dict")
+    options = VQGANOptions(**describe_vqgan(state, image_size=image_size))
     vqgan = make_vqgan(**asdict(options))
-    codec = vqgan_from_state_dict(state, jax.eval_shape(vqgan.init, jax.random.key(0)))
-    vocab_size = found.architecture["vocab_size"]
     used_codes = read_used_codes(config.codec.used_codes) if config.codec.used_codes else None
     num_codes = options.num_codes if used_codes is None else len(used_codes)
+    vocab_size = found.architecture["vocab_size"]
     if num_codes != vocab_size:
         raise ValueError(
-            f"the denoiser in {path} knows {vocab_size} codes and the codec of {where} has "
-            f"{num_codes}; give the published map to the codes in use, "
+            f"the denoiser in {found.path} knows {vocab_size} codes, but {num_codes} are in use; "
+            "give the published map to the codes in use, "
             f"--config.codec.used_codes=taming_vqvae_{vocab_size}.pt"
         )
-    save_vqgan(folder / CODEC, codec, options, used_codes)
-    if found.condition:
-        text_options = _describe_text(found.condition)
-        template = jax.eval_shape(make_clip_text(**text_options).init, jax.random.key(0))
-        arrays = flatten(clip_text_from_state_dict(found.condition, template))
-        write_arrays(folder / TEXT, arrays, {"options": json.dumps(text_options)})
-    architecture = found.architecture | {"grid": options.grid}
-    network = make_denoiser(**architecture, num_heads=config.denoiser.num_heads)
-    template = jax.eval_shape(network.init, jax.random.key(0))
-    params = denoiser_from_reference(found.denoiser, template, prefix="")
-    metadata = {"architecture": json.dumps(architecture), "source": source}
-    write_arrays(folder / DENOISER, flatten(params), metadata)
-    print(f"Converted {path} into {folder}")
+    return vqgan_from_state_dict(state, _shapes(vqgan.init)), options, used_codes
 
 
 def _text_encoder(path: Path) -> Callable[[np.ndarray], jax.Array]:
     metadata, arrays = _read(path)
-    clip = make_clip_text(**json.loads(metadata["options"]))
-    params = unflatten(arrays, jax.eval_shape(clip.init, jax.random.key(0)), path)
+    with _naming(path):
+        clip = make_clip_text(**json.loads(metadata["options"]))
+    params = _arrange(arrays, clip.init, path)
     apply = jax.jit(clip.apply)
     return lambda tokens: apply(params, tokens)
 
 
-def _describe_text(state: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Tell a text tower's options from its arrays by OpenAI's names."""
-    vocab_size, width = state["token_embedding.weight"].shape
-    blocks = {name.split(".")[2] for name in state if name.startswith("transformer.resblocks.")}
-    return {
-        "vocab_size": vocab_size,
-        "length": state["positional_embedding"].shape[0],
-        "width": width,
-        "num_layers": len(blocks),
-        "num_heads": max(1, width // FEATURES_PER_HEAD),
-    }
+def _describe_files(config: Any, path: Path) -> list[str]:
+    """Tell the files that a conversion reads from what they were at another time."""
+    files = [
+        path,
+        *(Path(name) for name in (config.codec.weights, config.codec.used_codes) if name),
+    ]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(f"there is no file {missing[0]}")
+    sizes = [(file.name, file.stat()) for file in files]
+    return [f"{name}, {stat.st_size} bytes, of {stat.st_mtime_ns}" for name, stat in sizes]
 
 
-def _describe_file(path: Path) -> str:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    status = path.stat()
-    return f"{path.name}, {status.st_size} bytes, changed at {status.st_mtime_ns}"
+def _converted_from(folder: Path) -> str:
+    """Return what the converted files were made of, or nothing unless all are there."""
+    if not (folder / DENOISER).is_file() or not (folder / CODEC).is_file():
+        return ""
+    with _naming(folder / DENOISER), safe_open(folder / DENOISER, framework="numpy") as file:
+        metadata = file.metadata()
+        needs_text = _architecture(metadata)["condition"] == "cross"
+        return metadata["source"] if not needs_text or (folder / TEXT).is_file() else ""
 
 
-def _converted_from(path: Path) -> str:
-    """Return what a converted denoiser was made of, or nothing if there is none."""
-    return _read(path)[0].get("source", "") if path.exists() else ""
+def _architecture(metadata: dict[str, str]) -> dict[str, Any]:
+    """Read a denoiser's options back from JSON, which knows lists only."""
+    options = json.loads(metadata["architecture"])
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    with _naming(path), safe_open(path, framework="numpy") as file:
+        return file.metadata(), load_file(path)
+
+
+def _arrange(arrays: dict[str, np.ndarray], init: Callable[..., Params], path: Path) -> Params:
+    with _naming(path):
+        return unflatten(arrays, _shapes(init), path)
+
+
+def _shapes(init: Callable[..., Params]) -> Params:
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name one of our own files where it turns out to be damaged."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}, load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); remove it to convert anew") from error
+        yield
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f"{path} is damaged ({reason}); remove it to convert the checkpoint anew"
+        ) from error

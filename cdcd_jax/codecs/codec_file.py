@@ -37,11 +37,24 @@ def save_vqgan(
     Raises:
         OSError: The file cannot be written.
     """
-    path = Path(path)
     arrays = flatten(params)
     if used_codes is not None:
         arrays[USED_CODES] = np.asarray(used_codes, np.int32)
-    metadata = {"format": FORMAT, "options": json.dumps(asdict(options))}
+    write_arrays(path, arrays, {"format": FORMAT, "options": json.dumps(asdict(options))})
+
+
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write a ``.safetensors`` file, whole or not at all.
+
+    Args:
+        path: Where to; the folder is made if need be.
+        arrays: By name.
+        metadata: Texts by name.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -88,7 +101,8 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
         )
     options = _read_options(metadata["options"], path)
     used_codes = arrays.pop(USED_CODES, None)
-    return _unflatten(arrays, options, path), options, used_codes
+    template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
+    return unflatten(arrays, template, path), options, used_codes
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:
@@ -103,6 +117,31 @@ def flatten(params: Params) -> dict[str, np.ndarray]:
     }
 
 
+def unflatten(arrays: dict[str, np.ndarray], template: Params, path: str | Path) -> Params:
+    """Arrange arrays named by ``flatten`` as a nested dict again.
+
+    Args:
+        arrays: By name.
+        template: The layout wanted, with shapes.
+        path: For error messages.
+
+    Returns:
+        The nested dict.
+
+    Raises:
+        ValueError: Naming an array that is missing, unexpected or of another shape.
+    """
+    expected = {_name(entries): leaf.shape for entries, leaf in _leaves(template)}
+    found = {name: array.shape for name, array in arrays.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path} does not fit its own options: {name} has the shape {found.get(name)}, "
+                f"but {expected.get(name)} is needed."
+            )
+    return jax.tree_util.tree_map_with_path(lambda entries, _: arrays[_name(entries)], template)
+
+
 def _read_options(text: str, path: Path) -> VQGANOptions:
     """Read options back from JSON, which knows lists only."""
     stored: dict[str, Any] = json.loads(text)
@@ -115,19 +154,6 @@ def _read_options(text: str, path: Path) -> VQGANOptions:
         raise ValueError(
             f"{path} was written by another version of this package: {error}."
         ) from error
-
-
-def _unflatten(arrays: dict[str, np.ndarray], options: VQGANOptions, path: Path) -> Params:
-    template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
-    expected = {_name(entries): leaf.shape for entries, leaf in _leaves(template)}
-    found = {name: array.shape for name, array in arrays.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(
-                f"{path} does not fit its own options: {name} has the shape {found.get(name)}, "
-                f"but {expected.get(name)} is needed."
-            )
-    return jax.tree_util.tree_map_with_path(lambda entries, _: arrays[_name(entries)], template)
 
 
 def _leaves(tree: Params) -> list[tuple[Any, Any]]:

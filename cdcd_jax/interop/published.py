@@ -17,6 +17,8 @@ from cdcd_jax.interop.torch_file import read_torch
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
 DENOISER, CONDITION = "transformer.", "condition_emb."
+MUSIC = "vqvae."
+CLIP_FEATURES_PER_HEAD = 64
 
 LEFT_OUT = {
     "log_at": "the schedule is computed from its formula, in float64",
@@ -69,8 +71,8 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no such checkpoint, lacks the weights asked for, or
-            holds an array that belongs to no part.
+        ValueError: The file is damaged, is no such checkpoint or one of music, lacks the weights
+            asked for, or holds an array that belongs to no part.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,6 +82,8 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
     tree = read_torch(path)
     _check_entries(tree, path, weights)
     model = _arrays(tree["model"])
+    if any(key.startswith(MUSIC) for key in model):
+        raise ValueError(f"{path} is a checkpoint of music; only those of pictures are read.")
     codec = _codec(model, path)
     inside = {key: array for key, array in model.items() if not key.startswith(CODEC_HALVES)}
     stray = sorted(key for key in inside if not key.startswith(DIFFUSION))
@@ -134,31 +138,6 @@ def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> 
     return options
 
 
-def check_architecture(published: Published, options: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another architecture than a configuration's.
-
-    Args:
-        published: From ``read_published``.
-        options: What ``make_denoiser`` is going to be called with; what is left out counts as
-            None, and ``embedding_grid`` is ``grid`` unless given.
-
-    Raises:
-        ValueError: Naming every option that differs, with both values.
-    """
-    given = dict(options)
-    given["embedding_grid"] = tuple(given.get("embedding_grid") or given["grid"])
-    differing = [
-        f"{name} = {value} (not {given.get(name)})"
-        for name, value in published.architecture.items()
-        if given.get(name) != value
-    ]
-    if differing:
-        raise ValueError(
-            f"{published.path} holds a denoiser with {', '.join(differing)}: set the options of "
-            "the configuration to what the checkpoint has."
-        )
-
-
 def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]:
     """Tell a codec's options from its arrays.
 
@@ -205,6 +184,32 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
         "code_dim": state["quant_conv.weight"].shape[0],
         "num_codes": codebook.shape[0],
         "quantizer": "gumbel" if scored else "vq",
+    }
+
+
+def describe_clip_text(state: StateDict) -> dict[str, Any]:
+    """Tell a text tower's options from its arrays.
+
+    Args:
+        state: ``Published.condition``, of a checkpoint of texts.
+
+    Returns:
+        Options of ``make_clip_text``.
+
+    Raises:
+        ValueError: If it is no such tower.
+    """
+    missing = {"token_embedding.weight", "positional_embedding"} - state.keys()
+    if missing:
+        raise ValueError(f"The state dict holds no text tower of CLIP: it lacks {min(missing)}.")
+    vocab_size, width = state["token_embedding.weight"].shape
+    blocks = {name.split(".")[2] for name in state if name.startswith("transformer.resblocks.")}
+    return {
+        "vocab_size": vocab_size,
+        "length": state["positional_embedding"].shape[0],
+        "width": width,
+        "num_layers": len(blocks),
+        "num_heads": max(1, width // CLIP_FEATURES_PER_HEAD),
     }
 
 

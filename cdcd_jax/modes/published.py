@@ -1,5 +1,7 @@
 """Sample a published checkpoint, by class or by text."""
 
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,12 @@ import numpy as np
 from cdcd_jax.build.published import PublishedModel
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
+from cdcd_jax.modes.drawing import describe
 from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.generation import check_sampling
+
+NAME_LENGTH = 30
+"""Letters of a text that go into the name of a picture."""
 
 
 def sample_published(
@@ -40,17 +47,19 @@ def sample_published(
         The path.
 
     Raises:
-        ValueError: If texts are missing where the model needs them, or given where it does not.
+        FileNotFoundError: If there is no such file of merges.
+        ValueError: If the model needs what is not given, has no use for what is, or a value is out
+            of range.
         CheckpointError: If the picture cannot be written.
     """
+    _check_request(model, num_samples, label, prompts)
+    check_sampling(
+        model.schedule, model.num_classes, num_samples=num_samples, label=label, **options
+    )
     if model.encode_text is None:
-        if prompts:
-            raise ValueError("prompt: the checkpoint is a model of classes; give --label instead")
         rows = np.arange(model.num_classes) if label is None else np.array([label])
         names: Sequence[str] = [str(row) for row in range(model.num_classes)]
     else:
-        if not prompts:
-            raise ValueError('prompt: the checkpoint is a model of texts; give --prompt="..."')
         rows, names = np.arange(len(prompts)), prompts
     chosen = np.resize(rows, num_samples).astype(np.int32)
     cond: Any = chosen
@@ -69,10 +78,38 @@ def sample_published(
         return save_picture(picture, path)
 
 
+def name_picture(checkpoint: Path, prompts: Sequence[str], seed: int, **sampling: Any) -> str:
+    """Name a picture after what was asked for, so that no other overwrites it.
+
+    >>> name_picture(Path("cub200.pth"), ["A red bird!", "a blue one"], 0, num_samples=4)
+    'cub200-a_red_bird_a_blue_one-e1f09761-seed0-num_samples4'
+    """
+    words = "_".join(re.findall(r"\w+", " ".join(prompts).lower()))[:NAME_LENGTH]
+    asked = [words, f"{zlib.crc32(repr(list(prompts)).encode()):08x}"] if prompts else []
+    return "-".join([checkpoint.stem, *asked, describe(seed, **sampling)])
+
+
+def _check_request(
+    model: PublishedModel, num_samples: int, label: int | None, prompts: Sequence[str]
+) -> None:
+    if model.encode_text is None:
+        if prompts:
+            raise ValueError("prompt: the checkpoint is a model of classes; give --label instead")
+        return
+    if label is not None:
+        raise ValueError("label: the checkpoint is a model of texts; give --prompt instead")
+    if not prompts:
+        raise ValueError('prompt: the checkpoint is a model of texts; give --prompt="..."')
+    if num_samples < len(prompts):
+        raise ValueError(
+            f"num_samples = {num_samples} must be at least {len(prompts)}, one for each prompt"
+        )
+
+
 def _tokenize(prompts: Sequence[str], merges_file: str | None) -> np.ndarray:
     if merges_file is None:
         raise ValueError(
             "bpe_merges is not given; name CLIP's file bpe_simple_vocab_16e6.txt.gz "
             "(https://github.com/openai/CLIP/tree/main/clip)"
         )
-    return ClipTokenizer(merges_file)(list(prompts))
+    return ClipTokenizer(merges_file)(prompts)
