@@ -1,4 +1,4 @@
-"""CLIP's text tower, frozen: the condition of text to image (VQ-Diffusion section 5; SPEC 7).
+"""CLIP's text tower, frozen: the condition of text to image (CDCD Appendix C.2).
 
 A transformer reads 77 tokens, each seeing those before it. The denoiser attends to all 77 outputs
 of its last norm, before the projection that CLIP compares with pictures.
