@@ -121,6 +121,8 @@ def load_published(
 def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int) -> None:
     """Write our own files; the denoiser's comes last, as it says what all were made of."""
     found = read_published(path)
+    if found.architecture["condition"] == "none":
+        raise ValueError(f"{path} is a model without a condition; only classes and texts are drawn")
     codec, options, used_codes = _take_codec(config, found, image_size)
     architecture = found.architecture | {"grid": options.grid}
     network = make_denoiser(**architecture, num_heads=PUBLISHED_HEADS)
