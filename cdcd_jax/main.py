@@ -16,12 +16,10 @@ from cdcd_jax.build.preparation import build_preparation
 from cdcd_jax.build.published import load_published
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
-from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.modes.codec import train_codec
 from cdcd_jax.modes.diffusion import evaluate_newest, sample_newest, train_and_evaluate
-from cdcd_jax.modes.drawing import describe
 from cdcd_jax.modes.prepare import prepare_tokens
-from cdcd_jax.modes.published import sample_published
+from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.loop import TrainingDivergedError
@@ -49,7 +47,7 @@ flags.DEFINE_string(
     "reference_checkpoint",
     None,
     "Sample: a published CDCD or VQ-Diffusion checkpoint of pictures; converted once, into "
-    "<workdir>/published.",
+    "<workdir>/published/<name>.",
 )
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
 flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
@@ -65,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
+    _check_flags()
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _print_unless_stray
@@ -75,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
             _make_codec(workdir, stopper)
         elif FLAGS.mode == "prepare":
             _make_tokens(workdir)
-        elif FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
+        elif FLAGS.reference_checkpoint:
             _sample_published(workdir)
         else:
             _run_experiment(workdir, stopper)
@@ -99,7 +98,8 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             print(f"There are no tokens in {places.tokens} yet: preparing them first")
             _make_tokens(workdir)
     experiment = _checked(build, config, workdir)
-    sampling = _checked(_sampling, experiment.sampling, experiment.schedule, experiment.num_classes)
+    sampling = _override(experiment.sampling)
+    _checked(check_sampling, experiment.schedule, experiment.num_classes, **sampling)
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
@@ -112,11 +112,10 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
 
 def _sample_published(workdir: Path) -> None:
     path = Path(FLAGS.reference_checkpoint)
-    model = _checked(load_published, FLAGS.config, path, workdir / "published")
+    model = _checked(load_published, FLAGS.config, path, workdir / "published" / path.stem)
     num_steps = FLAGS.config.sample.num_steps or model.schedule.num_steps
-    given = FLAGS.config.sample.to_dict() | {"num_steps": num_steps}
-    sampling = _checked(_sampling, given, model.schedule, model.num_classes)
-    name = "-".join([path.stem, describe(FLAGS.seed, **sampling)])
+    sampling = _override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+    name = name_picture(path, FLAGS.prompt, FLAGS.seed, **sampling)
     picture = _checked(
         sample_published,
         model,
@@ -166,13 +165,22 @@ def _config_file() -> str:
     return config_flags.get_config_filename(FLAGS["config"])
 
 
-def _sampling(configured: dict[str, Any], schedule: Schedule, num_classes: int) -> dict[str, Any]:
+def _override(configured: dict[str, Any]) -> dict[str, Any]:
     """Let the flags override the configuration's way of sampling."""
     given = {name: getattr(FLAGS, name) for name in configured}
-    sampling = configured | {name: value for name, value in given.items() if value is not None}
-    sampling["label"] = FLAGS.label
-    check_sampling(schedule, num_classes, **sampling)
-    return sampling
+    changed = {name: value for name, value in given.items() if value is not None}
+    return configured | changed | {"label": FLAGS.label}
+
+
+def _check_flags() -> None:
+    """Refuse flags on published checkpoints where nothing would read them."""
+    if not FLAGS.reference_checkpoint:
+        if FLAGS.prompt or FLAGS.bpe_merges:
+            _fail("prompt and bpe_merges need --reference_checkpoint=FILE", 2)
+    elif FLAGS.mode != "sample":
+        _fail("reference_checkpoint can be sampled only; add --mode=sample", 2)
+    elif FLAGS.trajectory:
+        _fail("trajectory: there is none of a published checkpoint; leave it out", 2)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

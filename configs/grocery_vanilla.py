@@ -21,4 +21,9 @@ def get_config(arg: str = "") -> Any:
     config.data.tokens = "runs/grocery_tokens"
     config.codec.folder = "runs/grocery_codec"
     config.prepare.update(views=2, flip=True, random_crop=True)
+    config.denoiser.width = 192
+    config.optimizer.lr = 1e-3
+    config.train.update(num_steps=1000, sample_every=500)
+    config.eval.update(num_samples=810, num_steps=(50, 10), batch_size=135)
+    config.sample.num_samples = 128
     return config

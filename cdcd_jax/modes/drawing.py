@@ -8,8 +8,12 @@ import numpy as np
 
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation import pictures
+from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.typing import Params
+
+MAX_CLASSES = 16
+"""Rows of a picture of samples; more could not be looked at."""
 
 
 def draw(
@@ -22,9 +26,12 @@ def draw(
     label: int | None = None,
     **options: Any,
 ) -> Path:
-    """Draw samples of all classes, or of one, and write their picture."""
-    labels = np.resize(np.arange(experiment.num_classes) if label is None else label, num_samples)
-    labels = labels.astype(np.int32)
+    """Draw samples of all classes, or of one, and write their picture.
+
+    Of more than ``MAX_CLASSES`` so many are drawn, evenly spread.
+    """
+    classes = spread(experiment.num_classes, MAX_CLASSES) if label is None else label
+    labels = np.resize(classes, num_samples).astype(np.int32)
     tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), labels, **options))
     picture = pictures.draw_samples(
         tokens,
@@ -49,8 +56,8 @@ def draw_trajectory(
     **options: Any,
 ) -> None:
     """Draw one sample of each class, or of one class, on its way out of the masks."""
-    labels = np.arange(min(experiment.num_classes, num_samples), dtype=np.int32)
-    labels = labels if label is None else np.array([label], np.int32)
+    classes = spread(experiment.num_classes, min(num_samples, MAX_CLASSES))
+    labels = (classes if label is None else np.array([label])).astype(np.int32)
     _, states = experiment.sample_fn(
         params, jax.random.key(seed), labels, return_trajectory=True, **options
     )
