@@ -132,6 +132,15 @@ def test_a_codec_of_another_architecture_is_refused(pictures, tmp_path):
         build(config, tmp_path)
 
 
+def test_a_damaged_codec_is_named(pictures, tmp_path):
+    config = small_imagenet(pictures)
+    file = find_places(config, tmp_path).codec_file
+    file.parent.mkdir()
+    file.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"codec: .*codec\.safetensors"):
+        build(config, tmp_path)
+
+
 def test_a_single_class_has_no_inter_negatives(pictures, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
