@@ -7,19 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
-from cdcd_jax.build.pictures import (
-    Places,
-    check_classes,
-    count_codes,
-    find_places,
-    load_codec,
-    load_source,
-    open_tokens,
-    vqgan_options,
-)
+from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
     make_decaying_optimizer,
@@ -28,11 +18,7 @@ from cdcd_jax.build.sections import (
     make_section,
     plain,
 )
-from cdcd_jax.codecs.codec import Codec
-from cdcd_jax.codecs.pixels import PixelCodec
-from cdcd_jax.codecs.vqgan import VQGANOptions
-from cdcd_jax.data import digits
-from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
+from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
 from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
@@ -54,25 +40,6 @@ from cdcd_jax.typing import Params, PRNGKey
 SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
 """What a checkpoint depends on. How a codec was trained and pictures were prepared is not among
 them: the fingerprint of the tokens says it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenData:
-    """Hold tokens and what is known of them.
-
-    Attributes:
-        codec: Between tokens and pictures.
-        train: The training set.
-        test: The held-out set.
-        class_names: Name of each class.
-        fingerprint: What the tokens depend on; empty where the configuration says it all.
-    """
-
-    codec: Codec
-    train: Examples
-    test: Examples
-    class_names: tuple[str, ...]
-    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +98,7 @@ def build(
     """
     mesh = make_mesh() if mesh is None else mesh
     train = config.train
-    data = _rehearsal_data(config) if rehearse else load_data(config, find_places(config, workdir))
+    data = rehearsal_data(config) if rehearse else load_data(config, find_places(config, workdir))
     codec, num_classes = data.codec, len(data.class_names)
     schedule = make_section(
         config, "schedule", _schedule, vocab_size=codec.vocab_size, **config.schedule
@@ -206,71 +173,6 @@ def build(
         seed=train.seed,
         config=plain(config),
     )
-
-
-def load_data(config: Any, places: Places | None) -> TokenData:
-    """Load the tokens of a configuration, and their codec.
-
-    Args:
-        config: The whole configuration.
-        places: From ``find_places``.
-
-    Returns:
-        The tokens.
-
-    Raises:
-        ValueError: If something is missing, damaged, or does not fit.
-    """
-    if places is None:
-        codec = make_section(config, "codec", _pixel_codec, **config.codec)
-        return make_section(config, "data", _digits, config.data.name, codec)
-    codec = load_codec(config, places)
-    train, test = (
-        open_tokens(config, places, split, codec.fingerprint) for split in ("train", "test")
-    )
-    make_section(config, "data", check_classes, train.class_names, test.class_names)
-    return TokenData(
-        codec=codec,
-        train=train,
-        test=test,
-        class_names=train.class_names,
-        fingerprint=train.plan.digest,
-    )
-
-
-def _rehearsal_data(config: Any) -> TokenData:
-    """Stand in for tokens that do not exist yet: random ones, two of each class."""
-    if config.codec.name == "pixels":
-        return load_data(config, None)
-    train, test = load_source(config, "train"), load_source(config, "test")
-    make_section(config, "data", check_classes, train.class_names, test.class_names)
-    options = make_section(config, "codec", VQGANOptions, **vqgan_options(config))
-    codec = PixelCodec(vocab_size=count_codes(config, options), grid=options.grid)
-    labels = np.tile(np.arange(len(train.class_names), dtype=np.int32), 2)
-    shape = (len(labels), math.prod(options.grid))
-    tokens = np.random.default_rng(0).integers(0, codec.vocab_size, shape, dtype=np.int32)
-    examples = TokenExamples(tokens=tokens, cond=labels, group=labels)
-    return TokenData(codec=codec, train=examples, test=examples, class_names=train.class_names)
-
-
-def _pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:
-    if name != "pixels":
-        raise ValueError(f'name = "{name}" does not fit the digits; there is "pixels"')
-    return PixelCodec(vocab_size=vocab_size, grid=grid)
-
-
-def _digits(name: str, codec: PixelCodec) -> TokenData:
-    if name != "digits":
-        raise ValueError(f'name = "{name}" is no data set of pixels; there is "digits"')
-    if codec.grid != digits.GRID:
-        raise ValueError(
-            f"the digits have {digits.GRID} pixels, so codec.grid = {codec.grid} must be that"
-        )
-    train, test = digits.load_digits("train"), digits.load_digits("test")
-    for examples in (train, test):
-        check_tokens(examples.tokens, vocab_size=codec.vocab_size, name="tokens of the digits")
-    names = tuple(str(digit) for digit in range(digits.NUM_CLASSES))
-    return TokenData(codec=codec, train=train, test=test, class_names=names)
 
 
 def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> Schedule:

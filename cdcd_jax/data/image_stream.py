@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import grain
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from cdcd_jax.data.images import crop_image, decode_image
-from cdcd_jax.data.sources import Source
+from cdcd_jax.data.sources import Picture, Source
 
 
 def make_image_iterator(
@@ -61,7 +61,7 @@ def make_image_iterator(
         seeds = rng.integers(2**63, size=len(indices))[local]
         rngs = [np.random.default_rng(seed) if random_crop else None for seed in seeds]
         pictures = [
-            _load(source, int(index), image_size, crop_rng, flip and random_crop)
+            _decode(source[int(index)], image_size, crop_rng, flip and random_crop)
             for index, crop_rng in zip(indices[local], rngs, strict=True)
         ]
         return {"images": np.stack(pictures)}
@@ -76,7 +76,7 @@ def make_image_iterator(
 
 def load_pictures(
     source: Source, indices: Sequence[int], *, image_size: int
-) -> UInt8[np.ndarray, "pictures size size 3"]:
+) -> tuple[UInt8[np.ndarray, "pictures size size 3"], Int[np.ndarray, " pictures"]]:
     """Read the central square of some pictures.
 
     Args:
@@ -85,13 +85,12 @@ def load_pictures(
         image_size: Height and width of the result.
 
     Returns:
-        RGB values 0..255.
+        RGB values 0..255, and the pictures' labels.
     """
-    return np.stack([_load(source, index, image_size, None, False) for index in indices])
+    found = [source[index] for index in indices]
+    squares = [_decode(picture, image_size, None, False) for picture in found]
+    return np.stack(squares), np.array([picture.label for picture in found])
 
 
-def _load(
-    source: Source, index: int, size: int, rng: np.random.Generator | None, flip: bool
-) -> np.ndarray:
-    picture = source[index]
+def _decode(picture: Picture, size: int, rng: np.random.Generator | None, flip: bool) -> np.ndarray:
     return crop_image(decode_image(picture.data, name=picture.name), size=size, rng=rng, flip=flip)

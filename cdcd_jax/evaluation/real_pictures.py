@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
-from cdcd_jax.data.images import crop_image, decode_image
+from cdcd_jax.data.image_stream import load_pictures
 from cdcd_jax.data.sources import Source
 
 
@@ -59,20 +59,8 @@ class RealPictures:
         own = self._indices[jax.process_index() :: jax.process_count()]
         starts = range(0, len(own), batch_size)
         for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
-            yield self._read(own[start : start + batch_size])
-
-    def _read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = [self._source[int(index)] for index in indices]
-        pictures = [
-            crop_image(
-                decode_image(picture.data, name=picture.name),
-                size=self._size,
-                rng=None,
-                flip=False,
-            )
-            for picture in found
-        ]
-        return np.stack(pictures), np.array([picture.label for picture in found])
+            chosen = own[start : start + batch_size].tolist()
+            yield load_pictures(self._source, chosen, image_size=self._size)
 
 
 def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:

@@ -33,7 +33,7 @@ def train_codec(built: CodecTraining, stopper: Stopper) -> None:
     """
     size, folder = built.vqgan.options.image_size, built.places.codec_folder
     spread = np.linspace(0, len(built.test_source) - 1, NUM_SHOWN).astype(int)
-    shown = load_pictures(built.test_source, spread.tolist(), image_size=size)
+    shown, _ = load_pictures(built.test_source, spread.tolist(), image_size=size)
 
     def show(state: TrainState) -> Path:
         codec = _codec(built, state)
@@ -82,7 +82,7 @@ def measure_codec(built: CodecTraining, codec: ImageCodec) -> dict[str, float]:
     psnr, counts = [], scorer.init(len(source))
     for start in tqdm(range(0, len(source), batch_size), desc="test pictures", unit="batch"):
         rows = range(start, min(start + batch_size, len(source)))
-        images = load_pictures(source, rows, image_size=size)
+        images, _ = load_pictures(source, rows, image_size=size)
         tokens = np.asarray(codec.encode(images))
         counts = scorer.update(counts, scorer.look(tokens), np.zeros(len(tokens), int))
         error = (np.asarray(codec.decode(tokens)) - images / np.float32(255)) ** 2
