@@ -53,6 +53,7 @@ def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(tmp_path
     quality = json.loads((tmp_path / "codec" / "summary.json").read_text())
     assert quality["psnr"] > 0
     assert 0 < quality["codes_used"] <= 1
+    assert 0 < quality["tokens_kept"] <= 1
     assert Image.open(quality["reconstructions"]).size[0] > 300
     assert (tmp_path / "codec" / "reconstructions" / "step000002.png").exists()
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -61,6 +61,7 @@ def train_codec(built: CodecTraining, stopper: Stopper) -> None:
     )
     print(
         f"{quality['num_test_pictures']} test pictures: PSNR {quality['psnr']:.2f} dB, "
+        f"{quality['tokens_kept']:.1%} of the tokens kept when encoded again, "
         f"{quality['codes_used']:.1%} of {built.vqgan.options.num_codes} codes used, perplexity "
         f"{quality['code_perplexity']:.0f}"
     )
@@ -73,23 +74,28 @@ def measure_codec(built: CodecTraining, codec: ImageCodec) -> dict[str, float]:
     """Encode and decode every test picture.
 
     Returns:
-        ``psnr`` (dB, mean over pictures), ``codes_used`` (0..1) and ``code_perplexity`` on the test
-        pictures, and their number.
+        ``psnr`` (dB, mean over pictures), ``tokens_kept`` (share of tokens, 0..1, that a decoded
+        picture gives again when it is encoded), ``codes_used`` (0..1) and ``code_perplexity`` on
+        the test pictures, and their number.
     """
     size, batch_size = built.vqgan.options.image_size, 256
     source = built.test_source
     scorer = codebook_scorer(codec.vocab_size)
-    psnr, counts = [], scorer.init(len(source))
+    psnr, kept, counts = [], [], scorer.init(len(source))
     for start in tqdm(range(0, len(source), batch_size), desc="test pictures", unit="batch"):
         rows = range(start, min(start + batch_size, len(source)))
         images, _ = load_pictures(source, rows, image_size=size)
         tokens = np.asarray(codec.encode(images))
         counts = scorer.update(counts, scorer.look(tokens), np.zeros(len(tokens), int))
-        error = (np.asarray(codec.decode(tokens)) - images / np.float32(255)) ** 2
+        made = np.asarray(codec.decode(tokens))
+        error = (made - images / np.float32(255)) ** 2
+        again = np.asarray(codec.encode(np.round(255 * made).clip(0, 255).astype(np.uint8)))
+        kept.append(np.mean(again == tokens, axis=1))
         psnr.append(-10 * np.log10(np.maximum(error.mean(axis=(1, 2, 3)), 1e-10)))
     return {
         "num_test_pictures": len(source),
         "psnr": float(np.concatenate(psnr).mean()),
+        "tokens_kept": float(np.concatenate(kept).mean()),
         **scorer.result(counts),
     }
 
