@@ -171,6 +171,9 @@ class _Numbers:
     def __len__(self) -> int:
         return len(self.cond)
 
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+        return self.cond[indices]
+
     def take(self, indices: np.ndarray, /) -> np.ndarray:
         return indices[..., None]
 

@@ -44,6 +44,10 @@ class Examples(Protocol):
         """Count the examples."""
         ...
 
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+        """Return rows of ``cond`` to train on; an example with several captions draws one."""
+        ...
+
     def take(self, indices: np.ndarray, /) -> np.ndarray:
         """Read the tokens of some examples: int32 [*indices.shape length], values 0..K-1."""
         ...
@@ -94,6 +98,10 @@ class TokenExamples:
     def length(self) -> int:
         """Number of token positions of every example."""
         return self.tokens.shape[1]
+
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+        """Return the examples' rows of ``cond``; there is nothing to draw."""
+        return self.cond[indices]
 
     def take(self, indices: np.ndarray, /) -> np.ndarray:
         """Read the tokens of some examples.

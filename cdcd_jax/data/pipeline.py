@@ -55,15 +55,17 @@ def make_train_dataset(
 
     def gather(indices: np.ndarray, rng: np.random.Generator) -> Batch:
         own = indices[local]
+        # All that is drawn is drawn for the whole batch, so that the split over processes changes
+        # nothing.
         if others is None:
-            return Batch(tokens=examples.take(own), cond=examples.cond[own])
-        # Drawn for the whole batch, so that the split over processes changes nothing.
+            return Batch(tokens=examples.take(own), cond=examples.draw_cond(indices, rng)[local])
         negatives = others.draw(rng, indices, num_negatives=num_negatives)[local]
+        cond = examples.draw_cond(indices, rng)[local]
         # All in one call, so that examples on disk are read together.
         tokens = examples.take(np.concatenate([own, negatives.ravel()]))
         return Batch(
             tokens=tokens[:rows],
-            cond=examples.cond[own],
+            cond=cond,
             negatives=tokens[rows:].reshape(*negatives.shape, examples.length),
         )
 

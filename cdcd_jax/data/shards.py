@@ -63,6 +63,10 @@ class TokenShards:
         """Number of token positions of every example."""
         return self.plan.length
 
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+        """Return the examples' labels; there is nothing to draw."""
+        return self.cond[indices]
+
     def take(self, indices: Integer[np.ndarray, "..."], /) -> Int32[np.ndarray, "... length"]:
         """Read the tokens of some examples.
 

@@ -21,13 +21,16 @@ class Picture(NamedTuple):
 
     Attributes:
         name: What it is called in its source, e.g. a path; unique there.
-        label: Its class, 0..classes-1.
+        label: Its class, 0..classes-1; in a set without classes a number that tells it from those
+            it has nothing in common with.
         data: The encoded bytes.
+        captions: Texts that describe it; every picture of a set has some, or none has.
     """
 
     name: str
     label: int
     data: bytes
+    captions: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -41,12 +44,12 @@ class Source(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Name of each class, in the order of the labels."""
+        """Name of each class, in the order of the labels; empty in a set without classes."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes when the set's pictures, their order or their labels do."""
+        """A text that changes when the set's pictures, order, labels or captions do."""
         ...
 
     def __len__(self) -> int:
@@ -120,7 +123,7 @@ class PictureBytes:
 
     >>> source = PictureBytes("two", [b"first", b"second"], [1, 0], ["cat", "dog"])
     >>> len(source), source[1]
-    (2, Picture(name='1', label=0, data=b'second'))
+    (2, Picture(name='1', label=0, data=b'second', captions=()))
     """
 
     def __init__(

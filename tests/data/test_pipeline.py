@@ -52,6 +52,9 @@ def test_positives_and_negatives_are_read_in_one_call():
         def __len__(self):
             return 10
 
+        def draw_cond(self, indices, rng):
+            return self.cond[indices]
+
         def take(self, indices):
             self.calls.append(np.array(indices))
             return numbered_examples().take(indices)

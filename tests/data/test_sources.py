@@ -15,7 +15,7 @@ def make_files(folder, *names):
 
 
 def contents(source):
-    return [source[index] for index in range(len(source))]
+    return [source[index][:3] for index in range(len(source))]
 
 
 def test_a_folder_per_class(tmp_path):
