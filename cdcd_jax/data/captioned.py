@@ -1,0 +1,110 @@
+"""Examples that captions describe: each has one or several, and an epoch draws one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32, Integer
+
+from cdcd_jax.data.batch import Examples
+
+
+class Captions(NamedTuple):
+    """The captions of a set of examples.
+
+    Attributes:
+        texts: Those of each picture.
+        picture_of: [examples] the picture that an example is a view of.
+    """
+
+    texts: Sequence[Sequence[str]]
+    picture_of: Int[np.ndarray, " examples"]
+
+
+class CaptionedExamples:
+    """Give tokens of pictures the tokens of their captions as conditions.
+
+    Args:
+        examples: The pictures' tokens and groups; their own conditions are not used.
+        texts: [captions text_length] int32 tokens of all captions, those of a picture together.
+        first: [pictures+1] where each picture's captions begin, and the end.
+        picture_of: [examples] the picture that an example is a view of.
+
+    Raises:
+        ValueError: If a picture has no caption, or the arrays do not fit together.
+
+    Attributes:
+        caption_of: [examples] the caption that ``cond`` holds, for what must be the same each time:
+            the captions of a picture in turn, over its views or, with one view, over the pictures.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        texts: Int32[np.ndarray, "captions text_length"],
+        first: Int[np.ndarray, " pictures_and_end"],
+        picture_of: Int[np.ndarray, " examples"],
+    ):
+        if first[-1] != len(texts) or len(picture_of) != len(examples):
+            raise ValueError(
+                f"{len(texts)} captions and {len(examples)} examples do not fit the "
+                f"{first[-1]} captions and {len(picture_of)} examples that are numbered"
+            )
+        counts = np.diff(first)
+        if (counts < 1).any():
+            raise ValueError(f"picture {int(np.argmin(counts))} has no caption")
+        self._examples, self._texts = examples, texts
+        self._first, self._count = first[picture_of], counts[picture_of]
+        self.caption_of = self._first + np.arange(len(examples)) % self._count
+
+    @property
+    def cond(self) -> Int32[np.ndarray, "examples text_length"]:
+        """The caption that each example always has."""
+        return self._texts[self.caption_of]
+
+    @property
+    def group(self) -> np.ndarray:
+        """Groups of the pictures."""
+        return self._examples.group
+
+    @property
+    def length(self) -> int:
+        """Number of token positions of every example."""
+        return self._examples.length
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self._examples)
+
+    def draw_cond(
+        self, indices: np.ndarray, rng: np.random.Generator, /
+    ) -> Int32[np.ndarray, "batch text_length"]:
+        """Draw a caption for each of some examples, each of its captions equally often.
+
+        >>> from cdcd_jax.data.batch import TokenExamples
+        >>> number = np.arange(2)
+        >>> tokens = TokenExamples(tokens=number[:, None], cond=number, group=number)
+        >>> texts, first = np.array([[7], [8], [9]], np.int32), np.array([0, 1, 3])
+        >>> examples = CaptionedExamples(tokens, texts, first, number)
+        >>> drawn = examples.draw_cond(np.repeat(number, 50), np.random.default_rng(0))
+        >>> np.unique(drawn[:50]).tolist(), np.unique(drawn[50:]).tolist()
+        ([7], [8, 9])
+        """
+        return self._texts[self._first[indices] + rng.integers(0, self._count[indices])]
+
+    def take(self, indices: Integer[np.ndarray, "..."], /) -> np.ndarray:
+        """Read the tokens of some examples' pictures."""
+        return self._examples.take(indices)
+
+
+def number_captions(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
+    """Put the captions of all pictures in one list.
+
+    Returns:
+        The list, and [pictures+1] where each picture's begin, and the end.
+
+    >>> number_captions([["a"], ["b", "c"]])[1].tolist()
+    [0, 1, 3]
+    """
+    flat = [text for texts in captions for text in texts]
+    return flat, np.cumsum([0, *map(len, captions)])

@@ -1,0 +1,60 @@
+"""Guidance: the published numbers, the limits, and one pass for both guesses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cdcd_jax.diffusion.guidance import guide, guide_denoiser
+from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.schedule import absorbing_schedule
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 3.0, 5.0])
+def test_it_gives_the_published_numbers(golden, scale):
+    file = golden("sampling/ms_cfg.npz")
+    # [batch K+1 length]; the last row is the mask, which is never clean.
+    cond, null, wanted = (
+        jnp.asarray(file[name][:, :-1]).swapaxes(1, 2)
+        for name in ("cond_log_probs", "uncond_log_probs", f"cfg_s{scale}")
+    )
+    np.testing.assert_allclose(guide(cond, null, scale), wanted, atol=1e-5)
+
+
+def random_denoiser(key):
+    table = jax.random.normal(key, (5, 3, 4))  # condition, position, token
+
+    def denoise_fn(zt, t, cond):
+        assert cond.ndim == 1
+        return jax.nn.log_softmax(table[cond])
+
+    return denoise_fn
+
+
+def test_scale_0_forgets_the_condition_and_1_changes_nothing():
+    denoise_fn = random_denoiser(jax.random.key(0))
+    zt, t = jnp.full((2, 3), 4), jnp.array([3, 3])
+    cond, null = jnp.array([1, 2]), jnp.array([4, 4])
+    assert guide_denoiser(denoise_fn, null, 1.0) is denoise_fn
+    forgetful = guide_denoiser(denoise_fn, null, 0.0)(zt, t, cond)
+    np.testing.assert_allclose(forgetful, denoise_fn(zt, t, null), atol=1e-6)
+    log_p = guide_denoiser(denoise_fn, null, 2.5)(zt, t, cond)
+    np.testing.assert_allclose(jnp.exp(log_p).sum(-1), 1.0, atol=1e-6)
+
+
+def test_guided_samples_have_the_guided_frequencies():
+    denoise_fn = random_denoiser(jax.random.key(1))
+    schedule = absorbing_schedule(num_steps=3, vocab_size=4)
+    cond, null = jnp.full(8000, 1), jnp.full(8000, 0)
+    guided = guide_denoiser(denoise_fn, null, 2.0)
+    tokens = sample(jax.random.key(2), schedule, guided, cond, shape=(8000, 3))
+    p1, p0 = (np.exp(denoise_fn(None, None, jnp.array([c])))[0] for c in (1, 0))
+    wanted = p1**2 / p0
+    wanted /= wanted.sum(-1, keepdims=True)
+    found = np.stack([np.mean(np.asarray(tokens) == k, axis=0) for k in range(4)], axis=-1)
+    np.testing.assert_allclose(found, wanted, atol=0.025)
+
+
+def test_a_negative_scale_is_refused():
+    with pytest.raises(ValueError, match="guidance must be at least 0, got -1"):
+        guide_denoiser(random_denoiser(jax.random.key(0)), jnp.array([0]), -1.0)
