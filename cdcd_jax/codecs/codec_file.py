@@ -17,6 +17,9 @@ from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.typing import Params
 
 FORMAT = "cdcd_jax vqgan 1"
+PATCHES = "cdcd_jax patches 1"
+"""What files of codecs say they are; the second word is the codec's name in a configuration."""
+
 USED_CODES = "used_codes"
 
 
@@ -86,6 +89,28 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
         ValueError: The file is damaged, is no codec, or its arrays do not fit its options.
     """
     path = Path(path)
+    arrays, metadata = read_arrays(path, FORMAT)
+    options = _read_options(metadata["options"], path)
+    used_codes = arrays.pop(USED_CODES, None)
+    template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
+    return unflatten(arrays, template, path), options, used_codes
+
+
+def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a codec's file that says it is of one kind.
+
+    Args:
+        path: The file.
+        wanted: ``FORMAT`` or ``PATCHES``.
+
+    Returns:
+        Arrays and texts by name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, is no codec, or is one of another kind.
+    """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
@@ -94,15 +119,19 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
-    if metadata.get("format") != FORMAT:
+    found = metadata.get("format")
+    if found not in (FORMAT, PATCHES):
         raise ValueError(
             f"{path} is no codec of this package; --mode=codec writes one, and published weights "
             "are named by codec.weights."
         )
-    options = _read_options(metadata["options"], path)
-    used_codes = arrays.pop(USED_CODES, None)
-    template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
-    return unflatten(arrays, template, path), options, used_codes
+    if found != wanted:
+        theirs, ours = found.split()[1], wanted.split()[1]
+        raise ValueError(
+            f'{path} is a codec of the kind "{theirs}", not "{ours}"; set codec.name to that, or '
+            "give another folder."
+        )
+    return arrays, metadata
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:

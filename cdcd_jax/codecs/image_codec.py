@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from cdcd_jax.codecs.codec import check_codes, check_pictures
 from cdcd_jax.codecs.codec_file import flatten
 from cdcd_jax.codecs.quantizer import keep_codes
 from cdcd_jax.codecs.vqgan import VQGAN
@@ -108,9 +109,7 @@ class ImageCodec:
         Raises:
             ValueError: If the pictures are not of the codec's size.
         """
-        size = self.image_size
-        if images.shape[1:] != (size, size, 3):
-            raise ValueError(f"pictures must be {size} x {size} RGB, got {images.shape[1:]}")
+        check_pictures(images.shape, self.image_size)
         return self._in_batches(
             lambda batch: _encode(self.vqgan, self._encoder, self._table, batch),
             images,
@@ -132,15 +131,7 @@ class ImageCodec:
             ValueError: If there is not one token for each cell of the grid, or one is no token.
         """
         tokens = np.asarray(tokens)
-        if tokens.shape[1] != self.grid[0] * self.grid[1]:
-            raise ValueError(
-                f"a picture has {self.grid[0]} x {self.grid[1]} tokens, got {tokens.shape[1]}"
-            )
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
-            raise ValueError(
-                f"tokens must have values 0..{self.vocab_size - 1}, got "
-                f"{tokens.min()}..{tokens.max()}"
-            )
+        check_codes(tokens, self.grid, self.vocab_size)
         size = self.image_size
         return self._in_batches(
             lambda batch: _decode(self.vqgan, self._decoder, batch),
