@@ -154,20 +154,20 @@ def _decode_ahead(
 
 
 def _load_views(source: Source, index: int, plan: Plan) -> Views:
-    name, label, data = source[index]
-    if not 0 <= label < len(plan.class_names):
+    name, label, data, captions = source[index]
+    if plan.class_names and not 0 <= label < len(plan.class_names):
         raise ValueError(
             f"{name} has label {label}, but {source.name} has {len(plan.class_names)} classes"
         )
     try:
         image = decode_image(data, name=name)
     except ImageError as error:
-        return Views(index, name, label, (), error)
+        return Views(index, name, label, (), error, captions)
     crops = []
     for view in range(plan.views):
         rng = image_rng(plan.seed, index, view) if plan.random_crop else None
         crops.append(crop_image(image, size=plan.image_size, rng=rng, flip=plan.flip))
-    return Views(index, name, label, crops)
+    return Views(index, name, label, crops, captions=captions)
 
 
 def _counted(pictures: Iterable[Views], bar: tqdm, on_bad_image: str) -> Iterator[Views]:

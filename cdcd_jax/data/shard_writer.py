@@ -38,6 +38,7 @@ class Views:
         label: Its class.
         crops: uint8 [size size 3] each; empty for a picture that is skipped.
         error: Why it is skipped.
+        captions: Texts that describe it.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Views:
     label: int
     crops: Sequence[np.ndarray]
     error: ImageError | None = None
+    captions: tuple[str, ...] = ()
 
 
 def write_shard(
@@ -91,6 +93,8 @@ def write_shard(
         "names": [picture.name for picture in seen.kept],
         "skipped": [[picture.index, picture.name, str(picture.error)] for picture in seen.skipped],
     }
+    if any(picture.captions for picture in seen.kept):
+        content["captions"] = [picture.captions for picture in seen.kept]
     write_json(path.with_suffix(".json"), content)
 
 
@@ -116,6 +120,7 @@ def publish(folder: Path, plan: Plan) -> None:
     if not len(labels):
         raise ValueError(f"none of the {len(skipped)} pictures of {plan.source} can be decoded")
     encoded = [name.encode(errors="surrogateescape") for shard in shards for name in shard["names"]]
+    captions = _pack_captions([texts for shard in shards for texts in shard.get("captions", [])])
     with writing(folder / INDEX) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -123,10 +128,13 @@ def publish(folder: Path, plan: Plan) -> None:
             indices=np.array([index for shard in shards for index in shard["indices"]], np.int64),
             names=np.frombuffer(b"".join(encoded), np.uint8),
             name_offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+            **captions,
         )
-    counts = np.bincount(labels, minlength=len(plan.class_names)) * plan.views
+    # Labels without classes only tell pictures apart: there is nothing to count.
+    counts = np.bincount(labels) * plan.views if plan.class_names else np.zeros(0, int)
+    counts = np.pad(counts, (0, max(0, len(plan.class_names) - len(counts))))
     manifest = plan.to_json() | {
-        "num_records": int(counts.sum()),
+        "num_records": len(labels) * plan.views,
         "class_counts": counts.tolist(),
         "skipped": skipped,
         "index": {"file": INDEX, "sha256": file_digest(folder / INDEX)},
@@ -137,6 +145,18 @@ def publish(folder: Path, plan: Plan) -> None:
     }
     write_json(folder / MANIFEST, manifest)
     sweep_up(folder)
+
+
+def _pack_captions(captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Lay the captions of all pictures out as arrays; without captions there are no arrays."""
+    if not captions:
+        return {}
+    encoded = [text.encode() for texts in captions for text in texts]
+    return {
+        "captions": np.frombuffer(b"".join(encoded), np.uint8),
+        "caption_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "caption_counts": np.array([len(texts) for texts in captions], np.int64),
+    }
 
 
 class _Crop(NamedTuple):

@@ -1,7 +1,8 @@
 """Prepared tokens on disk, read by index: an image set for training without its images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,10 @@ class TokenShards:
     Attributes:
         cond: [examples] int32 labels.
         group: The same labels: classes are each other's inter negatives.
-        class_names: Name of each class.
+        class_names: Name of each class; empty where labels only tell pictures apart.
+        captions: The captions of each picture; empty for a set without captions.
+        picture_of: [examples] the picture that an example is a view of.
+        source_index: [pictures] number of each picture in its source.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
 
@@ -126,6 +130,9 @@ class TokenShards:
         with np.load(path) as index:
             self._names, self._name_offsets = index["names"], index["name_offsets"]
             self.cond = self.group = np.repeat(index["labels"], self.plan.views)
+            self.source_index = index["indices"]
+            self.picture_of = np.repeat(np.arange(len(self.source_index)), self.plan.views)
+            self.captions = _unpack_captions(index) if "captions" in index else ()
 
     def _describe_damage(self, keys: Sequence[int]) -> str:
         """Find the first damaged record of some that could not all be read."""
@@ -139,6 +146,12 @@ class TokenShards:
                 reason = "" if isinstance(error, RecordError) else f" ({error})"
                 return f"record {place} of {path} is damaged{reason}; delete that file and {AGAIN}"
         return f"the shards in {self.folder} could not be read, and now they can; try again"
+
+
+def _unpack_captions(index: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
+    text, offsets = index["captions"].tobytes(), index["caption_offsets"].tolist()
+    flat = iter([text[start:end].decode() for start, end in pairwise(offsets)])
+    return tuple(tuple(islice(flat, count)) for count in index["caption_counts"].tolist())
 
 
 def _check_finished(folder: Path) -> None:
