@@ -86,13 +86,16 @@ class _Verdict(NamedTuple):
     moments: Moments
 
 
-def make_glyph_scorers(train: GlyphPictures, test: GlyphPictures) -> list[Scorer]:
+def make_glyph_scorers(
+    train: GlyphPictures, test: GlyphPictures, numbers: Int[np.ndarray, " asked"] | None = None
+) -> list[Scorer]:
     """Fit judges to real training glyphs, to score pictures made for captions of test glyphs.
 
     Args:
         train: Real training glyphs.
-        test: The glyphs whose captions are asked for: the label of a picture to score is the number
-            of one of these.
+        test: The glyphs whose captions are asked for.
+        numbers: Those that are asked for, by their numbers in ``test``: the label of a picture to
+            score is a place in this list. All in order if None.
 
     Returns:
         One scorer of pictures, whose result is ``letter_accuracy``, ``style_accuracy`` and
@@ -104,7 +107,8 @@ def make_glyph_scorers(train: GlyphPictures, test: GlyphPictures) -> list[Scorer
     """
     judges = fit_glyph_judges(train)
     reference = judges.letter.reference
-    shapes, styles = test.shapes, test.styles
+    chosen = slice(None) if numbers is None else numbers
+    shapes, styles = test.shapes[chosen], test.styles[chosen]
 
     def look(pictures: Pictures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         letters, features = judges.letter.look(pictures)

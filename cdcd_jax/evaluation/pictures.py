@@ -1,4 +1,7 @@
-"""PNG pictures of samples: a grid with a row for each class, and a strip of the reverse process."""
+"""PNG pictures of samples: a row for each class, and a strip of the reverse process.
+
+Samples of texts: ``prompts.py``; the process as a film: ``animation.py``.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -6,78 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Real
-from PIL import Image, ImageDraw, ImageFont
+from jaxtyping import Int, Real
+from PIL import Image
+
+from cdcd_jax.evaluation.grid import CELL_SIZE, draw_grid, label_names, mask_pixels, to_rgb
 
 DecodeFn = Callable[[np.ndarray], Any]
 """Tokens [batch length] -> pictures [batch height width] in grey or [batch height width 3] in RGB,
 values 0..1: a codec's ``decode``."""
-
-INK, PAPER, EMPTY, MASK = (20, 20, 20), (255, 255, 255), (232, 232, 232), (120, 160, 220)
-GAP = 3
-FONT_SIZE = 16
-CELL_SIZE = 48
-"""About how many pixels the longer side of a small picture gets; none is made smaller."""
-
-LABEL_LENGTH = 20
-"""Letters of a class's name that are shown."""
-
-
-def draw_grid(
-    images: Real[np.ndarray, "rows columns height width *rgb"],
-    *,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    caption: str = "",
-    masked: Bool[np.ndarray, "rows columns height width"] | None = None,
-    cell_size: int = CELL_SIZE,
-) -> Image.Image:
-    """Draw pictures in rows and columns, enlarged without smoothing, with labels around them.
-
-    Args:
-        images: Grey or RGB, values 0..1, clipped; a picture of NaN is left out.
-        row_labels: One label for each row, or none.
-        column_labels: One label for each column, or none.
-        caption: One line above it all.
-        masked: Pixels to paint as [MASK] (blue) instead.
-        cell_size: About how many pixels the longer side of a picture gets; it is a whole multiple.
-
-    Returns:
-        An RGB image.
-
-    Raises:
-        ValueError: If the labels are not one for each row or column, or the pictures neither grey
-            nor RGB.
-
-    >>> draw_grid(np.zeros((2, 3, 8, 8)), row_labels=["0", "1"], cell_size=16).mode
-    'RGB'
-    """
-    rows, columns, height, width, *channels = images.shape
-    if channels not in ([], [3]):
-        raise ValueError(f"pictures must be grey or RGB, got the shape {images.shape}")
-    for name, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
-        if len(labels) not in (0, count):
-            raise ValueError(f"{count} {name}s need {count} {name} labels, got {len(labels)}")
-    scale = max(1, cell_size // max(height, width))
-    pixels = _to_rgb(images, masked).repeat(scale, axis=2).repeat(scale, axis=3)
-    font = ImageFont.load_default(FONT_SIZE)
-    left = GAP + max((int(font.getlength(label)) + 2 * GAP for label in row_labels), default=0)
-    top = GAP + (FONT_SIZE + 2 * GAP) * (bool(caption) + bool(column_labels))
-    step_y, step_x = height * scale + GAP, width * scale + GAP
-    right = max(left + columns * step_x, int(font.getlength(caption)) + 3 * GAP)
-    canvas = Image.new("RGB", (right, top + rows * step_y), PAPER)
-    pen = ImageDraw.Draw(canvas)
-    pen.text((GAP, GAP), caption, INK, font)
-    for column, label in enumerate(column_labels):
-        middle = left + column * step_x + width * scale // 2
-        pen.text((middle, top - GAP), label, INK, font, anchor="md")
-    for row in range(rows):
-        y = top + row * step_y
-        if row_labels:
-            pen.text((GAP, y + height * scale // 2), row_labels[row], INK, font, anchor="lm")
-        for column in range(columns):
-            canvas.paste(Image.fromarray(pixels[row, column]), (left + column * step_x, y))
-    return canvas
 
 
 def draw_samples(
@@ -160,23 +99,6 @@ def draw_reconstructions(
     )
 
 
-def label_names(labels: Int[np.ndarray, " rows"], class_names: Sequence[str] = ()) -> list[str]:
-    """Name classes in a few letters each.
-
-    Args:
-        labels: The classes.
-        class_names: Name of each class; without them the numbers are the names.
-
-    Returns:
-        A name for each label.
-
-    >>> label_names(np.array([1, 0]), ["tench", "great white shark, white pointer"])
-    ['great white shark, …', 'tench']
-    """
-    names = [str(class_names[label] if len(class_names) else label) for label in labels]
-    return [name if len(name) <= LABEL_LENGTH else name[: LABEL_LENGTH - 1] + "…" for name in names]
-
-
 def draw_trajectory(
     trajectory: Int[np.ndarray, "frames batch length"],
     labels: Int[np.ndarray, " batch"],
@@ -216,18 +138,23 @@ def draw_trajectory(
     masked = tokens == mask_id
     # No codec knows the mask; any token will do below the paint.
     images = np.asarray(decode_fn(np.where(masked, 0, tokens).reshape(-1, length)))
-    height, width = images.shape[1:3]
-    shape = (batch, len(chosen))
-    masked = masked.reshape(*shape, *grid)
-    masked = masked.repeat(height // grid[0], axis=2).repeat(width // grid[1], axis=3)
     return draw_grid(
-        images.reshape(*shape, *images.shape[1:]),
+        images.reshape(batch, len(chosen), *images.shape[1:]),
         row_labels=label_names(labels, class_names),
         column_labels=[str(step) for step in chosen],
         caption=caption,
-        masked=masked,
+        masked=mask_pixels(masked, grid, images.shape[1:3]),
         cell_size=cell_size,
     )
+
+
+def to_picture(image: Real[np.ndarray, "height width *rgb"]) -> Image.Image:
+    """Turn one grey or RGB picture, values 0..1, into an RGB image of its own size.
+
+    >>> to_picture(np.ones((1, 2))).size
+    (2, 1)
+    """
+    return Image.fromarray(to_rgb(image, coloured=image.ndim == 3))
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
@@ -246,22 +173,25 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix != ".png":
         raise ValueError(f'pictures are written as PNG: the name of "{path}" must end in .png')
+    return write_whole(path, lambda part: picture.save(part, format="PNG"))
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Write a file under another name beside it, and then give it its own.
+
+    Args:
+        path: Where; the folder is made if it is not there.
+        write: Writes to the path that it is given.
+
+    Returns:
+        The path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target: a rename is atomic within one file system only.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        picture.save(part, format="PNG")
+        write(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
-
-
-def _to_rgb(images: np.ndarray, masked: np.ndarray | None) -> np.ndarray:
-    colours = images if images.ndim == 5 else np.repeat(images[..., None], 3, axis=-1)
-    missing = np.isnan(colours)
-    rgb = np.round(np.clip(np.where(missing, 0.0, colours), 0.0, 1.0) * 255).astype(np.uint8)
-    rgb[missing.any(axis=-1)] = EMPTY
-    if masked is not None:
-        rgb[masked] = MASK
-    return rgb

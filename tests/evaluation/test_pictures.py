@@ -3,11 +3,8 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.codecs.pixels import PixelCodec
+from cdcd_jax.evaluation.grid import EMPTY, GAP, MASK, draw_grid
 from cdcd_jax.evaluation.pictures import (
-    EMPTY,
-    GAP,
-    MASK,
-    draw_grid,
     draw_reconstructions,
     draw_samples,
     draw_trajectory,
