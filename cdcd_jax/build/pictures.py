@@ -11,6 +11,7 @@ from cdcd_jax.codecs.codec_file import load_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.data.digit_pictures import load_digit_pictures
+from cdcd_jax.data.emoji import load_emoji
 from cdcd_jax.data.grocery import load_grocery
 from cdcd_jax.data.imagenet import load_imagenet
 from cdcd_jax.data.manifest import MANIFEST
@@ -20,7 +21,10 @@ from cdcd_jax.data.tfds import TfdsPictures
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 
-SOURCES = ("folder", "imagenet", "tfds", "grocery", "digit_pictures")
+SOURCES = (
+    *("folder", "imagenet", "tfds", "grocery", "digit_pictures"),
+    *("glyphs", "emoji", "captions", "coco", "cub"),  # with captions
+)
 """Names that ``data.name`` may have where pictures go through a codec."""
 
 SPLITS = ("train", "test")
@@ -92,6 +96,8 @@ def _load_source(data: Any, split: str, image_size: int) -> Source:
         return load_imagenet(data.path, theirs, class_index=data.class_index)
     if data.name == "tfds":
         return TfdsPictures(data.path, theirs)
+    if data.name == "emoji":
+        return load_emoji(data.path, theirs)
     raise ValueError(f'name = "{data.name}" is no data set; there are "digits", {_listed(SOURCES)}')
 
 

@@ -1,6 +1,7 @@
 """Where pictures come from: numbered, labelled, still encoded; and the folder with a class each.
 
-Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digit_pictures.py``.
+Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digit_pictures.py``; with captions
+``coco.py``, ``cub.py``, ``emoji.py``, ``glyphs.py`` and ``captions.py``.
 """
 
 import hashlib
@@ -117,9 +118,10 @@ class PictureBytes:
 
     Args:
         name: What the set is called.
-        data: The encoded pictures, named by their numbers.
+        data: The encoded pictures.
         labels: Class of each picture.
         class_names: Name of each class.
+        names: Name of each picture; by default its number.
 
     >>> source = PictureBytes("two", [b"first", b"second"], [1, 0], ["cat", "dog"])
     >>> len(source), source[1]
@@ -127,16 +129,24 @@ class PictureBytes:
     """
 
     def __init__(
-        self, name: str, data: Sequence[bytes], labels: Sequence[int], class_names: Iterable[str]
+        self,
+        name: str,
+        data: Sequence[bytes],
+        labels: Sequence[int],
+        class_names: Iterable[str],
+        *,
+        names: Sequence[str] | None = None,
     ):
         self.name = name
         self.class_names = tuple(class_names)
-        self._data, self._labels = data, labels
+        self._data, self._labels, self._names = data, labels, names
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all pictures and labels."""
+        """Digest of all pictures, labels and names that are not numbers."""
         contents = [hashlib.sha256(data).hexdigest() for data in self._data]
+        if self._names is not None:
+            contents = [" ".join(pair) for pair in zip(contents, self._names, strict=True)]
         return listing_digest(self.class_names, contents, self._labels)
 
     def __len__(self) -> int:
@@ -145,7 +155,8 @@ class PictureBytes:
 
     def __getitem__(self, index: int, /) -> Picture:
         """Return a picture."""
-        return Picture(str(index), int(self._labels[index]), self._data[index])
+        name = str(index) if self._names is None else self._names[index]
+        return Picture(name, int(self._labels[index]), self._data[index])
 
 
 def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
