@@ -1,0 +1,129 @@
+"""CUB: the official layout and the literature's in miniature, both splits, bad files."""
+
+import pickle
+import shutil
+
+import pytest
+
+from cdcd_jax.data.cub import load_cub
+
+NAMES = ("001.Black_footed_Albatross/a", "001.Black_footed_Albatross/b", "002.Laysan_Albatross/c")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Write the set, its captions beside CUB_200_2011."""
+    folder = tmp_path / "CUB_200_2011"
+    for name in NAMES:
+        for path in (folder / "images" / f"{name}.jpg", tmp_path / "text" / f"{name}.txt"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"the bird {name[-1]}\n\na  bird\ufffd\ufffd with wings\n")
+    lines = [f"{number} {name}.jpg\n" for number, name in enumerate(NAMES, start=1)]
+    (folder / "images.txt").write_text("".join(lines))
+    (folder / "train_test_split.txt").write_text("1 1\n2 0\n3 1\n")
+    return tmp_path
+
+
+def write_pickle(root, part, names, protocol=0):
+    (root / part).mkdir(exist_ok=True)
+    path = root / part / "filenames.pickle"
+    path.write_bytes(pickle.dumps(names, protocol=protocol))
+    return path
+
+
+def names_of(source):
+    return [source[index].name.removesuffix(".jpg") for index in range(len(source))]
+
+
+def test_the_official_split(root):
+    train, test = load_cub(root, "train"), load_cub(root / "CUB_200_2011" / "..", "test")
+    assert (names_of(train), names_of(test)) == ([NAMES[0], NAMES[2]], [NAMES[1]])
+    assert train.class_names == test.class_names == ("Black footed Albatross", "Laysan Albatross")
+    assert train[1].label == 1
+    assert train[1].captions == ("the bird c", "a bird with wings")
+    assert train[1].data.startswith(b"the bird c")
+
+
+@pytest.mark.parametrize("place", ["text_c10", "text/text", "CUB_200_2011/text"])
+def test_captions_may_lie_elsewhere(root, place):
+    (root / "text").rename(root / "moved")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / "moved").rename(root / place)
+    assert load_cub(root).captions[0] == ("the bird a", "a bird with wings")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_the_split_by_species_keeps_the_order_of_its_list(root, protocol):
+    write_pickle(root / "CUB_200_2011", "train", [NAMES[1], NAMES[0]], protocol)
+    # As Python 2 wrote it.
+    path = write_pickle(root, "test", [])
+    path.write_bytes(f"(lp0\nS'{NAMES[2]}'\np1\na.".encode())
+    train, test = load_cub(root, "train_classes"), load_cub(root, "test_classes")
+    assert names_of(train) == [NAMES[1], NAMES[0]] == [n[:-4] for n in train.listed_names]
+    assert names_of(test) == [NAMES[2]]
+    assert train.class_names == test.class_names
+    assert test[0].label == 1
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_pickle_is_never_executed(root, capsys):
+    write_pickle(root, "train", [Harmful()])
+    with pytest.raises(ValueError, match=r"is no pickled list of names: .*asks for \S*\.print"):
+        load_cub(root, "train_classes")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"a": 1}, "must hold a list of names, not dict"),
+        ([3], "must hold names of pictures, not 3"),
+        ([NAMES[0], NAMES[0]], r"lists .*a\.jpg twice"),
+        (
+            [NAMES[0], "x/y", "z"],
+            r"images lacks 2 of the 3 .*pickle names, x/y\.jpg first",
+        ),
+    ],
+)
+def test_a_bad_list_of_names_is_refused(root, names, message):
+    write_pickle(root, "train", names)
+    with pytest.raises(ValueError, match=message):
+        load_cub(root, "train_classes")
+
+
+def test_what_is_wrong_is_named(root):
+    folder = root / "CUB_200_2011"
+    with pytest.raises(ValueError, match='no split "val" of CUB'):
+        load_cub(root, "val")
+    with pytest.raises(ValueError, match=r"has no train/filenames\.pickle, which the authors"):
+        load_cub(root, "train_classes")
+    path = write_pickle(root, "train", list(NAMES))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="is no pickled list of names"):
+        load_cub(root, "train_classes")
+    text = root / "text" / f"{NAMES[2]}.txt"
+    text.write_bytes(b"fine\nA b\xe9rd\n")
+    with pytest.raises(ValueError, match=r"c\.txt, line 2: byte 8 is not UTF-8"):
+        load_cub(root)
+    text.write_text("fine\n\ufffd\n")
+    with pytest.raises(ValueError, match=r"c\.txt has a caption without a readable sign"):
+        load_cub(root)
+    text.write_text(" \n")
+    with pytest.raises(ValueError, match=r"c\.txt holds no caption"):
+        load_cub(root)
+    text.unlink()
+    with pytest.raises(ValueError, match=r"1 of 2 pictures have no captions, \S*c\.txt first"):
+        load_cub(root)
+    shutil.rmtree(root / "text")
+    with pytest.raises(ValueError, match="has no text or text_c10 or text/text, which"):
+        load_cub(root)
+    (folder / "train_test_split.txt").write_text("1 1\n2 0\n")
+    with pytest.raises(ValueError, match=r"must say 1 \(train\) or 0 \(test\)"):
+        load_cub(root)
+    (folder / "train_test_split.txt").write_text("1 1\n1 0\n")
+    with pytest.raises(ValueError, match=r"split\.txt, line 2: this must be a new number"):
+        load_cub(root)
