@@ -10,6 +10,9 @@ from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec_file import load_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.data.captions import load_captions
+from cdcd_jax.data.coco import load_coco
+from cdcd_jax.data.cub import load_cub
 from cdcd_jax.data.digit_pictures import load_digit_pictures
 from cdcd_jax.data.emoji import load_emoji
 from cdcd_jax.data.grocery import load_grocery
@@ -96,8 +99,14 @@ def _load_source(data: Any, split: str, image_size: int) -> Source:
         return load_imagenet(data.path, theirs, class_index=data.class_index)
     if data.name == "tfds":
         return TfdsPictures(data.path, theirs)
-    if data.name == "emoji":
-        return load_emoji(data.path, theirs)
+    captioned = {
+        "captions": load_captions,
+        "coco": load_coco,
+        "cub": load_cub,
+        "emoji": load_emoji,
+    }
+    if data.name in captioned:
+        return captioned[data.name](data.path, theirs)
     raise ValueError(f'name = "{data.name}" is no data set; there are "digits", {_listed(SOURCES)}')
 
 
