@@ -1,6 +1,21 @@
 """Inter negatives: other instances of the training set, drawn by index (CDCD section 3.3)."""
 
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
 import numpy as np
+from jaxtyping import Int
+
+
+@runtime_checkable
+class Negatives(Protocol):
+    """Where inter negatives are drawn from."""
+
+    def draw(
+        self, rng: np.random.Generator, indices: np.ndarray, *, num_negatives: int
+    ) -> np.ndarray:
+        """Draw [batch num_neg] indices of examples for [batch] examples."""
+        ...
 
 
 class OtherGroups:
@@ -52,3 +67,79 @@ class OtherGroups:
         position = rng.integers(0, available, size=(len(indices), num_negatives))
         position += np.where(position >= self._start[own][:, None], self._size[own][:, None], 0)
         return self._order[position]
+
+
+class ListedNegatives:
+    """Draw each example's negatives from the pictures that a list names for its own picture.
+
+    As many different pictures of the list as there are, in random order, then the same again: with
+    lists of ten and N = 10, as they are published, a step sees all ten. Of a picture with several
+    views one is drawn.
+
+    Args:
+        listed: For each picture the numbers of the pictures listed for it.
+        picture_of: [examples] the picture that an example is a view of.
+        group: [examples] int; pictures of the own group are struck from a list.
+
+    Raises:
+        ValueError: If a list names a picture that there is not, or nothing of another group.
+
+    >>> one_each = np.arange(4)
+    >>> listed = ListedNegatives([[1, 2], [0], [3], [0, 1]], one_each, group=one_each)
+    >>> drawn = listed.draw(np.random.default_rng(0), np.array([0, 1]), num_negatives=4)
+    >>> sorted(drawn[0].tolist()), drawn[1].tolist()
+    ([1, 1, 2, 2], [0, 0, 0, 0])
+    """
+
+    def __init__(
+        self,
+        listed: Sequence[Sequence[int]],
+        picture_of: Int[np.ndarray, " examples"],
+        group: Int[np.ndarray, " examples"],
+    ):
+        num_pictures = len(listed)
+        self._picture_of = picture_of
+        self._views = np.bincount(picture_of, minlength=num_pictures)
+        self._first_view = np.cumsum(self._views) - self._views
+        self._examples = np.argsort(picture_of, kind="stable")
+        if len(self._views) != num_pictures or not self._views.all():
+            raise ValueError(f"there are {num_pictures} lists of negatives for other pictures")
+        group_of = group[self._examples[self._first_view]]
+        kept = []
+        for picture, names in enumerate(listed):
+            others = np.unique(np.asarray(names, int))
+            if others.size and not 0 <= others[0] <= others[-1] < num_pictures:
+                raise ValueError(f"the list of picture {picture} names one that there is not")
+            kept.append(others[group_of[others] != group_of[picture]])
+        self._count = np.array([len(others) for others in kept])
+        if not self._count.all():
+            raise ValueError(
+                f"the list of picture {int(np.argmin(self._count))} names no picture of another "
+                "group, so it has no negatives; name some"
+            )
+        self._start = np.cumsum(self._count) - self._count
+        self._listed = np.concatenate(kept)
+
+    def draw(
+        self, rng: np.random.Generator, indices: np.ndarray, *, num_negatives: int
+    ) -> np.ndarray:
+        """Draw negatives for some examples.
+
+        Args:
+            rng: Where the randomness comes from.
+            indices: [batch] the examples to draw for.
+            num_negatives: N >= 0.
+
+        Returns:
+            [batch num_neg] indices of examples, each a view of a picture listed for its row's.
+        """
+        own = self._picture_of[indices]
+        count = self._count[own][:, None]
+        # Places beyond a list's end are ordered last, so that the first `count` are a shuffle.
+        places = np.arange(self._count[own].max(initial=1))
+        keys = np.where(places < count, rng.random((len(own), len(places))), 1.0)
+        order = np.argsort(keys, axis=1, kind="stable")
+        turn = np.arange(num_negatives)[None] % count
+        place = np.take_along_axis(order, turn, axis=1)
+        picture = self._listed[self._start[own][:, None] + place]
+        return self._examples[self._first_view[picture] + rng.integers(0, self._views[picture])]

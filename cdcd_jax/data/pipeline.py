@@ -10,7 +10,7 @@ import grain
 import numpy as np
 
 from cdcd_jax.data.batch import Batch, Examples
-from cdcd_jax.data.negatives import OtherGroups
+from cdcd_jax.data.negatives import Negatives, OtherGroups
 
 
 def make_train_dataset(
@@ -19,6 +19,7 @@ def make_train_dataset(
     batch_size: int,
     seed: int,
     num_negatives: int = 0,
+    others: Negatives | None = None,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> grain.MapDataset:
@@ -32,8 +33,9 @@ def make_train_dataset(
         examples: The training set.
         batch_size: Number of examples in a batch, of all processes together.
         seed: Seed of the order and of the negatives, 0..2**32-1.
-        num_negatives: N >= 0 inter negatives for each example, from other groups than its own,
-            uniformly and with replacement; 0 leaves ``"negatives"`` out.
+        num_negatives: N >= 0 inter negatives for each example; 0 leaves ``"negatives"`` out.
+        others: Where they are drawn from; by default all groups but the example's own, uniformly
+            and with replacement.
         process_index: Which process this is.
         num_processes: How many share the batch.
 
@@ -49,7 +51,8 @@ def make_train_dataset(
     {'tokens': (8, 64), 'cond': (8,), 'negatives': (8, 3, 64)}
     """
     _check(len(examples), batch_size, seed, num_negatives, process_index, num_processes)
-    others = OtherGroups(examples.group) if num_negatives else None
+    if others is None and num_negatives:
+        others = OtherGroups(examples.group)
     rows = batch_size // num_processes
     local = slice(process_index * rows, (process_index + 1) * rows)
 
@@ -57,7 +60,7 @@ def make_train_dataset(
         own = indices[local]
         # All that is drawn is drawn for the whole batch, so that the split over processes changes
         # nothing.
-        if others is None:
+        if others is None or not num_negatives:
             return Batch(tokens=examples.take(own), cond=examples.draw_cond(indices, rng)[local])
         negatives = others.draw(rng, indices, num_negatives=num_negatives)[local]
         cond = examples.draw_cond(indices, rng)[local]
@@ -80,6 +83,7 @@ def make_train_iterator(
     batch_size: int,
     seed: int,
     num_negatives: int = 0,
+    others: Negatives | None = None,
     process_index: int = 0,
     num_processes: int = 1,
     num_threads: int = 1,
@@ -95,6 +99,7 @@ def make_train_iterator(
         batch_size: Number of examples in a batch, of all processes together.
         seed: Seed of the order and of the negatives.
         num_negatives: N >= 0 inter negatives for each example.
+        others: Where they are drawn from.
         process_index: Which process this is.
         num_processes: How many share the batch.
         num_threads: Threads that prepare batches; 0 prepares each when asked for it.
@@ -111,6 +116,7 @@ def make_train_iterator(
         batch_size=batch_size,
         seed=seed,
         num_negatives=num_negatives,
+        others=others,
         process_index=process_index,
         num_processes=num_processes,
     )

@@ -120,7 +120,9 @@ def publish(folder: Path, plan: Plan) -> None:
     if not len(labels):
         raise ValueError(f"none of the {len(skipped)} pictures of {plan.source} can be decoded")
     encoded = [name.encode(errors="surrogateescape") for shard in shards for name in shard["names"]]
-    captions = _pack_captions([texts for shard in shards for texts in shard.get("captions", [])])
+    captions = [
+        texts for shard in shards for texts in shard.get("captions", [()] * len(shard["names"]))
+    ]
     with writing(folder / INDEX) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -128,7 +130,7 @@ def publish(folder: Path, plan: Plan) -> None:
             indices=np.array([index for shard in shards for index in shard["indices"]], np.int64),
             names=np.frombuffer(b"".join(encoded), np.uint8),
             name_offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-            **captions,
+            **_pack_captions(captions),
         )
     # Labels without classes only tell pictures apart: there is nothing to count.
     counts = np.bincount(labels) * plan.views if plan.class_names else np.zeros(0, int)
@@ -147,9 +149,9 @@ def publish(folder: Path, plan: Plan) -> None:
     sweep_up(folder)
 
 
-def _pack_captions(captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+def _pack_captions(captions: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Lay the captions of all pictures out as arrays; without captions there are no arrays."""
-    if not captions:
+    if not any(captions):
         return {}
     encoded = [text.encode() for texts in captions for text in texts]
     return {

@@ -94,6 +94,13 @@ class TokenShards:
             raise ValueError(self._describe_damage(keys)) from error
         return as_tokens(rows).reshape(*indices.shape, self.length)
 
+    @property
+    def picture_names(self) -> list[str]:
+        """Name of each picture in its source."""
+        return [
+            self.name_of(picture * self.plan.views) for picture in range(len(self.source_index))
+        ]
+
     def name_of(self, index: int) -> str:
         """Say which picture of the source an example was made of, by its name there."""
         image = index // self.plan.views

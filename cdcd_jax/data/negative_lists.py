@@ -1,0 +1,123 @@
+"""Read which pictures are each picture's inter negatives, where a file says so.
+
+The published code draws the inter negatives of captioned pictures beforehand, ten for each example,
+and reads them from one JSON file (``negative_sample_path`` of its data sets). The file is a list of
+lists. CUB's has an entry for each name of ``train/filenames.pickle``, in order, of paths of
+pictures; COCO's has one for each caption of ``captions_train2014.json``, in order, of numbers of
+pictures. A file of one's own may be an object instead, ``{"a.jpg": ["b.jpg", "c.jpg"], ...}``.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from cdcd_jax.data.caption_files import read_json
+from cdcd_jax.data.negatives import ListedNegatives
+
+
+def load_negatives(
+    path: str | Path,
+    names: Sequence[str],
+    picture_of: Int[np.ndarray, " examples"],
+    group: Int[np.ndarray, " examples"],
+    *,
+    listed_names: Sequence[str] | None = None,
+) -> ListedNegatives:
+    """Read the negatives of a set of examples.
+
+    Where several entries belong to a picture, as COCO's captions do, its list is all of theirs.
+    Listed pictures that were not prepared, because they could not be decoded, are passed over.
+
+    Args:
+        path: The file.
+        names: Name of each picture in its source.
+        picture_of: [examples] the picture that an example is a view of.
+        group: [examples] int; a picture of the own group is never drawn.
+        listed_names: Name of the picture that each entry of a list of lists is for; None where
+            only an object will do.
+
+    Returns:
+        The lists, to draw from.
+
+    Raises:
+        ValueError: If the file is of another form or of other pictures, or a picture has no list.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if isinstance(content, dict):
+        entries = list(content.items())
+    elif isinstance(content, list):
+        entries = list(zip(_entry_names(content, listed_names, path), content, strict=True))
+    else:
+        raise ValueError(f"{path} must be a list of lists or an object of lists, as docs/data.md")
+    finder = _Finder(names, path)
+    listed: list[set[int]] = [set() for _ in names]
+    for name, others in entries:
+        if not isinstance(others, list):
+            raise ValueError(f"{path}: the negatives of {name} must be a list, not {others!r:.60}")
+        found = [finder.find(other, name) for other in others]
+        if (own := finder.find(name, name)) is not None:
+            listed[own].update(picture for picture in found if picture is not None)
+    if not any(listed):
+        raise ValueError(
+            f"{path} names none of the {len(names)} pictures; it belongs to another set or split"
+        )
+    group_of = dict(zip(picture_of.tolist(), group.tolist(), strict=True))
+    lacking = [
+        names[picture]
+        for picture, found in enumerate(listed)
+        if all(group_of[other] == group_of[picture] for other in found)
+    ]
+    if lacking:
+        raise ValueError(
+            f"{path} has no negatives of another group for {len(lacking)} of the {len(names)} "
+            f"pictures, {lacking[0]} first; add them, or leave the file out to draw from all "
+            "other groups"
+        )
+    return ListedNegatives([sorted(found) for found in listed], picture_of, group)
+
+
+def _entry_names(
+    content: list[Any], listed_names: Sequence[str] | None, path: Path
+) -> Iterable[str]:
+    if listed_names is None:
+        raise ValueError(
+            f"{path} is a list, and only a set with captions says which picture each entry is "
+            'for; write an object instead, {"a.jpg": ["b.jpg", "c.jpg"], ...}'
+        )
+    if len(content) != len(listed_names):
+        raise ValueError(
+            f"{path} has {len(content)} entries, and the set asks for {len(listed_names)}, one "
+            "for each picture or, of COCO, for each caption; take the file of this split"
+        )
+    return listed_names
+
+
+class _Finder:
+    """Find a picture by what a list calls it: its name, a path that ends in it, or its number."""
+
+    def __init__(self, names: Sequence[str], path: Path):
+        self._path = path
+        self._by_name = {name: picture for picture, name in enumerate(names)}
+        # COCO's numbers: COCO_train2014_000000000009.jpg. Of other sets they tell nothing apart.
+        ends = [PurePosixPath(name).stem.rpartition("_")[2] for name in names]
+        numbers = [int(end) for end in ends if end.isascii() and end.isdigit()]
+        unique = len(set(numbers)) == len(names)
+        self._by_number = dict(zip(numbers, range(len(names)), strict=True)) if unique else {}
+
+    def find(self, called: Any, owner: str) -> int | None:
+        """Return a picture's number among the names, None if it is not there."""
+        if isinstance(called, int) and not isinstance(called, bool):
+            return self._by_number.get(called)
+        if not isinstance(called, str):
+            raise ValueError(
+                f"{self._path}: the negatives of {owner} must be names or numbers, "
+                f"not {called!r:.60}"
+            )
+        # Paths may have been written on another computer: their ends still hold.
+        parts = PurePosixPath(called).parts
+        tails = ["/".join(parts[start:]) for start in range(len(parts))]
+        return next((self._by_name[tail] for tail in tails if tail in self._by_name), None)
