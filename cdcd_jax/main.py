@@ -9,19 +9,22 @@ from typing import Any, NoReturn, TypeVar
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from cdcd_jax.build.codec_fit import build_codec_fit
 from cdcd_jax.build.codec_training import build_codec_training
+from cdcd_jax.build.codecs import needs_codec
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.preparation import build_preparation
 from cdcd_jax.build.published import load_published
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
-from cdcd_jax.modes.codec import train_codec
+from cdcd_jax.modes.codec import fit_codec, train_codec
 from cdcd_jax.modes.diffusion import evaluate_newest, sample_newest, train_and_evaluate
+from cdcd_jax.modes.drawing import check_request
 from cdcd_jax.modes.prepare import prepare_tokens
+from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
-from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.stopping import Stopper
 
@@ -49,9 +52,12 @@ flags.DEFINE_string(
     "Sample: a published CDCD or VQ-Diffusion checkpoint of pictures; converted once, into "
     "<workdir>/published/<name>.",
 )
+flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
+flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
 flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
-flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each class comes about, too.")
+flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
+flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -87,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     config, places = FLAGS.config, _checked(find_places, FLAGS.config, workdir)
     if FLAGS.mode == "train" and places is not None:
-        missing_codec = not (config.codec.weights or places.codec_file.exists())
+        missing_codec = needs_codec(config, places)
         missing_tokens = not places.has_tokens()
         if missing_codec or missing_tokens:
             _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
@@ -99,7 +105,8 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             _make_tokens(workdir)
     experiment = _checked(build, config, workdir)
     sampling = _override(experiment.sampling)
-    _checked(check_sampling, experiment.schedule, experiment.num_classes, **sampling)
+    prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
+    _checked(check_request, experiment, prompts=prompts, **sampling)
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
@@ -107,7 +114,15 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     elif FLAGS.mode == "evaluate":
         evaluate_newest(experiment, workdir, _config_file())
     else:
-        sample_newest(experiment, workdir, seed=FLAGS.seed, trajectory=FLAGS.trajectory, **sampling)
+        sample_newest(
+            experiment,
+            workdir,
+            seed=FLAGS.seed,
+            prompts=prompts,
+            trajectory=FLAGS.trajectory,
+            gif=FLAGS.gif,
+            **sampling,
+        )
 
 
 def _sample_published(workdir: Path) -> None:
@@ -115,13 +130,14 @@ def _sample_published(workdir: Path) -> None:
     model = _checked(load_published, FLAGS.config, path, workdir / "published" / path.stem)
     num_steps = FLAGS.config.sample.num_steps or model.schedule.num_steps
     sampling = _override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
-    name = name_picture(path, FLAGS.prompt, FLAGS.seed, **sampling)
+    prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
+    name = name_picture(path, prompts, FLAGS.seed, **sampling)
     picture = _checked(
         sample_published,
         model,
         workdir / "samples" / f"{name}.png",
         seed=FLAGS.seed,
-        prompts=FLAGS.prompt,
+        prompts=prompts,
         merges_file=FLAGS.bpe_merges,
         **sampling,
     )
@@ -129,8 +145,10 @@ def _sample_published(workdir: Path) -> None:
 
 
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
-    built = _checked(build_codec_training, FLAGS.config, workdir)
-    train_codec(built, stopper)
+    if FLAGS.config.codec.name == "patches":
+        fit_codec(_checked(build_codec_fit, FLAGS.config, workdir))
+    else:
+        train_codec(_checked(build_codec_training, FLAGS.config, workdir), stopper)
 
 
 def _make_tokens(workdir: Path) -> None:
@@ -175,12 +193,14 @@ def _override(configured: dict[str, Any]) -> dict[str, Any]:
 def _check_flags() -> None:
     """Refuse flags on published checkpoints where nothing would read them."""
     if not FLAGS.reference_checkpoint:
-        if FLAGS.prompt or FLAGS.bpe_merges:
-            _fail("prompt and bpe_merges need --reference_checkpoint=FILE", 2)
+        if FLAGS.bpe_merges:
+            _fail("bpe_merges needs --reference_checkpoint=FILE", 2)
+        if FLAGS.mode != "sample" and (FLAGS.prompt or FLAGS.prompt_file or FLAGS.gif):
+            _fail("prompt, prompt_file and gif are for samples; add --mode=sample", 2)
     elif FLAGS.mode != "sample":
         _fail("reference_checkpoint can be sampled only; add --mode=sample", 2)
-    elif FLAGS.trajectory:
-        _fail("trajectory: there is none of a published checkpoint; leave it out", 2)
+    elif FLAGS.trajectory or FLAGS.gif:
+        _fail("trajectory, gif: there is none of a published checkpoint; leave it out", 2)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> Any:
     config: Any = ConfigDict()
     config.data = {"name": "digits", "num_threads": 1, "prefetch": 4}
     config.codec = {"name": "pixels", "vocab_size": 17, "grid": (8, 8)}
-    config.condition = {"kind": "class"}
+    config.condition = {"kind": "class", "dropout": 0.0}
     config.schedule = {
         "name": "mask_replace",
         "num_steps": 50,
@@ -101,6 +101,7 @@ def get_config(arg: str = "") -> Any:
         "truncation": 0.86,
         "top_k": config_dict.placeholder(int),
         "temperature": 1.0,
+        "guidance": 1.0,
     }
     if arg == "smoke":
         _make_small(config)

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.build.codec_training import build_codec_training
+from cdcd_jax.build.codecs import load_codec
 from cdcd_jax.build.experiment import build
-from cdcd_jax.build.pictures import find_places, load_codec
+from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.preparation import build_preparation
 from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.vqgan import make_vqgan
@@ -73,7 +74,7 @@ def test_every_configuration_rehearses(name, tmp_path):
     experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), rehearse=True)
     batch = next(experiment.training.make_batches())
     assert ("negatives" in batch) == name.endswith("inter")
-    assert experiment.num_classes == 10
+    assert experiment.told.num_classes == 10
 
 
 def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from cdcd_jax.build.pictures import Places, find_places, load_source, vqgan_options
+from cdcd_jax.build.codecs import vqgan_options
+from cdcd_jax.build.pictures import Places, find_places, load_source
 from cdcd_jax.build.sections import (
     make_decaying_optimizer,
     make_fingerprint,

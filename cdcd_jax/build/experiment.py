@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from cdcd_jax.build.conditions import Told, load_condition
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
@@ -22,7 +23,7 @@ from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
 from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
-from cdcd_jax.networks.functional import Network, make_denoiser
+from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import (
     check_num_steps,
     check_sampling,
@@ -30,6 +31,7 @@ from cdcd_jax.training.generation import (
     make_bound_fn,
     make_sample_fn,
 )
+from cdcd_jax.training.model import Model, make_model
 from cdcd_jax.training.objective import count_batch_negatives, make_objective
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import make_mesh
@@ -49,10 +51,13 @@ class Experiment:
     Attributes:
         training: What ``run_training`` takes.
         schedule: The noise schedule.
+        model: The network and what it is told.
         data: Tokens, and the codec between them and pictures.
-        bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted.
-        sample_fn: ``(params, key, labels, num_steps=, truncation=, top_k=, temperature=) ->
-            tokens``; jitted anew for each setting.
+        told: What the examples are generated from.
+        bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted. Of texts,
+            ``cond`` is what ``told.embed`` makes of their tokens.
+        sample_fn: ``(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=)
+            -> tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
         scoring: What scores the samples.
         sampling: The options of ``sample_fn``, and ``num_samples``.
@@ -62,7 +67,9 @@ class Experiment:
 
     training: Training
     schedule: Schedule
+    model: Model
     data: TokenData
+    told: Told
     bound_fn: Callable[[Params, PRNGKey, Any, Any], jax.Array]
     sample_fn: Callable[..., jax.Array]
     evaluation: dict[str, Any]
@@ -70,11 +77,6 @@ class Experiment:
     sampling: dict[str, Any]
     seed: int
     config: dict[str, Any]
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes a sample may be asked for."""
-        return len(self.data.class_names)
 
 
 def build(
@@ -98,14 +100,13 @@ def build(
     """
     mesh = make_mesh() if mesh is None else mesh
     train = config.train
-    data = rehearsal_data(config) if rehearse else load_data(config, find_places(config, workdir))
-    codec, num_classes = data.codec, len(data.class_names)
+    places = find_places(config, workdir)
+    data = rehearsal_data(config) if rehearse else load_data(config, places)
+    codec = data.codec
     schedule = make_section(
         config, "schedule", _schedule, vocab_size=codec.vocab_size, **config.schedule
     )
-    condition = make_section(
-        config, "condition", _condition, num_classes=num_classes, **config.condition
-    )
+    told = load_condition(config, data, None if rehearse or places is None else places.tokens)
     network = make_section(
         config,
         "denoiser",
@@ -113,10 +114,12 @@ def build(
         vocab_size=codec.vocab_size,
         num_steps=schedule.num_steps,
         grid=codec.grid,
-        **condition,
+        **told.denoiser,
         **config.denoiser,
     )
-    apply = _ignoring_cond(network) if config.condition.kind == "none" else network.apply
+    model = make_section(
+        config, "condition", make_model, network, told.condition, dropout=config.condition.dropout
+    )
     optimizer = make_section(
         config,
         "optimizer",
@@ -125,7 +128,7 @@ def build(
         **config.optimizer,
     )
     objective = make_section(
-        config, "loss", make_objective, schedule, apply, grid=codec.grid, **config.loss
+        config, "loss", make_objective, schedule, model, grid=codec.grid, **config.loss
     )
     step_options = {key: train[key] for key in ("num_microbatches", "ema_decay", "ema_every")}
     train_step = make_section(
@@ -133,27 +136,32 @@ def build(
     )
     loop = make_section(config, "train", make_loop, train, mesh)
     stream = _stream_options(config)
-    dataset = make_section(config, "data", make_train_dataset, data.train, **stream)
+    dataset = make_section(config, "data", make_train_dataset, told.train, **stream)
 
     def initial_state() -> TrainState:
         stats = init_timestep_stats(schedule.num_steps) if train.importance_sampling else None
-        return init_state(jax.random.key(train.seed), network.init, optimizer, stats)
+        return init_state(jax.random.key(train.seed), model.init, optimizer, stats)
 
     # Shapes that do not fit together show when the step is traced, in a second instead of later.
     first: Any = dataset[0]
     batch = {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in first.items()}
+    batch = jax.eval_shape(told.see, batch)
     make_section(config, "loss", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
-    make_section(config, "sample", check_sampling, schedule, num_classes, **config.sample)
+    make_section(
+        config, "sample", check_sampling, schedule, model, told.num_classes, **config.sample
+    )
     fingerprint = make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
         fingerprint["data.fingerprint"] = data.fingerprint
+    if told.texts is not None:
+        fingerprint["condition.fingerprint"] = told.texts.fingerprint
     return Experiment(
         training=Training(
             mesh=mesh,
             init_state=initial_state,
             train_step=train_step,
             make_batches=lambda: make_train_iterator(
-                data.train,
+                told.train,
                 **stream,
                 num_threads=config.data.num_threads,
                 prefetch=config.data.prefetch,
@@ -161,13 +169,16 @@ def build(
             loop=loop,
             keep_checkpoints=train.keep_checkpoints,
             fingerprint=fingerprint,
+            see=told.see,
         ),
         schedule=schedule,
+        model=model,
         data=data,
-        bound_fn=make_bound_fn(schedule, apply),
-        sample_fn=make_sample_fn(schedule, apply, length=math.prod(codec.grid)),
+        told=told,
+        bound_fn=make_bound_fn(schedule, model),
+        sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid)),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
-        scoring=make_scoring(config, codec, num_classes, workdir),
+        scoring=make_scoring(config, data, told, workdir),
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,
@@ -183,14 +194,6 @@ def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> S
     raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
 
 
-def _condition(*, kind: str, num_classes: int) -> dict[str, Any]:
-    if kind == "class":
-        return {"condition": "class", "num_classes": num_classes}
-    if kind == "none":
-        return {"condition": "none"}
-    raise ValueError(f'kind = "{kind}" does not fit classes; there are "class" and "none"')
-
-
 def _stream_options(config: Any) -> dict[str, int]:
     loss = config.loss
     return {
@@ -200,10 +203,6 @@ def _stream_options(config: Any) -> dict[str, int]:
         "process_index": jax.process_index(),
         "num_processes": jax.process_count(),
     }
-
-
-def _ignoring_cond(network: Network) -> Callable[..., jax.Array]:
-    return lambda params, zt, t, cond: network.apply(params, zt, t, None)
 
 
 def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:

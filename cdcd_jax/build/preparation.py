@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdcd_jax.build.pictures import Places, check_classes, find_places, load_codec, load_source
+from cdcd_jax.build.codecs import load_codec
+from cdcd_jax.build.pictures import Places, check_classes, find_places, load_source
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.image_codec import ImageCodec
+from cdcd_jax.codecs.patches import PatchCodec
 from cdcd_jax.data.sources import Source
 
 
@@ -22,7 +24,7 @@ class Preparation:
         options: Of ``prepare``, by split.
     """
 
-    codec: ImageCodec
+    codec: ImageCodec | PatchCodec
     sources: dict[str, Source]
     places: Places
     image_size: int

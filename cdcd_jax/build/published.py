@@ -22,17 +22,14 @@ from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.schedule import Schedule, mask_replace_schedule
 from cdcd_jax.interop.clip import clip_text_from_state_dict
+from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
-from cdcd_jax.interop.published import (
-    Published,
-    describe_clip_text,
-    describe_vqgan,
-    read_published,
-)
+from cdcd_jax.interop.published import Published, describe_vqgan, read_published
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
+from cdcd_jax.training.model import Model
 from cdcd_jax.typing import Params
 
 PUBLISHED_HEADS = 16
@@ -53,6 +50,7 @@ class PublishedModel:
         schedule: The noise schedule.
         num_classes: Number of classes; 0 for a model of texts.
         params: The denoiser's.
+        model: The denoiser as what is sampled.
         sample_fn: See ``make_sample_fn``; its condition is labels, or features of texts.
         encode_text: ``tokens [batch 77] -> features``; None for a model of classes.
     """
@@ -61,6 +59,7 @@ class PublishedModel:
     schedule: Schedule
     num_classes: int
     params: Params
+    model: Model
     sample_fn: Callable[..., jax.Array]
     encode_text: Callable[[np.ndarray], jax.Array] | None
 
@@ -108,12 +107,14 @@ def load_published(
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
+    model = Model(network.init, network.apply)
     return PublishedModel(
         codec=codec,
         schedule=schedule,
         num_classes=architecture["num_classes"] or 0,
         params=_arrange(arrays, network.init, folder / DENOISER),
-        sample_fn=make_sample_fn(schedule, network.apply, length=math.prod(codec.grid)),
+        sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid)),
+        model=model,
         encode_text=_text_encoder(folder / TEXT) if architecture["condition"] == "cross" else None,
     )
 

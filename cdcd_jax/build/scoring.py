@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdcd_jax.build.conditions import Told
 from cdcd_jax.build.pictures import load_source
 from cdcd_jax.build.sections import make_section
-from cdcd_jax.codecs.codec import Codec
-from cdcd_jax.evaluation.pretrained import make_picture_scorers, missing_weights
+from cdcd_jax.build.token_data import TokenData
+from cdcd_jax.data.glyphs import GlyphPictures
+from cdcd_jax.data.shards import TokenShards
+from cdcd_jax.evaluation.glyph_judges import make_glyph_scorers
+from cdcd_jax.evaluation.pretrained import (
+    make_caption_scorers,
+    make_picture_scorers,
+    missing_weights,
+)
 from cdcd_jax.evaluation.real_pictures import RealPictures
 
-WEIGHTS = ("inception_weights", "resnet_weights")
-PLACES = (*WEIGHTS, "reference")
+PLACES = ("inception_weights", "resnet_weights", "clip_weights", "clip_merges", "reference")
 """Keys that are files."""
 
 
@@ -33,13 +40,13 @@ class Scoring:
     unmeasured: tuple[str, ...] = ()
 
 
-def make_scoring(config: Any, codec: Codec, num_classes: int, workdir: Path) -> Scoring:
-    """Choose the scorers: a judge of tokens for the digits, all those of pictures for pictures.
+def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Scoring:
+    """Choose the scorers: a judge of tokens for the digits, those of pictures for pictures.
 
     Args:
         config: The whole configuration.
-        codec: Between tokens and pictures.
-        num_classes: Number of classes of the data.
+        data: The tokens and their codec.
+        told: What samples are asked for.
         workdir: Folder of the run, for the reference statistics if they have no place of their own.
 
     Returns:
@@ -50,39 +57,83 @@ def make_scoring(config: Any, codec: Codec, num_classes: int, workdir: Path) -> 
     """
     if config.data.name == "digits":
         return Scoring(make_options=dict)
-    weights = {name: config.eval[name] for name in WEIGHTS}
-    for name, path in weights.items():
-        if path is not None and not Path(path).is_file():
+    files = {name: config.eval[name] for name in PLACES if name in config.eval}
+    for name, path in files.items():
+        if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")
-
-    def pictures(split: str) -> RealPictures:
-        source = load_source(config, split)
-        return RealPictures(source, image_size=config.codec.image_size, limit=config.eval.num_real)
-
-    def make_options() -> dict[str, Any]:
-        scorers = make_section(
-            config,
-            "eval",
-            make_picture_scorers,
-            pictures("train"),
-            vocab_size=codec.vocab_size,
-            num_classes=num_classes,
-            reference=config.eval.reference or workdir / "inception_reference.npz",
-            batch_size=config.eval.batch_size,
-            **weights,
-        )
-        return {
-            "scorers": scorers,
-            "decode_fn": codec.decode,
-            "test_pictures": pictures("test"),
-        }
+    files["reference"] = files["reference"] or str(workdir / "inception_reference.npz")
+    options = _class_options if told.texts is None else _caption_options
 
     def check() -> None:
         for split in ("train", "test"):
             load_source(config, split)
 
     return Scoring(
-        make_options=make_options,
+        make_options=lambda: options(config, data, told, files),
         check=check,
-        unmeasured=tuple(missing_weights(**weights, num_classes=num_classes)),
+        unmeasured=tuple(
+            missing_weights(files, num_classes=told.num_classes if told.texts is None else None)
+        ),
     )
+
+
+def _class_options(
+    config: Any, data: TokenData, told: Told, files: dict[str, Any]
+) -> dict[str, Any]:
+    def pictures(split: str) -> RealPictures:
+        source = load_source(config, split)
+        return RealPictures(source, image_size=config.codec.image_size, limit=config.eval.num_real)
+
+    scorers = make_section(
+        config,
+        "eval",
+        make_picture_scorers,
+        pictures("train"),
+        vocab_size=data.codec.vocab_size,
+        num_classes=told.num_classes,
+        batch_size=config.eval.batch_size,
+        **files,
+    )
+    return {
+        "scorers": scorers,
+        "decode_fn": data.codec.decode,
+        "test_pictures": pictures("test"),
+    }
+
+
+def _caption_options(
+    config: Any, data: TokenData, told: Told, files: dict[str, Any]
+) -> dict[str, Any]:
+    """Ask for the captions of the test pictures, which are the real ones to compare with, too."""
+    source, test = load_source(config, "test"), data.test
+    assert isinstance(test, TokenShards)
+
+    def pictures(*, oversample: bool) -> RealPictures:
+        return RealPictures(
+            source,
+            image_size=config.codec.image_size,
+            limit=config.eval.num_real,
+            numbers=test.source_index,
+            oversample=oversample,
+        )
+
+    scorers = make_section(
+        config,
+        "eval",
+        make_caption_scorers,
+        pictures(oversample=True),
+        captions=told.test_texts,
+        vocab_size=data.codec.vocab_size,
+        batch_size=config.eval.batch_size,
+        **files,
+    )
+    if isinstance(source, GlyphPictures):
+        train = load_source(config, "train")
+        assert isinstance(train, GlyphPictures)
+        scorers += make_glyph_scorers(train, source)
+    return {
+        "captioned": True,
+        "scorers": scorers,
+        "decode_fn": data.codec.decode,
+        "test_pictures": pictures(oversample=False),
+    }

@@ -6,21 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cdcd_jax.build.pictures import (
-    Places,
-    check_classes,
-    count_codes,
-    load_codec,
-    load_source,
-    open_tokens,
-    vqgan_options,
-)
+from cdcd_jax.build.codecs import codec_shape, load_codec
+from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
-from cdcd_jax.codecs.vqgan import VQGANOptions
 from cdcd_jax.data import digits
 from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
+from cdcd_jax.data.captioned import Captions
+from cdcd_jax.data.shards import TokenShards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +27,8 @@ class TokenData:
         test: The held-out set.
         class_names: Name of each class.
         fingerprint: What the tokens depend on; empty where the configuration says it all.
+        train_captions: The training set's captions, if pictures have some.
+        test_captions: The held-out set's.
     """
 
     codec: Codec
@@ -40,6 +36,8 @@ class TokenData:
     test: Examples
     class_names: tuple[str, ...]
     fingerprint: str = ""
+    train_captions: Captions | None = None
+    test_captions: Captions | None = None
 
 
 def load_data(config: Any, places: Places | None) -> TokenData:
@@ -69,22 +67,37 @@ def load_data(config: Any, places: Places | None) -> TokenData:
         test=test,
         class_names=train.class_names,
         fingerprint=train.plan.digest,
+        train_captions=_captions(train),
+        test_captions=_captions(test),
     )
 
 
 def rehearsal_data(config: Any) -> TokenData:
-    """Stand in for tokens that do not exist yet: random ones, two of each class."""
+    """Stand in for tokens that do not exist yet: random ones, two of each class or so."""
     if config.codec.name == "pixels":
         return load_data(config, None)
     train, test = load_source(config, "train"), load_source(config, "test")
     make_section(config, "data", check_classes, train.class_names, test.class_names)
-    options = make_section(config, "codec", VQGANOptions, **vqgan_options(config))
-    codec = PixelCodec(vocab_size=count_codes(config, options), grid=options.grid)
-    labels = np.tile(np.arange(len(train.class_names), dtype=np.int32), 2)
-    shape = (len(labels), math.prod(options.grid))
-    tokens = np.random.default_rng(0).integers(0, codec.vocab_size, shape, dtype=np.int32)
+    vocab_size, grid = codec_shape(config)
+    codec = PixelCodec(vocab_size=vocab_size, grid=grid)
+    labels = np.tile(np.arange(len(train.class_names) or 2, dtype=np.int32), 2)
+    shape = (len(labels), math.prod(grid))
+    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
     examples = TokenExamples(tokens=tokens, cond=labels, group=labels)
-    return TokenData(codec=codec, train=examples, test=examples, class_names=train.class_names)
+    captions = train[0].captions
+    told = Captions([captions] * len(labels), np.arange(len(labels))) if captions else None
+    return TokenData(
+        codec=codec,
+        train=examples,
+        test=examples,
+        class_names=train.class_names,
+        train_captions=told,
+        test_captions=told,
+    )
+
+
+def _captions(shards: TokenShards) -> Captions | None:
+    return Captions(shards.captions, shards.picture_of) if shards.captions else None
 
 
 def _pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:

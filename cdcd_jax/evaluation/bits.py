@@ -23,6 +23,7 @@ def measure_bits(
     examples: Examples,
     chosen: np.ndarray | None = None,
     *,
+    cond_of: np.ndarray | None = None,
     batch_size: int = 100,
     progress: bool = True,
 ) -> tuple[float, float]:
@@ -33,6 +34,7 @@ def measure_bits(
         bound_fn: Scores clean tokens.
         examples: The set.
         chosen: Numbers of the examples to take; all if None.
+        cond_of: Numbers of the examples whose conditions these get; their own if None.
         batch_size: Examples at once; every call has this size.
         progress: Whether to show a progress bar.
 
@@ -40,10 +42,11 @@ def measure_bits(
         Bits per token, and their standard error over the examples.
     """
     chosen = np.arange(len(examples)) if chosen is None else chosen
-    moments = init_moments(1)
+    cond_of = chosen if cond_of is None else cond_of
+    cond, moments = examples.cond, init_moments(1)
     for index, rows, count in even_batches(len(chosen), batch_size, "bound", progress):
-        at = chosen[rows]
-        nats = bound_fn(jax.random.fold_in(key, index), examples.take(at), examples.cond[at])
+        key_of_batch = jax.random.fold_in(key, index)
+        nats = bound_fn(key_of_batch, examples.take(chosen[rows]), cond[cond_of[rows]])
         moments = update_moments(moments, np.asarray(nats)[:count, None])
     moments = merge_hosts(merge_moments, moments)
     bits = 1 / (examples.length * np.log(2.0))

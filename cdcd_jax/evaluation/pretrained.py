@@ -1,7 +1,8 @@
 """The scorers of pictures, with those that need published weights where these are given."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cdcd_jax.evaluation.batches import apply_in_batches
 from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge
+from cdcd_jax.evaluation.clip_score import make_clip_scorer
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.inception import InceptionFn, inception_moments, inception_scorer
 from cdcd_jax.evaluation.real_pictures import RealPictures
@@ -61,16 +64,9 @@ def make_picture_scorers(
     real = train_pictures.batches(batch_size, title="pictures for the judge", progress=progress)
     scorers = [judge_scorer(picture_judge(real)), codebook_scorer(vocab_size)]
     if inception_weights is not None:
-        inception_fn = load_inception(inception_weights, batch_size=batch_size)
-
-        def compute() -> Any:
-            real = train_pictures.batches(batch_size, title="reference", progress=progress)
-            return inception_moments(
-                inception_fn, (pictures / np.float32(255) for pictures, _ in real)
-            )
-
-        seen = f"{train_pictures.fingerprint}; InceptionV3 {_digest(inception_weights)}"
-        scorers.append(inception_scorer(inception_fn, cached_moments(reference, seen, compute)))
+        scorers.append(
+            _inception_scorer(train_pictures, inception_weights, reference, batch_size, progress)
+        )
     if resnet_weights is not None:
         if num_classes != IMAGENET_CLASSES:
             raise ValueError(
@@ -82,28 +78,100 @@ def make_picture_scorers(
     return scorers
 
 
-def missing_weights(
-    *, inception_weights: str | None, resnet_weights: str | None, num_classes: int
-) -> list[str]:
+def make_caption_scorers(
+    real_pictures: RealPictures,
+    *,
+    captions: Sequence[str],
+    vocab_size: int,
+    inception_weights: str | None = None,
+    clip_weights: str | None = None,
+    clip_merges: str | None = None,
+    reference: str | Path = "inception_reference.npz",
+    batch_size: int = 100,
+    progress: bool = True,
+) -> list[Scorer]:
+    """Make all scorers of pictures that were asked for by captions, where there are weights.
+
+    Args:
+        real_pictures: Those that the Frechet Inception distance is measured to.
+        captions: What is asked for, by the number that scorers are given.
+        vocab_size: K.
+        inception_weights: File of the distance's InceptionV3; None leaves the distance out.
+        clip_weights: File of CLIP ViT-B/32; None leaves CLIPScore and R-precision out.
+        clip_merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``, which those need, too.
+        reference: File that keeps the real pictures' Inception statistics; made if not there.
+        batch_size: Pictures at once.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The scorers.
+
+    Raises:
+        ValueError: If a file is missing, damaged or of another network, or the statistics are of
+            other pictures. Begins with the argument's name.
+    """
+    scorers = [codebook_scorer(vocab_size)]
+    if inception_weights is not None:
+        scorers.append(
+            _inception_scorer(real_pictures, inception_weights, reference, batch_size, progress)
+        )
+    if clip_weights is not None:
+        if clip_merges is None:
+            raise ValueError(
+                "clip_merges is not given; name CLIP's bpe_simple_vocab_16e6.txt.gz "
+                "(https://github.com/openai/CLIP/tree/main/clip)"
+            )
+        scorers.append(make_clip_scorer(clip_weights, clip_merges, captions, batch_size=batch_size))
+    return scorers
+
+
+def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None) -> list[str]:
     """Say in a sentence each what is not measured, and which file to give for it.
 
-    >>> missing_weights(inception_weights=None, resnet_weights=None, num_classes=10)
+    Args:
+        files: The files that are given, by the names of the scorers' arguments.
+        num_classes: Number of classes that are asked for; None for captions.
+
+    >>> missing_weights({}, num_classes=10)
     ['No FID and no Inception score: give pt_inception-2015-12-05-6726825d.pth
       (https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights) with
       --config.eval.inception_weights=FILE.']
     """
     sentences = []
-    if inception_weights is None:
+    if files.get("inception_weights") is None:
         sentences.append(
             f"No FID and no Inception score: give {inception_names.FILE} "
             f"({inception_names.SOURCE}) with --config.eval.inception_weights=FILE."
         )
-    if resnet_weights is None and num_classes == IMAGENET_CLASSES:
+    if files.get("resnet_weights") is None and num_classes == IMAGENET_CLASSES:
         sentences.append(
             f"No ResNet-101 accuracy: give {resnet_names.FILE} ({resnet_names.SOURCE}) with "
             "--config.eval.resnet_weights=FILE."
         )
+    if files.get("clip_weights") is None and num_classes is None:
+        sentences.append(
+            "No CLIPScore and no R-precision: give CLIP ViT-B/32 with "
+            "--config.eval.clip_weights=FILE and its bpe_simple_vocab_16e6.txt.gz with "
+            "--config.eval.clip_merges=FILE (docs/data.md)."
+        )
     return sentences
+
+
+def _inception_scorer(
+    real_pictures: RealPictures,
+    weights: str,
+    reference: str | Path,
+    batch_size: int,
+    progress: bool,
+) -> Scorer:
+    inception_fn = load_inception(weights, batch_size=batch_size)
+
+    def compute() -> Any:
+        real = real_pictures.batches(batch_size, title="reference", progress=progress)
+        return inception_moments(inception_fn, (pictures / np.float32(255) for pictures, _ in real))
+
+    seen = f"{real_pictures.fingerprint}; InceptionV3 {_digest(weights)}"
+    return inception_scorer(inception_fn, cached_moments(reference, seen, compute))
 
 
 def load_inception(path: str | Path, *, batch_size: int = 100) -> InceptionFn:
@@ -148,18 +216,7 @@ def _load(
         params = jax.tree.map(jnp.asarray, convert(read_state_dict(path), layout))
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
-    apply = jax.jit(network.apply)
-
-    def compute(pictures: np.ndarray) -> Any:
-        parts = []
-        for start in range(0, len(pictures), batch_size):
-            part = pictures[start : start + batch_size]
-            # One shape, so that it is compiled once.
-            padded = np.resize(part, (batch_size, *part.shape[1:]))
-            parts.append(jax.tree.map(np.asarray, apply(params, padded)))
-        return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(pictures)], *parts)
-
-    return compute
+    return apply_in_batches(partial(jax.jit(network.apply), params), batch_size)
 
 
 def _digest(path: str | Path) -> str:

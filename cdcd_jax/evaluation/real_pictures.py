@@ -18,18 +18,31 @@ class RealPictures:
         source: The pictures, still encoded.
         image_size: Height and width they are cropped to.
         limit: At most so many, >= 1.
+        numbers: The pictures to choose from, by their numbers in the source; their place in this
+            list is then their label. All, with their own labels, if None.
+        oversample: Whether to take exactly ``limit``, some of them more than once.
 
     Raises:
         ValueError: If a number is out of range; later, if a picture cannot be decoded.
     """
 
-    def __init__(self, source: Source, *, image_size: int, limit: int):
+    def __init__(
+        self,
+        source: Source,
+        *,
+        image_size: int,
+        limit: int,
+        numbers: Int[np.ndarray, " known"] | None = None,
+        oversample: bool = False,
+    ):
         if limit < 1 or image_size < 1:
             raise ValueError(
                 f"limit and image_size must be at least 1, got {limit} and {image_size}"
             )
         self._source, self._size = source, image_size
-        self._indices = spread(len(source), limit)
+        self._numbers = numbers
+        chosen = spread(len(source) if numbers is None else len(numbers), limit)
+        self._chosen = np.resize(chosen, limit) if oversample else chosen
 
     @property
     def fingerprint(self) -> str:
@@ -41,7 +54,7 @@ class RealPictures:
 
     def __len__(self) -> int:
         """Count the pictures."""
-        return len(self._indices)
+        return len(self._chosen)
 
     def batches(
         self, batch_size: int, *, title: str = "real pictures", progress: bool = True
@@ -56,11 +69,13 @@ class RealPictures:
         Yields:
             Pictures, RGB values 0..255, and their classes.
         """
-        own = self._indices[jax.process_index() :: jax.process_count()]
+        own = self._chosen[jax.process_index() :: jax.process_count()]
         starts = range(0, len(own), batch_size)
         for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
-            chosen = own[start : start + batch_size].tolist()
-            yield load_pictures(self._source, chosen, image_size=self._size)
+            places = own[start : start + batch_size]
+            indices = places if self._numbers is None else self._numbers[places]
+            pictures, labels = load_pictures(self._source, indices.tolist(), image_size=self._size)
+            yield pictures, labels if self._numbers is None else places
 
 
 def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:

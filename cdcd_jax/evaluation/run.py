@@ -21,7 +21,7 @@ from cdcd_jax.evaluation.scorer import Scorer, score_examples
 from cdcd_jax.typing import PRNGKey
 
 SampleFn: TypeAlias = Callable[[Array, np.ndarray, int, float], Any]
-"""``sample_fn(key, labels, num_steps, truncation) -> tokens [batch length]``; best jitted for each
+"""``sample_fn(key, cond, num_steps, truncation) -> tokens [batch length]``; best jitted for each
 ``num_steps`` and ``truncation``."""
 
 DecodeFn: TypeAlias = Callable[[np.ndarray], Any]
@@ -38,6 +38,7 @@ def evaluate(
     sample_fn: SampleFn,
     train: Examples,
     test: Examples,
+    captioned: bool = False,
     scorers: Sequence[Scorer] | None = None,
     decode_fn: DecodeFn | None = None,
     test_pictures: RealPictures | None = None,
@@ -50,16 +51,19 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a generator on held-out examples and by its samples.
 
-    Samples are drawn for every number of steps with every truncation, with the classes in turn and
-    the same keys each time. Nothing is kept, so there may be millions of them; several hosts share
-    the batches, each drawing its own with functions that compute on its own devices.
+    Samples are drawn for every number of steps with every truncation, with the classes in turn, or
+    the test examples' captions, and the same keys each time. Nothing is kept, so there may be
+    millions of them; several hosts share the batches, each drawing its own with functions that
+    compute on its own devices.
 
     Args:
         key: Random key.
         bound_fn: Scores clean tokens.
         sample_fn: Draws tokens for labels.
-        train: Real training examples, ``cond`` their classes.
-        test: Held-out examples, ``cond`` their classes.
+        train: Real training examples.
+        test: Held-out examples.
+        captioned: Whether ``cond`` is a caption for each example, not its class. What scorers take
+            for the label is then the number of the test example whose caption was asked for.
         scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
         decode_fn: The codec's way back, for scorers that look at pictures.
         test_pictures: Held-out pictures that never went through the codec.
@@ -72,7 +76,8 @@ def evaluate(
 
     Returns:
         Plain numbers, ready for JSON: ``bits_per_token`` of the test set with its standard error
-        over examples (``bits_per_token_error``); the scores of the main setting, such as
+        over examples (``bits_per_token_error``), with captions also ``bits_per_token_shuffled``,
+        those under the caption of another example; the scores of the main setting, such as
         ``accuracy`` (0..1) and ``frechet_distance``; and ``rows``: one dict for the real test
         pictures if given, for the real test examples, for each setting, and for the main setting's
         samples against shuffled labels, with ``name``, ``num_samples``, ``num_steps``,
@@ -84,17 +89,22 @@ def evaluate(
             looks at pictures and ``decode_fn`` is not given.
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
+    if scorers is None and captioned:
+        raise ValueError("scorers are needed, as captions are no classes for a judge to learn")
     if scorers is None:
         fitted = spread(len(train), num_real)
         scorers = [judge_scorer(token_judge(train.take(fitted), train.cond[fitted]))]
     look = _looking(scorers, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = spread(len(test), num_real)
-    bits, bits_error = measure_bits(
-        bound_key, bound_fn, test, real, batch_size=batch_size, progress=progress
+    bounds = _bounds(bound_key, bound_fn, test, real, captioned, batch_size, progress)
+    test_labels = np.arange(len(test)) if captioned else test.cond
+    real_rows = _real_rows(
+        scorers, look, test, test_labels, real, test_pictures, batch_size, progress
     )
-    real_rows = _real_rows(scorers, look, test, real, test_pictures, batch_size, progress)
-    labels = np.resize(np.unique(train.cond), num_samples)
+    asked = spread(len(test), num_samples) if captioned else np.unique(train.cond)
+    labels = np.resize(asked, num_samples)
+    conds = test.cond[labels] if captioned else labels
     shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
     verdicts = []
     for steps in num_steps:
@@ -103,7 +113,7 @@ def evaluate(
             drawn = _draw(
                 sample_key,
                 sample_fn,
-                labels,
+                conds,
                 num_steps=steps,
                 truncation=truncation,
                 length=train.length,
@@ -121,8 +131,7 @@ def evaluate(
             verdicts.append((setting, right, chance))
     setting, main, chance = verdicts[0]
     return {
-        "bits_per_token": bits,
-        "bits_per_token_error": bits_error,
+        **bounds,
         "num_test_examples": len(real),
         **main,
         "rows": [
@@ -131,6 +140,26 @@ def evaluate(
             _row("samples, labels shuffled", num_samples, chance, **setting),
         ],
     }
+
+
+def _bounds(
+    key: PRNGKey,
+    bound_fn: BoundFn,
+    test: Examples,
+    chosen: np.ndarray,
+    captioned: bool,
+    batch_size: int,
+    progress: bool,
+) -> dict[str, float]:
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    bits, error = measure_bits(key, bound_fn, test, chosen, **options)
+    found = {"bits_per_token": bits, "bits_per_token_error": error}
+    if not captioned:
+        return found
+    # Half way round the set nobody keeps a caption of its own.
+    others = np.roll(chosen, len(chosen) // 2)
+    shuffled, _ = measure_bits(key, bound_fn, test, chosen, cond_of=others, **options)
+    return found | {"bits_per_token_shuffled": shuffled}
 
 
 def _looking(
@@ -153,6 +182,7 @@ def _real_rows(
     scorers: Sequence[Scorer],
     look: Callable[[np.ndarray], dict[str, np.ndarray]],
     test: Examples,
+    test_labels: np.ndarray,
     chosen: np.ndarray,
     pictures: RealPictures | None,
     batch_size: int,
@@ -175,7 +205,7 @@ def _real_rows(
             # Whole batches, since the decoder is compiled for their size.
             inputs = look(test.take(chosen[at]))
             seen = {sight: batch[:count] for sight, batch in inputs.items()}
-            yield seen, (test.cond[chosen[at[:count]]],)
+            yield seen, (test_labels[chosen[at[:count]]],)
 
     (scores,) = score_examples(scorers, own_share(len(chosen), batch_size), stream())
     return [*rows, _row(name, len(chosen), scores)]
@@ -207,7 +237,7 @@ class _Clock:
 def _draw(
     key: PRNGKey,
     sample_fn: SampleFn,
-    labels: np.ndarray,
+    conds: np.ndarray,
     *,
     num_steps: int,
     truncation: float,
@@ -216,12 +246,12 @@ def _draw(
     progress: bool,
     clock: _Clock,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield tokens, and which of the labels they were drawn for."""
+    """Yield tokens, and which of the conditions they were drawn for."""
     title = f"samples, {num_steps} steps, truncation {truncation:g}"
-    for index, rows, count in even_batches(len(labels), batch_size, title, progress):
+    for index, rows, count in even_batches(len(conds), batch_size, title, progress):
         start = time.perf_counter()
         key_of_batch = jax.random.fold_in(key, index)
-        tokens = np.asarray(sample_fn(key_of_batch, labels[rows], num_steps, truncation))
+        tokens = np.asarray(sample_fn(key_of_batch, conds[rows], num_steps, truncation))
         clock.add(time.perf_counter() - start, count)
         if tokens.shape != (len(rows), length):
             raise ValueError(

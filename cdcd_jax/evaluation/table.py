@@ -7,12 +7,17 @@ COLUMNS = {
     "truncation": ("truncation", 12, ".2f"),
     "num_samples": ("samples", 9, "d"),
     "accuracy": ("accuracy", 10, ".1%"),
+    "letter_accuracy": ("letter", 8, ".1%"),
+    "style_accuracy": ("style", 8, ".1%"),
+    "both_accuracy": ("both", 8, ".1%"),
     "top5_accuracy": ("top 5", 8, ".1%"),
     "frechet_distance": ("Frechet", 9, ".2f"),
     "fid": ("FID", 8, ".2f"),
     "inception_score": ("Inception", 11, ".2f"),
     "resnet_top1": ("ResNet", 8, ".1%"),
     "resnet_top5": ("top 5", 8, ".1%"),
+    "clip_score": ("CLIPScore", 11, ".3f"),
+    "r_precision": ("R-prec.", 9, ".1%"),
     "codes_used": ("codes", 8, ".1%"),
     "code_perplexity": ("perplexity", 12, ".0f"),
     "seconds": ("seconds", 9, ".1f"),
@@ -40,7 +45,7 @@ def format_table(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{result['num_test_examples']} held-out examples: {result['bits_per_token']:.4f} "
-            f"± {result['bits_per_token_error']:.4f} bits per token",
+            f"± {result['bits_per_token_error']:.4f} bits per token{_shuffled(result)}",
             f"{'':<25}" + "".join(f"{name:>{width}}" for name, width, _ in columns.values()),
             *(
                 f"{row['name']:<25}"
@@ -52,6 +57,11 @@ def format_table(result: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def _shuffled(result: dict[str, Any]) -> str:
+    bits = result.get("bits_per_token_shuffled")
+    return "" if bits is None else f", {bits:.4f} with another example's caption"
 
 
 def _in_milliseconds(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,23 @@
 """Train a codec, and measure it on pictures it has not seen."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from cdcd_jax.build.codec_fit import CodecFit
 from cdcd_jax.build.codec_training import CodecTraining, trained_codec
+from cdcd_jax.build.pictures import Places
+from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
+from cdcd_jax.codecs.patches import fit_patch_codec, save_patches
 from cdcd_jax.data.image_stream import load_pictures
+from cdcd_jax.data.sources import Source
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.pictures import draw_reconstructions, save_picture
+from cdcd_jax.evaluation.real_pictures import RealPictures, spread
 from cdcd_jax.modes.diffusion import write_summary
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.run import run_training
@@ -32,61 +39,93 @@ def train_codec(built: CodecTraining, stopper: Stopper) -> None:
         CheckpointError: If something cannot be written.
     """
     size, folder = built.vqgan.options.image_size, built.places.codec_folder
-    spread = np.linspace(0, len(built.test_source) - 1, NUM_SHOWN).astype(int)
-    shown, _ = load_pictures(built.test_source, spread.tolist(), image_size=size)
+    source = built.test_source
+    shown, _ = load_pictures(source, spread(len(source), NUM_SHOWN).tolist(), image_size=size)
 
     def show(state: TrainState) -> Path:
-        codec = _codec(built, state)
-        made = np.asarray(codec.decode(codec.encode(shown)))
-        picture = draw_reconstructions(shown / np.float32(255), made)
-        with writing(folder):
-            return save_picture(
-                picture, folder / "reconstructions" / f"step{int(state.step):06d}.png"
-            )
+        path = folder / "reconstructions" / f"step{int(state.step):06d}.png"
+        return show_codec(_codec(built, state), shown, path)
 
     state, position = run_training(built.training, folder, stopper, hook=show)
     last = show(state)
     with writing(folder):
         save_vqgan(built.places.codec_file, trained_codec(state), built.vqgan.options)
-    quality = measure_codec(built, _codec(built, state))
-    write_summary(
-        folder,
-        {
-            "steps": int(state.step),
-            "train_seconds": position.train_seconds,
-            **quality,
-            "reconstructions": str(last),
-            "config": built.config,
-        },
-    )
+    print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
+    summary = {
+        "steps": int(state.step),
+        "train_seconds": position.train_seconds,
+        "config": built.config,
+    }
+    _conclude(_codec(built, state), source, size, built.places, last, summary)
+
+
+def fit_codec(built: CodecFit) -> None:
+    """Find a codebook of patches, write ``codec.safetensors``, and show what it makes of pictures.
+
+    Args:
+        built: What to fit, to what, and where it goes.
+
+    Raises:
+        CheckpointError: If something cannot be written.
+    """
+    started = time.perf_counter()
+    batches = built.train_pictures.batches(built.batch_size, title="pictures to fit")
+    pictures = np.concatenate([pictures for pictures, _ in batches])
+    codec = fit_patch_codec(pictures, **built.options, batch_size=built.batch_size)
+    places, config = built.places, built.config
+    with writing(places.codec_folder):
+        save_patches(places.codec_file, codec)
+    print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
+    source, size = built.test_source, built.image_size
+    shown, _ = load_pictures(source, spread(len(source), NUM_SHOWN).tolist(), image_size=size)
+    picture = places.codec_folder / "reconstructions.png"
+    show_codec(codec, shown, picture)
+    _conclude(codec, source, size, places, picture, {"config": config})
+
+
+def show_codec(codec: Codec, pictures: np.ndarray, path: Path) -> Path:
+    """Draw some pictures with what a codec makes of them."""
+    made = np.asarray(codec.decode(codec.encode(pictures)))
+    picture = draw_reconstructions(pictures / np.float32(255), made)
+    with writing(path.parent):
+        return save_picture(picture, path)
+
+
+def _conclude(
+    codec: Codec,
+    source: Source,
+    image_size: int,
+    places: Places,
+    picture: Path,
+    summary: dict[str, Any],
+) -> None:
+    """Measure a codec, write its summary, and say where everything is."""
+    quality = measure_codec(codec, source, image_size)
+    write_summary(places.codec_folder, {**quality, "reconstructions": str(picture), **summary})
     print(
         f"{quality['num_test_pictures']} test pictures: PSNR {quality['psnr']:.2f} dB, "
         f"{quality['tokens_kept']:.1%} of the tokens kept when encoded again, "
-        f"{quality['codes_used']:.1%} of {built.vqgan.options.num_codes} codes used, perplexity "
+        f"{quality['codes_used']:.1%} of {codec.vocab_size} codes used, perplexity "
         f"{quality['code_perplexity']:.0f}"
     )
-    print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
-    print(f"Codec:           {built.places.codec_file}")
-    print(f"Reconstructions: {last}")
+    print(f"Codec:           {places.codec_file}")
+    print(f"Reconstructions: {picture}")
 
 
-def measure_codec(built: CodecTraining, codec: ImageCodec) -> dict[str, float]:
-    """Encode and decode every test picture.
+def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, float]:
+    """Encode and decode every picture of a source.
 
     Returns:
         ``psnr`` (dB, mean over pictures), ``tokens_kept`` (share of tokens, 0..1, that a decoded
         picture gives again when it is encoded), ``codes_used`` (0..1) and ``code_perplexity`` on
-        the test pictures, and their number.
+        these pictures, and their number.
     """
-    size, batch_size = built.vqgan.options.image_size, 256
-    source = built.test_source
     scorer = codebook_scorer(codec.vocab_size)
     psnr, kept, counts = [], [], scorer.init(len(source))
-    for start in tqdm(range(0, len(source), batch_size), desc="test pictures", unit="batch"):
-        rows = range(start, min(start + batch_size, len(source)))
-        images, _ = load_pictures(source, rows, image_size=size)
+    every = RealPictures(source, image_size=image_size, limit=len(source))
+    for images, labels in every.batches(256, title="test pictures"):
         tokens = np.asarray(codec.encode(images))
-        counts = scorer.update(counts, scorer.look(tokens), np.zeros(len(tokens), int))
+        counts = scorer.update(counts, scorer.look(tokens), labels)
         made = np.asarray(codec.decode(tokens))
         error = (made - images / np.float32(255)) ** 2
         again = np.asarray(codec.encode(np.round(255 * made).clip(0, 255).astype(np.uint8)))

@@ -1,6 +1,7 @@
 """Train, evaluate and sample an experiment on diffusion."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,38 @@ def evaluate_newest(experiment: Experiment, workdir: Path, config_file: str) -> 
 
 
 def sample_newest(
-    experiment: Experiment, workdir: Path, *, seed: int, trajectory: bool, **sampling: Any
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    seed: int,
+    prompts: Sequence[str] = (),
+    trajectory: bool = False,
+    gif: bool = False,
+    **sampling: Any,
 ) -> None:
-    """Draw samples of the newest checkpoint into ``<workdir>/samples``."""
+    """Draw samples of the newest checkpoint into ``<workdir>/samples``.
+
+    Args:
+        experiment: What was trained.
+        workdir: Folder of the run.
+        seed: Seed of the samples.
+        prompts: Texts to draw; each of their samples becomes a file of its own, too.
+        trajectory: Whether to draw how the samples come about, as a strip.
+        gif: Whether to draw it as an animation.
+        **sampling: Of ``draw``.
+    """
     state, _ = load_training(experiment.training, workdir)
+    params, sampling = state.ema_params, sampling | {"prompts": prompts}
     path = workdir / "samples" / f"{describe(seed, **sampling)}.png"
-    print(f"Samples: {draw(experiment, state.ema_params, path, seed, **sampling)}")
-    if trajectory:
-        path = path.with_stem(f"{path.stem}-trajectory")
-        draw_trajectory(experiment, state.ema_params, path, seed, **sampling)
-        print(f"Trajectory: {path}")
+    drawn = draw(experiment, params, path, seed, one_by_one=bool(prompts), **sampling)
+    print(f"Samples: {drawn}")
+    if prompts:
+        print(f"One by one: {path.with_suffix('')}")
+    for wanted, suffix in ((trajectory, ".png"), (gif, ".gif")):
+        if wanted:
+            strip = path.with_name(f"{path.stem}-trajectory{suffix}")
+            draw_trajectory(experiment, params, strip, seed, animate=suffix == ".gif", **sampling)
+            print(f"Trajectory: {strip}")
 
 
 def _score(
@@ -52,15 +75,16 @@ def _score(
 ) -> None:
     params, options = state.ema_params, dict(experiment.evaluation)
     # What samples are drawn with, but for what the evaluation varies.
-    fixed = {name: experiment.sampling[name] for name in ("top_k", "temperature")}
+    fixed = {name: experiment.sampling[name] for name in ("top_k", "temperature", "guidance")}
+    embed = experiment.told.embed
     result = evaluate(
         jax.random.key(options.pop("seed")),
-        bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, cond),
-        sample_fn=lambda key, labels, num_steps, truncation: experiment.sample_fn(
-            params, key, labels, num_steps=num_steps, truncation=truncation, **fixed
+        bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, embed(cond)),
+        sample_fn=lambda key, cond, num_steps, truncation: experiment.sample_fn(
+            params, key, embed(cond), num_steps=num_steps, truncation=truncation, **fixed
         ),
-        train=experiment.data.train,
-        test=experiment.data.test,
+        train=experiment.told.train,
+        test=experiment.told.test,
         **experiment.scoring.make_options(),
         **options,
     )

@@ -1,19 +1,63 @@
 """From an experiment and its weights to pictures on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation import pictures
+from cdcd_jax.evaluation.animation import draw_frames, save_gif
+from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.evaluation.real_pictures import spread
+from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.typing import Params
 
-MAX_CLASSES = 16
-"""Rows of a picture of samples; more could not be looked at."""
+MAX_ROWS = 16
+"""Classes or texts in a picture of samples; more could not be looked at."""
+
+
+class Asked(NamedTuple):
+    """What samples are asked for.
+
+    Attributes:
+        names: What each row of a picture is called: a class or a text.
+        cond: [rows ...] what the model is told.
+    """
+
+    names: tuple[str, ...]
+    cond: Any
+
+
+def check_request(
+    experiment: Experiment,
+    *,
+    prompts: Sequence[str] = (),
+    label: int | None = None,
+    num_samples: int,
+    **sampling: Any,
+) -> None:
+    """Check what samples are asked for on the command line.
+
+    Raises:
+        ValueError: If a value is out of its range, or the model has no use for it.
+    """
+    told = experiment.told
+    options = {"num_samples": num_samples, "label": label, **sampling}
+    check_sampling(experiment.schedule, experiment.model, told.num_classes, **options)
+    if not prompts:
+        return
+    if told.texts is None:
+        raise ValueError("prompt: this is a model of classes; give --label instead")
+    check_lengths(prompts, told.texts.count(prompts), told.texts.length)
+    if num_samples < len(prompts):
+        raise ValueError(
+            f"num_samples = {num_samples} must be at least {len(prompts)}, one for each prompt"
+        )
 
 
 def draw(
@@ -24,23 +68,51 @@ def draw(
     *,
     num_samples: int,
     label: int | None = None,
+    prompts: Sequence[str] = (),
+    one_by_one: bool = False,
     **options: Any,
 ) -> Path:
-    """Draw samples of all classes, or of one, and write their picture.
+    """Draw samples and write their picture, a row for each class or text.
 
-    Of more than ``MAX_CLASSES`` so many are drawn, evenly spread.
+    Of more than ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions
+    where no texts are given.
+
+    Args:
+        experiment: What was trained.
+        params: Its parameters.
+        path: The PNG file.
+        seed: Seed of the samples.
+        num_samples: Number of samples, dealt out to the rows in turn.
+        label: One class.
+        prompts: The texts.
+        one_by_one: Whether each sample of a text becomes a file as well, named after the text, in a
+            folder beside the picture.
+        **options: Of ``experiment.sample_fn``.
+
+    Returns:
+        The path.
     """
-    classes = spread(experiment.num_classes, MAX_CLASSES) if label is None else label
-    labels = np.resize(classes, num_samples).astype(np.int32)
-    tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), labels, **options))
-    picture = pictures.draw_samples(
-        tokens,
-        labels,
-        decode_fn=experiment.data.codec.decode,
-        num_columns=num_samples,
-        caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
-        class_names=experiment.data.class_names,
+    asked = _ask(experiment, label, prompts, num_samples)
+    rows = np.resize(np.arange(len(asked.names)), num_samples)
+    tokens = np.asarray(
+        experiment.sample_fn(params, jax.random.key(seed), asked.cond[rows], **options)
     )
+    caption = describe_steps(**options)
+    decode_fn = experiment.data.codec.decode
+    if experiment.told.texts is None:
+        picture = pictures.draw_samples(
+            tokens,
+            rows,
+            decode_fn=decode_fn,
+            num_columns=num_samples,
+            caption=caption,
+            class_names=asked.names,
+        )
+    else:
+        images = np.asarray(decode_fn(tokens))
+        picture = draw_prompts(images, rows, asked.names, caption=caption)
+        if one_by_one:
+            _save_each(images, rows, asked.names, path.with_suffix(""))
     with writing(path.parent):
         return pictures.save_picture(picture, path)
 
@@ -53,32 +125,92 @@ def draw_trajectory(
     *,
     num_samples: int,
     label: int | None = None,
+    prompts: Sequence[str] = (),
+    animate: bool = False,
     **options: Any,
-) -> None:
-    """Draw one sample of each class, or of one class, on its way out of the masks."""
-    classes = spread(experiment.num_classes, min(num_samples, MAX_CLASSES))
-    labels = (classes if label is None else np.array([label])).astype(np.int32)
+) -> Path:
+    """Draw a sample of each class or text on its way out of the masks, as a strip or animated.
+
+    Args:
+        experiment: What was trained.
+        params: Its parameters.
+        path: The file: PNG, or GIF if animated.
+        seed: Seed of the samples.
+        num_samples: At most so many rows.
+        label: One class.
+        prompts: The texts.
+        animate: Whether to write a GIF.
+        **options: Of ``experiment.sample_fn``.
+
+    Returns:
+        The path.
+    """
+    asked = _ask(experiment, label, prompts, num_samples)
     _, states = experiment.sample_fn(
-        params, jax.random.key(seed), labels, return_trajectory=True, **options
+        params, jax.random.key(seed), asked.cond, return_trajectory=True, **options
     )
+    drawing = {
+        "decode_fn": experiment.data.codec.decode,
+        "grid": experiment.data.codec.grid,
+        "mask_id": experiment.schedule.mask_id,
+    }
+    trajectory = np.asarray(states)
+    if animate:
+        frames = draw_frames(trajectory, asked.names, **drawing)
+        with writing(path.parent):
+            return save_gif(frames, path)
     picture = pictures.draw_trajectory(
-        np.asarray(states),
-        labels,
-        decode_fn=experiment.data.codec.decode,
-        grid=experiment.data.codec.grid,
-        mask_id=experiment.schedule.mask_id,
+        trajectory,
+        np.arange(len(asked.names)),
         caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
-        class_names=experiment.data.class_names,
+        class_names=asked.names,
+        **drawing,
     )
     with writing(path.parent):
-        pictures.save_picture(picture, path)
+        return pictures.save_picture(picture, path)
 
 
-def describe(seed: int, **sampling: Any) -> str:
+def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     """Name a picture after how it was drawn, so that no other overwrites it.
 
     >>> describe(0, num_samples=100, label=None, num_steps=50, truncation=0.86)
     'seed0-num_samples100-num_steps50-truncation0.86'
     """
     given = {name: value for name, value in sampling.items() if value is not None}
-    return "-".join(f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
+    words = [name_after_prompt("\n".join(prompts))] if prompts else []
+    numbers = (f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
+    return "-".join([*words, *numbers])
+
+
+def _ask(
+    experiment: Experiment, label: int | None, prompts: Sequence[str], num_samples: int
+) -> Asked:
+    told = experiment.told
+    if told.texts is None:
+        classes = spread(told.num_classes, MAX_ROWS) if label is None else np.array([label])
+        return Asked(tuple(told.class_names[row] for row in classes), classes.astype(np.int32))
+    if not prompts:
+        count = min(num_samples, MAX_ROWS)
+        prompts = [told.test_texts[row] for row in spread(len(told.test_texts), count)]
+    return Asked(tuple(prompts), told.embed(told.texts.tokenize(prompts)))
+
+
+def describe_steps(
+    *, num_steps: int, truncation: float, guidance: float = 1.0, **other: Any
+) -> str:
+    """Say above a picture how its samples were drawn.
+
+    >>> describe_steps(num_steps=50, truncation=0.86, guidance=2.0, temperature=1.0)
+    '50 steps, truncation 0.86, guidance 2'
+    """
+    guided = "" if guidance == 1.0 else f", guidance {guidance:g}"
+    return f"{num_steps} steps, truncation {truncation:g}{guided}"
+
+
+def _save_each(images: np.ndarray, rows: np.ndarray, names: Sequence[str], folder: Path) -> None:
+    """Write each sample to a file named after its text and its place in the row."""
+    with writing(folder):
+        for row, name in enumerate(names):
+            for column, image in enumerate(images[rows == row]):
+                file = folder / f"{name_after_prompt(name)}-{column}.png"
+                pictures.save_picture(pictures.to_picture(image), file)

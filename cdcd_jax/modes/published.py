@@ -1,7 +1,5 @@
 """Sample a published checkpoint, by class or by text."""
 
-import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,10 @@ import numpy as np
 from cdcd_jax.build.published import PublishedModel
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
-from cdcd_jax.modes.drawing import describe
+from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
+from cdcd_jax.modes.drawing import describe, describe_steps
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.generation import check_sampling
-
-NAME_LENGTH = 30
-"""Letters of a text that go into the name of a picture."""
 
 
 def sample_published(
@@ -54,7 +50,12 @@ def sample_published(
     """
     _check_request(model, num_samples, label, prompts)
     check_sampling(
-        model.schedule, model.num_classes, num_samples=num_samples, label=label, **options
+        model.schedule,
+        model.model,
+        model.num_classes,
+        num_samples=num_samples,
+        label=label,
+        **options,
     )
     if model.encode_text is None:
         rows = np.arange(model.num_classes) if label is None else np.array([label])
@@ -65,15 +66,20 @@ def sample_published(
     cond: Any = chosen
     if model.encode_text is not None:
         cond = model.encode_text(_tokenize(prompts, merges_file))[chosen]
-    tokens = model.sample_fn(model.params, jax.random.key(seed), cond, **options)
-    picture = draw_samples(
-        np.asarray(tokens),
-        chosen,
-        decode_fn=model.codec.decode,
-        num_columns=num_samples,
-        caption=f"{options['num_steps']} steps, truncation {options['truncation']:g}",
-        class_names=names,
-    )
+    tokens = np.asarray(model.sample_fn(model.params, jax.random.key(seed), cond, **options))
+    caption = describe_steps(**options)
+    if model.encode_text is None:
+        picture = draw_samples(
+            tokens,
+            chosen,
+            decode_fn=model.codec.decode,
+            num_columns=num_samples,
+            caption=caption,
+            class_names=names,
+        )
+    else:
+        images = np.asarray(model.codec.decode(tokens))
+        picture = draw_prompts(images, chosen, names, caption=caption)
     with writing(path.parent):
         return save_picture(picture, path)
 
@@ -82,10 +88,9 @@ def name_picture(checkpoint: Path, prompts: Sequence[str], seed: int, **sampling
     """Name a picture after what was asked for, so that no other overwrites it.
 
     >>> name_picture(Path("cub200.pth"), ["A red bird!", "a blue one"], 0, num_samples=4)
-    'cub200-a_red_bird_a_blue_one-e1f09761-seed0-num_samples4'
+    'cub200-a_red_bird_a_blue_one-f33fdd373d28-seed0-num_samples4'
     """
-    words = "_".join(re.findall(r"\w+", " ".join(prompts).lower()))[:NAME_LENGTH]
-    asked = [words, f"{zlib.crc32(repr(list(prompts)).encode()):08x}"] if prompts else []
+    asked = [name_after_prompt("\n".join(prompts))] if prompts else []
     return "-".join([checkpoint.stem, *asked, describe(seed, **sampling)])
 
 

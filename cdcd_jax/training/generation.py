@@ -8,17 +8,19 @@ from typing import Any
 import jax
 
 from cdcd_jax.diffusion.bound import evaluate_bound
+from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.training.model import Model
 from cdcd_jax.typing import Params, PRNGKey
 
 
-def make_bound_fn(schedule: Schedule, apply: Callable[..., jax.Array]) -> Callable[..., Any]:
-    """Compile the bound of a network.
+def make_bound_fn(schedule: Schedule, model: Model) -> Callable[..., Any]:
+    """Compile the bound of a model.
 
     Args:
         schedule: The noise schedule.
-        apply: A network's ``apply``.
+        model: The network and what it is told.
 
     Returns:
         ``bound_fn(params, key, z0, cond) -> [batch]``, nats summed over positions.
@@ -26,38 +28,46 @@ def make_bound_fn(schedule: Schedule, apply: Callable[..., jax.Array]) -> Callab
 
     @jax.jit
     def bound_fn(params: Params, key: PRNGKey, z0: Any, cond: Any) -> Any:
-        return evaluate_bound(key, schedule, partial(apply, params), z0, cond)
+        features = model.encode(params, cond)
+        return evaluate_bound(key, schedule, partial(model.denoise, params), z0, features)
 
     return bound_fn
 
 
-def make_sample_fn(
-    schedule: Schedule, apply: Callable[..., jax.Array], *, length: int
-) -> Callable[..., Any]:
-    """Compile the sampler of a network.
+def make_sample_fn(schedule: Schedule, model: Model, *, length: int) -> Callable[..., Any]:
+    """Compile the sampler of a model.
 
     Args:
         schedule: The noise schedule.
-        apply: A network's ``apply``.
+        model: The network and what it is told.
         length: Number of tokens of a sample.
 
     Returns:
-        ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=) -> tokens``
-        [batch length], a sample for each row of ``cond``; compiled anew for each setting. With
-        ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
+        ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=) ->
+        tokens`` [batch length], a sample for each row of ``cond``; compiled anew for each setting.
+        With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
     """
-    static = ("num_steps", "truncation", "top_k", "temperature", "return_trajectory")
+    static = ("num_steps", "truncation", "top_k", "temperature", "guidance", "return_trajectory")
 
     @partial(jax.jit, static_argnames=static)
-    def sample_fn(params: Params, key: PRNGKey, cond: Any, **options: Any) -> Any:
-        shape = (cond.shape[0], length)
-        return sample(key, schedule, partial(apply, params), cond, shape=shape, **options)
+    def sample_fn(
+        params: Params, key: PRNGKey, cond: Any, guidance: float = 1.0, **options: Any
+    ) -> Any:
+        batch = cond.shape[0]
+        denoise_fn = partial(model.denoise, params)
+        if guidance != 1.0:
+            check_guidance(guidance, model)
+            assert model.null is not None
+            denoise_fn = guide_denoiser(denoise_fn, model.null(params, batch), guidance)
+        features = model.encode(params, cond)
+        return sample(key, schedule, denoise_fn, features, shape=(batch, length), **options)
 
     return sample_fn
 
 
 def check_sampling(
     schedule: Schedule,
+    model: Model,
     num_classes: int,
     *,
     num_samples: int,
@@ -65,18 +75,21 @@ def check_sampling(
     truncation: float,
     top_k: int | None,
     temperature: float,
+    guidance: float = 1.0,
     label: int | None = None,
 ) -> None:
     """Check what samples are asked for.
 
     Args:
         schedule: The noise schedule.
-        num_classes: Number of classes.
+        model: What is sampled.
+        num_classes: Number of classes; 0 for a model of texts.
         num_samples: >= 1.
         num_steps: 1..T, or None for T.
         truncation: In (0, 1].
         top_k: 1..K, or None for K.
         temperature: > 0.
+        guidance: >= 0; anything but 1 needs a model that was trained for it.
         label: A class, or None for all of them in turn.
 
     Raises:
@@ -90,8 +103,22 @@ def check_sampling(
         raise ValueError(f"top_k = {top_k} must lie in 1..K = 1..{schedule.vocab_size}")
     if not 0.0 < temperature < math.inf:
         raise ValueError(f"temperature = {temperature} must be above 0")
+    check_guidance(guidance, model)
+    if label is not None and num_classes == 0:
+        raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:
         raise ValueError(f"label = {label} must lie in 0..{num_classes - 1}")
+
+
+def check_guidance(guidance: float, model: Model) -> None:
+    """Raise a ValueError unless a model can be guided so."""
+    if not 0.0 <= guidance < math.inf:
+        raise ValueError(f"guidance = {guidance} must be at least 0; 1 is none")
+    if guidance != 1.0 and model.null is None:
+        raise ValueError(
+            f"guidance = {guidance} needs a model that was trained without its condition now and "
+            "then (condition.dropout above 0); leave it at 1"
+        )
 
 
 def check_num_steps(num_steps: int | None, schedule: Schedule) -> None:

@@ -15,7 +15,7 @@ from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.sharding import place_batch, replicated, split_batch
 from cdcd_jax.training.state import TrainState
-from cdcd_jax.training.step import Metrics, TrainStep
+from cdcd_jax.training.step import Batch, Metrics, TrainStep
 
 
 class TrainingDivergedError(Exception):
@@ -89,6 +89,7 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricsWriter,
     train_seconds: float = 0.0,
+    see: Callable[[Batch], Batch] = lambda batch: batch,
     hook: Callable[[TrainState], object] | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> tuple[TrainState, float]:
@@ -103,6 +104,7 @@ def train(
         checkpoints: Where the run is saved.
         writer: Where the metrics go: means since the last report.
         train_seconds: Time spent by the run so far, in seconds.
+        see: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it.
         stop_requested: Asked after each step.
 
@@ -120,7 +122,7 @@ def train(
     loss = float("inf")
     with _progress_bar(options.num_steps, step) as bar:
         while step < options.num_steps:
-            state, metrics = train_step(state, place_batch(next(batches), mesh))
+            state, metrics = train_step(state, see(place_batch(next(batches), mesh)))
             step += 1
             pending.append(metrics)
             stopping = stop_requested() or step == options.num_steps

@@ -1,6 +1,6 @@
 """What a step minimises: the diffusion loss on a batch, with its negatives made or read."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.loss import make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.training.model import Model
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -19,7 +20,7 @@ NEGATIVES = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter"
 
 def make_objective(
     schedule: Schedule,
-    apply: Callable[[Params, Any, Any, Any], jax.Array],
+    model: Model,
     *,
     grid: tuple[int, int],
     mechanism: str = "none",
@@ -36,14 +37,14 @@ def make_objective(
     aux_time_weight: str = "decreasing",
     mask_weight: tuple[float, float] = (1.0, 1.0),
 ) -> Objective:
-    """Join a loss and a network to what ``make_train_step`` takes (CDCD Algorithm 1).
+    """Join a loss and a model to what ``make_train_step`` takes (CDCD Algorithm 1).
 
     Intra negatives are shuffled here, on the device, anew at each step: patches of an image, chunks
     of a sequence. Inter negatives come with the batch.
 
     Args:
         schedule: The noise schedule.
-        apply: A network's ``apply``.
+        model: The network and what it is told.
         grid: Rows and columns of the tokens; (1, length) for a sequence.
         mechanism: ``"step"``, ``"sample"``, or ``"none"`` for the vanilla loss.
         negatives: ``"intra"``, ``"inter"`` or ``"both"``, which gives two terms of equal weight.
@@ -96,11 +97,14 @@ def make_objective(
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         shuffle_key, loss_key = jax.random.split(key)
         z0 = batch["tokens"]
+        # Once for all chains, positive and negative.
+        features = model.encode(params, batch["cond"])
+        features = model.leave_out(jax.random.fold_in(key, 2), params, features)
         terms, stats = loss_fn(
             loss_key,
-            lambda zt, t, cond: apply(params, zt, t, cond),
+            partial(model.denoise, params),
             z0,
-            batch["cond"],
+            features,
             negatives=tuple(
                 shuffle(shuffle_key, z0) if kind == "intra" else batch["negatives"]
                 for kind in kinds

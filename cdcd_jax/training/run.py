@@ -13,7 +13,7 @@ from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, tra
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.sharding import replicated
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state
-from cdcd_jax.training.step import TrainStep
+from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
 
 
@@ -29,6 +29,7 @@ class Training:
         loop: Length and intervals.
         keep_checkpoints: Number of newest checkpoints to keep.
         fingerprint: The flat configuration, less what may change between two parts of a run.
+        see: What frozen networks make of a batch on its devices, before the step takes it.
     """
 
     mesh: Mesh
@@ -38,6 +39,7 @@ class Training:
     loop: LoopOptions
     keep_checkpoints: int
     fingerprint: dict[str, Any]
+    see: Callable[[Batch], Batch] = lambda batch: batch
 
 
 def run_training(
@@ -90,6 +92,7 @@ def run_training(
                 checkpoints=checkpoints,
                 writer=writer,
                 train_seconds=seconds,
+                see=training.see,
                 hook=hook,
                 stop_requested=lambda: stopper.requested,
             )

@@ -186,13 +186,15 @@ def test_scorers_of_pictures_need_the_way_back(scorers):
 
 def test_what_is_not_measured_says_which_file_to_give():
     none = {"inception_weights": None, "resnet_weights": None}
-    inception, resnet = missing_weights(**none, num_classes=1000)
+    inception, resnet = missing_weights(none, num_classes=1000)
     assert "pt_inception-2015-12-05-6726825d.pth (https://" in inception
     assert "--config.eval.inception_weights=FILE" in inception
     assert "resnet101-63fe2227.pth (https://" in resnet
-    assert missing_weights(**none, num_classes=81) == [inception]
+    assert missing_weights(none, num_classes=81) == [inception]
     both = {"inception_weights": "a", "resnet_weights": "b"}
-    assert missing_weights(**both, num_classes=1000) == []
+    assert missing_weights(both, num_classes=1000) == []
+    assert missing_weights(none, num_classes=None)[0] == inception
+    assert "--config.eval.clip_weights=FILE" in missing_weights(none, num_classes=None)[1]
 
 
 def test_weights_that_cannot_be_used_are_named(tmp_path):

@@ -258,9 +258,9 @@ def test_one_command_samples_a_class(tmp_path):
     ("given", "sentence"),
     [
         ({"mode": "train"}, "reference_checkpoint can be sampled only; add --mode=sample"),
-        ({"mode": "sample", "trajectory": True}, "trajectory: there is none of a published"),
-        ({"reference_checkpoint": None, "prompt": ["a"]}, "prompt and bpe_merges need --reference"),
-        ({"reference_checkpoint": None, "bpe_merges": "a"}, "prompt and bpe_merges need --refer"),
+        ({"mode": "sample", "trajectory": True}, "trajectory, gif: there is none of a publ"),
+        ({"reference_checkpoint": None, "prompt": ["a"]}, "prompt, prompt_file and gif are for"),
+        ({"reference_checkpoint": None, "bpe_merges": "a"}, "bpe_merges needs --reference_checkp"),
     ],
 )
 def test_flags_that_nothing_would_read_are_refused(given, sentence, capsys):

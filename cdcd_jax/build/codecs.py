@@ -1,0 +1,143 @@
+"""The codec of pictures, from the section ``codec``."""
+
+from dataclasses import fields
+from typing import Any
+
+import jax
+
+from cdcd_jax.build.pictures import Places
+from cdcd_jax.build.sections import make_section
+from cdcd_jax.codecs.codec_file import load_vqgan
+from cdcd_jax.codecs.image_codec import ImageCodec
+from cdcd_jax.codecs.patches import PatchCodec, load_patches
+from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
+
+_VQGAN_FIELDS = tuple(field.name for field in fields(VQGANOptions))
+
+
+def vqgan_options(config: Any) -> dict[str, Any]:
+    """Take the architecture out of the section on the codec."""
+    return {name: config.codec[name] for name in _VQGAN_FIELDS}
+
+
+def codec_shape(config: Any) -> tuple[int, tuple[int, int]]:
+    """Say what tokens a codec will make, before there is one.
+
+    Returns:
+        K, the number of codes that tokens may be, and the grid of tokens.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    return make_section(config, "codec", _codec_shape, config.codec)
+
+
+def _codec_shape(section: Any) -> tuple[int, tuple[int, int]]:
+    if section.name == "patches":
+        options = patch_options(section)
+        side = section.image_size // options["patch_size"]
+        return options["num_codes"], (side, side)
+    _check_name(section.name)
+    options = VQGANOptions(**{name: section[name] for name in _VQGAN_FIELDS})
+    if section.used_codes is None:
+        return options.num_codes, options.grid
+    return len(read_used_codes(section.used_codes)), options.grid
+
+
+def needs_codec(config: Any, places: Places) -> bool:
+    """Whether the codec has yet to be trained."""
+    return not (config.codec.get("weights") or places.codec_file.exists())
+
+
+def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec:
+    """Load the codec: the published weights if the configuration names some, else our own.
+
+    Args:
+        config: The whole configuration.
+        places: From ``find_places``.
+
+    Returns:
+        The codec.
+
+    Raises:
+        ValueError: If the file is missing, damaged, or of another architecture.
+    """
+    load = _load_patches if config.codec.name == "patches" else _load_vqgan
+    return make_section(config, "codec", load, config.codec, places)
+
+
+def _load_vqgan(section: Any, places: Places) -> ImageCodec:
+    _check_name(section.name)
+    vqgan = make_vqgan(**{name: section[name] for name in _VQGAN_FIELDS})
+    own_codes = None
+    if section.weights:
+        template = jax.eval_shape(vqgan.init, jax.random.key(0))
+        params = vqgan_from_state_dict(read_state_dict(section.weights, "state_dict"), template)
+    else:
+        _check_trained(places)
+        params, theirs, own_codes = load_vqgan(places.codec_file)
+        wanted = {
+            name: getattr(vqgan.options, name) for name in _VQGAN_FIELDS if name != "compute_dtype"
+        }
+        _check_same(places, {name: getattr(theirs, name) for name in wanted}, wanted)
+    used_codes = read_used_codes(section.used_codes) if section.used_codes else own_codes
+    return ImageCodec(
+        vqgan,
+        params,
+        used_codes=used_codes,
+        unused=section.unused,
+        batch_size=section.batch_size,
+    )
+
+
+def _load_patches(section: Any, places: Places) -> PatchCodec:
+    _check_trained(places)
+    codec = load_patches(places.codec_file, batch_size=section.batch_size)
+    wanted = patch_options(section)
+    theirs = {"image_size": codec.image_size, "patch_size": codec.patch_size}
+    _check_same(places, theirs | {"num_codes": codec.vocab_size}, wanted)
+    return codec
+
+
+def patch_options(section: Any) -> dict[str, int]:
+    """Take how pictures are cut out of the section on the codec.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    size, patch = section.image_size, section.patch_size
+    if patch < 1 or size % patch:
+        raise ValueError(f"patch_size = {patch} must divide image_size = {size}")
+    if section.num_codes < 2:
+        raise ValueError(f"num_codes = {section.num_codes} must be at least 2")
+    return {name: section[name] for name in ("image_size", "patch_size", "num_codes")}
+
+
+def _check_name(name: str) -> None:
+    if name != "vqgan":
+        raise ValueError(
+            f'name = "{name}" is no codec of pictures; there are "vqgan" and "patches"'
+        )
+
+
+def _check_trained(places: Places) -> None:
+    if not places.codec_file.exists():
+        raise ValueError(
+            f"there is no codec {places.codec_file}; train one with --mode=codec, or name "
+            "published weights with --config.codec.weights=FILE"
+        )
+
+
+def _check_same(places: Places, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    differing = [
+        f"{name} = {theirs[name]!r} there, {value!r} now"
+        for name, value in ours.items()
+        if theirs[name] != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{places.codec_file} is another codec ({'; '.join(differing)}); give another "
+            "folder, or those values"
+        )

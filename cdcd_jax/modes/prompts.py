@@ -1,0 +1,66 @@
+"""Texts that a user asks for on the command line or in a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ...]:
+    """Put the prompts of the command line and those of a file together.
+
+    Args:
+        given: Prompts of the command line.
+        path: A file in UTF-8 with a prompt a line; empty lines are passed over.
+
+    Returns:
+        The prompts, without spaces around them.
+
+    Raises:
+        ValueError: If a prompt of the command line is empty, or the file is missing, not in UTF-8
+            or without prompts.
+    """
+    prompts = [text.strip() for text in given]
+    for number, text in enumerate(prompts, 1):
+        if not text:
+            raise ValueError(f"prompt {number} is empty; say what is to be drawn")
+    if path is None:
+        return tuple(prompts)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"prompt_file = {path} cannot be read: {error.strerror}") from error
+    lines = []
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        try:
+            lines.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"prompt_file = {path}: line {number} is not UTF-8; save the file in that encoding"
+            ) from error
+    if not any(lines):
+        raise ValueError(f"prompt_file = {path} holds no prompts; write one a line")
+    return (*prompts, *filter(None, lines))
+
+
+def check_lengths(prompts: Sequence[str], counts: np.ndarray, length: int) -> None:
+    """Check that a model can read prompts to their ends.
+
+    Args:
+        prompts: The prompts.
+        counts: [prompts] their tokens, with those that mark start and end.
+        length: Tokens that the model reads.
+
+    Raises:
+        ValueError: If one is too long; the sentence names it.
+
+    >>> check_lengths(["a bird"], np.array([3]), 2)
+    Traceback (most recent call last):
+    ValueError: the prompt "a bird" has 3 tokens, and the model reads 2; shorten it
+    """
+    for prompt, count in zip(prompts, counts, strict=True):
+        if count > length:
+            shown = prompt if len(prompt) <= 40 else f"{prompt[:39]}…"
+            raise ValueError(
+                f'the prompt "{shown}" has {count} tokens, and the model reads {length}; shorten it'
+            )

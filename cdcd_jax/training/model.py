@@ -1,0 +1,66 @@
+"""A denoiser and its condition as one model with one set of parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from cdcd_jax.conditioning.condition import Condition, leave_out
+from cdcd_jax.networks.functional import Network
+from cdcd_jax.typing import Params, PRNGKey
+
+
+class Model(NamedTuple):
+    """What is trained and sampled, as pure functions.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        denoise: ``denoise(params, zt, t, features) -> log p(z0 | zt, features)``.
+        encode: ``encode(params, cond) -> features``, once for all steps of a sample.
+        null: ``null(params, batch) -> features`` of no condition; None for a model that was never
+            trained without its condition, and so cannot be guided.
+        leave_out: ``leave_out(key, params, features) -> features`` of which a share is null.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    denoise: Callable[[Params, Any, Any, Any], jax.Array]
+    encode: Callable[[Params, Any], Any] = lambda params, cond: cond
+    null: Callable[[Params, int], Any] | None = None
+    leave_out: Callable[[PRNGKey, Params, Any], Any] = lambda key, params, features: features
+
+
+def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) -> Model:
+    """Join a denoiser and its condition.
+
+    Args:
+        network: The denoiser.
+        condition: What it is told.
+        dropout: Probability, in training, that an example loses its condition, 0..1.
+
+    Returns:
+        The model; its parameters are ``{"denoiser": ..., "condition": ...}``.
+
+    Raises:
+        ValueError: If ``dropout`` is out of range, or there is no condition to leave out.
+    """
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout = {dropout} must lie in [0, 1)")
+    if dropout and condition.null is None:
+        raise ValueError(f"dropout = {dropout} has no condition to leave out; set it to 0")
+    null = condition.null
+
+    def init(key: PRNGKey) -> Params:
+        return {
+            "denoiser": network.init(key),
+            "condition": condition.init(jax.random.fold_in(key, 1)),
+        }
+
+    return Model(
+        init=init,
+        denoise=lambda params, *inputs: network.apply(params["denoiser"], *inputs),
+        encode=lambda params, cond: condition.encode(params["condition"], cond),
+        null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
+        leave_out=lambda key, params, features: leave_out(
+            key, condition, params["condition"], features, dropout
+        ),
+    )

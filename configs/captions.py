@@ -1,0 +1,85 @@
+"""The settings that all small experiments on captioned pictures share: glyphs, until others say.
+
+Pictures are cut in patches of 4x4 pixels, each coded by the nearest of a codebook that is found in
+seconds; captions are read by a small transformer that is trained with the denoiser.
+"""
+
+from typing import Any
+
+from ml_collections import config_dict
+
+from configs import common
+
+
+def get_config(arg: str = "") -> Any:
+    """Return the settings of glyphs of 32x32; ``configs/coco_*.py`` replace most of them.
+
+    Args:
+        arg: ``""``, or ``"smoke"`` for a run of a minute or two.
+
+    Returns:
+        The configuration, a ``ConfigDict``.
+    """
+    config = common.get_config(arg)
+    config.data = {
+        "name": "glyphs",
+        "path": config_dict.placeholder(str),
+        "train_split": "train",
+        "test_split": "test",
+        "scripts": (),  # all
+        "negatives": config_dict.placeholder(str),
+        "tokens": config_dict.placeholder(str),  # <workdir>/tokens unless given
+        "num_threads": 2,
+        "prefetch": 4,
+    }
+    config.prepare = {
+        "views": 1,
+        "random_crop": False,
+        "flip": False,
+        "seed": 0,
+        "shard_size": 4096,
+        "batch_size": 256,
+        "on_bad_image": "stop",
+    }
+    config.codec = {
+        "name": "patches",
+        "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
+        "image_size": 32,
+        "patch_size": 4,
+        "num_codes": 512,
+        "batch_size": 256,
+    }
+    config.codec_fit = {"num_pictures": 4000, "seed": 0}
+    config.condition = {
+        "kind": "text",
+        "dropout": 0.1,
+        "null": "learned",
+        "vocab_size": 512,
+        "length": 16,
+        "width": 96,
+        "num_layers": 2,
+        "num_heads": 6,
+    }
+    config.eval.update(
+        inception_weights=config_dict.placeholder(str),
+        clip_weights=config_dict.placeholder(str),
+        clip_merges=config_dict.placeholder(str),
+        reference=config_dict.placeholder(str),  # <workdir>/inception_reference.npz unless given
+        num_real=5000,
+    )
+    config.sample.num_samples = 32
+    if arg == "smoke":
+        _make_small(config)
+    return config
+
+
+def _make_small(config: Any) -> None:
+    config.data.scripts = ("digit", "latin capital letter")
+    config.codec.num_codes = 256
+    config.condition.update(vocab_size=320, width=48, num_layers=1, num_heads=4)
+    config.denoiser.update(width=64, num_heads=4)
+    config.optimizer.warmup_steps = 20
+    config.train.update(
+        batch_size=64, num_steps=400, log_every=20, checkpoint_every=200, sample_every=200
+    )
+    config.eval.update(num_samples=100, num_steps=(10,), batch_size=100)

@@ -1,0 +1,27 @@
+"""CUB-200 captions to pictures of 256x256, no contrastive term: VQ-Diffusion (CDCD Table 3, VQ-D).
+
+Command: ``python -m cdcd_jax.main --config=configs/cub200_vanilla.py --config.data.path=CUB`` and
+the other flags that ``coco_vanilla.py`` explains; CUB holds ``CUB_200_2011`` and the captions of
+Reed et al. (docs/data.md). ``:smoke`` needs none of these: glyphs stand in for the birds, a minute
+or two on a laptop. Hardware: the paper's 20 V100 days; not run here. Published: FID 14.61,
+CLIPScore 74.96 at T=80, 35 M parameters.
+"""
+
+from typing import Any
+
+from configs import coco_vanilla
+
+
+def get_config(arg: str = "") -> Any:
+    """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
+    config = coco_vanilla.get_config(arg)
+    if arg == "smoke":
+        return config
+    config.data.update(
+        name="cub", train_split="train", test_split="test", tokens="runs/cub200_tokens"
+    )
+    config.prepare.update(views=4, flip=True)
+    config.loss.contrast_weight = 5e-6
+    config.optimizer.update(lr=4.5e-4, warmup_steps=1000)
+    config.train.update(num_steps=200_000)
+    return config

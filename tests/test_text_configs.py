@@ -1,0 +1,103 @@
+"""Configurations on captions: they build at full size, rehearse, and name what is missing."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cdcd_jax.build.experiment import build
+from cdcd_jax.training.sharding import make_mesh
+
+ROOT = Path(__file__).parent.parent
+KINDS = ("glyphs", "emoji", "coco", "cub200")
+NAMES = sorted(
+    path.stem for kind in KINDS for path in (ROOT / "configs").glob(f"{kind}_*.py")
+)
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def load(name, variant="", **changes):
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    with config.unlocked():
+        config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return config.lock()
+
+
+def rehearse(config, folder=Path("none")):
+    return build(config, folder, mesh=make_mesh(jax.devices()[:1]), rehearse=True)
+
+
+def test_the_settings_of_the_paper_are_there():
+    settings = ("vanilla", "step_intra", "sample_inter")
+    assert set(NAMES) >= {f"{kind}_{x}" for kind in ("coco", "cub200") for x in settings}
+    assert set(NAMES) >= {f"{kind}_{x}" for kind in ("glyphs", "emoji") for x in settings[::2]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_smoke_variant_rehearses_on_glyphs(name):
+    experiment = rehearse(load(name, "smoke"))
+    batch = next(experiment.training.make_batches())
+    assert batch["cond"].shape == (64, 16)
+    assert ("negatives" in batch) == name.endswith("inter")
+    assert experiment.told.num_classes == 0
+    assert "letter" in experiment.told.test_texts[0] or "digit" in experiment.told.test_texts[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_is_short_and_says_how_to_run_it(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text()
+    assert len(text.splitlines()) <= 80
+    assert f"--config=configs/{name}.py" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"condition__dropout": 1.0}, r"condition.dropout = 1.0 must lie in \[0, 1\)"),
+        ({"condition__null": "none"}, 'condition.null = "none" must be one of "learned", "empty"'),
+        ({"condition__vocab_size": 100}, "condition.vocab_size = 100 must be at least 258"),
+        ({"condition__num_heads": 5}, "condition.width = 48 must be a multiple of num_heads"),
+        ({"codec__patch_size": 5}, "codec.patch_size = 5 must divide image_size = 32"),
+        ({"codec__name": "vqgn"}, 'codec.name = "vqgn" is no codec of pictures'),
+        ({"data__scripts": ("runes",)}, "data.scripts.*runes"),
+        ({"data__name": "coco"}, "data.path is not given"),
+        ({"sample__guidance": -1.0}, "sample.guidance = -1.0 must be at least 0"),
+        (
+            {"condition__dropout": 0.0, "sample__guidance": 2.0},
+            "sample.guidance = 2.0 needs a model that was trained without its condition",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_before_any_work(changes, message):
+    with pytest.raises(ValueError, match=message):
+        rehearse(load("glyphs_vanilla", "smoke", **changes))
+
+
+def test_captions_are_needed_for_texts_and_classes_for_labels(tmp_path):
+    with pytest.raises(ValueError, match='condition.kind = "text" needs captions'):
+        config = load("imagenet_vanilla", "smoke")
+        with config.unlocked():
+            config.condition = load("glyphs_vanilla", "smoke").condition
+        rehearse(config)
+    config = load("glyphs_vanilla", "smoke")
+    with config.unlocked():
+        config.condition = {"kind": "class", "dropout": 0.0}
+    with pytest.raises(ValueError, match='condition.kind = "class" needs classes'):
+        rehearse(config)
+
+
+def test_classes_can_be_left_out_for_guidance():
+    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
+    config.condition.dropout = 0.2
+    config.sample.guidance = 3.0
+    experiment = build(config.lock(), Path("none"), mesh=make_mesh(jax.devices()[:1]))
+    params = jax.eval_shape(experiment.training.init_state).params
+    assert params["denoiser"]["blocks"]["mlp_norm"]["table"]["embedding"].shape[1] == 11
+    assert experiment.model.null is not None
+    np.testing.assert_array_equal(experiment.model.null({"condition": {}}, 2), [10, 10])
