@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cdcd_jax.data.caption_files import CaptionedPictures
 from cdcd_jax.data.prepare import prepare
 from cdcd_jax.data.sources import PictureBytes
 
@@ -38,6 +39,12 @@ def make_source(count, num_classes=NUM_CLASSES):
         pictures.append(file.getvalue())
     labels = [index % num_classes for index in range(count)]
     return PictureBytes("noise", pictures, labels, [f"class {k}" for k in range(num_classes)])
+
+
+def make_captioned_source(count):
+    """Make noise pictures with one to three captions, not all in ASCII."""
+    captions = [[f"bruit {k}, numéro {text}" for text in range(k % 3 + 1)] for k in range(count)]
+    return CaptionedPictures(make_source(count), captions)
 
 
 def encode(images):
@@ -68,7 +75,7 @@ def slow_encode(images):
 
 def prepare_slowly(folder, process_index=0, num_processes=1):
     prepare(
-        make_source(240),
+        make_captioned_source(240),
         slow_encode,
         folder,
         **options(views=2, random_crop=True, flip=True),

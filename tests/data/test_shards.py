@@ -4,13 +4,15 @@ import threading
 
 import numpy as np
 import pytest
-from numpy_encoder import encode, make_source, options
+from numpy_encoder import encode, make_captioned_source, make_source, options
 
 from cdcd_jax.data.batch import Examples, TokenExamples, check_batch
+from cdcd_jax.data.caption_files import CaptionedPictures
 from cdcd_jax.data.images import crop_image, decode_image
 from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.data.prepare import prepare
 from cdcd_jax.data.shards import TokenShards
+from cdcd_jax.data.sources import PictureBytes
 
 FINGERPRINT = "f" * 64
 SHARD = "tokens-00001-of-00004.arrayrecord"
@@ -61,6 +63,43 @@ def test_batches_equal_those_from_memory(folder):
         expected = make_train_dataset(memory, **arguments)[step]
         for key, array in expected.items():
             np.testing.assert_array_equal(batch[key], array)
+
+
+def test_captions_come_back_with_the_pictures_that_are_kept(tmp_path):
+    source = make_captioned_source(50)
+    bad = {0, *range(16, 32)}  # one, and a whole shard
+    data = [b"" if k in bad else source[k].data for k in range(50)]
+    # Without classes a label may be any number.
+    pictures = PictureBytes("noise", data, [100 + k for k in range(50)], [])
+    source = CaptionedPictures(pictures, source.captions)
+    prepare(source, encode, tmp_path, **options(views=2, random_crop=True), on_bad_image="skip")
+    shards = TokenShards(tmp_path, fingerprint=FINGERPRINT)
+    kept = [k for k in range(50) if k not in bad]
+    assert shards.captions == tuple(source.captions[k] for k in kept)
+    assert shards.source_index.tolist() == kept
+    assert shards.picture_names == [str(k) for k in kept]
+    assert shards.picture_of.tolist() == [k // 2 for k in range(2 * len(kept))]
+    assert shards.cond.tolist() == [100 + k for k in kept for _ in range(2)]
+    assert shards.class_names == ()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["num_records"], manifest["class_counts"]) == (2 * len(kept), [])
+
+
+def test_other_captions_are_another_source(tmp_path):
+    prepare(make_captioned_source(5), encode, tmp_path, **options())
+    captions = [["other"], *make_captioned_source(5).captions[1:]]
+    other = CaptionedPictures(make_source(5), captions)
+    with pytest.raises(ValueError, match="was begun with source_fingerprint"):
+        prepare(other, encode, tmp_path, **options())
+
+
+def test_a_set_without_captions_is_written_as_before_there_were_any(folder):
+    shards = TokenShards(folder, fingerprint=FINGERPRINT)
+    assert shards.captions == ()
+    with np.load(folder / "index.npz") as index:
+        assert set(index) == {"labels", "indices", "names", "name_offsets"}
+    beside = json.loads((folder / SHARD).with_suffix(".json").read_text())
+    assert "captions" not in beside
 
 
 def test_threads_may_read_at_the_same_time(folder):
