@@ -117,7 +117,9 @@ class _Finder:
                 f"{self._path}: the negatives of {owner} must be names or numbers, "
                 f"not {called!r:.60}"
             )
+        if called in self._by_name:
+            return self._by_name[called]
         # Paths may have been written on another computer: their ends still hold.
         parts = PurePosixPath(called).parts
-        tails = ["/".join(parts[start:]) for start in range(len(parts))]
+        tails = ["/".join(parts[start:]) for start in range(1, len(parts))]
         return next((self._by_name[tail] for tail in tails if tail in self._by_name), None)
