@@ -1,22 +1,28 @@
 """CLIP's text tower, frozen: the condition of text to image (CDCD Appendix C.2).
 
 A transformer reads 77 tokens, each seeing those before it. The denoiser attends to all 77 outputs
-of its last norm, before the projection that CLIP compares with pictures.
+of its last norm, before the projection that CLIP compares with pictures. Only scores need that.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.conditioning.clip_layers import (
+    apply_blocks,
+    apply_norm,
+    check_dtype,
+    check_sizes,
+    draw,
+    init_blocks,
+    init_norm,
+    project,
+)
 from cdcd_jax.typing import Params, PRNGKey
-
-NORM_EPSILON = 1e-5
-INIT_STD = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,8 @@ class ClipTextOptions:
         width: Features of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; 64 features each in every CLIP.
+        embed_dim: Numbers of the embedding that is compared with pictures (512 in ViT-B/32); None
+            leaves its projection out.
 
     Raises:
         ValueError: If a value is out of range.
@@ -39,15 +47,10 @@ class ClipTextOptions:
     width: int = 512
     num_layers: int = 12
     num_heads: int = 8
+    embed_dim: int | None = None
 
     def __post_init__(self):
-        for name in ("vocab_size", "length", "width", "num_layers", "num_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-        if self.width % self.num_heads:
-            raise ValueError(
-                f"width = {self.width} must be a multiple of num_heads = {self.num_heads}"
-            )
+        check_sizes(asdict(self), width=self.width, num_heads=self.num_heads)
 
 
 class ClipText(NamedTuple):
@@ -57,20 +60,24 @@ class ClipText(NamedTuple):
         options: How it is built.
         init: ``init(key) -> params``, a nested dict; blocks are stacked on a leading axis.
         apply: ``apply(params, tokens) -> features [batch length width]``, float32.
+        embed: ``embed(params, tokens) -> embeddings [batch embed_dim]``, float32, of any length;
+            raises a ValueError without ``embed_dim``.
     """
 
     options: ClipTextOptions
     init: Callable[[PRNGKey], Params]
     apply: Callable[[Params, Array], Array]
+    embed: Callable[[Params, Array], Array]
 
 
 def make_clip_text(
-    *, unit_norm: bool = True, compute_dtype: str = "float32", **options: int
+    *, unit_norm: bool = True, compute_dtype: str = "float32", **options: int | None
 ) -> ClipText:
     """Build the text tower.
 
     Args:
-        unit_norm: Divide each token's features by their length, as the published models do.
+        unit_norm: Divide each token's features by their length, as the published models do; of no
+            matter to the embedding.
         compute_dtype: ``"float32"``, ``"float16"`` (the published code's on a GPU) or
             ``"bfloat16"``; norms and softmax are float32.
         **options: The fields of :class:`ClipTextOptions`.
@@ -86,80 +93,43 @@ def make_clip_text(
     >>> jax.eval_shape(clip.apply, params, jnp.zeros((2, 5), int)).shape
     (2, 5, 8)
     """
-    checked = ClipTextOptions(**options)
-    if compute_dtype not in ("float32", "float16", "bfloat16"):
-        raise ValueError(
-            f'compute_dtype = "{compute_dtype}" must be one of "float32", "float16", "bfloat16"'
-        )
-    dtype = jnp.dtype(compute_dtype)
+    checked = ClipTextOptions(**options)  # type: ignore[arg-type]
+    dtype = check_dtype(compute_dtype)
 
-    def apply(
-        params: Params, tokens: Int[Array, "batch length"]
-    ) -> Float[Array, "batch length width"]:
+    def read(params: Params, tokens: Array) -> Array:
         if tokens.shape[1] != checked.length:
             raise ValueError(f"a text has {checked.length} tokens, got {tokens.shape[1]}")
         table = jnp.asarray(params["token"])
         x = table.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         x = (x + params["position"][None]).astype(dtype)
-        x, _ = jax.lax.scan(
-            lambda x, block: (_block(block, x, checked.num_heads), None), x, params["blocks"]
-        )
-        x = _norm(params["final_norm"], x).astype(jnp.float32)
+        x = apply_blocks(params["blocks"], x, num_heads=checked.num_heads, causal=True)
+        return apply_norm(params["final_norm"], x)
+
+    def apply(
+        params: Params, tokens: Int[Array, "batch length"]
+    ) -> Float[Array, "batch length width"]:
+        x = read(params, tokens).astype(jnp.float32)
         return x / jnp.linalg.norm(x, axis=-1, keepdims=True) if unit_norm else x
 
-    return ClipText(checked, jax.jit(lambda key: _init(key, checked)), apply)
+    def embed(params: Params, tokens: Int[Array, "batch length"]) -> Float[Array, "batch dim"]:
+        if checked.embed_dim is None:
+            raise ValueError("a text tower without embed_dim has no embedding")
+        # The end, which has seen the whole text, is the largest of all tokens.
+        ends = read(params, tokens)[jnp.arange(len(tokens)), jnp.argmax(tokens, axis=1)]
+        return project(params["projection"], ends, dtype)
+
+    return ClipText(checked, jax.jit(lambda key: _init(key, checked)), apply, embed)
 
 
 def _init(key: PRNGKey, options: ClipTextOptions) -> Params:
-    """Draw tables and kernels from N(0, 0.02); a tower that is used has its weights loaded."""
-    width, layers = options.width, options.num_layers
     token_key, position_key, key = jax.random.split(key, 3)
-    blocks: Params = {"norm1": _identity(layers, width), "norm2": _identity(layers, width)}
-    sizes = {"qkv": (width, 3 * width), "out": (width, width)}
-    sizes |= {"expand": (width, 4 * width), "contract": (4 * width, width)}
-    for name, inner_key in zip(sizes, jax.random.split(key, len(sizes)), strict=True):
-        kernel = INIT_STD * jax.random.normal(inner_key, (layers, *sizes[name]))
-        blocks[name] = {"kernel": kernel, "bias": jnp.zeros((layers, sizes[name][1]))}
-    return {
-        "token": INIT_STD * jax.random.normal(token_key, (options.vocab_size, width)),
-        "position": INIT_STD * jax.random.normal(position_key, (options.length, width)),
-        "blocks": blocks,
-        "final_norm": _identity(width),
+    params: Params = {
+        "token": draw(token_key, options.vocab_size, options.width),
+        "position": draw(position_key, options.length, options.width),
+        "blocks": init_blocks(key, num_layers=options.num_layers, width=options.width),
+        "final_norm": init_norm(options.width),
     }
-
-
-def _identity(*shape: int) -> Params:
-    return {"scale": jnp.ones(shape), "bias": jnp.zeros(shape)}
-
-
-def _block(block: Params, x: Array, num_heads: int) -> Array:
-    x = x + _attend(block, _norm(block["norm1"], x), num_heads)
-    hidden = _dense(block["expand"], _norm(block["norm2"], x))
-    return x + _dense(block["contract"], hidden * jax.nn.sigmoid(1.702 * hidden))
-
-
-def _attend(block: Params, x: Array, num_heads: int) -> Array:
-    """Let each position attend to itself and those before it."""
-    batch, length, width = x.shape
-    qkv = _dense(block["qkv"], x).reshape(batch, length, 3, num_heads, width // num_heads)
-    query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # [batch length heads depth]
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    visible = jnp.tril(jnp.ones((length, length), bool))[None, None]
-    scores = jnp.where(visible, scores / math.sqrt(width // num_heads), -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-    return _dense(block["out"], mixed.reshape(batch, length, width))
-
-
-def _dense(layer: Params, x: Array) -> Array:
-    flat = x.reshape(-1, x.shape[-1])  # [batch*length features]
-    flat = flat @ layer["kernel"].astype(x.dtype) + layer["bias"].astype(x.dtype)[None]
-    return flat.reshape(*x.shape[:-1], -1)
-
-
-def _norm(layer: Params, x: Array) -> Array:
-    wide = x.astype(jnp.float32)
-    wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(wide**2, axis=-1, keepdims=True)
-    normed = wide * jax.lax.rsqrt(variance + NORM_EPSILON) * layer["scale"][None, None]
-    return (normed + layer["bias"][None, None]).astype(x.dtype)
+    if options.embed_dim is not None:
+        projection_key = jax.random.fold_in(token_key, 1)
+        params["projection"] = draw(projection_key, options.width, options.embed_dim)
+    return params

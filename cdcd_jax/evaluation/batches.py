@@ -1,6 +1,7 @@
 """Split sets of examples into batches, and those among hosts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,3 +42,29 @@ def own_share(total: int, batch_size: int) -> int:
         min(batch_size, total - index * batch_size)
         for index in range(jax.process_index(), -(-total // batch_size), jax.process_count())
     )
+
+
+def apply_in_batches(function: Callable[[np.ndarray], Any], batch_size: int) -> Callable[..., Any]:
+    """Apply a function to arrays of any length, always to as many rows, to compile it once.
+
+    Args:
+        function: Rows [batch_size ...] -> a tree of arrays [batch_size ...].
+        batch_size: Rows at once; what is missing in the last batch is filled with rows again.
+
+    Returns:
+        ``apply(rows, title=None) -> a tree of NumPy arrays``; with a title, a progress bar.
+
+    >>> apply_in_batches(lambda rows: 2 * rows, 2)(np.arange(3)).tolist()
+    [0, 2, 4]
+    """
+
+    def apply(rows: np.ndarray, title: str | None = None) -> Any:
+        parts = []
+        starts = range(0, len(rows), batch_size)
+        for start in tqdm(starts, desc=title, unit="batch", disable=title is None):
+            part = rows[start : start + batch_size]
+            padded = np.resize(part, (batch_size, *part.shape[1:]))
+            parts.append(jax.tree.map(np.asarray, function(padded)))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(rows)], *parts)
+
+    return apply

@@ -18,7 +18,6 @@ CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
 DENOISER, CONDITION = "transformer.", "condition_emb."
 MUSIC = "vqvae."
-CLIP_FEATURES_PER_HEAD = 64
 
 LEFT_OUT = {
     "log_at": "the schedule is computed from its formula, in float64",
@@ -184,32 +183,6 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
         "code_dim": state["quant_conv.weight"].shape[0],
         "num_codes": codebook.shape[0],
         "quantizer": "gumbel" if scored else "vq",
-    }
-
-
-def describe_clip_text(state: StateDict) -> dict[str, Any]:
-    """Tell a text tower's options from its arrays.
-
-    Args:
-        state: ``Published.condition``, of a checkpoint of texts.
-
-    Returns:
-        Options of ``make_clip_text``.
-
-    Raises:
-        ValueError: If it is no such tower.
-    """
-    missing = {"token_embedding.weight", "positional_embedding"} - state.keys()
-    if missing:
-        raise ValueError(f"The state dict holds no text tower of CLIP: it lacks {min(missing)}.")
-    vocab_size, width = state["token_embedding.weight"].shape
-    blocks = {name.split(".")[2] for name in state if name.startswith("transformer.resblocks.")}
-    return {
-        "vocab_size": vocab_size,
-        "length": state["positional_embedding"].shape[0],
-        "width": width,
-        "num_layers": len(blocks),
-        "num_heads": max(1, width // CLIP_FEATURES_PER_HEAD),
     }
 
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
+from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
 
 
 def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.ndarray]:
@@ -40,6 +41,8 @@ def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+    if entry is None and is_torchscript(path):
+        return read_torchscript(path)
     tree = read_legacy_torch(path) if is_legacy_torch(path) else read_torch(path)
     return _select(tree, entry, path)
 

@@ -22,6 +22,7 @@ def hugging_face_names(state):
     for part, (name,) in OPENAI.items():
         theirs = HUGGING_FACE[part]
         for key, array in state.items():
+            array = array.T if key == "text_projection" else array  # a module there
             for layer in range(2):
                 start = name.format(layer)
                 if key.startswith(start):
@@ -56,6 +57,26 @@ def test_features_as_published(golden):
         clip_text_from_state_dict(state | {"ln_final.bias": np.zeros(3)}, template)
     with pytest.raises(ValueError, match=r"1 arrays .* no place for, such as transformer.x"):
         clip_text_from_state_dict(state | {"transformer.x": np.zeros(3)}, template)
+
+
+def test_the_embedding_of_the_end_as_published(golden):
+    data = golden("clip_text/tiny.npz")
+    state = {key.removeprefix("sd/"): data[key] for key in data if key.startswith("sd/")}
+    tokens = jnp.asarray(np.maximum(data["tokens"], 0))
+    clip, template = tower(embed_dim=96)
+    params = clip_text_from_state_dict(state, template)
+    np.testing.assert_array_equal(params["projection"], state["text_projection"])
+    embedding = np.asarray(jax.jit(clip.embed)(params, tokens))
+    np.testing.assert_allclose(embedding, data["last_feature"], atol=2e-5)
+    half = np.asarray(jax.jit(tower(compute_dtype="float16", embed_dim=96)[0].embed)(params, tokens))
+    assert 1e-5 < np.abs(half - embedding).max() < 5e-3
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        clip_text_from_state_dict(hugging_face_names(state), template),
+        params,
+    )
+    with pytest.raises(ValueError, match="without embed_dim has no embedding"):
+        tower()[0].embed(params, tokens)
 
 
 def test_a_token_sees_only_those_before_it():

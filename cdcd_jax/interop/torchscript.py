@@ -1,0 +1,98 @@
+"""Read the arrays of a TorchScript archive without PyTorch and without running what it contains.
+
+OpenAI publishes CLIP in this form. It is a zip of a program (``code/``), which is not looked at,
+and of a pickle of the module that the program belongs to. The pickle names classes of that program,
+``__torch__...``; here each becomes the same inert holder of attributes.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cdcd_jax.interop.torch_file import TensorUnpickler
+
+PROGRAM = "__torch__"
+
+MOST_MODULES = 10_000
+"""The largest CLIP has some hundreds; what has more contains itself."""
+
+
+def is_torchscript(path: Path) -> bool:
+    """Say whether a file is a TorchScript archive: a zip with a program beside its pickle."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    root = next((name.removesuffix("data.pkl") for name in names if _is_pickle(name)), None)
+    return root is not None and any(name.startswith(f"{root}code/") for name in names)
+
+
+def read_torchscript(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a TorchScript module by their dotted names.
+
+    Args:
+        path: A file that ``torch.jit.save`` wrote.
+
+    Returns:
+        Parameters and buffers, by the names of the module's state dict. Attributes that are no
+        tensors are left out.
+
+    Raises:
+        ValueError: The file is damaged, its pickle asks for anything but tensors, plain containers
+            and modules of its own program, or modules contain themselves.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root = next(name for name in archive.namelist() if _is_pickle(name))
+            module = _ModuleUnpickler(archive, root.removesuffix("data.pkl"), path).load()
+    except (zipfile.BadZipFile, EOFError, KeyError, StopIteration) as error:
+        raise ValueError(f"{path} is no complete TorchScript archive ({error}).") from error
+    except (pickle.UnpicklingError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path} has a damaged pickle: {error}.") from error
+    if not isinstance(module, _Module):
+        raise ValueError(f"{path} is a TorchScript archive, but not one of a module.")
+    return dict(_arrays(module, path))
+
+
+class _Module:
+    """Hold the attributes of a module, whichever class of the program it is of."""
+
+    def __init__(self):
+        self.attributes: dict[Any, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+class _ModuleUnpickler(TensorUnpickler):
+    """Answer to the names of tensors, and to all of the archive's own program with the holder."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Answer a name of the pickle, never by importing it."""
+        if module.split(".")[0] == PROGRAM:
+            return _Module
+        return super().find_class(module, name)
+
+
+def _is_pickle(name: str) -> bool:
+    return name.count("/") == 1 and name.endswith("/data.pkl")
+
+
+def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    pending, count = [("", module)], 0
+    while pending:
+        prefix, parent = pending.pop()
+        count += 1
+        if count > MOST_MODULES:
+            raise ValueError(f"{path} has modules that contain themselves, at {prefix[:60]}")
+        # A module that was made but never given its attributes has none.
+        for name, value in vars(parent).get("attributes", {}).items():
+            if isinstance(value, np.ndarray):
+                yield f"{prefix}{name}", value
+            elif isinstance(value, _Module):
+                pending.append((f"{prefix}{name}.", value))
