@@ -42,6 +42,8 @@ def load_coco(folder: str | Path, split: str = "train2014") -> CaptionedPictures
         raise ValueError(f'there is no split "{split}" of COCO, only {", ".join(SPLITS)}')
     folder = Path(folder)
     path = folder / "annotations" / f"captions_{split}.json"
+    if not path.exists():
+        raise ValueError(f"there is no {path}; unpack annotations_trainval{split[-4:]}.zip there")
     content = read_json(path)
     file_names = _read_images(content, path)
     captions: dict[int, list[str]] = {number: [] for number in sorted(file_names)}

@@ -49,6 +49,7 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
         raise ValueError(f'there is no split "{split}" of CUB, only {", ".join(SPLITS)}')
     folder = Path(folder)
     root = folder / "CUB_200_2011" if (folder / "CUB_200_2011").is_dir() else folder
+    classes = sub_folders(root / "images")
     if split.endswith("_classes"):
         part = split.removesuffix("_classes")
         path = _find(folder, root, [f"{part}/filenames.pickle"])
@@ -58,7 +59,6 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
         names = _official_names(root, split)
     if repeated := find_repeated(names):
         raise ValueError(f"{path} lists {repeated} twice; remove one of them")
-    classes = sub_folders(root / "images")
     labels = _find_labels(names, classes, root / "images", path)
     captions = _read_captions(names, _find(folder, root, CAPTION_FOLDERS))
     class_names = [name.partition(".")[2].replace("_", " ") or name for name in classes]

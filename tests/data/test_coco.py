@@ -87,7 +87,7 @@ def test_a_bad_file_is_named(tmp_path):
     path = write_coco(tmp_path)
     with pytest.raises(ValueError, match='no split "train" of COCO, only train2014'):
         load_coco(tmp_path, "train")
-    with pytest.raises(ValueError, match=r"captions_val2014\.json cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"there is no .*captions_val2014\.json; unpack ann"):
         load_coco(tmp_path, "val2014")
     (tmp_path / "train2014" / "COCO_4.jpg").unlink()
     message = r"train2014 lacks 1 of the 2 pictures that \S*train2014\.json names, COCO_4\.jpg fir"

@@ -99,6 +99,8 @@ def test_what_is_wrong_is_named(root):
     folder = root / "CUB_200_2011"
     with pytest.raises(ValueError, match='no split "val" of CUB'):
         load_cub(root, "val")
+    with pytest.raises(ValueError, match=r"there is no folder \S*nowhere/images; give the folder"):
+        load_cub(root / "nowhere")
     with pytest.raises(ValueError, match=r"has no train/filenames\.pickle, which the authors"):
         load_cub(root, "train_classes")
     path = write_pickle(root, "train", list(NAMES))

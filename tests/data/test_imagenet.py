@@ -45,7 +45,7 @@ def test_training_classes_are_numbered_in_the_order_of_wnids(tmp_path):
     source = load_imagenet(make_imagenet(tmp_path), "train")
     assert source.class_names == WNIDS
     assert labels_of(source) == [0, 1, 2]
-    assert source[1] == (f"{WNIDS[1]}/{WNIDS[1]}_1.JPEG", 1, WNIDS[1].encode())
+    assert source[1] == (f"{WNIDS[1]}/{WNIDS[1]}_1.JPEG", 1, WNIDS[1].encode(), ())
 
 
 def test_flat_validation_pictures_by_the_development_kit(tmp_path):
