@@ -12,6 +12,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
+BYTE_TOKENS = 2 * 256
+"""Every byte, inside a word and at its end."""
+
 NUM_MERGES = 49152 - 256 - 2
 """How many of the file's 262,144 merges CLIP uses: its vocabulary has 49,408 entries."""
 
@@ -65,6 +68,11 @@ class ClipTokenizer:
     def vocab_size(self) -> int:
         """Number of tokens."""
         return self.end + 1
+
+    def count(self, texts: Sequence[str]) -> Int[np.ndarray, " batch"]:
+        """Count each text's tokens, start and end included, before anything is cut."""
+        encoded = self._tokenizer.encode_batch([clean_text(text) for text in texts])
+        return np.array([len(one.ids) + 2 for one in encoded], np.int64)
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "batch length"]:
         """Tokenise texts.

@@ -8,7 +8,12 @@ import jax
 
 from cdcd_jax.conditioning.clip_image import ClipImageOptions, make_clip_image
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
-from cdcd_jax.interop.clip import clip_image_from_state_dict, clip_text_from_state_dict
+from cdcd_jax.interop.clip import (
+    HUGGING_FACE,
+    OPENAI,
+    clip_image_from_state_dict,
+    clip_text_from_state_dict,
+)
 from cdcd_jax.interop.clip_shapes import describe_clip_image, describe_clip_text
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.typing import Params
@@ -22,7 +27,7 @@ class ClipTowers(NamedTuple):
 
     Attributes:
         text_options: For ``make_clip_text(**vars(text_options))``.
-        text_params: Float32 NumPy arrays, the projection to the embedding among them.
+        text_params: Float32 NumPy arrays, with the projection to the embedding if the file has it.
         image_options: For ``make_clip_image(**vars(image_options))``; None where the file has the
             text tower alone.
         image_params: Float32 NumPy arrays, or None.
@@ -52,7 +57,8 @@ def load_clip(path: str | Path) -> ClipTowers:
     """
     try:
         state = read_state_dict(path)
-        text = describe_clip_text(state, embedding=True)
+        projected = any(names["projection"][0] in state for names in (OPENAI, HUGGING_FACE))
+        text = describe_clip_text(state, embedding=projected)
         image = describe_clip_image(state)
         text_options = ClipTextOptions(**text)
         image_options = None if image is None else ClipImageOptions(**image)

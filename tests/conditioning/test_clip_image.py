@@ -96,6 +96,13 @@ def test_pictures_are_resized_as_pillow_does(height, width, left, top):
     assert np.sqrt(np.mean((ours - rounded) ** 2)) < 0.5
 
 
+def test_full_size_is_the_published_one():
+    """As many numbers as the published ViT-B/32, less its one temperature."""
+    towers = (make_clip_text(embed_dim=512), make_clip_image())
+    leaves = jax.tree.leaves([template(tower) for tower in towers])
+    assert sum(leaf.size for leaf in leaves) == 151_277_313 - 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -68,7 +68,9 @@ def test_the_embedding_of_the_end_as_published(golden):
     np.testing.assert_array_equal(params["projection"], state["text_projection"])
     embedding = np.asarray(jax.jit(clip.embed)(params, tokens))
     np.testing.assert_allclose(embedding, data["last_feature"], atol=2e-5)
-    half = np.asarray(jax.jit(tower(compute_dtype="float16", embed_dim=96)[0].embed)(params, tokens))
+    half = np.asarray(
+        jax.jit(tower(compute_dtype="float16", embed_dim=96)[0].embed)(params, tokens)
+    )
     assert 1e-5 < np.abs(half - embedding).max() < 5e-3
     jax.tree.map(
         np.testing.assert_array_equal,

@@ -123,7 +123,9 @@ def test_nothing_of_an_archive_is_run(tmp_path):
             read_state_dict(path)
     inside = Object("__torch__.b", "B", {"training": False, "n": 3, "names": ["x"]})
     write_archive(path, Object("__torch__", "Clip", {"a": inside, 5: None}))
-    with pytest.raises(ValueError, match=r"evil.pt cannot be used as CLIP: The state dict holds no"):
+    with pytest.raises(
+        ValueError, match=r"evil.pt cannot be used as CLIP: The state dict holds no"
+    ):
         load_clip(path)
     assert read_state_dict(path) == {}
     write_archive(path, {"a": 1})
@@ -165,6 +167,8 @@ def test_other_towers_are_named(hugging_face, tmp_path):
     assert "embed_dim" not in describe_clip_text(text)
     with pytest.raises(ValueError, match=r"no text tower of CLIP: it lacks text_projection"):
         describe_clip_text(text, embedding=True)
+    np.savez(tmp_path / "text.npz", **text)
+    assert load_clip(tmp_path / "text.npz").text_options.embed_dim is None
     stray = {"visual.transformer.resblocks.1.stray": np.zeros(1)}
     np.savez(tmp_path / "stray.npz", **ours, **stray)
     with pytest.raises(ValueError, match=r"stray.npz cannot .* image tower has no place for"):

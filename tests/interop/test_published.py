@@ -10,8 +10,8 @@ import pytest
 from cdcd_jax.codecs.vqgan import VQGANOptions
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.interop.clip import clip_text_from_state_dict
-from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.clip_shapes import describe_clip_text
+from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.published import describe_vqgan, read_published
 from cdcd_jax.interop.vqgan import vqgan_from_state_dict
 from cdcd_jax.networks import make_denoiser
