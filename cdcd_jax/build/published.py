@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
@@ -37,6 +38,9 @@ PUBLISHED_HEADS = 16
 
 PUBLISHED_SIZE = 256
 """Height and width of the pictures that every published codec was trained on."""
+
+EMPTY_TEXT = "empty_text"
+"""The array in the text tower's file that the denoiser attends to in place of no text."""
 
 DENOISER, TEXT, CODEC = "denoiser.safetensors", "text.safetensors", "codec.safetensors"
 
@@ -107,7 +111,10 @@ def load_published(
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
-    model = Model(network.init, network.apply)
+    encode_text, null = None, None
+    if architecture["condition"] == "cross":
+        encode_text, null = _text_encoder(folder / TEXT)
+    model = Model(network.init, network.apply, null=null)
     return PublishedModel(
         codec=codec,
         schedule=schedule,
@@ -115,7 +122,7 @@ def load_published(
         params=_arrange(arrays, network.init, folder / DENOISER),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid)),
         model=model,
-        encode_text=_text_encoder(folder / TEXT) if architecture["condition"] == "cross" else None,
+        encode_text=encode_text,
     )
 
 
@@ -133,6 +140,8 @@ def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int
         text_options = describe_clip_text(found.condition)
         template = _shapes(make_clip_text(**text_options).init)
         text = flatten(clip_text_from_state_dict(found.condition, template))
+        if found.empty_text is not None:
+            text[EMPTY_TEXT] = found.empty_text
         write_arrays(folder / TEXT, text, {"options": json.dumps(text_options)})
     metadata = {"architecture": json.dumps(architecture), "source": source}
     write_arrays(folder / DENOISER, flatten(denoiser), metadata)
@@ -162,13 +171,23 @@ def _take_codec(
     return vqgan_from_state_dict(state, _shapes(vqgan.init)), options, used_codes
 
 
-def _text_encoder(path: Path) -> Callable[[np.ndarray], jax.Array]:
+def _text_encoder(
+    path: Path,
+) -> tuple[Callable[[np.ndarray], jax.Array], Callable[[Params, int], jax.Array] | None]:
+    """Load what reads texts, and what stands for none where the model has learned such a thing."""
     metadata, arrays = _read(path)
     with _naming(path):
         clip = make_clip_text(**json.loads(metadata["options"]))
+    empty = arrays.pop(EMPTY_TEXT, None)
     params = _arrange(arrays, clip.init, path)
     apply = jax.jit(clip.apply)
-    return lambda tokens: apply(params, tokens)
+
+    def encode(tokens: np.ndarray) -> jax.Array:
+        return apply(params, tokens)
+
+    if empty is None:
+        return encode, None
+    return encode, lambda params, batch: jnp.broadcast_to(jnp.asarray(empty), (batch, *empty.shape))
 
 
 def _describe_files(config: Any, path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from cdcd_jax.interop.torch_file import read_torch
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
 DENOISER, CONDITION = "transformer.", "condition_emb."
+EMPTY_TEXT = "empty_text_embed"
 MUSIC = "vqvae."
 
 LEFT_OUT = {
@@ -48,6 +49,9 @@ class Published(NamedTuple):
         codec: For ``vqgan_from_state_dict``; empty where the file has none. The map to the used
             codes is never inside, see ``read_used_codes``.
         condition: The text tower's arrays by OpenAI's names; empty for classes.
+        empty_text: [length width] float32, what the denoiser attends to in place of no text; None
+            where the file has none, or for classes. It is learned in models made to be guided.
+            A later version of the published code always has it, and then it may be noise.
     """
 
     path: Path
@@ -55,6 +59,7 @@ class Published(NamedTuple):
     architecture: dict[str, Any]
     codec: StateDict
     condition: StateDict
+    empty_text: np.ndarray | None
 
 
 def read_published(path: str | Path, *, weights: str = "ema") -> Published:
@@ -91,8 +96,11 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
     diffusion = {key.removeprefix(DIFFUSION): array for key, array in inside.items()}
     if weights == "ema":
         diffusion |= _arrays(tree["ema"])
+    empty_text = diffusion.pop(EMPTY_TEXT, None)
     denoiser, condition = _split(diffusion, path)
-    return Published(path, denoiser, describe_denoiser(denoiser, path), codec, condition)
+    architecture = describe_denoiser(denoiser, path)
+    empty_text = _empty_text(empty_text, architecture["cond_dim"], path)
+    return Published(path, denoiser, architecture, codec, condition, empty_text)
 
 
 def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:
@@ -214,6 +222,17 @@ def _codec(model: StateDict, path: Path) -> dict[str, np.ndarray]:
         if not np.array_equal(halves[0][key], halves[1][key]):
             raise ValueError(f"{path} has two different {key}, in the codec's encoder and decoder.")
     return halves[0] | halves[1]
+
+
+def _empty_text(array: np.ndarray | None, dim: int | None, path: Path) -> np.ndarray | None:
+    if array is None or dim is None:
+        return None
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise ValueError(
+            f"{path} holds {EMPTY_TEXT} of shape {array.shape}, but the denoiser attends to tokens "
+            f"of {dim} features."
+        )
+    return array.astype(np.float32)
 
 
 def _split(diffusion: StateDict, path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -64,6 +64,27 @@ def test_the_average_is_taken_unless_the_last_weights_are_asked_for(checkpoint, 
         jax.tree.map(np.testing.assert_array_equal, params, random_like(shapes, seed))
 
 
+def test_what_stands_for_no_text_is_handed_over(checkpoint, tmp_path):
+    name, _, entries = checkpoint
+    assert read_published(write_checkpoint(tmp_path / "a.pth", entries)).empty_text is None
+    model, ema = (np.random.default_rng(seed).normal(size=(6, 8)) for seed in (1, 2))
+    learned = {
+        "model": entries["model"] | {"transformer.empty_text_embed": model},
+        "ema": entries["ema"] | {"empty_text_embed": ema},
+    }
+    path = write_checkpoint(tmp_path / "a.pth", learned)
+    if name == "imagenet":  # the published code makes it for any model
+        assert read_published(path).empty_text is None
+        return
+    for weights, array in (("ema", ema), ("model", model)):
+        found = read_published(path, weights=weights).empty_text
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, array.astype(np.float32))
+    learned["ema"]["empty_text_embed"] = ema[:, :3]
+    with pytest.raises(ValueError, match=r"empty_text_embed of shape \(6, 3\), but .* 8 features"):
+        read_published(write_checkpoint(path, learned))
+
+
 def test_what_is_no_such_file_is_named(checkpoint, tmp_path):
     entries = checkpoint[2]
     path = tmp_path / "a.pth"

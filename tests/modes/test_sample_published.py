@@ -153,15 +153,16 @@ def test_later_loads_read_the_converted_files(published, monkeypatch):
 def test_what_has_changed_is_converted_anew(published, tmp_path):
     _, load, path, entries, model = published
     bias = "transformer.to_logits.1.bias"
-    changed = entries["ema"] | {bias: entries["ema"][bias] + 1}
+    empty = np.random.default_rng(0).normal(size=(77, 8))
+    changed = entries["ema"] | {bias: entries["ema"][bias] + 1, "empty_text_embed": empty}
     other = write_checkpoint(tmp_path / path.name, entries | {"ema": changed})
     os.utime(other, ns=(1, 1))
     folder = shutil.copytree(load.keywords["folder"], tmp_path / "converted")
-    biases = (
-        model.params["to_logits"]["bias"],
-        load(other, folder=folder).params["to_logits"]["bias"],
-    )
+    anew = load(other, folder=folder)
+    biases = (model.params["to_logits"]["bias"], anew.params["to_logits"]["bias"])
     np.testing.assert_array_equal(biases[1], biases[0] + 1)
+    assert model.model.null is None
+    np.testing.assert_array_equal(anew.model.null({}, 2), np.float32([empty, empty]))
     for file in ("codec.safetensors", "text.safetensors"):
         (folder / file).unlink()
         load(other, folder=folder)
