@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import load_golden
 from PIL import Image
 
 from cdcd_jax.conditioning.clip_image import DEVIATION, MEAN, make_clip_image, prepare_pictures
@@ -28,8 +29,6 @@ def template(tower):
 @pytest.fixture(scope="module")
 def embed():
     """Return a function that embeds by towers of a dtype, and its inputs and outputs elsewhere."""
-    from conftest import load_golden
-
     data = load_golden("clip_score/transformers.npz")
     state = {key: np.asarray(array) for key, array in procedural_state(layout_of(data)).items()}
     tokens, pictures = jnp.asarray(data["tokens"]), jnp.asarray(data["pictures"] / np.float32(255))
