@@ -18,8 +18,9 @@ def get_config(arg: str = "") -> Any:
     if arg == "smoke":
         return config
     config.data.update(
-        name="cub", train_split="train", test_split="test", tokens="runs/cub200_tokens"
-    )
+        name="cub", train_split="train_classes", test_split="test_classes",
+        tokens="runs/cub200_tokens",
+    )  # fmt: skip
     config.prepare.update(views=4, flip=True)
     config.loss.contrast_weight = 5e-6
     config.optimizer.update(lr=4.5e-4, warmup_steps=1000)

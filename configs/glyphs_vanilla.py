@@ -19,8 +19,6 @@ def get_config(arg: str = "") -> Any:
         return config
     config.data.tokens = "runs/glyphs_tokens"
     config.codec.folder = "runs/glyphs_codec"
-    config.denoiser.width = 128
-    config.denoiser.num_heads = 8
-    config.train.update(num_steps=2000, sample_every=500)
+    config.train.update(num_steps=1500, sample_every=500)
     config.eval.update(num_samples=500, num_steps=(50, 25, 10, 5), truncations=(0.86,))
     return config

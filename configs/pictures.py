@@ -28,6 +28,7 @@ def get_config(arg: str = "") -> Any:
         "train_split": "train",
         "test_split": "test",
         "class_index": config_dict.placeholder(str),
+        "negatives": config_dict.placeholder(str),
         "tokens": config_dict.placeholder(str),  # <workdir>/tokens unless given
         "num_threads": 2,
         "prefetch": 4,

@@ -12,9 +12,7 @@ from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("glyphs", "emoji", "coco", "cub200")
-NAMES = sorted(
-    path.stem for kind in KINDS for path in (ROOT / "configs").glob(f"{kind}_*.py")
-)
+NAMES = sorted(path.stem for kind in KINDS for path in (ROOT / "configs").glob(f"{kind}_*.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +37,23 @@ def test_the_settings_of_the_paper_are_there():
     assert set(NAMES) >= {f"{kind}_{x}" for kind in ("glyphs", "emoji") for x in settings[::2]}
 
 
+@pytest.fixture(scope="module")
+def rehearsed():
+    """Rehearse configurations, those that are the same once."""
+    found = {}
+
+    def rehearse_once(config):
+        key = config.to_json()
+        if key not in found:
+            found[key] = rehearse(config)
+        return found[key]
+
+    return rehearse_once
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_smoke_variant_rehearses_on_glyphs(name):
-    experiment = rehearse(load(name, "smoke"))
+def test_every_smoke_variant_rehearses_on_glyphs(name, rehearsed):
+    experiment = rehearsed(load(name, "smoke"))
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, 16)
     assert ("negatives" in batch) == name.endswith("inter")

@@ -135,7 +135,7 @@ def build(
         config, "train", make_train_step, objective, optimizer, **step_options
     )
     loop = make_section(config, "train", make_loop, train, mesh)
-    stream = _stream_options(config)
+    stream = _stream_options(config, data)
     dataset = make_section(config, "data", make_train_dataset, told.train, **stream)
 
     def initial_state() -> TrainState:
@@ -194,12 +194,13 @@ def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> S
     raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
 
 
-def _stream_options(config: Any) -> dict[str, int]:
+def _stream_options(config: Any, data: TokenData) -> dict[str, Any]:
     loss = config.loss
     return {
         "batch_size": config.train.batch_size,
         "seed": config.train.seed,
         "num_negatives": count_batch_negatives(loss.mechanism, loss.negatives, loss.num_negatives),
+        "others": data.others,
         "process_index": jax.process_index(),
         "num_processes": jax.process_count(),
     }

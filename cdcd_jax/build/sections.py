@@ -17,6 +17,8 @@ HOUSEKEEPING = (
     "codec.batch_size",
     "codec.folder",
     "codec.weights",
+    "condition.merges",
+    "condition.weights",
     "data.num_threads",
     "data.path",
     "data.prefetch",

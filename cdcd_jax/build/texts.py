@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cdcd_jax.build.sections import make_section
-from cdcd_jax.conditioning.condition import Condition, text_condition
+from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS, ClipTokenizer
+from cdcd_jax.conditioning.clip_text import make_clip_text
+from cdcd_jax.conditioning.condition import Condition, feature_condition, text_condition
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
+from cdcd_jax.evaluation.clip_towers import load_clip
+from cdcd_jax.typing import Params
 
 KINDS = ("text", "clip")
 """What ``condition.kind`` may be for texts: a small transformer that is trained with the denoiser,
@@ -109,13 +115,36 @@ def _clip(
     null: str,
     compute_dtype: str,
 ) -> Texts:
-    for name, path in {"weights": weights, "merges": merges}.items():
-        if path is None:
-            raise ValueError(
-                f"{name} is not given; name CLIP's "
-                + ("ViT-B/32 file" if name == "weights" else "bpe_simple_vocab_16e6.txt.gz")
-                + f", --config.condition.{name}=FILE (docs/data.md says where it comes from)"
-            )
-    assert weights is not None
-    assert merges is not None
-    raise NotImplementedError
+    """Read texts with CLIP's text tower, whose weights never change."""
+    if weights is None or merges is None:
+        missing = "weights" if weights is None else "merges"
+        raise ValueError(
+            f"{missing} is not given; name CLIP's file with --config.condition.{missing}=FILE "
+            "(docs/data.md says where it comes from)"
+        )
+    towers = load_clip(weights)
+    options = towers.text_options
+    tokenizer = ClipTokenizer(
+        merges, length=options.length, num_merges=options.vocab_size - BYTE_TOKENS - 2
+    )
+    clip = make_clip_text(compute_dtype=compute_dtype, **vars(options))
+    params = jax.tree.map(jnp.asarray, towers.text_params)
+    # The weights go in as an argument: as constants they would be part of the program.
+    apply = jax.jit(clip.apply)
+    empty = np.asarray(apply(params, tokenizer([""])))[0]
+    return Texts(
+        tokenize=tokenizer,
+        count=tokenizer.count,
+        length=tokenizer.length,
+        embed=lambda tokens: apply(params, tokens),
+        condition=feature_condition(empty, null=null),
+        cond_dim=options.width,
+        fingerprint=_digest(towers.text_params),
+    )
+
+
+def _digest(params: Params) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()

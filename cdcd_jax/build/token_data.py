@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
 from cdcd_jax.data import digits
 from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
+from cdcd_jax.data.caption_files import CaptionedPictures
 from cdcd_jax.data.captioned import Captions
+from cdcd_jax.data.negative_lists import load_negatives
+from cdcd_jax.data.negatives import Negatives
 from cdcd_jax.data.shards import TokenShards
 
 
@@ -29,6 +33,7 @@ class TokenData:
         fingerprint: What the tokens depend on; empty where the configuration says it all.
         train_captions: The training set's captions, if pictures have some.
         test_captions: The held-out set's.
+        others: Where inter negatives are drawn from, if a file says so.
     """
 
     codec: Codec
@@ -38,6 +43,7 @@ class TokenData:
     fingerprint: str = ""
     train_captions: Captions | None = None
     test_captions: Captions | None = None
+    others: Negatives | None = None
 
 
 def load_data(config: Any, places: Places | None) -> TokenData:
@@ -69,6 +75,7 @@ def load_data(config: Any, places: Places | None) -> TokenData:
         fingerprint=train.plan.digest,
         train_captions=_captions(train),
         test_captions=_captions(test),
+        others=make_section(config, "data", _listed_negatives, config, train),
     )
 
 
@@ -77,6 +84,8 @@ def rehearsal_data(config: Any) -> TokenData:
     if config.codec.name == "pixels":
         return load_data(config, None)
     train, test = load_source(config, "train"), load_source(config, "test")
+    if config.data.negatives is not None and not Path(config.data.negatives).is_file():
+        raise ValueError(f"data.negatives = {config.data.negatives} is no file")
     make_section(config, "data", check_classes, train.class_names, test.class_names)
     vocab_size, grid = codec_shape(config)
     codec = PixelCodec(vocab_size=vocab_size, grid=grid)
@@ -93,6 +102,19 @@ def rehearsal_data(config: Any) -> TokenData:
         class_names=train.class_names,
         train_captions=told,
         test_captions=told,
+    )
+
+
+def _listed_negatives(config: Any, train: TokenShards) -> Negatives | None:
+    if config.data.negatives is None:
+        return None
+    source = load_source(config, "train")
+    return load_negatives(
+        config.data.negatives,
+        train.picture_names,
+        train.picture_of,
+        train.group,
+        listed_names=source.listed_names if isinstance(source, CaptionedPictures) else None,
     )
 
 

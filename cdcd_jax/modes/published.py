@@ -12,6 +12,7 @@ from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.modes.drawing import describe, describe_steps
+from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.generation import check_sampling
 
@@ -117,4 +118,6 @@ def _tokenize(prompts: Sequence[str], merges_file: str | None) -> np.ndarray:
             "bpe_merges is not given; name CLIP's file bpe_simple_vocab_16e6.txt.gz "
             "(https://github.com/openai/CLIP/tree/main/clip)"
         )
-    return ClipTokenizer(merges_file)(prompts)
+    tokenizer = ClipTokenizer(merges_file)
+    check_lengths(prompts, tokenizer.count(prompts), tokenizer.length)
+    return tokenizer(prompts)
