@@ -112,7 +112,7 @@ def _conclude(
     print(f"Reconstructions: {picture}")
 
 
-def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, float]:
+def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, float | int]:
     """Encode and decode every picture of a source.
 
     Returns:

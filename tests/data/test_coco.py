@@ -1,28 +1,12 @@
 """COCO: the official layout in miniature, and what is wrong with other files."""
 
-import json
-
 import pytest
+from official_layouts import COCO_CAPTIONS as CAPTIONS
+from official_layouts import COCO_IMAGES as IMAGES
+from official_layouts import write_coco
 
 from cdcd_jax.data.coco import load_coco
 from cdcd_jax.data.sources import Source
-
-IMAGES = [{"id": 9, "file_name": "COCO_9.jpg"}, {"id": 4, "file_name": "COCO_4.jpg"}]
-CAPTIONS = [
-    {"image_id": 9, "caption": "A dog."},
-    {"image_id": 4, "caption": "Two  cats\n"},
-    {"image_id": 9, "caption": "An animal."},
-]
-
-
-def write_coco(folder, *, images=IMAGES, captions=CAPTIONS, place="train2014"):
-    (folder / "annotations").mkdir(exist_ok=True)
-    (folder / place).mkdir(parents=True, exist_ok=True)
-    for image in IMAGES:
-        (folder / place / image["file_name"]).write_bytes(image["file_name"].encode())
-    path = folder / "annotations" / "captions_train2014.json"
-    path.write_text(json.dumps({"images": images, "annotations": captions}, indent=1))
-    return path
 
 
 @pytest.mark.parametrize("place", ["train2014", "images/train2014", "train2014/train2014"])

@@ -1,34 +1,19 @@
 """CUB: the official layout and the literature's in miniature, both splits, bad files."""
 
-import pickle
 import shutil
 
 import pytest
+from official_layouts import CUB_NAMES as NAMES
+from official_layouts import write_cub
+from official_layouts import write_cub_list as write_pickle
 
 from cdcd_jax.data.cub import load_cub
-
-NAMES = ("001.Black_footed_Albatross/a", "001.Black_footed_Albatross/b", "002.Laysan_Albatross/c")
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Write the set, its captions beside CUB_200_2011."""
-    folder = tmp_path / "CUB_200_2011"
-    for name in NAMES:
-        for path in (folder / "images" / f"{name}.jpg", tmp_path / "text" / f"{name}.txt"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"the bird {name[-1]}\n\na  bird\ufffd\ufffd with wings\n")
-    lines = [f"{number} {name}.jpg\n" for number, name in enumerate(NAMES, start=1)]
-    (folder / "images.txt").write_text("".join(lines))
-    (folder / "train_test_split.txt").write_text("1 1\n2 0\n3 1\n")
+    write_cub(tmp_path)
     return tmp_path
-
-
-def write_pickle(root, part, names, protocol=0):
-    (root / part).mkdir(exist_ok=True)
-    path = root / part / "filenames.pickle"
-    path.write_bytes(pickle.dumps(names, protocol=protocol))
-    return path
 
 
 def names_of(source):
