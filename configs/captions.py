@@ -27,6 +27,7 @@ def get_config(arg: str = "") -> Any:
         "train_split": "train",
         "test_split": "test",
         "scripts": (),  # all
+        "num_variants": 1,
         "negatives": config_dict.placeholder(str),
         "tokens": config_dict.placeholder(str),  # <workdir>/tokens unless given
         "num_threads": 2,

@@ -17,8 +17,9 @@ def get_config(arg: str = "") -> Any:
     config = captions.get_config(arg)
     if arg == "smoke":
         return config
+    config.data.scripts = ("digit", "latin capital letter", "greek capital letter")
     config.data.tokens = "runs/glyphs_tokens"
     config.codec.folder = "runs/glyphs_codec"
     config.train.update(num_steps=1500, sample_every=500)
-    config.eval.update(num_samples=500, num_steps=(50, 25, 10, 5), truncations=(0.86,))
+    config.eval.update(num_samples=360, num_steps=(50, 10, 5), truncations=(0.86,))
     return config

@@ -81,9 +81,8 @@ def _load_source(data: Any, split: str, image_size: int) -> Source:
     if data.name == "digit_pictures":
         return load_digit_pictures(theirs, size=image_size)
     if data.name == "glyphs":
-        return load_glyphs(
-            theirs, size=image_size, **({"scripts": data.scripts} if data.scripts else {})
-        )
+        scripts = {"scripts": data.scripts} if data.scripts else {}
+        return load_glyphs(theirs, size=image_size, num_variants=data.num_variants, **scripts)
     if data.path is None:
         raise ValueError(
             f'path is not given; name where the pictures of "{data.name}" lie, '
