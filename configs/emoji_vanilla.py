@@ -1,8 +1,8 @@
 """Emoji in four art styles from their names and keywords, no contrastive term: the baseline.
 
 Command: ``python -m cdcd_jax.main --config=configs/emoji_vanilla.py --config.data.path=FOLDER``,
-where FOLDER holds ``<style>.npz`` and ``<style>.jsonl`` (64x64 pixels; docs/data.md has the form).
-It finds a codebook of patches, prepares the tokens, trains and evaluates. Hardware: two CPU cores.
+where FOLDER holds ``<style>.npz`` and ``<style>.jsonl`` (64x64 pixels, of which 32x32 are learned;
+docs/data.md has the form). It finds a codebook of patches, prepares the tokens, trains and evaluates. Hardware: two CPU cores.
 Duration and results: docs/texts.md. For a run of a minute or two that needs no such folder add
 ``:smoke`` to the name of the file.
 """
@@ -20,10 +20,9 @@ def get_config(arg: str = "") -> Any:
     config.data.name = "emoji"
     config.data.tokens = "runs/emoji_tokens"
     config.codec.folder = "runs/emoji_codec"
-    config.codec.update(image_size=64, patch_size=8, num_codes=1024)
-    config.condition.update(vocab_size=2048, width=128, num_heads=8)
-    config.denoiser.update(width=192, num_heads=8)
-    config.optimizer.lr = 1e-3
-    config.train.update(num_steps=2000, sample_every=500)
+    config.codec.num_codes = 1024
+    config.condition.update(vocab_size=2048, length=24, width=128, num_heads=8)
+    config.denoiser.update(width=128, num_heads=8)
+    config.train.update(num_steps=1500, sample_every=500)
     config.eval.update(num_samples=500, num_steps=(50, 10), truncations=(0.86,))
     return config

@@ -120,7 +120,7 @@ def _clip(
         missing = "weights" if weights is None else "merges"
         raise ValueError(
             f"{missing} is not given; name CLIP's file with --config.condition.{missing}=FILE "
-            "(docs/data.md says where it comes from)"
+            "(docs/published.md says where it comes from)"
         )
     towers = load_clip(weights)
     options = towers.text_options

@@ -152,7 +152,7 @@ def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None)
         sentences.append(
             "No CLIPScore and no R-precision: give CLIP ViT-B/32 with "
             "--config.eval.clip_weights=FILE and its bpe_simple_vocab_16e6.txt.gz with "
-            "--config.eval.clip_merges=FILE (docs/data.md)."
+            "--config.eval.clip_merges=FILE (docs/published.md)."
         )
     return sentences
 
