@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image, ImageSequence
 
 from cdcd_jax import main
@@ -65,6 +66,23 @@ def draw(colour):
 
 def describe(colour):
     return (f"A {colour} square.", f"something  {colour} on grey", f"a square that is {colour}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(tmp_path_factory):
+    """Compile without much thought, as little is computed, and each function once for both sets."""
+    options = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    for settings in (options, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # which else keeps to the folder it knows
+        if settings is options:
+            yield
 
 
 @pytest.fixture
