@@ -191,12 +191,13 @@ def _override(configured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_flags() -> None:
-    """Refuse flags on published checkpoints where nothing would read them."""
+    """Refuse flags on samples and published checkpoints where nothing would read them."""
     if not FLAGS.reference_checkpoint:
         if FLAGS.bpe_merges:
             _fail("bpe_merges needs --reference_checkpoint=FILE", 2)
-        if FLAGS.mode != "sample" and (FLAGS.prompt or FLAGS.prompt_file or FLAGS.gif):
-            _fail("prompt, prompt_file and gif are for samples; add --mode=sample", 2)
+        drawing = (FLAGS.prompt, FLAGS.prompt_file, FLAGS.trajectory, FLAGS.gif)
+        if FLAGS.mode != "sample" and any(drawing):
+            _fail("prompt, prompt_file, trajectory, gif are for samples; add --mode=sample", 2)
     elif FLAGS.mode != "sample":
         _fail("reference_checkpoint can be sampled only; add --mode=sample", 2)
     elif FLAGS.trajectory or FLAGS.gif:

@@ -14,7 +14,7 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
         path: A file in UTF-8 with a prompt a line; empty lines are passed over.
 
     Returns:
-        The prompts, without spaces around them.
+        The prompts, each once and without spaces around it; a file is named after each.
 
     Raises:
         ValueError: If a prompt of the command line is empty, or the file is missing, not in UTF-8
@@ -25,7 +25,7 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
         if not text:
             raise ValueError(f"prompt {number} is empty; say what is to be drawn")
     if path is None:
-        return tuple(prompts)
+        return tuple(dict.fromkeys(prompts))
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -33,14 +33,16 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
     lines = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
+            if b"\0" in line:
+                raise ValueError("a zero byte, as UTF-16 has them between its letters")
             lines.append(line.decode("utf-8").strip())
-        except UnicodeDecodeError as error:
+        except ValueError as error:
             raise ValueError(
                 f"prompt_file = {path}: line {number} is not UTF-8; save the file in that encoding"
             ) from error
     if not any(lines):
         raise ValueError(f"prompt_file = {path} holds no prompts; write one a line")
-    return (*prompts, *filter(None, lines))
+    return tuple(dict.fromkeys([*prompts, *filter(None, lines)]))
 
 
 def check_lengths(prompts: Sequence[str], counts: np.ndarray, length: int) -> None:
