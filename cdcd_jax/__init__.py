@@ -17,6 +17,8 @@ Example:
 from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
 from cdcd_jax.diffusion.bound import prior_kl as prior_kl
 from cdcd_jax.diffusion.contrastive import Contrast as Contrast
+from cdcd_jax.diffusion.guidance import guide as guide
+from cdcd_jax.diffusion.guidance import guide_denoiser as guide_denoiser
 from cdcd_jax.diffusion.loss import LossTerms as LossTerms
 from cdcd_jax.diffusion.loss import make_loss as make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks as shuffle_chunks
