@@ -4,9 +4,9 @@ Command: ``python -m cdcd_jax.main --config=configs/coco_vanilla.py --config.dat
 --config.codec.weights=FILE --config.codec.used_codes=FILE --config.condition.weights=FILE
 --config.condition.merges=FILE``: the official folders (2014), the published VQGAN (f8, Gumbel, 8192
 codes), its list of the 2887 codes in use, CLIP ViT-B/32 and its merges; docs/data.md and
-docs/published.md say where each comes from. The tokens are prepared first, once. ``:smoke`` needs none of these: glyphs stand
-in for the pictures, a minute or two on a laptop. Hardware: the paper's 80 V100 days; not run here.
-Published: FID 36.45, CLIPScore 65.53 at T=80, 35 M parameters.
+docs/published.md say where each comes from. The tokens are prepared first, once. ``:smoke`` needs
+none of these: glyphs stand in for the pictures, a minute or two on a laptop. Hardware: the paper's
+80 V100 days; not run here. Published: FID 36.45, CLIPScore 65.53 at T=80, 35 M parameters.
 """
 
 from typing import Any
