@@ -83,10 +83,11 @@ def test_clusters_get_a_code_each_though_all_codes_start_in_one_place():
 
 def test_the_critic_judges_each_picture_on_its_own():
     critic = make_discriminator(channels=4, num_layers=2)
-    params = critic.init(jax.random.key(0))
+    params = jax.jit(critic.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
-    together = critic.apply(params, images)
-    alone = jnp.concatenate([critic.apply(params, image[None]) for image in images])
+    apply = jax.jit(critic.apply)
+    together = apply(params, images)
+    alone = jnp.concatenate([apply(params, image[None]) for image in images])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert jnp.std(together) > 0
 
@@ -95,9 +96,10 @@ def test_the_critic_judges_each_picture_on_its_own():
 def test_the_smallest_picture_leaves_one_score(num_layers):
     critic = make_discriminator(channels=2, num_layers=num_layers)
     side = smallest_picture(num_layers)
-    params = critic.init(jax.random.key(0))
-    assert critic.apply(params, jnp.zeros((1, side, side, 3))).shape == (1, 1, 1)
-    assert critic.apply(params, jnp.zeros((1, side - 1, side - 1, 3))).size == 0
+    params = jax.jit(critic.init)(jax.random.key(0))
+    assert jax.jit(critic.apply)(params, jnp.zeros((1, side, side, 3))).shape == (1, 1, 1)
+    too_small = jax.eval_shape(critic.apply, params, jnp.zeros((1, side - 1, side - 1, 3)))
+    assert too_small.size == 0
 
 
 def test_the_pyramid_weighs_a_constant_by_its_last_level():

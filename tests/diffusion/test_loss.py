@@ -1,4 +1,4 @@
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -46,12 +46,17 @@ def make_params(key, vocab=VOCAB, length=LENGTH, steps=20, width=6):
     }
 
 
-@pytest.fixture
-def batch():
+@cache
+def make_batch():
     key = jax.random.key(7)
     z0 = jax.random.randint(key, (BATCH, LENGTH), 0, VOCAB)
     negatives = jax.random.randint(jax.random.fold_in(key, 1), (BATCH, 4, LENGTH), 0, VOCAB)
     return z0, jnp.array([0, 1, 3]), negatives
+
+
+@pytest.fixture
+def batch():
+    return make_batch()
 
 
 def finite(tree):
@@ -66,12 +71,10 @@ CONTRASTS = {
 }
 
 
-@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
 @pytest.mark.parametrize(("num_steps", "vocab"), [(1, 2), (20, 5)])
-def test_gradients_are_finite(make, contrast, num_steps, vocab):
+def test_gradients_are_finite(contrast, num_steps, vocab):
     """At t=1, t=T, all masks and no masks, with certain and with impossible guesses."""
-    schedule = make(num_steps, vocab)
     z0 = jax.random.randint(jax.random.key(0), (6, LENGTH), 0, vocab)
     masks, extreme = jnp.full((2, LENGTH), vocab), 60.0 * jax.nn.one_hot(z0, vocab)
     zt = jnp.concatenate([masks, z0[2:4], z0[4:].at[:, ::2].set(vocab)])
@@ -79,23 +82,28 @@ def test_gradients_are_finite(make, contrast, num_steps, vocab):
     contrasts = () if contrast is None else (contrast,)
     negatives = tuple((z0[:, None] + 1) % vocab for _ in contrasts)
 
+    # The rates are arguments, so that one program serves all schedules.
     @jax.jit
     @jax.value_and_grad
-    def loss(logits):
+    def loss(logits, schedule):
         return loss_at(
             jax.random.key(0), schedule, Objective(contrasts=contrasts),
             lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
             z0, zt, t, jnp.full(6, 1.0 / num_steps), None, negatives=negatives,
         ).loss  # fmt: skip
 
-    for logits in (extreme, -extreme, jnp.zeros_like(extreme)):
-        assert finite(loss(logits))
+    for name, make in SCHEDULES.items():
+        for logits in (extreme, -extreme, jnp.zeros_like(extreme)):
+            assert finite(loss(logits, make(num_steps, vocab))), name
 
 
-@pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_any_number_of_negatives(batch, contrast, count):
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("vanilla", 0), *((name, n) for name in ("shared", "parallel", "sample") for n in (0, 1, 4))],
+)
+def test_any_number_of_negatives(batch, name, count):
     z0, cond, negatives = batch
+    contrast = CONTRASTS[name]
     schedule = SCHEDULES["published"](20, VOCAB)
     loss = cdcd.make_loss(schedule, contrast=contrast)
     given = None if contrast is None else negatives[:, :count]
@@ -161,21 +169,23 @@ def test_parallel_chains_are_each_chain_alone(batch):
             np.testing.assert_allclose(sums[:, j], kl[:, 0], rtol=2e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3])
-def test_chunks_change_neither_value_nor_gradient(batch, chunk):
-    z0, cond, negatives = batch
+@cache
+def in_chunks(chunk):
+    """Return the loss of parallel chains and its gradient, so many chains at once."""
+    z0, cond, negatives = make_batch()
     schedule = SCHEDULES["published"](20, VOCAB)
+    loss = cdcd.make_loss(schedule, contrast=CONTRASTS["parallel"], chains_per_pass=chunk)
 
-    def run(chunk):
-        loss = cdcd.make_loss(schedule, contrast=CONTRASTS["parallel"], chains_per_pass=chunk)
+    def scalar(params):
+        denoise_fn = network(params)
+        return loss(jax.random.key(1), denoise_fn, z0, cond, negatives=negatives)[0].loss
 
-        def scalar(params):
-            denoise_fn = network(params)
-            return loss(jax.random.key(1), denoise_fn, z0, cond, negatives=negatives)[0].loss
+    return jax.tree.leaves(jax.jit(jax.value_and_grad(scalar))(make_params(jax.random.key(0))))
 
-        return jax.jit(jax.value_and_grad(scalar))(make_params(jax.random.key(0)))
 
-    for ours, plain in zip(jax.tree.leaves(run(chunk)), jax.tree.leaves(run(None)), strict=True):
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_chunks_change_neither_value_nor_gradient(chunk):
+    for ours, plain in zip(in_chunks(chunk), in_chunks(None), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=2e-4, atol=1e-6)
 
 
@@ -311,10 +321,15 @@ def test_bad_shapes_are_named(batch):
     schedule = SCHEDULES["published"](20, VOCAB)
     denoise_fn = network(make_params(jax.random.key(0)))
     loss = cdcd.make_loss(schedule, contrast=CONTRASTS["sample"])
-    with pytest.raises(ValueError, match="1 contrastive terms and was given 0"):
-        loss(jax.random.key(0), denoise_fn, z0, cond)
-    with pytest.raises(ValueError, match=r"negatives must have shape \(batch, N, length\)"):
-        loss(jax.random.key(0), denoise_fn, z0, cond, negatives=negatives[:, :, :-1])
     wide = lambda zt, t, cond: jnp.zeros((*zt.shape, VOCAB + 1))  # noqa: E731
+
+    def check(denoise_fn, **given):
+        jax.eval_shape(lambda key: loss(key, denoise_fn, z0, cond, **given), jax.random.key(0))
+
+    check(denoise_fn, negatives=negatives)
+    with pytest.raises(ValueError, match="1 contrastive terms and was given 0"):
+        check(denoise_fn)
+    with pytest.raises(ValueError, match=r"negatives must have shape \(batch, N, length\)"):
+        check(denoise_fn, negatives=negatives[:, :, :-1])
     with pytest.raises(ValueError, match="the mask is not among the K"):
-        loss(jax.random.key(0), wide, z0, cond, negatives=negatives)
+        check(wide, negatives=negatives)

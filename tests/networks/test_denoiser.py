@@ -33,7 +33,7 @@ def example(condition):
 def weights(condition, mlp):
     """Draw weights of the size of trained ones, so that every path of the network counts."""
     network = make_denoiser(**SMALL, **CONDITIONS[condition], mlp=mlp)
-    return jax.tree.map(lambda leaf: 10 * leaf, network.init(jax.random.key(0)))
+    return jax.tree.map(lambda leaf: 10 * leaf, jax.jit(network.init)(jax.random.key(0)))
 
 
 def build(condition="cross", mlp="linear", **more):
@@ -144,9 +144,10 @@ def test_chains_share_what_the_condition_gives():
 def test_two_tokens_one_step_one_head():
     options = SMALL | {"vocab_size": 2, "num_steps": 1, "num_heads": 1, "num_layers": 1}
     network = make_denoiser(**options)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     zt, t = jnp.array([[0, 1, 2, 2, 2, 2, 2, 2]]), jnp.array([1])
-    loss, grads = jax.value_and_grad(lambda p: network.apply(p, zt, t, None)[..., 0].sum())(params)
+    value = lambda p: network.apply(p, zt, t, None)[..., 0].sum()  # noqa: E731
+    loss, grads = jax.jit(jax.value_and_grad(value))(params)
     assert np.isfinite(loss)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 

@@ -1,5 +1,6 @@
 """A small noisy regression with everything a training run has, quick to compile."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -49,7 +50,9 @@ def objective(key, params, batch, stats):
     return loss, ({"vb": loss}, {"seen": stats["seen"] + jnp.sum(batch["x"])})
 
 
+@functools.cache
 def make_run(num_microbatches=1, objective_fn=objective, **optimizer_options):
+    """Return the functions of a run; the same for the same options, so that they compile once."""
     options = {"lr": 0.05, "num_steps": 20, "warmup_steps": 2} | optimizer_options
     optimizer = make_optimizer(**options)
 
