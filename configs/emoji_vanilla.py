@@ -3,8 +3,8 @@
 Command: ``python -m cdcd_jax.main --config=configs/emoji_vanilla.py --config.data.path=FOLDER``,
 where FOLDER holds ``<style>.npz`` and ``<style>.jsonl`` (64x64 pixels, of which 32x32 are learned;
 docs/data.md has the form). It finds a codebook of patches, prepares the tokens, trains and
-evaluates. Hardware: two CPU cores. Duration and results: docs/texts.md. For a run of a minute or two that needs no such folder add
-``:smoke`` to the name of the file.
+evaluates. Hardware: two CPU cores. Duration and results: docs/texts.md. For a run of a minute or
+two that needs no such folder add ``:smoke`` to the name of the file.
 """
 
 from typing import Any
