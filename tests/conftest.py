@@ -46,3 +46,12 @@ def load_golden(name: str) -> dict[str, np.ndarray]:
 def golden():
     """Load golden files by name, e.g. ``golden("loss/image_vanilla_K16_L24_T10_N10.npz")``."""
     return load_golden
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compile a module's functions without much thought, where they compute little."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

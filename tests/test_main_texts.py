@@ -69,10 +69,9 @@ def describe(colour):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation(tmp_path_factory):
-    """Compile without much thought, as little is computed, and each function once for both sets."""
+def compile_once(quick_compilation, tmp_path_factory):
+    """Compile each function once for all modes and both sets."""
     options = {
-        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.1,
     }

@@ -76,6 +76,7 @@ def run(
     keep=2,
     num_microbatches=1,
     checkpoint_every=2,
+    see=lambda batch: batch,
     **loop,
 ):
     """Train in a folder the way the command line does: resume if there is something to resume."""
@@ -103,6 +104,7 @@ def run(
                 checkpoints=saved,
                 writer=writer,
                 train_seconds=seconds,
+                see=see,
             )
 
 

@@ -1,0 +1,168 @@
+"""A generator of captioned pictures is scored by the captions that it was asked for."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdcd_jax.data.batch import TokenExamples
+from cdcd_jax.data.captioned import CaptionedExamples
+from cdcd_jax.data.sources import PictureBytes
+from cdcd_jax.evaluation.real_pictures import RealPictures
+from cdcd_jax.evaluation.run import evaluate
+from cdcd_jax.evaluation.scorer import Scorer
+from cdcd_jax.evaluation.table import format_table
+
+NUMBERS = np.array([0, 1, 3, 4, 6, 7, 8, 9])
+"""Of the pictures that were prepared; the others could not be decoded."""
+
+SHADES = 20 * NUMBERS
+
+
+def grey(number):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (20 * number,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+def captioned():
+    """Each picture's two tokens are its shade, and its captions say that and how they say it."""
+    count = len(NUMBERS)
+    label = np.zeros(count, np.int32)
+    tokens = TokenExamples(
+        tokens=np.repeat(SHADES[:, None], 2, axis=1), cond=label, group=np.arange(count)
+    )
+    texts = np.stack([SHADES.repeat(3), np.tile([201, 202, 203], count)], axis=1).astype(np.int32)
+    return CaptionedExamples(tokens, texts, np.arange(0, 3 * count + 1, 3), np.arange(count))
+
+
+TEST = captioned()
+
+
+def match_scorer(sees, asked):
+    """Count how often what is seen has the shade of the example with the label's number."""
+
+    def update(state, seen, labels):
+        asked.extend(labels.tolist())
+        return state + np.array([len(labels), np.sum(seen == SHADES[labels])])
+
+    def look(batch):
+        return np.round(255 * batch[:, 0, 0, 0]) if sees == "pictures" else batch[:, 0]
+
+    return Scorer(
+        sees=sees,
+        look=look,
+        init=lambda num_examples: np.zeros(2),
+        update=update,
+        merge=lambda first, second: first + second,
+        result=lambda state: {f"{sees}_match": float(state[1] / state[0])},
+    )
+
+
+def listen(key, cond, num_steps, truncation):
+    return np.repeat(cond[:, :1], 2, axis=1)
+
+
+def ignore(key, cond, num_steps, truncation):
+    return np.full((len(cond), 2), SHADES[2], np.int32)
+
+
+def bound(key, z0, cond):
+    """Give nothing where the caption says what the tokens are, four bits where it does not."""
+    return 4 * np.log(2.0) * (z0[:, 0] != cond[:, 0])
+
+
+def run(sample_fn, asked=None, **options):
+    source = PictureBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
+    options = {"num_samples": 12, "num_real": 100} | options
+    return evaluate(
+        jax.random.key(0),
+        bound_fn=bound,
+        sample_fn=sample_fn,
+        train=TEST,
+        test=TEST,
+        captioned=True,
+        scorers=[
+            match_scorer("tokens", [] if asked is None else asked),
+            match_scorer("pictures", []),
+        ],
+        decode_fn=lambda tokens: np.broadcast_to(
+            tokens[:, :1, None, None] / np.float32(255), (len(tokens), 4, 4, 3)
+        ),
+        test_pictures=RealPictures(source, image_size=4, limit=100, numbers=NUMBERS),
+        num_steps=(5,),
+        truncations=(1.0,),
+        batch_size=5,
+        progress=False,
+        **options,
+    )
+
+
+def test_who_listens_to_the_captions_beats_who_draws_for_others():
+    result = run(listen)
+    raw, coded, samples, shuffled = result["rows"]
+    assert [row["num_samples"] for row in result["rows"]] == [8, 8, 12, 12]
+    assert raw["pictures_match"] == coded["pictures_match"] == samples["pictures_match"] == 1
+    assert coded["tokens_match"] == samples["tokens_match"] == result["tokens_match"] == 1
+    assert shuffled["tokens_match"] == shuffled["pictures_match"] < 0.5
+    assert "tokens_match" not in raw
+
+
+def test_who_ignores_them_is_no_better_than_chance():
+    *_, samples, shuffled = run(ignore)["rows"]
+    # One or two of twelve samples were asked for by that caption, in whatever order.
+    assert samples["tokens_match"] == shuffled["tokens_match"]
+    assert samples["tokens_match"] in (1 / 12, 2 / 12)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "wanted"),
+    [(5, [0, 2, 4, 5, 7]), (12, [*range(8), *range(4)])],
+)
+def test_scorers_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
+    asked = []
+    run(listen, asked, num_samples=num_samples)
+    real, drawn = asked[:8], asked[8:]
+    assert real == list(range(8))
+    # Each batch is scored by the labels asked for, then by the shuffled ones.
+    batches = [(at, min(at + 5, num_samples)) for at in range(0, num_samples, 5)]
+    own, others = [], []
+    for start, end in batches:
+        own += drawn[2 * start : start + end]
+        others += drawn[start + end : 2 * end]
+    assert own == wanted
+    assert sorted(others) == sorted(wanted)
+    assert others != own
+
+
+@pytest.mark.parametrize(("num_real", "count"), [(100, 8), (3, 3), (2, 2)])
+def test_the_bound_under_captions_of_others(num_real, count):
+    result = run(listen, num_real=num_real)
+    assert result["num_test_examples"] == count
+    assert result["bits_per_token"] == 0
+    assert result["bits_per_token_shuffled"] == pytest.approx(2)  # none keeps its own
+    assert "0.0000 bits per token, 2.0000 with another example's caption" in format_table(result)
+
+
+def test_captions_are_no_classes_for_a_judge():
+    with pytest.raises(ValueError, match="scorers are needed, as captions are no classes"):
+        evaluate(
+            jax.random.key(0),
+            bound_fn=bound,
+            sample_fn=listen,
+            train=TEST,
+            test=TEST,
+            captioned=True,
+            num_steps=(5,),
+        )
+
+
+def test_real_pictures_are_spread_over_those_that_were_prepared():
+    source = PictureBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
+    for oversample in (False, True):
+        options = {"image_size": 4, "limit": 3, "numbers": NUMBERS, "oversample": oversample}
+        (batch,) = RealPictures(source, **options).batches(9, progress=False)
+        np.testing.assert_array_equal(batch[1], [0, 4, 7])
+        np.testing.assert_array_equal(batch[0][:, 0, 0, 0], SHADES[[0, 4, 7]])
