@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> Any:
     config.codec.num_codes = 1024
     config.condition.update(vocab_size=2048, length=24, width=128, num_heads=8)
     config.denoiser.update(width=128, num_heads=8)
-    config.train.update(num_steps=1500, sample_every=500)
+    config.train.update(num_steps=1000, sample_every=500)
     config.eval.update(num_samples=500, num_steps=(50, 10), truncations=(0.86,))
     return config
