@@ -1,7 +1,6 @@
 """Texts as conditions, from the section ``condition``: tokens, and who reads them."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from cdcd_jax.conditioning.condition import Condition, feature_condition, text_c
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.evaluation.clip_towers import load_clip
+from cdcd_jax.files import whole_file
 from cdcd_jax.typing import Params
 
 KINDS = ("text", "clip")
@@ -100,9 +100,8 @@ def _kept_vocabulary(path: Path, texts: Iterable[str], vocab_size: int) -> str:
     """Read the vocabulary that all runs on these tokens share, or learn and keep it."""
     if not path.exists():
         vocabulary = learn_vocabulary(texts, vocab_size=vocab_size)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(vocabulary, encoding="utf-8")
-        part.replace(path)
+        with whole_file(path) as part:
+            part.write_text(vocabulary, encoding="utf-8")
     return path.read_text(encoding="utf-8")
 
 

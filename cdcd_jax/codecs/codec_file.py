@@ -1,8 +1,6 @@
 """A codec in one file that describes itself: weights, options and the codes that are used."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.files import whole_file
 from cdcd_jax.typing import Params
 
 FORMAT = "cdcd_jax vqgan 1"
@@ -57,22 +56,11 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict
     Raises:
         OSError: The file cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        save_file(arrays, name, metadata=metadata)
-        # mkstemp makes a file for its owner only; what is read by others gets the usual rights.
-        os.chmod(name, 0o666 & ~_umask())
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, SafetensorError):
+    with whole_file(Path(path)) as part:
+        try:
+            save_file(arrays, part, metadata=metadata)
+        except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-        raise
 
 
 def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, " used"] | None]:
@@ -191,10 +179,3 @@ def _leaves(tree: Params) -> list[tuple[Any, Any]]:
 
 def _name(entries: tuple[Any, ...]) -> str:
     return "/".join(str(entry.key) for entry in entries)
-
-
-def _umask() -> int:
-    """Return the process's mask, which cannot be read without being set."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,13 +12,13 @@ half-written that looks whole.
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from cdcd_jax.files import whole_file
 
 FORMAT = "cdcd_jax token shards"
 VERSION = 1
@@ -154,6 +154,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+LEFTOVER = ".tmp"
+"""How the name of a half-written file ends."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, and put the file in its place when that succeeded.
@@ -161,31 +165,22 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         ValueError: If the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    written = False
     try:
-        yield temporary
-        _put_in_place(temporary, path)
+        with whole_file(path, suffix=LEFTOVER) as temporary:
+            yield temporary
+            written = True
     except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    try:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
-        temporary.replace(path)
-    except FileNotFoundError:
         # Swept up by another host, which found the folder complete: then the file is there, and is
         # the same, as its content follows from the plan.
-        if not path.exists():
-            raise
+        if written and isinstance(error, FileNotFoundError) and path.exists():
+            return
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def sweep_up(folder: Path) -> None:
     """Remove the half-written files that kills have left in a folder that is complete."""
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in folder.glob(f".*{LEFTOVER}"):
         leftover.unlink(missing_ok=True)
 
 

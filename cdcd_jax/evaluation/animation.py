@@ -9,8 +9,9 @@ from jaxtyping import Int
 from PIL import Image
 
 from cdcd_jax.evaluation.grid import mask_pixels
-from cdcd_jax.evaluation.pictures import DecodeFn, write_whole
+from cdcd_jax.evaluation.pictures import DecodeFn
 from cdcd_jax.evaluation.prompts import CELL_SIZE, draw_prompts
+from cdcd_jax.files import whole_file
 
 MAX_FRAMES = 60
 FIGURE_SPACE = "\N{FIGURE SPACE}"
@@ -96,10 +97,8 @@ def save_gif(
     if len({frame.size for frame in frames}) != 1:
         raise ValueError(f"an animation needs frames of one size, got {len(frames)} frames")
     times = [frame_time] * (len(frames) - 1) + [last_time]
-
-    def write(part: Path) -> None:
+    with whole_file(path) as part:
         frames[0].save(
             part, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
         )
-
-    return write_whole(path, write)
+    return path

@@ -13,6 +13,7 @@ from jaxtyping import Int, Real
 from PIL import Image
 
 from cdcd_jax.evaluation.grid import CELL_SIZE, draw_grid, label_names, mask_pixels, to_rgb
+from cdcd_jax.files import whole_file
 
 DecodeFn = Callable[[np.ndarray], Any]
 """Tokens [batch length] -> pictures [batch height width] in grey or [batch height width 3] in RGB,
@@ -173,25 +174,6 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix != ".png":
         raise ValueError(f'pictures are written as PNG: the name of "{path}" must end in .png')
-    return write_whole(path, lambda part: picture.save(part, format="PNG"))
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Write a file under another name beside it, and then give it its own.
-
-    Args:
-        path: Where; the folder is made if it is not there.
-        write: Writes to the path that it is given.
-
-    Returns:
-        The path.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target: a rename is atomic within one file system only.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        picture.save(part, format="PNG")
     return path

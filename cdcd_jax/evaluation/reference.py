@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from cdcd_jax.evaluation.frechet import Moments
+from cdcd_jax.files import whole_file
 
 
 def cached_moments(
@@ -74,10 +75,5 @@ def write_moments(path: Path, fingerprint: str, moments: Moments) -> None:
         fingerprint: What they are of.
         moments: The moments.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
-    try:
-        np.savez(part, fingerprint=fingerprint, **moments._asdict())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez(file, fingerprint=fingerprint, **moments._asdict())

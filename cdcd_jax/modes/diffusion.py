@@ -10,6 +10,7 @@ import jax
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
+from cdcd_jax.files import whole_file
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.training.checkpoints import Position, writing
 from cdcd_jax.training.run import load_training, run_training
@@ -113,7 +114,5 @@ def _score(
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json`` whole or not at all."""
-    with writing(workdir):
-        part = workdir / "summary.json.part"
+    with writing(workdir), whole_file(workdir / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        part.replace(workdir / "summary.json")

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.state import TrainState
 
 
@@ -141,7 +141,7 @@ class Checkpoints:
         try:
             self._checkpointer.save_checkpointables_async(
                 step,
-                {"state": _by_name(state), "checksums": _checksums(state)},
+                {"state": _by_name(state), "checksums": checksums(state)},
                 metrics={"loss": loss},
                 custom_metadata={
                     "config": self._fingerprint,
@@ -207,13 +207,13 @@ class Checkpoints:
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
         self._check_fingerprint(metadata["config"])
-        checksums = jax.eval_shape(_checksums, template)
         loaded = self._checkpointer.load_checkpointables(
-            step, {"state": _by_name(template), "checksums": checksums}
+            step,
+            {"state": _by_name(template), "checksums": jax.eval_shape(checksums, template)},
         )
         leaves = [loaded["state"][name] for name in _by_name(template)]
         state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-        if not np.array_equal(_checksums(state), loaded["checksums"]):
+        if not np.array_equal(checksums(state), loaded["checksums"]):
             raise CheckpointError("what was read is not what was written")
         return state, Position(metadata["data"], metadata["train_seconds"])
 
@@ -279,24 +279,6 @@ def _by_name(state: TrainState) -> dict[str, Any]:
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
-
-
-@jax.jit
-def _checksums(state: Any) -> jax.Array:
-    """Sum each leaf's bytes, weighted by position, modulo 2**32: [leaves] uint32."""
-    return jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(state)])
-
-
-def _checksum(leaf: jax.Array) -> jax.Array:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    octets = jax.lax.bitcast_convert_type(leaf, jnp.uint8).astype(jnp.uint32)
-    weight = jnp.ones(octets.shape, jnp.uint32)
-    for axis in range(octets.ndim):
-        # Odd steps, so that no weight loses the low bits of what it multiplies.
-        iota = jax.lax.broadcasted_iota(jnp.uint32, octets.shape, axis)
-        weight = weight * (2 * iota + 1)
-    return jnp.sum(octets * weight, dtype=jnp.uint32)
 
 
 def _cannot_write(folder: Path, error: BaseException) -> str:

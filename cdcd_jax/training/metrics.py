@@ -1,11 +1,12 @@
 """Numbers of a run as JSON lines, for programs, and as TensorBoard events, for eyes."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+
+from cdcd_jax.files import whole_file
 
 
 class MetricsWriter:
@@ -65,6 +66,5 @@ def _drop_lines_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
-    rewritten = path.with_suffix(".tmp")
-    rewritten.write_text("".join(kept), encoding="utf-8")
-    os.replace(rewritten, path)
+    with whole_file(path) as part:
+        part.write_text("".join(kept), encoding="utf-8")
