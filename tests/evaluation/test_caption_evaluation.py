@@ -123,7 +123,7 @@ def test_who_ignores_them_is_no_better_than_chance():
 )
 def test_scorers_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
     asked = []
-    run(listen, asked, num_samples=num_samples)
+    assert run(listen, asked, num_samples=num_samples)["tokens_match"] == 1
     real, drawn = asked[:8], asked[8:]
     assert real == list(range(8))
     # Each batch is scored by the labels asked for, then by the shuffled ones.
