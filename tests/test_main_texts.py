@@ -86,11 +86,20 @@ def compile_once(quick_compilation, tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run the command on one device; return its exit code and what it printed."""
+    """Run the command on one device; return its exit code and what it printed.
+
+    What it built is kept in ``run.built``.
+    """
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(experiment, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
     monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
-    stoppers = []
+    stoppers, built = [], []
+
+    def build(*arguments, **options):
+        built.append(experiment.build(*arguments, **options))
+        return built[-1]
+
+    monkeypatch.setattr(main, "build", build)
     monkeypatch.setattr(main, "Stopper", lambda: stoppers.append(Stopper()) or stoppers[-1])
 
     def run(*arguments):
@@ -105,6 +114,7 @@ def run(monkeypatch, capsys):
         said = capsys.readouterr()
         return code, said.out + said.err
 
+    run.built = built
     yield run
     for stopper in reversed(stoppers):
         stopper.uninstall()
@@ -225,6 +235,13 @@ def test_coco_as_downloaded(run, tmp_path):
     assert tokens.captions[0] == ("A red square.", "something red on grey", "a square that is red")
     assert [len(texts) for texts in tokens.captions[1:]] == [2] * 7
     assert tokens.group.tolist() == list(range(8))
+    # The negatives are those of the file; some colours may share their codes.
+    rows = [row.tobytes() for row in tokens.take(np.arange(8))]
+    assert len(set(rows)) > 5
+    wanted = [(row, {rows[(k + 1) % 8], rows[(k + 4) % 8]}) for k, row in enumerate(rows)]
+    batch = next(run.built[-1].training.make_batches())
+    for own, others in zip(batch["tokens"], batch["negatives"], strict=True):
+        assert (own.tobytes(), {row.tobytes() for row in others}) in wanted
 
     for flag, sentence in (
         (f"--prompt={'a zebra ' * 1250}", 'the prompt "a zebra a zebra'),
