@@ -89,14 +89,14 @@ def test_guidance_1_is_none_and_0_forgets_the_text(params):
     texts = jnp.tile(TEXTS, (4, 1))
 
     sample_fns = {
-        dropout: make_sample_fn(SCHEDULE, make(dropout), length=4) for dropout in (0, 0.5)
+        dropout: make_sample_fn(SCHEDULE, make(dropout), length=4) for dropout in (0.0, 0.5)
     }
 
     def drawn(dropout, texts=texts, **options):
         return sample_fns[dropout](params, jax.random.key(3), texts, **SAMPLING, **options)
 
     own = drawn(0.5, guidance=1.0)
-    np.testing.assert_array_equal(own, drawn(0))
+    np.testing.assert_array_equal(own, drawn(0.0))
     deaf = drawn(0.5, guidance=0.0)
     np.testing.assert_array_equal(deaf, drawn(0.5, texts[::-1], guidance=0.0))
     assert (deaf != own).any()
