@@ -31,8 +31,10 @@ def pytest_runtest_setup(item):
     Without them a sinusoid in float32 is off by 1e-5, which golden files show.
     """
     golden = "golden" in item.nodeid or "golden" in item.fixturenames
-    quick = item.path.parent.name in QUICK_TO_COMPILE and not golden
-    jax.config.update("jax_disable_most_optimizations", quick)
+    quick = item.path.parent.name in QUICK_TO_COMPILE or item.get_closest_marker(
+        "quick_compilation"
+    )
+    jax.config.update("jax_disable_most_optimizations", bool(quick and not golden))
 
 
 def pytest_runtest_teardown(item):
@@ -58,12 +60,3 @@ def load_golden(name: str) -> dict[str, np.ndarray]:
 def golden():
     """Load golden files by name, e.g. ``golden("loss/image_vanilla_K16_L24_T10_N10.npz")``."""
     return load_golden
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compile a module's functions without much thought, where they compute little."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)

@@ -27,7 +27,7 @@ from cdcd_jax.training.stopping import Stopper
 sys.path.append(str(Path(__file__).parent / "data"))
 from official_layouts import write_coco, write_cub, write_cub_list
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.quick_compilation]
 
 ROOT = Path(__file__).parent.parent
 COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange", "pink", "brown")
@@ -69,7 +69,7 @@ def describe(colour):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compile_once(quick_compilation, tmp_path_factory):
+def compile_once(tmp_path_factory):
     """Compile each function once for all modes and both sets."""
     options = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),

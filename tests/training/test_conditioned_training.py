@@ -14,8 +14,6 @@ from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import make_model
 from cdcd_jax.training.objective import make_objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VOCAB, T, GRID, LENGTH = 5, 4, (2, 2), 3
 SCHEDULE = mask_replace_schedule(num_steps=T, vocab_size=VOCAB)
 TEXTS = jnp.arange(16 * LENGTH).reshape(16, LENGTH) % 9
