@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> Any:
     photographs = pictures.get_config()
     for section in ("codec", "codec_loss", "codec_optimizer", "codec_train"):
         config[section] = photographs[section]
-    del config.codec_fit
+    del config.codec_fit, config.data.scripts, config.data.num_variants
     config.data.update(
         name="coco", train_split="train2014", test_split="val2014", tokens="runs/coco_tokens",
         num_threads=16,

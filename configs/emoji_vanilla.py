@@ -17,6 +17,7 @@ def get_config(arg: str = "") -> Any:
     config = captions.get_config(arg)
     if arg == "smoke":
         return config  # glyphs stand in for the emoji
+    del config.data.scripts, config.data.num_variants
     config.data.name = "emoji"
     config.data.tokens = "runs/emoji_tokens"
     config.codec.folder = "runs/emoji_codec"

@@ -107,6 +107,7 @@ def test_coco_has_the_size_of_the_paper(tmp_path, monkeypatch):
     with config.unlocked():
         config.codec.used_codes = str(used)
         config.data.update(name="glyphs", train_split="train", test_split="test")
+        config.data.update(scripts=("digit",), num_variants=1)
         config.train.batch_size = 8
     experiment = rehearse(config)
     assert experiment.data.codec.vocab_size == 2887

@@ -260,7 +260,10 @@ def test_one_command_samples_a_class(tmp_path):
     [
         ({"mode": "train"}, "reference_checkpoint can be sampled only; add --mode=sample"),
         ({"mode": "sample", "trajectory": True}, "trajectory, gif: there is none of a publ"),
-        ({"reference_checkpoint": None, "prompt": ["a"]}, "prompt, prompt_file, trajectory, gif are for samples"),
+        (
+            {"reference_checkpoint": None, "prompt": ["a"]},
+            "prompt, prompt_file, trajectory, gif are for samples",
+        ),
         ({"reference_checkpoint": None, "bpe_merges": "a"}, "bpe_merges needs --reference_checkp"),
     ],
 )
