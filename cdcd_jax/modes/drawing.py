@@ -177,6 +177,8 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     'seed0-num_samples100-num_steps50-truncation0.86'
     """
     given = {name: value for name, value in sampling.items() if value is not None}
+    if given.get("guidance") == 1.0:
+        del given["guidance"]  # which is none
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
     numbers = (f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
     return "-".join([*words, *numbers])

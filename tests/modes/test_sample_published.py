@@ -22,12 +22,14 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.conditioning.clip_bpe import NUM_MERGES, ClipTokenizer
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.evaluation.prompts import draw_prompts
 from cdcd_jax.interop import (
     clip_text_from_state_dict,
     denoiser_from_reference,
     read_published,
     vqgan_from_state_dict,
 )
+from cdcd_jax.modes.drawing import describe_steps
 from cdcd_jax.modes.published import sample_published
 from cdcd_jax.networks import make_denoiser
 from configs import imagenet_vanilla
@@ -128,10 +130,15 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
         **SAMPLING,
     )
     picture = np.asarray(Image.open(drawn), np.float32)
-    rows, columns = (1, 2) if name == "imagenet" else (2, 1)
+    images = np.asarray(model.codec.decode(tokens))
+    if name != "imagenet":
+        wanted = draw_prompts(images, np.arange(2), PROMPTS, caption=describe_steps(**SAMPLING))
+        np.testing.assert_array_equal(picture, np.asarray(wanted))
+        return
+    rows, columns = 1, 2
     top = picture.shape[0] - rows * (size + 3)
     assert 0 < top < 40
-    for index, image in enumerate(255 * model.codec.decode(tokens)):
+    for index, image in enumerate(255 * images):
         y = top + index // columns * (size + 3)
         windows = np.lib.stride_tricks.sliding_window_view(picture[y : y + size], size, axis=1)
         differences = np.abs(windows - image.transpose(0, 2, 1)[:, None]).max(axis=(0, 2, 3))
