@@ -8,6 +8,7 @@ from PIL import Image
 
 from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation import pretrained
+from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.pretrained import make_caption_scorers
 from cdcd_jax.evaluation.real_pictures import RealPictures
 
@@ -38,11 +39,11 @@ def test_real_pictures_are_repeated_to_the_number_that_is_drawn():
 
 def test_clip_scores_need_both_files(monkeypatch):
     real = RealPictures(SOURCE, image_size=4, limit=6)
-    asked = {}
+    asked, clip = {}, codebook_scorer(9)
 
     def make_clip_scorer(weights, merges, captions, *, batch_size):
         asked.update(weights=weights, merges=merges, captions=captions, batch_size=batch_size)
-        return "clip"
+        return clip
 
     monkeypatch.setattr(pretrained, "make_clip_scorer", make_clip_scorer)
     options = {"captions": ("a", "b"), "vocab_size": 4, "batch_size": 7}
@@ -52,7 +53,7 @@ def test_clip_scores_need_both_files(monkeypatch):
     scorers = make_caption_scorers(
         real, **options, clip_weights="ViT-B-32.pt", clip_merges="bpe.gz"
     )
-    assert scorers[1:] == ["clip"]
+    assert scorers[1:] == [clip]
     assert asked == {
         "weights": "ViT-B-32.pt",
         "merges": "bpe.gz",
