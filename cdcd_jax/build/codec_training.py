@@ -82,7 +82,7 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
         raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
     train, loss = config.codec_train, config.codec_loss.to_dict()
     sources = load_source(config, "train"), load_source(config, "test")
-    vqgan = make_section(config, "codec", make_vqgan, **vqgan_options(config))
+    vqgan = make_section(config, "codec", make_vqgan, **vqgan_options(config.codec))
     critic = make_section(config, "codec_loss", _critic, loss, vqgan.options.image_size)
     objective = make_section(
         config,

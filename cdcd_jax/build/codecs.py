@@ -1,6 +1,6 @@
 """The codec of pictures, from the section ``codec``."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import jax
@@ -14,12 +14,10 @@ from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 
-_VQGAN_FIELDS = tuple(field.name for field in fields(VQGANOptions))
 
-
-def vqgan_options(config: Any) -> dict[str, Any]:
+def vqgan_options(section: Any) -> dict[str, Any]:
     """Take the architecture out of the section on the codec."""
-    return {name: config.codec[name] for name in _VQGAN_FIELDS}
+    return {field.name: section[field.name] for field in fields(VQGANOptions)}
 
 
 def codec_shape(config: Any) -> tuple[int, tuple[int, int]]:
@@ -40,7 +38,7 @@ def _codec_shape(section: Any) -> tuple[int, tuple[int, int]]:
         side = section.image_size // options["patch_size"]
         return options["num_codes"], (side, side)
     _check_name(section.name)
-    options = VQGANOptions(**{name: section[name] for name in _VQGAN_FIELDS})
+    options = VQGANOptions(**vqgan_options(section))
     if section.used_codes is None:
         return options.num_codes, options.grid
     return len(read_used_codes(section.used_codes)), options.grid
@@ -70,7 +68,7 @@ def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec:
 
 def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     _check_name(section.name)
-    vqgan = make_vqgan(**{name: section[name] for name in _VQGAN_FIELDS})
+    vqgan = make_vqgan(**vqgan_options(section))
     own_codes = None
     if section.weights:
         template = jax.eval_shape(vqgan.init, jax.random.key(0))
@@ -78,10 +76,9 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     else:
         _check_trained(places)
         params, theirs, own_codes = load_vqgan(places.codec_file)
-        wanted = {
-            name: getattr(vqgan.options, name) for name in _VQGAN_FIELDS if name != "compute_dtype"
-        }
-        _check_same(places, {name: getattr(theirs, name) for name in wanted}, wanted)
+        wanted = asdict(vqgan.options)
+        del wanted["compute_dtype"]  # which changes no weight
+        _check_same(places, asdict(theirs), wanted)
     used_codes = read_used_codes(section.used_codes) if section.used_codes else own_codes
     return ImageCodec(
         vqgan,

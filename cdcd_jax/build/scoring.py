@@ -130,7 +130,7 @@ def _caption_options(
     if isinstance(source, GlyphPictures):
         train = load_source(config, "train")
         assert isinstance(train, GlyphPictures)
-        scorers += make_glyph_scorers(train, source)
+        scorers += make_glyph_scorers(train, source, test.source_index)
     return {
         "captioned": True,
         "scorers": scorers,

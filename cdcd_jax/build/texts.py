@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdcd_jax.build.sections import make_section
-from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS, ClipTokenizer
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.conditioning.condition import Condition, feature_condition, text_condition
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
-from cdcd_jax.evaluation.clip_towers import load_clip
+from cdcd_jax.evaluation.clip_towers import clip_tokenizer, load_clip
 from cdcd_jax.files import whole_file
 from cdcd_jax.typing import Params
 
@@ -123,9 +122,7 @@ def _clip(
         )
     towers = load_clip(weights)
     options = towers.text_options
-    tokenizer = ClipTokenizer(
-        merges, length=options.length, num_merges=options.vocab_size - BYTE_TOKENS - 2
-    )
+    tokenizer = clip_tokenizer(merges, options)
     clip = make_clip_text(compute_dtype=compute_dtype, **vars(options))
     params = jax.tree.map(jnp.asarray, towers.text_params)
     # The weights go in as an argument: as constants they would be part of the program.

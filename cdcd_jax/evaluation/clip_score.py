@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS, ClipTokenizer, clean_text
+from cdcd_jax.conditioning.clip_bpe import clean_text
 from cdcd_jax.conditioning.clip_image import make_clip_image
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.evaluation.batches import apply_in_batches
-from cdcd_jax.evaluation.clip_towers import check_vit_b_32, load_clip
+from cdcd_jax.evaluation.clip_towers import check_vit_b_32, clip_tokenizer, load_clip
 from cdcd_jax.evaluation.scorer import Scorer
 
 WEIGHT = 2.5
@@ -130,9 +130,7 @@ def make_clip_scorer(
         raise ValueError(f"clip_weights: {weights} has no image tower; take the whole ViT-B-32.pt")
     options = towers.text_options
     try:
-        tokenizer = ClipTokenizer(
-            merges, length=options.length, num_merges=options.vocab_size - BYTE_TOKENS - 2
-        )
+        tokenizer = clip_tokenizer(merges, options)
     except (ValueError, OSError) as error:
         raise ValueError(f"clip_merges: {error}") from error
     text = make_clip_text(compute_dtype=compute_dtype, **vars(options))

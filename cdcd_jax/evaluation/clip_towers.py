@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS, ClipTokenizer
 from cdcd_jax.conditioning.clip_image import ClipImageOptions, make_clip_image
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
 from cdcd_jax.interop.clip import (
@@ -71,6 +72,17 @@ def load_clip(path: str | Path) -> ClipTowers:
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be used as CLIP: {error}") from error
     return ClipTowers(text_options, text_params, image_options, image_params)
+
+
+def clip_tokenizer(merges: str | Path, options: ClipTextOptions) -> ClipTokenizer:
+    """Read the merges that a text tower was trained with: as many as its vocabulary has.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file has fewer merges.
+    """
+    num_merges = options.vocab_size - BYTE_TOKENS - 2
+    return ClipTokenizer(merges, length=options.length, num_merges=num_merges)
 
 
 def check_vit_b_32(towers: ClipTowers, path: str | Path) -> None:
