@@ -6,7 +6,7 @@ steps.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from jaxtyping import Array, Float, Int, Key
@@ -35,3 +35,16 @@ Params: TypeAlias = dict[str, Any]
 DenoiseFn: TypeAlias = Callable[[Array, Array, Any], Array]
 """``denoise_fn(zt, t, cond) -> log p(z0 | zt, cond)``, shapes [batch length], [batch], any ->
 [batch length K]. How the diffusion meets a network: nothing else about it is known there."""
+
+
+class Timed(NamedTuple):
+    """Features of a condition that stand at a time, such as a dance's.
+
+    Attributes:
+        features: [batch source dim].
+        seconds: [batch source] when each one's middle is, from the start of what is generated; NaN
+            for one that belongs to no time, such as a genre.
+    """
+
+    features: Leaf
+    seconds: Leaf

@@ -12,13 +12,17 @@ class Batch(TypedDict):
 
     Attributes:
         tokens: [batch length] int32, values 0..K-1.
-        cond: What the example is generated from; class labels are [batch] int32.
+        cond: What the example is generated from; class labels are [batch] int32, a dance is arrays
+            [batch ...] by name.
         negatives: [batch num_neg length] int32, values 0..K-1; present only for inter negatives.
+        intra_negatives: The same, for intra negatives that were made before encoding; where they
+            are made of tokens, the training step does it.
     """
 
     tokens: np.ndarray
-    cond: np.ndarray
+    cond: Any
     negatives: NotRequired[np.ndarray]
+    intra_negatives: NotRequired[np.ndarray]
 
 
 @runtime_checkable
@@ -26,8 +30,8 @@ class Examples(Protocol):
     """A tokenised data set that is read by index, from memory or from disk."""
 
     @property
-    def cond(self) -> np.ndarray:
-        """What each example is generated from, [examples ...], e.g. class labels."""
+    def cond(self) -> Any:
+        """What each example is generated from: [examples ...], or several such by name."""
         ...
 
     @property
@@ -44,7 +48,7 @@ class Examples(Protocol):
         """Count the examples."""
         ...
 
-    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> Any:
         """Return rows of ``cond`` to train on; an example with several captions draws one."""
         ...
 
@@ -120,6 +124,17 @@ class TokenExamples:
         return self.tokens[indices].astype(np.int32, copy=False)
 
 
+def take_rows(cond: Any, rows: Any) -> Any:
+    """Take rows of what examples are generated from, be it one array or several by name.
+
+    >>> take_rows({"genre": np.array([4, 5, 6])}, np.array([2, 0]))
+    {'genre': array([6, 4])}
+    """
+    if isinstance(cond, Mapping):
+        return {name: take_rows(array, rows) for name, array in cond.items()}
+    return cond[rows]
+
+
 def check_tokens(tokens: np.ndarray, *, vocab_size: int, name: str = "tokens") -> None:
     """Check that an array holds int32 tokens of the vocabulary.
 
@@ -175,11 +190,13 @@ def check_batch(
     if tokens.ndim != 2 or tokens.shape[1] != length:
         raise ValueError(f"tokens must have shape [batch, {length}], got {tokens.shape}")
     check_tokens(tokens, vocab_size=vocab_size)
-    if batch["cond"].shape[:1] != tokens.shape[:1]:
-        raise ValueError(
-            f"cond must have one row for each of the {len(tokens)} examples, "
-            f"got shape {batch['cond'].shape}"
-        )
+    cond = batch["cond"]
+    for array in cond.values() if isinstance(cond, Mapping) else (cond,):
+        if array.shape[:1] != tokens.shape[:1]:
+            raise ValueError(
+                f"cond must have one row for each of the {len(tokens)} examples, "
+                f"got shape {array.shape}"
+            )
     if num_negatives == 0 and "negatives" not in batch:
         return
     if "negatives" not in batch:

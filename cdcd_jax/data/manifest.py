@@ -2,6 +2,7 @@
 
     preparation.json          what is being prepared; written first, must match at every restart
     tokens-*.arrayrecord      the shards
+    tokens-*.<name>.npy       beside a shard of music: what its examples are generated from
     tokens-*.json             one beside each shard, written after it: that shard is complete
     index.npz                 label, number and name of each picture, of all shards in order
     manifest.json             all of it is complete; written last
@@ -36,16 +37,18 @@ class Plan:
         fingerprint: The codec's.
         source: Name of the source.
         source_fingerprint: Fingerprint of the source.
-        num_images: Number of pictures in the source.
+        num_images: Number of pictures, or of pieces of music, in the source.
         class_names: Name of each class.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
         image_size: Height and width that the codec sees.
-        views: Number of crops of each picture.
+        views: Number of crops of each picture, or of records of each piece of music.
         random_crop: Whether they are random, or the central one.
         flip: Whether random crops are mirrored at random.
-        seed: Seed of the random crops.
-        shard_size: Number of pictures in a shard.
+        seed: Seed of all that is random.
+        shard_size: Number of pictures, or pieces, in a shard.
+        waveforms: How music is cut and varied; None for pictures, whose three keys on crops are
+            left out for music.
     """
 
     fingerprint: str
@@ -55,12 +58,13 @@ class Plan:
     class_names: tuple[str, ...]
     vocab_size: int
     grid: tuple[int, int]
-    image_size: int
+    image_size: int = 0
     views: int
-    random_crop: bool
-    flip: bool
+    random_crop: bool = False
+    flip: bool = False
     seed: int
     shard_size: int
+    waveforms: dict[str, Any] | None = None
 
     @property
     def length(self) -> int:
@@ -84,6 +88,9 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON types, with the format's name and version."""
         plan = asdict(self) | {"class_names": list(self.class_names), "grid": list(self.grid)}
+        of_pictures = ("image_size", "random_crop", "flip")
+        for key in ("waveforms",) if self.waveforms is None else of_pictures:
+            del plan[key]
         return {"format": FORMAT, "version": VERSION, "plan": plan}
 
     @property

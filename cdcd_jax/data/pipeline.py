@@ -5,11 +5,12 @@ resumable by its position, and the same for any number of reading threads or pro
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import grain
 import numpy as np
 
-from cdcd_jax.data.batch import Batch, Examples
+from cdcd_jax.data.batch import Batch, Examples, take_rows
 from cdcd_jax.data.negatives import Negatives, OtherGroups
 
 
@@ -20,6 +21,8 @@ def make_train_dataset(
     seed: int,
     num_negatives: int = 0,
     others: Negatives | None = None,
+    own: Negatives | None = None,
+    num_own: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> grain.MapDataset:
@@ -36,6 +39,9 @@ def make_train_dataset(
         num_negatives: N >= 0 inter negatives for each example; 0 leaves ``"negatives"`` out.
         others: Where they are drawn from; by default all groups but the example's own, uniformly
             and with replacement.
+        own: Where intra negatives are drawn from that were prepared; None leaves
+            ``"intra_negatives"`` out.
+        num_own: N >= 1 of these for each example.
         process_index: Which process this is.
         num_processes: How many share the batch.
 
@@ -53,24 +59,27 @@ def make_train_dataset(
     _check(len(examples), batch_size, seed, num_negatives, process_index, num_processes)
     if others is None and num_negatives:
         others = OtherGroups(examples.group)
-    rows = batch_size // num_processes
-    local = slice(process_index * rows, (process_index + 1) * rows)
+    size = batch_size // num_processes
+    local = slice(process_index * size, (process_index + 1) * size)
 
     def gather(indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        own = indices[local]
         # All that is drawn is drawn for the whole batch, so that the split over processes changes
         # nothing.
-        if others is None or not num_negatives:
-            return Batch(tokens=examples.take(own), cond=examples.draw_cond(indices, rng)[local])
-        negatives = others.draw(rng, indices, num_negatives=num_negatives)[local]
-        cond = examples.draw_cond(indices, rng)[local]
+        drawn = {"tokens": indices[local]}
+        if others is not None and num_negatives:
+            drawn["negatives"] = others.draw(rng, indices, num_negatives=num_negatives)[local]
+        cond = take_rows(examples.draw_cond(indices, rng), local)
+        if own is not None:
+            drawn["intra_negatives"] = own.draw(rng, indices, num_negatives=num_own)[local]
         # All in one call, so that examples on disk are read together.
-        tokens = examples.take(np.concatenate([own, negatives.ravel()]))
-        return Batch(
-            tokens=tokens[:rows],
-            cond=cond,
-            negatives=tokens[rows:].reshape(*negatives.shape, examples.length),
-        )
+        together = examples.take(np.concatenate([rows.ravel() for rows in drawn.values()]))
+        ends = np.cumsum([rows.size for rows in drawn.values()])
+        parts = np.split(together, ends[:-1])
+        tokens: Any = {
+            name: part.reshape(*rows.shape, examples.length)
+            for (name, rows), part in zip(drawn.items(), parts, strict=True)
+        }
+        return Batch(cond=cond, **tokens)
 
     order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
     # The generator is seeded by the seed and the number of the batch.
@@ -84,6 +93,8 @@ def make_train_iterator(
     seed: int,
     num_negatives: int = 0,
     others: Negatives | None = None,
+    own: Negatives | None = None,
+    num_own: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
     num_threads: int = 1,
@@ -100,6 +111,8 @@ def make_train_iterator(
         seed: Seed of the order and of the negatives.
         num_negatives: N >= 0 inter negatives for each example.
         others: Where they are drawn from.
+        own: Where prepared intra negatives are drawn from.
+        num_own: N of these.
         process_index: Which process this is.
         num_processes: How many share the batch.
         num_threads: Threads that prepare batches; 0 prepares each when asked for it.
@@ -117,6 +130,8 @@ def make_train_iterator(
         seed=seed,
         num_negatives=num_negatives,
         others=others,
+        own=own,
+        num_own=num_own,
         process_index=process_index,
         num_processes=num_processes,
     )
@@ -144,7 +159,7 @@ def iterate_in_order(examples: Examples, *, batch_size: int) -> Iterator[Batch]:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     for start in range(0, len(examples), batch_size):
         rows = np.arange(start, min(start + batch_size, len(examples)))
-        yield Batch(tokens=examples.take(rows), cond=examples.cond[rows])
+        yield Batch(tokens=examples.take(rows), cond=take_rows(examples.cond, rows))
 
 
 def _check(

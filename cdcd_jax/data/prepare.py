@@ -1,4 +1,4 @@
-"""Turn a source of pictures into token shards, once, instead of encoding at every training step.
+"""Turn pictures, or music, into token shards, once, instead of encoding at every training step.
 
 A shard holds a fixed range of pictures, and its bytes follow from the plan alone. Whatever was
 killed, restarted or shared among hosts, the folder ends up the same, file by file.
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +110,59 @@ def prepare(
         seed=seed,
         shard_size=shard_size,
     )
-    _check(plan, batch_size, num_threads, process_index, num_processes, on_bad_image)
+    _check_crops(plan)
+    return prepare_views(
+        partial(_load_crops, source, plan),
+        encode_fn,
+        folder,
+        plan,
+        batch_size=batch_size,
+        process_index=process_index,
+        num_processes=num_processes,
+        num_threads=num_threads,
+        on_bad=on_bad_image,
+        progress=progress,
+    )
+
+
+def prepare_views(
+    load_views: Callable[[int], Views],
+    encode_fn: Callable[[np.ndarray], Any],
+    folder: str | Path,
+    plan: Plan,
+    *,
+    batch_size: int = 64,
+    process_index: int = 0,
+    num_processes: int = 1,
+    num_threads: int = 4,
+    on_bad: str = "stop",
+    unit: str = "images",
+    progress: bool = True,
+) -> Progress:
+    """Encode this host's part of anything that has views, as ``prepare`` does pictures.
+
+    Args:
+        load_views: Reads number 0..num_images-1; threads call it at the same time. What is broken
+            comes back with its error.
+        encode_fn: Turns views [batch ...] into tokens [batch length].
+        folder: Where the shards are written.
+        plan: What is prepared.
+        batch_size: Views encoded at once.
+        process_index: Which host this is.
+        num_processes: Number of hosts.
+        num_threads: Threads that read ahead of the encoder.
+        on_bad: ``"stop"`` or ``"skip"``.
+        unit: What the progress bar counts.
+        progress: Whether to show it.
+
+    Returns:
+        How many shards of all hosts are complete.
+
+    Raises:
+        ImageError: If something is broken and ``on_bad`` is ``"stop"``.
+        ValueError: As ``prepare``.
+    """
+    _check(plan, batch_size, num_threads, process_index, num_processes, on_bad)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,11 +174,11 @@ def prepare(
     left = [index for shard in pending for index in plan.images_of(shard)]
     total = sum(len(plan.images_of(shard)) for shard in own)
     with (
-        closing(_decode_ahead(source, left, plan, num_threads, ahead=2 * batch_size)) as pictures,
-        tqdm(total=total, initial=total - len(left), unit=" images", disable=not progress) as bar,
+        closing(_load_ahead(load_views, left, num_threads, ahead=2 * batch_size)) as pictures,
+        tqdm(total=total, initial=total - len(left), unit=f" {unit}", disable=not progress) as bar,
     ):
         for shard in pending:
-            part = _counted(islice(pictures, len(plan.images_of(shard))), bar, on_bad_image)
+            part = _counted(islice(pictures, len(plan.images_of(shard))), bar, on_bad)
             path = folder / plan.shard_name(shard)
             write_shard(path, part, plan, encode_fn, batch_size=batch_size)
     shards = [folder / plan.shard_name(shard) for shard in range(plan.num_shards)]
@@ -135,15 +188,15 @@ def prepare(
     return result
 
 
-def _decode_ahead(
-    source: Source, indices: Sequence[int], plan: Plan, num_threads: int, *, ahead: int
+def _load_ahead(
+    load_views: Callable[[int], Views], indices: Sequence[int], num_threads: int, *, ahead: int
 ) -> Generator[Views, None, None]:
-    """Yield the crops of some pictures in order, while threads prepare those that follow."""
+    """Yield the views of some pictures in order, while threads prepare those that follow."""
     with ThreadPoolExecutor(num_threads) as pool:
         futures: deque[Future[Views]] = deque()
         try:
             for index in indices:
-                futures.append(pool.submit(_load_views, source, index, plan))
+                futures.append(pool.submit(load_views, index))
                 if len(futures) > ahead:
                     yield futures.popleft().result()
             while futures:
@@ -153,7 +206,7 @@ def _decode_ahead(
                 future.cancel()
 
 
-def _load_views(source: Source, index: int, plan: Plan) -> Views:
+def _load_crops(source: Source, plan: Plan, index: int) -> Views:
     name, label, data, captions = source[index]
     if plan.class_names and not 0 <= label < len(plan.class_names):
         raise ValueError(
@@ -170,15 +223,27 @@ def _load_views(source: Source, index: int, plan: Plan) -> Views:
     return Views(index, name, label, crops, captions=captions)
 
 
-def _counted(pictures: Iterable[Views], bar: tqdm, on_bad_image: str) -> Iterator[Views]:
+def _counted(pictures: Iterable[Views], bar: tqdm, on_bad: str) -> Iterator[Views]:
     """Move the bar for each picture, and stop at one without crops unless it may be skipped."""
     for picture in pictures:
-        if picture.error is not None and on_bad_image == "stop":
+        if picture.error is not None and on_bad == "stop":
+            if not isinstance(picture.error, ImageError):
+                raise picture.error
             raise ImageError(
                 f'{picture.error}; repair the picture, or skip such ones with on_bad_image="skip"'
             )
         yield picture
         bar.update()
+
+
+def _check_crops(plan: Plan) -> None:
+    if plan.image_size < 1:
+        raise ValueError(f"image_size must be at least 1, got {plan.image_size}")
+    if not plan.random_crop and (plan.views > 1 or plan.flip):
+        raise ValueError(
+            f"views = {plan.views}, flip = {plan.flip} need random_crop: "
+            "the central crop is the same every time"
+        )
 
 
 def _check(
@@ -187,10 +252,9 @@ def _check(
     num_threads: int,
     process_index: int,
     num_processes: int,
-    on_bad_image: str,
+    on_bad: str,
 ) -> None:
     least = {
-        "image_size": plan.image_size,
         "views": plan.views,
         "shard_size": plan.shard_size,
         "batch_size": batch_size,
@@ -201,14 +265,9 @@ def _check(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if plan.seed < 0:
         raise ValueError(f"seed must be at least 0, got {plan.seed}")
-    if not plan.random_crop and (plan.views > 1 or plan.flip):
-        raise ValueError(
-            f"views = {plan.views}, flip = {plan.flip} need random_crop: "
-            "the central crop is the same every time"
-        )
     if plan.num_images == 0:
-        raise ValueError(f"{plan.source} holds no pictures")
+        raise ValueError(f"{plan.source} holds nothing to encode")
     if not 0 <= process_index < num_processes:
         raise ValueError(f"process_index must lie in 0..{num_processes - 1}, got {process_index}")
-    if on_bad_image not in ("stop", "skip"):
-        raise ValueError(f'on_bad_image must be "stop" or "skip", got "{on_bad_image}"')
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f'on_bad must be "stop" or "skip", got "{on_bad}"')

@@ -1,6 +1,6 @@
 """Write one token shard, and publish the folder when all of them are there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,7 +11,6 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from cdcd_jax.data.batch import check_tokens
-from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.manifest import (
     INDEX,
     MANIFEST,
@@ -30,23 +29,26 @@ WRITER_OPTIONS = "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class Views:
-    """Hold the crops of one picture, or why there are none.
+    """Hold what is encoded of one picture or piece of music, or why there is nothing.
 
     Attributes:
-        index: The picture's number in its source.
+        index: Its number in its source.
         name: Its name there.
         label: Its class.
-        crops: uint8 [size size 3] each; empty for a picture that is skipped.
+        crops: What the encoder takes: uint8 [size size 3] of a picture, float32 [samples] of music;
+            empty for one that is skipped.
         error: Why it is skipped.
         captions: Texts that describe it.
+        cond: Arrays that its tokens are generated from, by name; each shape is the same for all.
     """
 
     index: int
     name: str
     label: int
     crops: Sequence[np.ndarray]
-    error: ImageError | None = None
+    error: Exception | None = None
     captions: tuple[str, ...] = ()
+    cond: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def write_shard(
@@ -95,7 +97,20 @@ def write_shard(
     }
     if any(picture.captions for picture in seen.kept):
         content["captions"] = [picture.captions for picture in seen.kept]
+    if seen.kept and seen.kept[0].cond:
+        content["cond"] = {
+            name: _write_rows(path, name, [picture.cond[name] for picture in seen.kept])
+            for name in seen.kept[0].cond
+        }
     write_json(path.with_suffix(".json"), content)
+
+
+def _write_rows(path: Path, name: str, rows: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Write an array with a row for each picture beside the shard, to be read by index."""
+    file = path.with_suffix(f".{name}.npy")
+    with writing(file) as temporary, temporary.open("wb") as opened:
+        np.save(opened, np.stack(rows))
+    return {"file": file.name, "bytes": file.stat().st_size, "sha256": file_digest(file)}
 
 
 def is_complete(path: Path, plan: Plan) -> bool:
@@ -104,7 +119,10 @@ def is_complete(path: Path, plan: Plan) -> bool:
     if not path.exists() or not beside.exists():
         return False
     content = read_json(beside)
-    return content.get("plan") == plan.digest and content.get("bytes") == path.stat().st_size
+    if content.get("plan") != plan.digest or content.get("bytes") != path.stat().st_size:
+        return False
+    rows = [(path.with_name(file["file"]), file) for file in content.get("cond", {}).values()]
+    return all(file.exists() and file.stat().st_size == told["bytes"] for file, told in rows)
 
 
 def publish(folder: Path, plan: Plan) -> None:
@@ -141,7 +159,8 @@ def publish(folder: Path, plan: Plan) -> None:
         "skipped": skipped,
         "index": {"file": INDEX, "sha256": file_digest(folder / INDEX)},
         "shards": [
-            {"file": name} | {key: shard[key] for key in ("count", "bytes", "sha256")}
+            {"file": name}
+            | {key: shard[key] for key in ("count", "bytes", "sha256", "cond") if key in shard}
             for name, shard in zip(names, shards, strict=True)
         ],
     }

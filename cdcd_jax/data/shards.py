@@ -30,6 +30,8 @@ class TokenShards:
         captions: The captions of each picture; empty for a set without captions.
         picture_of: [examples] the picture that an example is a view of.
         source_index: [pictures] number of each picture in its source.
+        rows: What music is generated from: arrays by name, with a row for each piece, read from
+            disk when they are indexed; empty for pictures.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
 
@@ -51,7 +53,12 @@ class TokenShards:
             )
         self._shards = manifest["shards"]
         for shard in self._shards:
-            _check_size(self.folder / shard["file"], shard["bytes"])
+            for file in (shard, *shard.get("cond", {}).values()):
+                _check_size(self.folder / file["file"], file["bytes"])
+        self.rows = {
+            name: ShardRows([self.folder / shard["cond"][name]["file"] for shard in self._shards])
+            for name in self._shards[0].get("cond", ())
+        }
         self._load_index(manifest["index"]["sha256"])
         self.class_names = self.plan.class_names
         self.vocab_size, self.grid = self.plan.vocab_size, self.plan.grid
@@ -114,10 +121,11 @@ class TokenShards:
             ValueError: If a shard differs; it says which.
         """
         for shard in self._shards:
-            path = self.folder / shard["file"]
-            _check_size(path, shard["bytes"])
-            if file_digest(path) != shard["sha256"]:
-                raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
+            for file in (shard, *shard.get("cond", {}).values()):
+                path = self.folder / file["file"]
+                _check_size(path, file["bytes"])
+                if file_digest(path) != file["sha256"]:
+                    raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
 
     @cached_property
     def _records(self) -> ArrayRecordDataSource:
@@ -153,6 +161,42 @@ class TokenShards:
                 reason = "" if isinstance(error, RecordError) else f" ({error})"
                 return f"record {place} of {path} is damaged{reason}; delete that file and {AGAIN}"
         return f"the shards in {self.folder} could not be read, and now they can; try again"
+
+
+class ShardRows:
+    """Read rows of an array that lies in several files, mapped into memory.
+
+    Args:
+        paths: ``.npy`` files; what follows the first axis has the same shape in all.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "rows.npy"
+    >>> np.save(path, np.arange(6).reshape(3, 2))
+    >>> ShardRows([path, path])[np.array([4, 0])].tolist()
+    [[2, 3], [0, 1]]
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._parts = [np.load(path, mmap_mode="r") for path in paths]
+        self._ends = np.cumsum([len(part) for part in self._parts])
+        self.dtype = self._parts[0].dtype
+        self.shape = (int(self._ends[-1]), *self._parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self.shape[0]
+
+    def __getitem__(self, index: np.ndarray, /) -> np.ndarray:
+        """Copy some rows: [*index.shape ...]."""
+        flat = np.asarray(index).ravel()
+        if flat.size and not 0 <= flat.min() <= flat.max() < len(self):
+            raise IndexError(f"rows are 0..{len(self) - 1}, got {flat.min()}..{flat.max()}")
+        found = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        where = np.searchsorted(self._ends, flat, side="right")
+        for number in np.unique(where):
+            part, chosen = self._parts[number], where == number
+            found[chosen] = part[flat[chosen] - (self._ends[number] - len(part))]
+        return found.reshape(*np.shape(index), *self.shape[1:])
 
 
 def _unpack_captions(index: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:

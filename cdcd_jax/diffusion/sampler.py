@@ -123,6 +123,7 @@ def sample(
     truncation: float = 1.0,
     top_k: int | None = None,
     temperature: float = 1.0,
+    known: Tokens | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
     """Generate tokens from all masks, one `jax.lax.scan` over the reverse steps.
@@ -140,11 +141,17 @@ def sample(
         truncation: Mass of the network's guess to keep, in (0, 1].
         top_k: Number of most likely tokens to keep.
         temperature: Of the network's guess.
+        known: Tokens to keep, [batch length]: they stand from the first step to the last, and the
+            others are generated around them; the mask where there is none.
         return_trajectory: Return every state as well, for pictures of the progress.
 
     Returns:
         Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first all
-        masks, the last the tokens themselves.
+        masks but for what is known, the last the tokens themselves.
+
+    Note:
+        Known tokens are not noised: with an absorbing schedule a token that is visible is clean at
+        any step, so the network has seen such inputs; fewer masks than usual only help it.
 
     Raises:
         ValueError: A value is out of its range.
@@ -165,12 +172,15 @@ def sample(
         temperature=temperature,
     )
 
+    def keep(tokens: Tokens) -> Tokens:
+        return tokens if known is None else jnp.where(known == schedule.mask_id, tokens, known)
+
     def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Any]:
         key, t, s = now
-        zs = sampler.step(key, zt, s, t, cond)
+        zs = keep(sampler.step(key, zt, s, t, cond))
         return zs, zs if return_trajectory else None
 
-    start = sampler.init(*shape)
+    start = keep(sampler.init(*shape))
     times = jnp.asarray(sampler.times)
     keys = jax.random.split(key, len(times) - 1)
     tokens, states = jax.lax.scan(step, start, (keys, times[:-1], times[1:]))

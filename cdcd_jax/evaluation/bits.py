@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from cdcd_jax.data.batch import Examples
+from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches
 from cdcd_jax.evaluation.frechet import init_moments, merge_moments, update_moments
 from cdcd_jax.evaluation.hosts import merge_hosts
 from cdcd_jax.typing import PRNGKey
 
-BoundFn: TypeAlias = Callable[[Array, np.ndarray, np.ndarray], Any]
+BoundFn: TypeAlias = Callable[[Array, np.ndarray, Any], Any]
 """``bound_fn(key, z0, cond) -> [batch]``, the bound on -log p(z0 | cond) in nats; best jitted."""
 
 
@@ -46,7 +46,7 @@ def measure_bits(
     cond, moments = examples.cond, init_moments(1)
     for index, rows, count in even_batches(len(chosen), batch_size, "bound", progress):
         key_of_batch = jax.random.fold_in(key, index)
-        nats = bound_fn(key_of_batch, examples.take(chosen[rows]), cond[cond_of[rows]])
+        nats = bound_fn(key_of_batch, examples.take(chosen[rows]), take_rows(cond, cond_of[rows]))
         moments = update_moments(moments, np.asarray(nats)[:count, None])
     moments = merge_hosts(merge_moments, moments)
     bits = 1 / (examples.length * np.log(2.0))

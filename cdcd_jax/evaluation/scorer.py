@@ -7,15 +7,16 @@ import numpy as np
 
 from cdcd_jax.evaluation.hosts import merge_hosts
 
-Sight = Literal["tokens", "pictures"]
+Sight = Literal["tokens", "pictures", "audio"]
 
 
 class Scorer(NamedTuple):
     """A score as pure functions, so that examples need not be kept nor be on one host.
 
     Attributes:
-        sees: Whether it looks at ``tokens`` [batch length] or ``pictures`` [batch height width] or
-            [batch height width 3], float32, values 0..1.
+        sees: Whether it looks at ``tokens`` [batch length], ``pictures`` [batch height width] or
+            [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
+            values -1..1, 22,050 Hz.
         look: ``look(batch) -> seen``, the expensive part; does not know the labels.
         init: ``init(num_examples) -> state``, before so many examples of this host.
         update: ``update(state, seen, labels) -> state``.

@@ -15,8 +15,9 @@ def attend(
     key: Float[Array, "batch source width"],
     value: Float[Array, "batch source width"],
     num_heads: int,
+    bias: Float[Array, "batch heads length source"] | None = None,
 ) -> Float[Array, "batch length width"]:
-    """Return softmax(query . key / sqrt(depth)) . value, head by head.
+    """Return softmax(query . key / sqrt(depth) + bias) . value, head by head.
 
     Scores, their exponentials and sums are in float32 or better.
 
@@ -39,6 +40,8 @@ def attend(
     key = heads_first(key, (0, 2, 3, 1))  # [batch*heads depth source]
     value = heads_first(value, (0, 2, 3, 1))
     scores = jnp.einsum("nld,nds->nls", query, key, preferred_element_type=wide)
+    if bias is not None:
+        scores = scores + bias.reshape(scores.shape).astype(wide)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - largest)
     summed = jnp.einsum(
@@ -86,10 +89,23 @@ class CrossAttention(nnx.Module):
     """Let every position attend to the condition's features.
 
     Keys and values are made apart from the call: they depend on the condition only.
+
+    With ``timed``, a feature loses weight with its distance in time, at a rate that each head
+    learns; the heads start from 1 to 32 per second, in geometric steps.
     """
 
-    def __init__(self, width: int, num_heads: int, cond_dim: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        cond_dim: int,
+        *,
+        timed: bool = False,
+        rngs: nnx.Rngs,
+    ):
         self.num_heads = num_heads
+        if timed:
+            self.log_rate = nnx.Param(jnp.linspace(0.0, math.log(32.0), num_heads))
         self.query = Dense(width, width, rngs=rngs)
         self.key = Dense(cond_dim, width, rngs=rngs)
         self.value = Dense(cond_dim, width, rngs=rngs)
@@ -104,6 +120,10 @@ class CrossAttention(nnx.Module):
         x: Float[Array, "batch length width"],
         key: Float[Array, "batch source width"],
         value: Float[Array, "batch source width"],
+        distance: Float[Array, "batch length source"] | None = None,
     ) -> Float[Array, "batch length width"]:
-        """Return the same shape."""
-        return self.out(attend(self.query(x), key, value, self.num_heads))
+        """Return the same shape; ``distance`` is in seconds, 0 where there is no time."""
+        bias = None
+        if distance is not None:
+            bias = -jnp.exp(self.log_rate[...])[None, :, None, None] * distance[:, None]
+        return self.out(attend(self.query(x), key, value, self.num_heads, bias))

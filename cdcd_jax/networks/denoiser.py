@@ -92,7 +92,10 @@ class Block(nnx.Module):
         self.self_attention = SelfAttention(width, heads, rngs=rngs)
         if options.cond_dim is not None:
             self.cross_norm = timestep_norm()
-            self.cross_attention = CrossAttention(width, heads, options.cond_dim, rngs=rngs)
+            timed = options.seconds is not None
+            self.cross_attention = CrossAttention(
+                width, heads, options.cond_dim, timed=timed, rngs=rngs
+            )
         self.mlp_norm: ScaleShift | LayerNorm
         if options.num_classes is not None:
             self.mlp_norm = ScaleShift(options.num_classes, width, rngs=rngs)
@@ -110,12 +113,17 @@ class Block(nnx.Module):
             return Guide(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
         return Guide(self_norm)
 
-    def __call__(self, x: Float[Array, "batch length width"], guide: Guide) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        guide: Guide,
+        distance: Float[Array, "batch length source"] | None = None,
+    ) -> Array:
         """Return the residual stream after the block."""
         x = x + self.self_attention(modulate(x, guide.self_norm, axis=-1))
         if guide.cross is not None:
             scale_shift, key, value = guide.cross
-            x = x + self.cross_attention(modulate(x, scale_shift, axis=-1), key, value)
+            x = x + self.cross_attention(modulate(x, scale_shift, axis=-1), key, value, distance)
         if guide.mlp_norm is not None:
             axis = 1 if self.options.class_norm == "instance" else -1
             return x + self.mlp(modulate(x, guide.mlp_norm, axis=axis))
@@ -145,10 +153,14 @@ class Denoiser(nnx.Module):
         options = self.options
         dtype = jnp.dtype(options.compute_dtype)
         structure, stacked = nnx.split(self.blocks)
+        distance = None
+        if options.seconds is not None:
+            distance = time_distance(cond.seconds, options.length, options.seconds)
+            cond = cond.features
 
         def block_step(x: Array, layer: tuple[Any, Guide]) -> tuple[Array, None]:
             params, guide = layer
-            return nnx.merge(structure, params)(x, guide), None
+            return nnx.merge(structure, params)(x, guide, distance), None
 
         # All layers' guides at once: larger products, and never once per chain under vmap.
         guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(
@@ -158,3 +170,24 @@ class Denoiser(nnx.Module):
         step = jax.checkpoint(block_step) if options.remat else block_step
         x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
         return self.to_logits(self.final_norm(x), jnp.promote_types(dtype, jnp.float32))
+
+
+def time_distance(
+    source: Float[Array, "batch source"], length: int, seconds: float
+) -> Float[Array, "batch length source"]:
+    """Say how far in time features are from tokens that evenly span some seconds.
+
+    Args:
+        source: When the features are, in seconds from the start; NaN for one of no time.
+        length: Number of tokens.
+        seconds: What they span.
+
+    Returns:
+        Seconds >= 0 from the middle of each token; 0 to a feature of no time.
+
+    >>> time_distance(jnp.array([[0.25, jnp.nan]]), length=2, seconds=1.0).tolist()
+    [[[0.0, 0.0], [0.5, 0.0]]]
+    """
+    middle = (jnp.arange(length) + 0.5) * (seconds / length)
+    gap = jnp.abs(middle[None, :, None] - source[:, None, :])
+    return jnp.where(jnp.isnan(gap), 0.0, gap)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from cdcd_jax.networks.denoiser import Denoiser
 from cdcd_jax.networks.options import DenoiserOptions
-from cdcd_jax.typing import LogProbs, Params, PRNGKey, Timesteps, Tokens
+from cdcd_jax.typing import LogProbs, Params, PRNGKey, Timed, Timesteps, Tokens
 
 
 class Network(NamedTuple):
@@ -42,6 +42,8 @@ def make_denoiser(**options: Any) -> Network:
             condition: ``none`` (cond is None), ``class`` (cond is labels [batch] in
                 0..num_classes-1) or ``cross`` (cond is features [batch source cond_dim]).
             num_classes, cond_dim: Given with ``class`` and with ``cross``.
+            seconds: What the sequence lasts, for a ``cross`` condition that stands at times: cond
+                is then :class:`~cdcd_jax.typing.Timed`, and near features weigh more.
             compute_dtype: ``float32`` or ``bfloat16`` (``float64`` for checks). Parameters, the
                 statistics of norms, softmax and the result stay in float32 or better.
             remat: Recompute each block in the backward pass, for memory.
@@ -109,6 +111,15 @@ def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> No
         return
     if cond is None:
         raise ValueError(f"cond is None, but the denoiser has condition={options.condition!r}.")
+    if options.seconds is not None:
+        if not isinstance(cond, Timed):
+            raise ValueError(f"cond must be Timed, as seconds={options.seconds}, got {type(cond)}.")
+        if jnp.shape(cond.seconds) != jnp.shape(cond.features)[:2]:
+            raise ValueError(
+                f"cond.seconds must be one for each of the features {jnp.shape(cond.features)}, "
+                f"but its shape is {jnp.shape(cond.seconds)}."
+            )
+        cond = cond.features
     shape = jnp.shape(cond)
     if options.condition == "class" and shape != (batch,):
         raise ValueError(f"cond must be labels [{batch}], but its shape is {shape}.")

@@ -23,6 +23,7 @@ class DenoiserOptions:
     condition: Literal["none", "class", "cross"] = "none"
     num_classes: int | None = None
     cond_dim: int | None = None
+    seconds: float | None = None
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     remat: bool = False
     activation: Activation = "gelu2"
@@ -79,6 +80,11 @@ class DenoiserOptions:
                 raise ValueError(
                     f"{name}={value} has no use with condition={self.condition!r}; leave it out."
                 )
+        if self.seconds is not None and (self.condition != "cross" or self.seconds <= 0):
+            raise ValueError(
+                f"seconds must be above 0, with condition='cross', but it is {self.seconds} with "
+                f"condition={self.condition!r}."
+            )
 
     def _check_grids(self):
         for name in ("grid", "embedding_grid"):

@@ -53,7 +53,7 @@ def make_sample_fn(schedule: Schedule, model: Model, *, length: int) -> Callable
     def sample_fn(
         params: Params, key: PRNGKey, cond: Any, guidance: float = 1.0, **options: Any
     ) -> Any:
-        batch = cond.shape[0]
+        batch = jax.tree.leaves(cond)[0].shape[0]
         denoise_fn = partial(model.denoise, params)
         if guidance != 1.0:
             check_guidance(guidance, model)

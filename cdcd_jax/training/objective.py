@@ -40,7 +40,8 @@ def make_objective(
     """Join a loss and a model to what ``make_train_step`` takes (CDCD Algorithm 1).
 
     Intra negatives are shuffled here, on the device, anew at each step: patches of an image, chunks
-    of a sequence. Inter negatives come with the batch.
+    of a sequence; a batch may bring those that were shuffled before they were encoded. Inter
+    negatives come with the batch.
 
     Args:
         schedule: The noise schedule.
@@ -87,7 +88,10 @@ def make_objective(
         chains_per_pass=chains_per_pass,
     )
 
-    def shuffle(key: PRNGKey, z0: jax.Array) -> jax.Array:
+    def intra(key: PRNGKey, batch: Batch) -> jax.Array:
+        if "intra_negatives" in batch:
+            return batch["intra_negatives"]
+        z0 = batch["tokens"]
         if grid[0] == 1:
             return shuffle_chunks(key, z0, num_chunks=num_chunks, num_negatives=num_negatives)
         return shuffle_patches(key, z0, grid=grid, patches=patches, num_negatives=num_negatives)
@@ -106,7 +110,7 @@ def make_objective(
             z0,
             features,
             negatives=tuple(
-                shuffle(shuffle_key, z0) if kind == "intra" else batch["negatives"]
+                intra(shuffle_key, batch) if kind == "intra" else batch["negatives"]
                 for kind in kinds
             ),
             stats=stats,
@@ -125,6 +129,15 @@ def count_batch_negatives(mechanism: str, negatives: str, num_negatives: int) ->
     (0, 10)
     """
     return num_negatives if "inter" in _kinds(mechanism, negatives, num_negatives) else 0
+
+
+def needs_intra(mechanism: str, negatives: str) -> bool:
+    """Whether a loss has intra negatives.
+
+    >>> needs_intra("step", "both"), needs_intra("none", "intra")
+    (True, False)
+    """
+    return "intra" in _kinds(mechanism, negatives, 1)
 
 
 def _kinds(mechanism: str, negatives: str, num_negatives: int) -> tuple[str, ...]:

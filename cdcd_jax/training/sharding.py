@@ -58,7 +58,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, *, num_microbatches: int = 1) 
         )
 
 
-def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+def place_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
     """Put this process's rows of a batch on its devices.
 
     Args:
@@ -69,6 +69,6 @@ def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
         The whole batch as arrays split over the mesh.
     """
     sharding = split_batch(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
-    }
+    return jax.tree.map(
+        lambda rows: jax.make_array_from_process_local_data(sharding, rows), dict(batch)
+    )

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cdcd_jax.data.batch import TokenExamples, check_batch
+from cdcd_jax.data.batch import TokenExamples, check_batch, take_rows
 from cdcd_jax.data.digits import VOCAB_SIZE, load_digits
 from cdcd_jax.data.pipeline import iterate_in_order, make_train_dataset, make_train_iterator
 
@@ -19,6 +19,24 @@ def assert_same(first, second):
     assert first.keys() == second.keys()
     for key in first:
         np.testing.assert_array_equal(first[key], second[key])
+
+
+class _Dances:
+    """Ten examples and twenty shuffled ones behind them, as prepared music has them."""
+
+    length = 2
+
+    def __init__(self, number, cond):
+        self.number, self.cond, self.group = number, cond, number[:10] % 3
+
+    def __len__(self):
+        return 10
+
+    def draw_cond(self, indices, rng):
+        return take_rows(self.cond, indices)
+
+    def take(self, indices):
+        return np.stack([self.number[indices]] * 2, -1)
 
 
 def test_batches_of_digits_satisfy_the_contract():
@@ -37,6 +55,37 @@ def test_a_batch_keeps_tokens_condition_and_negatives_together():
         batch = batches[step]
         assert np.array_equal(batch["tokens"][:, 0] % 3, batch["cond"])
         assert np.all(batch["negatives"][:, :, 0] % 3 != batch["cond"][:, None])
+
+
+def test_conditions_of_several_arrays_and_prepared_negatives_stay_with_their_examples():
+    class Own:
+        def draw(self, rng, indices, *, num_negatives):
+            return indices[:, None] + 10 * rng.integers(1, 3, (len(indices), num_negatives))
+
+    number = np.arange(30, dtype=np.int32)
+    cond = {"motion": np.stack([number] * 3, 1)[:, :, None], "genre": number % 3}
+    examples = _Dances(number, cond)
+    whole = make_train_dataset(
+        examples, batch_size=4, seed=0, num_negatives=2, own=Own(), num_own=3
+    )[7]
+    check_batch(whole, vocab_size=30, length=2, num_negatives=2)
+    z0 = whole["tokens"][:, 0]
+    assert np.array_equal(whole["cond"]["motion"][:, 0, 0], z0)
+    assert np.array_equal(whole["cond"]["genre"], z0 % 3)
+    assert whole["intra_negatives"].shape == (4, 3, 2)
+    assert np.array_equal(whole["intra_negatives"][:, :, 1] % 10, np.stack([z0] * 3, 1))
+    assert (whole["negatives"][:, :, 0] % 3 != z0[:, None] % 3).all()
+    halves = [
+        make_train_dataset(
+            examples, batch_size=4, seed=0, num_negatives=2, own=Own(), num_own=3,
+            process_index=rank, num_processes=2,
+        )[7]
+        for rank in range(2)
+    ]  # fmt: skip
+    for key in ("tokens", "negatives", "intra_negatives"):
+        np.testing.assert_array_equal(np.concatenate([half[key] for half in halves]), whole[key])
+    motion = np.concatenate([half["cond"]["motion"] for half in halves])
+    np.testing.assert_array_equal(motion, whole["cond"]["motion"])
 
 
 def test_positives_and_negatives_are_read_in_one_call():

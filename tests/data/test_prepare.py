@@ -186,7 +186,7 @@ def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"views": 2}, "need random_crop: the central crop is the same every time"),
         ({"flip": True}, "need random_crop"),
-        ({"count": 0}, "noise holds no pictures"),
+        ({"count": 0}, "noise holds nothing to encode"),
         ({"process_index": 1}, r"process_index must lie in 0\.\.0, got 1"),
         ({"on_bad_image": "ignore"}, 'must be "stop" or "skip", got "ignore"'),
         ({"grid": (2, 2)}, r"made tokens of shape \(6, 16\) of 6 pictures, not \(6, 4\)"),

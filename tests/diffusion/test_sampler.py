@@ -178,3 +178,28 @@ def test_bad_options_are_named(options, message):
             shape=(1, 2),
             **options,
         )
+
+
+def test_around_known_tokens_the_others_follow_their_conditional():
+    """Two tokens, the second known in half of the examples, and a network that knows their joint."""
+    schedule = cdcd.absorbing_schedule(num_steps=6, vocab_size=2)
+    joint = jnp.array([[0.6, 0.1], [0.1, 0.2]])  # symmetric
+
+    def denoise_fn(zt, t, cond):
+        beside = jnp.take(joint, jnp.minimum(zt[:, ::-1], 1), axis=0)  # [batch 2 K]
+        unknown = jnp.broadcast_to(joint.sum(0), beside.shape)
+        likely = jnp.where((zt[:, ::-1] == schedule.mask_id)[..., None], unknown, beside)
+        return jnp.log(likely / likely.sum(-1, keepdims=True))
+
+    count = 4000
+    known = jnp.full((2 * count, 2), schedule.mask_id).at[:count, 1].set(1)
+    tokens, states = jax.jit(
+        lambda key: cdcd.sample(
+            key, schedule, denoise_fn, None, shape=known.shape, known=known, return_trajectory=True
+        )
+    )(jax.random.key(0))
+    assert (states[:, :count, 1] == 1).all()
+    assert (states[0] == known).all()
+    for rows, expected in ((tokens[:count], 0.2 / 0.3), (tokens[count:], 0.3)):
+        share = float((rows[:, 0] == 1).mean())
+        assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / count)

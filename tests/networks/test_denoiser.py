@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.networks import make_denoiser
+from cdcd_jax.typing import Timed
 
 SMALL = {"vocab_size": 7, "num_steps": 5, "grid": (2, 4), "num_layers": 3, "width": 16,
          "num_heads": 2, "mlp_ratio": 2}  # fmt: skip
@@ -72,6 +73,35 @@ def test_a_batch_is_its_examples(condition):
         for i in range(BATCH)
     ]
     close(apply(params, zt, t, cond), jnp.concatenate(singles))
+
+
+def test_a_feature_far_in_time_is_heard_less_and_one_of_no_time_everywhere():
+    options = {**SMALL, "grid": (1, 8), "condition": "cross", "cond_dim": 6, "seconds": 4.0}
+    network = make_denoiser(**options)
+    params = jax.tree.map(lambda leaf: 10 * leaf, jax.jit(network.init)(jax.random.key(0)))
+    rates = jnp.tile(jnp.array([2.0, 3.0]), (3, 1))  # log, per second: a token's width is far
+    params["blocks"]["cross_attention"]["log_rate"] = rates
+    # Nothing may travel from position to position but through the condition.
+    params["blocks"]["self_attention"]["out"]["kernel"] *= 0
+    zt, t, _ = example("cross")
+    features = jax.random.normal(jax.random.key(3), (BATCH, 4, 6))
+    seconds = jnp.tile(jnp.array([0.25, 1.75, 3.75, jnp.nan]), (BATCH, 1))
+    apply = jax.jit(network.apply)
+
+    def heard(source):
+        """Return how far each position's guess moves when one of the features changes."""
+        changed = features.at[:, source].add(1.0)
+        told, otherwise = (apply(params, zt, t, Timed(f, seconds)) for f in (features, changed))
+        return jnp.abs(told - otherwise).max((0, 2))
+
+    first, last, always = heard(0), heard(2), heard(3)
+    assert first[0] > 20 * first[7]
+    assert last[7] > 20 * last[0]
+    assert (always > 1e-3).all()
+    grads = jax.grad(lambda p: network.apply(p, zt, t, Timed(features, seconds)).sum())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    with pytest.raises(ValueError, match=r"cond must be Timed, as seconds=4\.0"):
+        network.apply(params, zt, t, features)
 
 
 def test_remat_and_unroll_change_nothing():
