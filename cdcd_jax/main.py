@@ -13,15 +13,24 @@ from cdcd_jax.build.codec_fit import build_codec_fit
 from cdcd_jax.build.codec_training import build_codec_training
 from cdcd_jax.build.codecs import needs_codec
 from cdcd_jax.build.experiment import build
+from cdcd_jax.build.music import is_music
+from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
-from cdcd_jax.build.preparation import build_preparation
+from cdcd_jax.build.preparation import build_music_preparation, build_preparation
 from cdcd_jax.build.published import load_published
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
 from cdcd_jax.modes.codec import fit_codec, train_codec
-from cdcd_jax.modes.diffusion import evaluate_newest, sample_newest, train_and_evaluate
+from cdcd_jax.modes.dances import DanceRequest, read_dance
+from cdcd_jax.modes.diffusion import (
+    evaluate_newest,
+    perform_newest,
+    sample_newest,
+    train_and_evaluate,
+)
 from cdcd_jax.modes.drawing import check_request
-from cdcd_jax.modes.prepare import prepare_tokens
+from cdcd_jax.modes.music_codec import train_music_codec
+from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
@@ -56,6 +65,13 @@ flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the con
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
 flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
 flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
+flags.DEFINE_string("motion", None, "Sample: the motion file of a dance to make music for.")
+flags.DEFINE_string("audio_out", None, "Sample: the WAV file; <workdir>/samples by default.")
+flags.DEFINE_float("seconds", None, "Sample: how much of the dance; all by default.")
+flags.DEFINE_string("genre", None, "Sample: genre of the music, for models that are told one.")
+flags.DEFINE_string("video", None, "Sample: file of video features, for models that need them.")
+flags.DEFINE_string("video_out", None, "Sample: an MP4 file of dance and music; needs ffmpeg.")
+flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the music; 1 is usual.")
 flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
 flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
 
@@ -107,12 +123,18 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     sampling = _override(experiment.sampling)
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
     _checked(check_request, experiment, prompts=prompts, **sampling)
+    request = None
+    if FLAGS.motion:
+        request = _request()
+        _checked(read_dance, experiment, request)
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
         train_and_evaluate(experiment, workdir, stopper, _config_file())
     elif FLAGS.mode == "evaluate":
         evaluate_newest(experiment, workdir, _config_file())
+    elif request is not None:
+        _checked(perform_newest, experiment, workdir, request, seed=FLAGS.seed, **sampling)
     else:
         sample_newest(
             experiment,
@@ -123,6 +145,18 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             gif=FLAGS.gif,
             **sampling,
         )
+
+
+def _request() -> DanceRequest:
+    """Take the flags on a dance."""
+    files = {name: getattr(FLAGS, name) for name in ("video", "audio_out", "video_out")}
+    return DanceRequest(
+        motion=Path(FLAGS.motion),
+        seconds=FLAGS.seconds,
+        genre=FLAGS.genre,
+        denoise=FLAGS.denoise,
+        **{name: Path(file) if file else None for name, file in files.items()},
+    )
 
 
 def _sample_published(workdir: Path) -> None:
@@ -145,14 +179,19 @@ def _sample_published(workdir: Path) -> None:
 
 
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
-    if FLAGS.config.codec.name == "patches":
+    if is_music(FLAGS.config):
+        train_music_codec(_checked(build_music_codec_training, FLAGS.config, workdir), stopper)
+    elif FLAGS.config.codec.name == "patches":
         fit_codec(_checked(build_codec_fit, FLAGS.config, workdir))
     else:
         train_codec(_checked(build_codec_training, FLAGS.config, workdir), stopper)
 
 
 def _make_tokens(workdir: Path) -> None:
-    _checked(prepare_tokens, _checked(build_preparation, FLAGS.config, workdir))
+    if is_music(FLAGS.config):
+        _checked(prepare_music, _checked(build_music_preparation, FLAGS.config, workdir))
+    else:
+        _checked(prepare_tokens, _checked(build_preparation, FLAGS.config, workdir))
 
 
 def _checked(make: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -192,12 +231,18 @@ def _override(configured: dict[str, Any]) -> dict[str, Any]:
 
 def _check_flags() -> None:
     """Refuse flags on samples and published checkpoints where nothing would read them."""
+    dancing = ("audio_out", "seconds", "genre", "video", "video_out", "denoise")
+    given = [name for name in dancing if getattr(FLAGS, name)]
+    if given and not FLAGS.motion:
+        _fail(f"{given[0]} needs a dance to make music for; add --motion=FILE", 2)
+    if FLAGS.motion and (FLAGS.trajectory or FLAGS.gif or FLAGS.prompt or FLAGS.prompt_file):
+        _fail("trajectory, gif, prompt, prompt_file are for pictures; leave out --motion", 2)
     if not FLAGS.reference_checkpoint:
         if FLAGS.bpe_merges:
             _fail("bpe_merges needs --reference_checkpoint=FILE", 2)
-        drawing = (FLAGS.prompt, FLAGS.prompt_file, FLAGS.trajectory, FLAGS.gif)
-        if FLAGS.mode != "sample" and any(drawing):
-            _fail("prompt, prompt_file, trajectory, gif are for samples; add --mode=sample", 2)
+        drawing = ("prompt", "prompt_file", "trajectory", "gif", "motion")
+        if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
+            _fail(f"{', '.join(drawing)} are for samples; add --mode=sample", 2)
     elif FLAGS.mode != "sample":
         _fail("reference_checkpoint can be sampled only; add --mode=sample", 2)
     elif FLAGS.trajectory or FLAGS.gif:

@@ -1,16 +1,21 @@
-"""The codec of pictures, from the section ``codec``."""
+"""The codec of pictures or of music, from the section ``codec``."""
 
 from dataclasses import asdict, fields
 from typing import Any
 
 import jax
 
+from cdcd_jax.build.music import find_window, is_music, jukebox_options
 from cdcd_jax.build.pictures import Places
 from cdcd_jax.build.sections import make_section
+from cdcd_jax.codecs.audio_codec import AudioCodec
+from cdcd_jax.codecs.audio_file import load_jukebox
 from cdcd_jax.codecs.codec_file import load_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
+from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.codecs.patches import PatchCodec, load_patches
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 
@@ -29,15 +34,17 @@ def codec_shape(config: Any) -> tuple[int, tuple[int, int]]:
     Raises:
         ValueError: If a value is wrong.
     """
+    if is_music(config):
+        return config.codec.num_codes, (1, find_window(config).length)
     return make_section(config, "codec", _codec_shape, config.codec)
 
 
 def _codec_shape(section: Any) -> tuple[int, tuple[int, int]]:
+    _check_name(section.name)
     if section.name == "patches":
         options = patch_options(section)
         side = section.image_size // options["patch_size"]
         return options["num_codes"], (side, side)
-    _check_name(section.name)
     options = VQGANOptions(**vqgan_options(section))
     if section.used_codes is None:
         return options.num_codes, options.grid
@@ -49,7 +56,7 @@ def needs_codec(config: Any, places: Places) -> bool:
     return not (config.codec.get("weights") or places.codec_file.exists())
 
 
-def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec:
+def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec | AudioCodec:
     """Load the codec: the published weights if the configuration names some, else our own.
 
     Args:
@@ -62,8 +69,30 @@ def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec:
     Raises:
         ValueError: If the file is missing, damaged, or of another architecture.
     """
+    if is_music(config):
+        length = find_window(config).length
+        return make_section(config, "codec", _load_music, config.codec, places, length)
     load = _load_patches if config.codec.name == "patches" else _load_vqgan
     return make_section(config, "codec", load, config.codec, places)
+
+
+def _load_music(section: Any, places: Places, length: int) -> AudioCodec:
+    """Load the codec of music for pieces of so many tokens, from the section ``codec``."""
+    if section.name != "jukebox":
+        raise ValueError(f'name = "{section.name}" is no codec of music; there is "jukebox"')
+    jukebox = make_jukebox(**jukebox_options(section))
+    if section.weights:
+        template = jax.eval_shape(jukebox.init, jax.random.key(0))
+        params = jukebox_from_state_dict(read_state_dict(section.weights, None), template)
+    else:
+        _check_trained(places)
+        params, theirs = load_jukebox(places.codec_file)
+        wanted = asdict(jukebox.options)
+        del wanted["compute_dtype"]  # which changes no weight
+        _check_same(places, asdict(theirs), wanted)
+    return AudioCodec(
+        jukebox, params, level=section.level, length=length, batch_size=section.batch_size
+    )
 
 
 def _load_vqgan(section: Any, places: Places) -> ImageCodec:
@@ -113,7 +142,7 @@ def patch_options(section: Any) -> dict[str, int]:
 
 
 def _check_name(name: str) -> None:
-    if name != "vqgan":
+    if name not in ("vqgan", "patches"):
         raise ValueError(
             f'name = "{name}" is no codec of pictures; there are "vqgan" and "patches"'
         )

@@ -1,15 +1,21 @@
-"""What the examples are generated from, from the section ``condition``: classes, texts, nothing."""
+"""What is generated from, by the section ``condition``: classes, texts, dances, nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cdcd_jax.build.music import find_window, is_music, load_dances, motion_statistics
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.build.texts import KINDS, Texts, load_texts
 from cdcd_jax.build.token_data import TokenData
 from cdcd_jax.conditioning.condition import Condition, class_condition, no_condition
-from cdcd_jax.data.batch import Examples
+from cdcd_jax.conditioning.dance import dance_condition
+from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples, Captions, number_captions
+from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.training.step import Batch
 
 
@@ -25,6 +31,7 @@ class Told:
         class_names: The classes that a sample may be asked for; empty with texts.
         texts: What turns texts into conditions, if these are texts.
         test_texts: The text that each test example's condition is, if it is one.
+        by_example: Whether a sample is asked for by the condition of an example, not by a class.
     """
 
     condition: Condition
@@ -34,6 +41,7 @@ class Told:
     class_names: tuple[str, ...] = ()
     texts: Texts | None = None
     test_texts: tuple[str, ...] = ()
+    by_example: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -63,6 +71,8 @@ def load_condition(config: Any, data: TokenData, folder: Path | None) -> Told:
     Raises:
         ValueError: If a value is wrong, the data have no such conditions, or a file is missing.
     """
+    if config.condition.kind == "dance":
+        return _told_dances(config, data)
     if config.condition.kind in KINDS:
         return _told_texts(config, data, folder)
     return make_section(config, "condition", _told_classes, data, **config.condition)
@@ -70,7 +80,9 @@ def load_condition(config: Any, data: TokenData, folder: Path | None) -> Told:
 
 def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
     if kind not in ("class", "none"):
-        raise ValueError(f'kind = "{kind}" is not known; there are "class", "none", "text", "clip"')
+        raise ValueError(
+            f'kind = "{kind}" is not known; there are "class", "none", "text", "clip", "dance"'
+        )
     if not data.class_names:
         raise ValueError(
             f'kind = "{kind}" needs classes, and these pictures have none; "text" or '
@@ -104,7 +116,78 @@ def _told_texts(config: Any, data: TokenData, folder: Path | None) -> Told:
         test=test,
         texts=texts,
         test_texts=tuple(flat[number] for number in test.caption_of),
+        by_example=True,
     )
+
+
+def _told_dances(config: Any, data: TokenData) -> Told:
+    if not is_music(config):
+        raise ValueError(
+            f'condition.kind = "dance" needs dances, and data.name = "{config.data.name}" has none'
+        )
+    options = {key: value for key, value in config.condition.items() if key != "dropout"}
+    del options["kind"]
+    return make_section(config, "condition", _dances, config, data, **options)
+
+
+def _dances(
+    config: Any,
+    data: TokenData,
+    *,
+    encoder: str,
+    motion: bool,
+    video: bool,
+    genre: bool,
+    width: int,
+    genre_width: int,
+    group: int,
+    num_layers: int,
+    num_heads: int,
+    compute_dtype: str,
+) -> Told:
+    """Tell those parts of a dance that are wanted."""
+    window, fps = find_window(config), load_dances(config, "train").fps
+    cond = data.train.cond
+    wanted = {"motion": motion, "video": video, "genre": genre}
+    for name, is_wanted in wanted.items():
+        if is_wanted and name not in cond:
+            raise ValueError(
+                f'{name} = True, but the dances of "{config.data.name}" have no {name}'
+            )
+    moves = None
+    if motion:
+        _, frames, num_features = cond["motion"].shape
+        moves = {"num_features": num_features, "frames": frames}
+        if encoder == "temporal":
+            mean, std = motion_statistics(cond["motion"])
+            moves |= {"fps": fps, "group": group, "num_layers": num_layers, "mean": mean}
+            moves |= {"std": std, "num_heads": num_heads, "compute_dtype": compute_dtype}
+    condition = dance_condition(
+        encoder=encoder,
+        motion=moves,
+        num_genres=len(data.class_names) if genre else 0,
+        video_features=cond["video"].shape[2] if video else None,
+        video_steps=cond["video"].shape[1] if video else 1,
+        seconds=config.data.seconds,
+        width=width,
+        genre_width=genre_width,
+        null="learned" if config.condition.dropout else None,
+    )
+    denoiser: dict[str, Any] = {"condition": "cross", "cond_dim": width}
+    if encoder == "temporal":
+        denoiser["seconds"] = window.seconds
+    parts = [name for name, is_wanted in wanted.items() if is_wanted]
+    train, test = (_telling(examples, parts) for examples in (data.train, data.test))
+    return Told(condition=condition, denoiser=denoiser, train=train, test=test, by_example=True)
+
+
+def _telling(examples: Examples, parts: Sequence[str]) -> Examples:
+    """Take examples that tell some parts of their dances only."""
+    if isinstance(examples, MusicExamples):
+        return MusicExamples(examples.shards, parts)
+    cond = {name: examples.cond[name] for name in parts}
+    everything = np.arange(len(examples))
+    return TokenExamples(tokens=examples.take(everything), cond=cond, group=examples.group)
 
 
 def _with_captions(

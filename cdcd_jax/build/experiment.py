@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.build.conditions import Told, load_condition
+from cdcd_jax.build.music import is_music, load_segments
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
@@ -21,6 +22,7 @@ from cdcd_jax.build.sections import (
 )
 from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
 from cdcd_jax.networks.functional import make_denoiser
@@ -32,7 +34,7 @@ from cdcd_jax.training.generation import (
     make_sample_fn,
 )
 from cdcd_jax.training.model import Model, make_model
-from cdcd_jax.training.objective import count_batch_negatives, make_objective
+from cdcd_jax.training.objective import count_batch_negatives, make_objective, needs_intra
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import TrainState, init_state
@@ -60,6 +62,7 @@ class Experiment:
             -> tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
         scoring: What scores the samples.
+        segments: The pieces of test dances, where samples are music.
         sampling: The options of ``sample_fn``, and ``num_samples``.
         seed: Seed of the run.
         config: The whole configuration as JSON types.
@@ -74,6 +77,7 @@ class Experiment:
     sample_fn: Callable[..., jax.Array]
     evaluation: dict[str, Any]
     scoring: Scoring
+    segments: Segments | None
     sampling: dict[str, Any]
     seed: int
     config: dict[str, Any]
@@ -144,7 +148,7 @@ def build(
 
     # Shapes that do not fit together show when the step is traced, in a second instead of later.
     first: Any = dataset[0]
-    batch = {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in first.items()}
+    batch = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), dict(first))
     batch = jax.eval_shape(told.see, batch)
     make_section(config, "loss", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
     make_section(
@@ -179,6 +183,7 @@ def build(
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid)),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
         scoring=make_scoring(config, data, told, workdir),
+        segments=load_segments(config, "test") if is_music(config) else None,
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,
@@ -196,11 +201,14 @@ def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> S
 
 def _stream_options(config: Any, data: TokenData) -> dict[str, Any]:
     loss = config.loss
+    own = data.own if needs_intra(loss.mechanism, loss.negatives) else None
     return {
         "batch_size": config.train.batch_size,
         "seed": config.train.seed,
         "num_negatives": count_batch_negatives(loss.mechanism, loss.negatives, loss.num_negatives),
         "others": data.others,
+        "own": own,
+        "num_own": loss.num_negatives if own else 0,
         "process_index": jax.process_index(),
         "num_processes": jax.process_count(),
     }
@@ -217,4 +225,4 @@ def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
         check_num_steps(num_steps, schedule)
     for truncation in options["truncations"]:
         check_truncation("truncations", truncation)
-    return {name: value for name, value in options.items() if name not in PLACES}
+    return {name: value for name, value in options.items() if name not in (*PLACES, "num_judged")}

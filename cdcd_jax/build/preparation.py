@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.build.codecs import load_codec
+from cdcd_jax.build.music import find_window, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, find_places, load_source
 from cdcd_jax.build.sections import make_section
+from cdcd_jax.codecs.audio_codec import AudioCodec
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import PatchCodec
+from cdcd_jax.data.music_views import WaveformPlan
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.sources import Source
 
 
@@ -60,4 +64,73 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
         places=places,
         image_size=config.codec.image_size,
         options={"train": options, "test": options | centred},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicPreparation:
+    """Hold what the preparation of music needs.
+
+    Attributes:
+        codec: Turns pieces of music into tokens.
+        segments: The pieces of each split.
+        places: Where the tokens go.
+        plans: How the pieces of each split are varied.
+        seed: Seed of loudness and disorder.
+        shard_size: Pieces in a shard.
+        options: Of ``prepare_views``.
+    """
+
+    codec: AudioCodec
+    segments: dict[str, Segments]
+    places: Places
+    plans: dict[str, WaveformPlan]
+    seed: int
+    shard_size: int
+    options: dict[str, Any]
+
+
+def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
+    """Make the preparation of music for dances.
+
+    The test music is as it is: louder and quieter views and disorder are for training.
+
+    Args:
+        config: A ``ConfigDict`` as ``configs/music.py`` makes it.
+        workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
+
+    Returns:
+        The preparation.
+
+    Raises:
+        ValueError: If a value is wrong, or dances or codec are missing.
+    """
+    places = find_places(config, workdir)
+    assert places is not None  # the section ``codec`` of music has a folder
+    segments = {split: load_segments(config, split) for split in ("train", "test")}
+    names = [pieces.genre_names for pieces in segments.values()]
+    make_section(config, "data", check_classes, *names)
+    section, seconds = config.prepare, find_window(config).seconds
+    train = WaveformPlan(
+        seconds=seconds,
+        stride=config.data.stride,
+        views=section.views,
+        shuffles=section.shuffles,
+        num_chunks=section.num_chunks,
+        quietest=section.quietest,
+    )
+    make_section(config, "prepare", train.check)
+    codec = load_codec(config, places)
+    assert isinstance(codec, AudioCodec)
+    return MusicPreparation(
+        codec=codec,
+        segments=segments,
+        places=places,
+        plans={
+            "train": train,
+            "test": train._replace(stride=config.data.test_stride, views=1, shuffles=0),
+        },
+        seed=section.seed,
+        shard_size=section.shard_size,
+        options={"batch_size": section.batch_size, "on_bad": section.on_bad},
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.build.conditions import Told
+from cdcd_jax.build.music import is_music
+from cdcd_jax.build.music_scoring import music_options
 from cdcd_jax.build.pictures import load_source
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.build.token_data import TokenData
@@ -17,7 +19,7 @@ from cdcd_jax.evaluation.pretrained import (
     make_picture_scorers,
     missing_weights,
 )
-from cdcd_jax.evaluation.real_pictures import RealPictures
+from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
 
 PLACES = ("inception_weights", "resnet_weights", "clip_weights", "clip_merges", "reference")
 """Keys that are files."""
@@ -57,6 +59,10 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     """
     if config.data.name == "digits":
         return Scoring(make_options=dict)
+    if is_music(config):
+        return Scoring(
+            make_options=lambda: make_section(config, "eval", music_options, config, data)
+        )
     files = {name: config.eval[name] for name in PLACES if name in config.eval}
     for name, path in files.items():
         if name != "reference" and path is not None and not Path(path).is_file():
@@ -97,7 +103,7 @@ def _class_options(
     return {
         "scorers": scorers,
         "decode_fn": data.codec.decode,
-        "test_pictures": pictures("test"),
+        "raw": raw_pictures(pictures("test")),
     }
 
 
@@ -132,8 +138,8 @@ def _caption_options(
         assert isinstance(train, GlyphPictures)
         scorers += make_glyph_scorers(train, source, test.source_index)
     return {
-        "captioned": True,
+        "by_example": True,
         "scorers": scorers,
         "decode_fn": data.codec.decode,
-        "test_pictures": pictures(oversample=False),
+        "raw": raw_pictures(pictures(oversample=False)),
     }

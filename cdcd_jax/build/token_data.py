@@ -1,4 +1,4 @@
-"""The tokens that an experiment works on: the digits' pixels, or prepared tokens of pictures."""
+"""The tokens that an experiment works on: digits' pixels, or prepared pictures or music."""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.build.codecs import codec_shape, load_codec
+from cdcd_jax.build.music import SOUND, is_music, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec import Codec
@@ -16,6 +17,7 @@ from cdcd_jax.data import digits
 from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
 from cdcd_jax.data.caption_files import CaptionedPictures
 from cdcd_jax.data.captioned import Captions
+from cdcd_jax.data.music_examples import MusicExamples, ShuffledWaveforms
 from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.negatives import Negatives
 from cdcd_jax.data.shards import TokenShards
@@ -34,6 +36,7 @@ class TokenData:
         train_captions: The training set's captions, if pictures have some.
         test_captions: The held-out set's.
         others: Where inter negatives are drawn from, if a file says so.
+        own: Where intra negatives are drawn from, if they were made before encoding.
     """
 
     codec: Codec
@@ -44,6 +47,7 @@ class TokenData:
     train_captions: Captions | None = None
     test_captions: Captions | None = None
     others: Negatives | None = None
+    own: Negatives | None = None
 
 
 def load_data(config: Any, places: Places | None) -> TokenData:
@@ -62,10 +66,17 @@ def load_data(config: Any, places: Places | None) -> TokenData:
     if places is None:
         codec = make_section(config, "codec", _pixel_codec, **config.codec)
         return make_section(config, "data", _digits, config.data.name, codec)
+    if config.data.name == SOUND:
+        raise ValueError(
+            'data.name = "sound" is for a codec alone, with --mode=codec: nothing says what such '
+            "music is to be generated from"
+        )
     codec = load_codec(config, places)
     train, test = (
         open_tokens(config, places, split, codec.fingerprint) for split in ("train", "test")
     )
+    if is_music(config):
+        return make_section(config, "data", _music, config, codec, train, test)
     make_section(config, "data", check_classes, train.class_names, test.class_names)
     return TokenData(
         codec=codec,
@@ -83,6 +94,8 @@ def rehearsal_data(config: Any) -> TokenData:
     """Stand in for tokens that do not exist yet: random ones, two of each class or so."""
     if config.codec.name == "pixels":
         return load_data(config, None)
+    if is_music(config):
+        return _rehearsed_music(config)
     train, test = load_source(config, "train"), load_source(config, "test")
     if config.data.negatives is not None and not Path(config.data.negatives).is_file():
         raise ValueError(f"data.negatives = {config.data.negatives} is no file")
@@ -102,6 +115,44 @@ def rehearsal_data(config: Any) -> TokenData:
         class_names=train.class_names,
         train_captions=told,
         test_captions=told,
+    )
+
+
+def _music(config: Any, codec: Codec, train: TokenShards, test: TokenShards) -> TokenData:
+    check_classes(train.class_names, test.class_names)
+    heard = MusicExamples(train)
+    if config.data.intra not in ("tokens", "waveform"):
+        raise ValueError(f'intra = "{config.data.intra}" must be one of "tokens", "waveform"')
+    return TokenData(
+        codec=codec,
+        train=heard,
+        test=MusicExamples(test),
+        class_names=train.class_names,
+        fingerprint=train.plan.digest,
+        own=ShuffledWaveforms(heard) if config.data.intra == "waveform" else None,
+    )
+
+
+def _rehearsed_music(config: Any) -> TokenData:
+    """Stand in for prepared music: random tokens, and dances that stand still."""
+    sources = [load_segments(config, split) for split in ("train", "test")]
+    make_section(config, "data", check_classes, *(source.genre_names for source in sources))
+    source, (vocab_size, grid) = sources[0], codec_shape(config)
+    genres = np.tile(np.arange(len(source.genre_names) or 2, dtype=np.int32), 2)
+    cond = {"motion": np.zeros((len(genres), source.frames, source.num_features), np.float32)}
+    if source.dances.video_features is not None:
+        shape = (len(genres), source.video_steps, source.dances.video_features)
+        cond["video"] = np.zeros(shape, np.float32)
+    if source.genre_names:
+        cond["genre"] = genres
+    shape = (len(genres), math.prod(grid))
+    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
+    examples = TokenExamples(tokens=tokens, cond=cond, group=genres)
+    return TokenData(
+        codec=PixelCodec(vocab_size=vocab_size, grid=grid),
+        train=examples,
+        test=examples,
+        class_names=source.genre_names,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.typing import Leaf, PRNGKey
@@ -43,6 +44,24 @@ def init_codebook(codes: Float[Array, "num_codes code_dim"]) -> Codebook:
     """
     counts = jnp.full(len(codes), 1e-3)
     return Codebook(counts=counts, sums=codes * counts[:, None], num_updates=jnp.zeros((), int))
+
+
+def resume_codebook(
+    codes: Float[np.ndarray, "num_codes code_dim"], *, count: float = 1.0
+) -> Codebook:
+    """Start from codes that have been in use elsewhere: they are moved, not replaced.
+
+    Args:
+        codes: The codes.
+        count: How many features each is taken to stand for, > 0.
+
+    >>> codebook = resume_codebook(np.ones((4, 2), np.float32))
+    >>> int(codebook.num_updates), codebook.codes[0].tolist()
+    (1, [1.0, 1.0])
+    """
+    counts = jnp.full(len(codes), count)
+    sums = jnp.asarray(codes, jnp.float32) * count
+    return Codebook(counts=counts, sums=sums, num_updates=jnp.ones((), int))
 
 
 def update_codebook(

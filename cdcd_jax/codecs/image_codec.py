@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from cdcd_jax.codecs.batching import device_shares, in_batches
 from cdcd_jax.codecs.codec import check_codes, check_pictures
 from cdcd_jax.codecs.codec_file import flatten
 from cdcd_jax.codecs.quantizer import keep_codes
@@ -78,7 +77,7 @@ class ImageCodec:
         used = params | {"quantizer": keep_codes(params["quantizer"], codes)}
         # The token of each code found: the code itself, unless the search goes through all of them.
         table = np.arange(self.vocab_size, dtype=np.int32)
-        self._shares, everywhere = _device_shares(batch_size)
+        self._shares, everywhere = device_shares(batch_size)
         self._decoder = jax.device_put(used, everywhere)
         self._encoder = self._decoder
         if unused == "first" and used_codes is not None:
@@ -110,10 +109,12 @@ class ImageCodec:
             ValueError: If the pictures are not of the codec's size.
         """
         check_pictures(images.shape, self.image_size)
-        return self._in_batches(
+        return in_batches(
             lambda batch: _encode(self.vqgan, self._encoder, self._table, batch),
             images,
             np.zeros((0, self.grid[0] * self.grid[1]), np.int32),
+            batch_size=self.batch_size,
+            sharding=self._shares,
         )
 
     def decode(
@@ -133,28 +134,13 @@ class ImageCodec:
         tokens = np.asarray(tokens)
         check_codes(tokens, self.grid, self.vocab_size)
         size = self.image_size
-        return self._in_batches(
+        return in_batches(
             lambda batch: _decode(self.vqgan, self._decoder, batch),
             tokens,
             np.zeros((0, size, size, 3), np.float32),
+            batch_size=self.batch_size,
+            sharding=self._shares,
         )
-
-    def _in_batches(
-        self, run: Callable[[Any], Array], inputs: np.ndarray, empty: np.ndarray
-    ) -> np.ndarray:
-        """Run batch after batch; a result is fetched while the next one is computed."""
-        results, pending = [empty], None
-        for start in range(0, len(inputs), self.batch_size):
-            batch = inputs[start : start + self.batch_size]
-            missing = self.batch_size - len(batch)
-            full = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            following = run(jax.device_put(full, self._shares)), len(batch)
-            if pending is not None:
-                results.append(np.asarray(pending[0])[: pending[1]])
-            pending = following
-        if pending is not None:
-            results.append(np.asarray(pending[0])[: pending[1]])
-        return np.concatenate(results)
 
 
 # Compiled once for a network, however many codecs are made with it while it trains.
@@ -168,18 +154,6 @@ def _encode(vqgan: VQGAN, params: Params, table: Array, images: Array) -> Array:
 def _decode(vqgan: VQGAN, params: Params, tokens: Array) -> Array:
     codes = vqgan.lookup(params, tokens.reshape(-1, *vqgan.options.grid))
     return (jnp.clip(vqgan.decode(params, codes), -1, 1) + 1) / 2
-
-
-def _device_shares(batch_size: int) -> tuple[jax.sharding.Sharding, jax.sharding.Sharding]:
-    """Return where a batch goes, and where what all batches need goes."""
-    devices = jax.local_devices()
-    devices = devices if batch_size % len(devices) == 0 else devices[:1]
-    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-    spec = jax.sharding.PartitionSpec
-    return (
-        jax.sharding.NamedSharding(mesh, spec("batch")),
-        jax.sharding.NamedSharding(mesh, spec()),
-    )
 
 
 def _fingerprint(vqgan: VQGAN, params: Params, codes: np.ndarray, unused: str) -> str:

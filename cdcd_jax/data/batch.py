@@ -63,7 +63,8 @@ class TokenExamples:
 
     Attributes:
         tokens: [examples length] int32, values 0..K-1.
-        cond: [examples ...] what each example is generated from, e.g. class labels.
+        cond: [examples ...] what each example is generated from, e.g. class labels; or several
+            such arrays by name.
         group: [examples] int; examples of one group are never each other's inter negatives. The
             class for digits, the picture for captions, the genre for music.
 
@@ -72,7 +73,7 @@ class TokenExamples:
     """
 
     tokens: np.ndarray
-    cond: np.ndarray
+    cond: Any
     group: np.ndarray
 
     def __post_init__(self):
@@ -86,12 +87,12 @@ class TokenExamples:
                 "group must be integers of shape [examples], "
                 f"got {self.group.dtype} {self.group.shape}"
             )
-        for name in ("cond", "group"):
-            rows = getattr(self, name).shape[:1]
-            if rows != (len(self.tokens),):
+        cond = self.cond if isinstance(self.cond, Mapping) else {"cond": self.cond}
+        for name, array in {**cond, "group": self.group}.items():
+            if array.shape[:1] != (len(self.tokens),):
                 raise ValueError(
                     f"{name} must have one row for each of the {len(self.tokens)} examples, "
-                    f"got shape {getattr(self, name).shape}"
+                    f"got shape {array.shape}"
                 )
 
     def __len__(self) -> int:
@@ -103,9 +104,9 @@ class TokenExamples:
         """Number of token positions of every example."""
         return self.tokens.shape[1]
 
-    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> np.ndarray:
+    def draw_cond(self, indices: np.ndarray, rng: np.random.Generator, /) -> Any:
         """Return the examples' rows of ``cond``; there is nothing to draw."""
-        return self.cond[indices]
+        return take_rows(self.cond, indices)
 
     def take(self, indices: np.ndarray, /) -> np.ndarray:
         """Read the tokens of some examples.

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from cdcd_jax.data.image_stream import load_pictures
 from cdcd_jax.data.sources import Source
+from cdcd_jax.evaluation.scorer import RawExamples
 
 
 class RealPictures:
@@ -76,6 +77,16 @@ class RealPictures:
             indices = places if self._numbers is None else self._numbers[places]
             pictures, labels = load_pictures(self._source, indices.tolist(), image_size=self._size)
             yield pictures, labels if self._numbers is None else places
+
+
+def raw_pictures(pictures: RealPictures) -> RawExamples:
+    """Give real pictures to scorers, with values 0..1."""
+
+    def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for images, labels in pictures.batches(batch_size, progress=progress):
+            yield images / np.float32(255), labels
+
+    return RawExamples("real test pictures", "pictures", len(pictures), batches)
 
 
 def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:

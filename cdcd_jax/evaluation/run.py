@@ -12,20 +12,20 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from cdcd_jax.data.batch import Examples
+from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
-from cdcd_jax.evaluation.real_pictures import RealPictures, spread
-from cdcd_jax.evaluation.scorer import Scorer, score_examples
+from cdcd_jax.evaluation.real_pictures import spread
+from cdcd_jax.evaluation.scorer import RawExamples, Scorer, score_examples
 from cdcd_jax.typing import PRNGKey
 
-SampleFn: TypeAlias = Callable[[Array, np.ndarray, int, float], Any]
+SampleFn: TypeAlias = Callable[[Array, Any, int, float], Any]
 """``sample_fn(key, cond, num_steps, truncation) -> tokens [batch length]``; best jitted for each
 ``num_steps`` and ``truncation``."""
 
 DecodeFn: TypeAlias = Callable[[np.ndarray], Any]
-"""Tokens [batch length] -> pictures [batch height width 3], values 0..1."""
+"""Tokens [batch length] -> pictures [batch height width 3], 0..1, or sound [batch samples]."""
 
 Stream: TypeAlias = Iterator[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]]
 """What ``score_examples`` takes."""
@@ -38,10 +38,10 @@ def evaluate(
     sample_fn: SampleFn,
     train: Examples,
     test: Examples,
-    captioned: bool = False,
+    by_example: bool = False,
     scorers: Sequence[Scorer] | None = None,
     decode_fn: DecodeFn | None = None,
-    test_pictures: RealPictures | None = None,
+    raw: RawExamples | None = None,
     num_samples: int = 500,
     num_steps: Sequence[int],
     truncations: Sequence[float] = (0.86, 1.0),
@@ -62,11 +62,12 @@ def evaluate(
         sample_fn: Draws tokens for labels.
         train: Real training examples.
         test: Held-out examples.
-        captioned: Whether ``cond`` is a caption for each example, not its class. What scorers take
-            for the label is then the number of the test example whose caption was asked for.
+        by_example: Whether ``cond`` is a caption or a dance for each example, not its class. What
+            scorers take for the label is then the number of the test example whose caption or dance
+            was asked for.
         scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
-        decode_fn: The codec's way back, for scorers that look at pictures.
-        test_pictures: Held-out pictures that never went through the codec.
+        decode_fn: The codec's way back, for scorers that look at pictures or listen.
+        raw: Held-out pictures or music that never went through the codec.
         num_samples: Samples for each setting, >= 2.
         num_steps: Numbers of sampling steps; the first is the main one.
         truncations: Truncation rates in (0, 1], 1 for none; the first is the main one.
@@ -76,35 +77,33 @@ def evaluate(
 
     Returns:
         Plain numbers, ready for JSON: ``bits_per_token`` of the test set with its standard error
-        over examples (``bits_per_token_error``), with captions also ``bits_per_token_shuffled``,
-        those under the caption of another example; the scores of the main setting, such as
-        ``accuracy`` (0..1) and ``frechet_distance``; and ``rows``: one dict for the real test
-        pictures if given, for the real test examples, for each setting, and for the main setting's
+        over examples (``bits_per_token_error``), by example also ``bits_per_token_shuffled``,
+        those under the caption or dance of another; the scores of the main setting, such as
+        ``accuracy`` (0..1) and ``frechet_distance``; and ``rows``: one dict for the raw test
+        examples if given, for the real test examples, for each setting, and for the main setting's
         samples against shuffled labels, with ``name``, ``num_samples``, ``num_steps``,
         ``truncation``, the scores, ``seconds`` (compilation included) and ``seconds_per_sample``
         (without the first batch, which compiles), both of drawing on this host.
 
     Raises:
         ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a scorer
-            looks at pictures and ``decode_fn`` is not given.
+            looks at pictures or listens and ``decode_fn`` is not given.
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
-    if scorers is None and captioned:
-        raise ValueError("scorers are needed, as captions are no classes for a judge to learn")
+    if scorers is None and by_example:
+        raise ValueError("scorers are needed, as examples are no classes for a judge to learn")
     if scorers is None:
         fitted = spread(len(train), num_real)
         scorers = [judge_scorer(token_judge(train.take(fitted), train.cond[fitted]))]
     look = _looking(scorers, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = spread(len(test), num_real)
-    bounds = _bounds(bound_key, bound_fn, test, real, captioned, batch_size, progress)
-    test_labels = np.arange(len(test)) if captioned else test.cond
-    real_rows = _real_rows(
-        scorers, look, test, test_labels, real, test_pictures, batch_size, progress
-    )
-    asked = spread(len(test), num_samples) if captioned else np.unique(train.cond)
+    bounds = _bounds(bound_key, bound_fn, test, real, by_example, batch_size, progress)
+    test_labels = np.arange(len(test)) if by_example else test.cond
+    real_rows = _real_rows(scorers, look, test, test_labels, real, raw, batch_size, progress)
+    asked = spread(len(test), num_samples) if by_example else np.unique(train.cond)
     labels = np.resize(asked, num_samples)
-    conds = test.cond[labels] if captioned else labels
+    conds = take_rows(test.cond, labels) if by_example else labels
     shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
     verdicts = []
     for steps in num_steps:
@@ -113,6 +112,7 @@ def evaluate(
             drawn = _draw(
                 sample_key,
                 sample_fn,
+                num_samples,
                 conds,
                 num_steps=steps,
                 truncation=truncation,
@@ -147,16 +147,16 @@ def _bounds(
     bound_fn: BoundFn,
     test: Examples,
     chosen: np.ndarray,
-    captioned: bool,
+    by_example: bool,
     batch_size: int,
     progress: bool,
 ) -> dict[str, float]:
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     bits, error = measure_bits(key, bound_fn, test, chosen, **options)
     found = {"bits_per_token": bits, "bits_per_token_error": error}
-    if not captioned:
+    if not by_example:
         return found
-    # Half way round the set nobody keeps a caption of its own.
+    # Half way round the set nobody keeps a caption or dance of its own.
     others = np.roll(chosen, len(chosen) // 2)
     shuffled, _ = measure_bits(key, bound_fn, test, chosen, cond_of=others, **options)
     return found | {"bits_per_token_shuffled": shuffled}
@@ -166,14 +166,14 @@ def _looking(
     scorers: Sequence[Scorer], decode_fn: DecodeFn | None
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return what turns tokens into all that the scorers look at, and no more."""
-    pictures = any(scorer.sees == "pictures" for scorer in scorers)
-    if pictures and decode_fn is None:
-        raise ValueError("decode_fn is needed, as some scorers look at pictures")
+    decoded = {scorer.sees for scorer in scorers} - {"tokens"}
+    if decoded and decode_fn is None:
+        raise ValueError(f"decode_fn is needed, as some scorers are for {', '.join(decoded)}")
 
     def look(tokens: np.ndarray) -> dict[str, np.ndarray]:
-        if not pictures or decode_fn is None:
+        if not decoded or decode_fn is None:
             return {"tokens": tokens}
-        return {"tokens": tokens, "pictures": np.asarray(decode_fn(tokens))}
+        return {"tokens": tokens} | dict.fromkeys(decoded, np.asarray(decode_fn(tokens)))
 
     return look
 
@@ -184,30 +184,27 @@ def _real_rows(
     test: Examples,
     test_labels: np.ndarray,
     chosen: np.ndarray,
-    pictures: RealPictures | None,
+    raw: RawExamples | None,
     batch_size: int,
     progress: bool,
 ) -> list[dict[str, Any]]:
     rows, name = [], "real test examples"
-    if pictures is not None:
+    if raw is not None:
         name = "real, through the codec"
-        raw = pictures.batches(batch_size, progress=progress)
-        seeing = [scorer for scorer in scorers if scorer.sees == "pictures"]
-        (scores,) = score_examples(
-            seeing,
-            len(pictures),
-            (({"pictures": batch / np.float32(255)}, (labels,)) for batch, labels in raw),
-        )
-        rows.append(_row("real test pictures", len(pictures), scores))
+        seeing = [scorer for scorer in scorers if scorer.sees == raw.sees]
+        batches = raw.batches(batch_size, progress)
+        stream = (({raw.sees: batch}, (labels,)) for batch, labels in batches)
+        (scores,) = score_examples(seeing, raw.num_examples, stream)
+        rows.append(_row(raw.name, raw.num_examples, scores))
 
-    def stream() -> Stream:
+    def encoded() -> Stream:
         for _, at, count in even_batches(len(chosen), batch_size, name, progress):
             # Whole batches, since the decoder is compiled for their size.
             inputs = look(test.take(chosen[at]))
             seen = {sight: batch[:count] for sight, batch in inputs.items()}
             yield seen, (test_labels[chosen[at[:count]]],)
 
-    (scores,) = score_examples(scorers, own_share(len(chosen), batch_size), stream())
+    (scores,) = score_examples(scorers, own_share(len(chosen), batch_size), encoded())
     return [*rows, _row(name, len(chosen), scores)]
 
 
@@ -237,7 +234,8 @@ class _Clock:
 def _draw(
     key: PRNGKey,
     sample_fn: SampleFn,
-    conds: np.ndarray,
+    num_samples: int,
+    conds: Any,
     *,
     num_steps: int,
     truncation: float,
@@ -248,10 +246,10 @@ def _draw(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield tokens, and which of the conditions they were drawn for."""
     title = f"samples, {num_steps} steps, truncation {truncation:g}"
-    for index, rows, count in even_batches(len(conds), batch_size, title, progress):
+    for index, rows, count in even_batches(num_samples, batch_size, title, progress):
         start = time.perf_counter()
         key_of_batch = jax.random.fold_in(key, index)
-        tokens = np.asarray(sample_fn(key_of_batch, conds[rows], num_steps, truncation))
+        tokens = np.asarray(sample_fn(key_of_batch, take_rows(conds, rows), num_steps, truncation))
         clock.add(time.perf_counter() - start, count)
         if tokens.shape != (len(rows), length):
             raise ValueError(

@@ -32,6 +32,23 @@ class Scorer(NamedTuple):
     result: Callable[[Any], dict[str, float]]
 
 
+class RawExamples(NamedTuple):
+    """Real examples that never went through the codec.
+
+    Attributes:
+        name: What the table calls them.
+        sees: What they are: ``pictures`` or ``audio``.
+        num_examples: How many.
+        batches: ``batches(batch_size, progress) -> pairs`` of examples and labels, this host's
+            share.
+    """
+
+    name: str
+    sees: Sight
+    num_examples: int
+    batches: Callable[[int, bool], Iterable[tuple[np.ndarray, np.ndarray]]]
+
+
 def score_examples(
     scorers: Sequence[Scorer],
     num_examples: int,
@@ -44,7 +61,7 @@ def score_examples(
     Args:
         scorers: The scorers.
         num_examples: How many examples this host's stream has.
-        batches: Pairs of what there is to look at, ``tokens`` or ``pictures`` or both, and of
+        batches: Pairs of what there is to look at, ``tokens``, ``pictures``, ``audio``, and of
             labels [batch], once for each labelling.
         num_labellings: How many labels each example has; each gives a result of its own, but the
             examples are looked at once.

@@ -18,6 +18,12 @@ COLUMNS = {
     "resnet_top5": ("top 5", 8, ".1%"),
     "clip_score": ("CLIPScore", 11, ".3f"),
     "r_precision": ("R-prec.", 9, ".1%"),
+    "beats_coverage": ("coverage", 10, ".1%"),
+    "beats_hit": ("hit", 8, ".1%"),
+    "onset_f": ("onset F", 9, ".1%"),
+    "beat_alignment": ("alignment", 11, ".3f"),
+    "genre_accuracy": ("genre", 8, ".1%"),
+    "tempo_difference": ("tempo off", 11, ".1f"),
     "codes_used": ("codes", 8, ".1%"),
     "code_perplexity": ("perplexity", 12, ".0f"),
     "seconds": ("seconds", 9, ".1f"),
@@ -61,7 +67,7 @@ def format_table(result: dict[str, Any]) -> str:
 
 def _shuffled(result: dict[str, Any]) -> str:
     bits = result.get("bits_per_token_shuffled")
-    return "" if bits is None else f", {bits:.4f} with another example's caption"
+    return "" if bits is None else f", {bits:.4f} with another example's condition"
 
 
 def _in_milliseconds(row: dict[str, Any]) -> dict[str, Any]:

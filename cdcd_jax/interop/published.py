@@ -5,14 +5,13 @@ such as ``transformer.transformer.blocks.0.ln1.linear.weight``; ``ema`` the runn
 is below ``transformer.``, named without that. Each name belongs to a part below or is refused.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cdcd_jax.interop.denoiser import StateDict
-from cdcd_jax.interop.torch_file import read_torch
+from cdcd_jax.interop.published_entries import read_entries
 
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
@@ -33,9 +32,6 @@ LEFT_OUT = {
     "Lt_count": "which timesteps training should draw; training starts anew",
 }
 """Arrays of the diffusion that are not read, and why."""
-
-LEFT_OUT_ENTRIES = ("last_epoch", "last_iter", "clip_grad_norm", "optimizer_and_scheduler")
-"""Entries of the file that are not read: the state of its training."""
 
 
 class Published(NamedTuple):
@@ -79,15 +75,13 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
             asked for, or holds an array that belongs to no part.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if weights not in ("ema", "model"):
-        raise ValueError(f'weights = "{weights}" must be "ema" or "model".')
-    tree = read_torch(path)
-    _check_entries(tree, path, weights)
-    model = _arrays(tree["model"])
+    entries = read_entries(path, weights)
+    model = entries["model"]
     if any(key.startswith(MUSIC) for key in model):
-        raise ValueError(f"{path} is a checkpoint of music; only those of pictures are read.")
+        raise ValueError(
+            f"{path} is a checkpoint of music; to sample it, give --motion=FILE and a "
+            "configuration of AIST++ or TikTok."
+        )
     codec = _codec(model, path)
     inside = {key: array for key, array in model.items() if not key.startswith(CODEC_HALVES)}
     stray = sorted(key for key in inside if not key.startswith(DIFFUSION))
@@ -95,7 +89,7 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
         raise ValueError(f"{path} holds {stray[0]}, which belongs to no known part of a model.")
     diffusion = {key.removeprefix(DIFFUSION): array for key, array in inside.items()}
     if weights == "ema":
-        diffusion |= _arrays(tree["ema"])
+        diffusion |= entries["ema"]
     empty_text = diffusion.pop(EMPTY_TEXT, None)
     denoiser, condition = _split(diffusion, path)
     architecture = describe_denoiser(denoiser, path)
@@ -192,24 +186,6 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
         "num_codes": codebook.shape[0],
         "quantizer": "gumbel" if scored else "vq",
     }
-
-
-def _check_entries(tree: Any, path: Path, weights: str) -> None:
-    entries = set(tree) if isinstance(tree, Mapping) else set()
-    if "model" not in entries:
-        raise ValueError(
-            f"{path} is no published checkpoint: it has no entry model, but "
-            f"{', '.join(sorted(map(str, entries))) or 'no entries'}."
-        )
-    unknown = sorted(entries - {"model", "ema", *LEFT_OUT_ENTRIES})
-    if unknown:
-        raise ValueError(f"{path} has an entry {unknown[0]} that no published checkpoint has.")
-    if weights == "ema" and "ema" not in entries:
-        raise ValueError(f'{path} holds no averaged weights; take the last ones, weights="model".')
-
-
-def _arrays(entry: Any) -> dict[str, np.ndarray]:
-    return {key: value for key, value in entry.items() if isinstance(value, np.ndarray)}
 
 
 def _codec(model: StateDict, path: Path) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.files import whole_file
+from cdcd_jax.modes.dances import DanceRequest, perform
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.training.checkpoints import Position, writing
 from cdcd_jax.training.run import load_training, run_training
@@ -69,6 +70,35 @@ def sample_newest(
             strip = path.with_name(f"{path.stem}-trajectory{suffix}")
             draw_trajectory(experiment, params, strip, seed, animate=suffix == ".gif", **sampling)
             print(f"Trajectory: {strip}")
+
+
+def perform_newest(
+    experiment: Experiment,
+    workdir: Path,
+    request: DanceRequest,
+    *,
+    seed: int,
+    num_samples: int,
+    label: int | None = None,
+    **options: Any,
+) -> None:
+    """Make music for a dance by the newest checkpoint.
+
+    Args:
+        experiment: What was trained, on music.
+        workdir: Folder of the run.
+        request: What is asked for.
+        seed: Seed of the music.
+        num_samples: Number of takes.
+        label: Must be None.
+        **options: Of ``experiment.sample_fn``.
+    """
+    state, _ = load_training(experiment.training, workdir)
+    name = describe(seed, num_samples=num_samples, **options)
+    path = request.audio_out or workdir / "samples" / f"{request.motion.stem}-{name}.wav"
+    sampling = {"num_samples": num_samples, **options}
+    for file in perform(experiment, state.ema_params, request, path, seed, **sampling):
+        print(f"Music: {file}")
 
 
 def _score(

@@ -13,6 +13,7 @@ from cdcd_jax.evaluation.animation import draw_frames, save_gif
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.modes.prompts import check_lengths
+from cdcd_jax.modes.sounds import play
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.typing import Params
@@ -72,10 +73,11 @@ def draw(
     one_by_one: bool = False,
     **options: Any,
 ) -> Path:
-    """Draw samples and write their picture, a row for each class or text.
+    """Draw samples and write their picture, a row for each class, text or dance.
 
-    Of more than ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions
-    where no texts are given.
+    Music can be listened to as well: WAV files lie in a folder beside the picture. Of more than
+    ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions where no
+    texts are given.
 
     Args:
         experiment: What was trained.
@@ -92,6 +94,10 @@ def draw(
     Returns:
         The path.
     """
+    if experiment.segments is not None:
+        steps = describe_steps(**options)
+        sampling = {"num_samples": num_samples, "label": label, **options}
+        return play(experiment, params, path, seed, caption=steps, **sampling)
     asked = _ask(experiment, label, prompts, num_samples)
     rows = np.resize(np.arange(len(asked.names)), num_samples)
     tokens = np.asarray(

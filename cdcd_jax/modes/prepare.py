@@ -1,10 +1,14 @@
-"""Turn pictures into token shards."""
+"""Turn pictures or music into token shards."""
+
+from functools import partial
 
 import jax
 from jax.experimental.multihost_utils import sync_global_devices
 
-from cdcd_jax.build.preparation import Preparation
-from cdcd_jax.data.prepare import prepare
+from cdcd_jax.build.preparation import MusicPreparation, Preparation
+from cdcd_jax.data.manifest import Plan
+from cdcd_jax.data.music_views import load_piece
+from cdcd_jax.data.prepare import prepare, prepare_views
 
 
 def prepare_tokens(preparation: Preparation) -> None:
@@ -33,5 +37,46 @@ def prepare_tokens(preparation: Preparation) -> None:
             **preparation.options[split],
         )
         # Whichever host is last publishes the folder; nobody reads it before.
+        sync_global_devices(f"prepared {split}")
+        print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")
+
+
+def prepare_music(preparation: MusicPreparation) -> None:
+    """Encode the music of both splits, and keep its dances beside it.
+
+    Args:
+        preparation: What to encode, with what, and where to.
+
+    Raises:
+        ValueError: If a piece is silent or damaged, the shards cannot be written, or the folder
+            holds shards of another plan.
+    """
+    codec = preparation.codec
+    for split, segments in preparation.segments.items():
+        folder, waveforms = preparation.places.tokens / split, preparation.plans[split]
+        plan = Plan(
+            fingerprint=codec.fingerprint,
+            source=segments.name,
+            source_fingerprint=segments.fingerprint,
+            num_images=len(segments),
+            class_names=segments.genre_names,
+            vocab_size=codec.vocab_size,
+            grid=codec.grid,
+            views=waveforms.views + waveforms.shuffles,
+            seed=preparation.seed,
+            shard_size=preparation.shard_size,
+            waveforms=waveforms._asdict(),
+        )
+        done = prepare_views(
+            partial(load_piece, segments, waveforms, preparation.seed),
+            codec.encode,
+            folder,
+            plan,
+            unit="pieces",
+            num_threads=1,  # consecutive pieces are of one dance, which is read once
+            process_index=jax.process_index(),
+            num_processes=jax.process_count(),
+            **preparation.options,
+        )
         sync_global_devices(f"prepared {split}")
         print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")

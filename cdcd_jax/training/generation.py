@@ -45,6 +45,7 @@ def make_sample_fn(schedule: Schedule, model: Model, *, length: int) -> Callable
     Returns:
         ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=) ->
         tokens`` [batch length], a sample for each row of ``cond``; compiled anew for each setting.
+        ``known=`` tokens [batch length] stand, where they are not the mask.
         With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
     """
     static = ("num_steps", "truncation", "top_k", "temperature", "guidance", "return_trajectory")

@@ -181,7 +181,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_around_known_tokens_the_others_follow_their_conditional():
-    """Two tokens, the second known in half of the examples, and a network that knows their joint."""
+    """Of two tokens the second is known in half of the examples; the network knows their joint."""
     schedule = cdcd.absorbing_schedule(num_steps=6, vocab_size=2)
     joint = jnp.array([[0.6, 0.1], [0.1, 0.2]])  # symmetric
 

@@ -10,7 +10,7 @@ from PIL import Image
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples
 from cdcd_jax.data.sources import PictureBytes
-from cdcd_jax.evaluation.real_pictures import RealPictures
+from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.scorer import Scorer
 from cdcd_jax.evaluation.table import format_table
@@ -83,7 +83,7 @@ def run(sample_fn, asked=None, **options):
         sample_fn=sample_fn,
         train=TEST,
         test=TEST,
-        captioned=True,
+        by_example=True,
         scorers=[
             match_scorer("tokens", [] if asked is None else asked),
             match_scorer("pictures", []),
@@ -91,7 +91,7 @@ def run(sample_fn, asked=None, **options):
         decode_fn=lambda tokens: np.broadcast_to(
             tokens[:, :1, None, None] / np.float32(255), (len(tokens), 4, 4, 3)
         ),
-        test_pictures=RealPictures(source, image_size=4, limit=100, numbers=NUMBERS),
+        raw=raw_pictures(RealPictures(source, image_size=4, limit=100, numbers=NUMBERS)),
         num_steps=(5,),
         truncations=(1.0,),
         batch_size=5,
@@ -143,7 +143,7 @@ def test_the_bound_under_captions_of_others(num_real, count):
     assert result["num_test_examples"] == count
     assert result["bits_per_token"] == 0
     assert result["bits_per_token_shuffled"] == pytest.approx(2)  # none keeps its own
-    assert "0.0000 bits per token, 2.0000 with another example's caption" in format_table(result)
+    assert "0.0000 bits per token, 2.0000 with another example's condition" in format_table(result)
 
 
 def test_captions_are_no_classes_for_a_judge():
@@ -154,7 +154,7 @@ def test_captions_are_no_classes_for_a_judge():
             sample_fn=listen,
             train=TEST,
             test=TEST,
-            captioned=True,
+            by_example=True,
             num_steps=(5,),
         )
 

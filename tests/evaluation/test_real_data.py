@@ -14,7 +14,7 @@ from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation import pretrained
 from cdcd_jax.evaluation.frechet import Moments
 from cdcd_jax.evaluation.pretrained import load_resnet, make_picture_scorers, missing_weights
-from cdcd_jax.evaluation.real_pictures import RealPictures
+from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
 from cdcd_jax.evaluation.reference import cached_moments
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
@@ -156,7 +156,7 @@ def score(scorers, **more):
 
 def test_real_pictures_have_rows_of_their_own_and_no_tokens(scorers):
     test_pictures = RealPictures(TEST, image_size=8, limit=100)
-    options = {"decode_fn": ColourCodec().decode, "test_pictures": test_pictures}
+    options = {"decode_fn": ColourCodec().decode, "raw": raw_pictures(test_pictures)}
     result = json.loads(json.dumps(score(scorers, **options)))
     raw, coded, samples, shuffled = result["rows"]
     assert [row["name"] for row in result["rows"]] == [

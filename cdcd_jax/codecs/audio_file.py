@@ -1,0 +1,65 @@
+"""A codec of music in one file that describes itself: one level's weights, and its options."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cdcd_jax.codecs.codec_file import JUKEBOX, flatten, read_arrays, unflatten, write_arrays
+from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
+from cdcd_jax.typing import Params
+
+
+def save_jukebox(path: str | Path, params: Params, options: JukeboxOptions) -> None:
+    """Write a codec to a ``.safetensors`` file; the file is there whole or not at all.
+
+    Args:
+        path: Where to; the folder is made if need be.
+        params: As ``jukebox.init`` makes them, of all levels or of some.
+        options: How the codec is built.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    metadata = {"format": JUKEBOX, "options": json.dumps(asdict(options))}
+    write_arrays(path, flatten(params), metadata)
+
+
+def load_jukebox(path: str | Path) -> tuple[Params, JukeboxOptions]:
+    """Read what :func:`save_jukebox` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Parameters (float32 NumPy arrays) of the levels that were saved, and options.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, is no codec of music, or its arrays do not fit its options.
+    """
+    path = Path(path)
+    arrays, metadata = read_arrays(path, JUKEBOX)
+    options = _read_options(metadata.get("options", "null"), path)
+    template = jax.eval_shape(make_jukebox(**asdict(options)).init, jax.random.key(0))
+    saved = {name.split("/")[0] for name in arrays}
+    levels = {name: layout for name, layout in template.items() if name in saved}
+    return unflatten(arrays, levels or template, path), options
+
+
+def _read_options(text: str, path: Path) -> JukeboxOptions:
+    """Read options back from JSON, which knows lists only."""
+    try:
+        stored: dict[str, Any] = dict(json.loads(text))
+        tuples: dict[str, Any] = {
+            key: tuple(value) for key, value in stored.items() if isinstance(value, list)
+        }
+        return JukeboxOptions(**(stored | tuples))
+    except TypeError as error:
+        raise ValueError(
+            f"{path} was written by another version of this package: {error}."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} holds options that no codec can have: {error}.") from error

@@ -1,0 +1,161 @@
+"""Pickles of NumPy arrays, read without running what they hold.
+
+A pickle is a program: reading one from a stranger with ``pickle.load`` hands over the machine. Here
+nothing a pickle names is ever looked up. The few names that arrays need stand for plain records of
+this module, and arrays are made of those afterwards; anything else is refused.
+"""
+
+import io
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_BYTES = 2**30
+"""Of a file; the largest motion files of AIST++ have a few million."""
+
+MAX_DEPTH, MAX_ITEMS = 8, 100_000
+"""Of what a pickle holds: containers within each other, and things in all. A few bytes of a pickle
+can stand for a list that holds itself, or for 2**64 lists."""
+
+NUMBER_TYPE = re.compile(r"[<>|=]?[biuf]([1248]|16)")
+"""Types whose bytes are numbers: no objects, which would be addresses."""
+
+
+def load_pickle(path: Path) -> Any:
+    """Read a pickle of arrays, numbers, texts and containers of them; execute nothing.
+
+    Args:
+        path: A pickle of any protocol, of NumPy 1 or 2.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: If the file is missing, damaged, too large, or holds or asks for anything else.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path} is no motion file: it has more than {MAX_BYTES} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        held = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
+        return _Builder().build(held, 0)
+    except Exception as error:
+        # Damaged pickles raise whatever their opcodes meet: EOFError, KeyError, IndexError ...
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a pickle of arrays: {reason:.160}") from error
+
+
+class _Type:
+    """What a pickle says of a dtype."""
+
+    def __init__(self, name: str, *_: Any):
+        if not (isinstance(name, str) and NUMBER_TYPE.fullmatch(name)):
+            raise pickle.UnpicklingError(f"it holds an array of {name!r:.40}, not of numbers")
+        self.name, self.order = name, ""
+
+    def __setstate__(self, state: tuple) -> None:
+        order = state[1]
+        self.order = order if order in ("<", ">") else ""
+
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.order + self.name.lstrip("<>|=") if self.order else self.name)
+
+
+class _Array:
+    """What a pickle says of an array: ``state`` is version, shape, type, order and bytes."""
+
+    def __init__(self, *_: Any):
+        self.state: tuple | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        if self.state is None:
+            raise pickle.UnpicklingError("it holds an unfinished array")
+        _, shape, kind, column_major, data = self.state
+        data = data.encode("latin1") if isinstance(data, str) else data
+        if not isinstance(kind, _Type) or not isinstance(data, bytes | bytearray):
+            raise pickle.UnpicklingError("it holds an array that is not of numbers")
+        # A copy: an array that looks at bytes cannot be written to.
+        flat = np.frombuffer(data, kind.dtype()).copy()
+        return flat.reshape(shape, order="F" if column_major else "C")
+
+
+def _scalar(kind: _Type, data: Any) -> _Array:
+    array = _Array()
+    array.state = (1, (), kind, False, data)
+    return array
+
+
+def _from_buffer(data: Any, kind: _Type, shape: tuple, order: str) -> _Array:
+    array = _Array()
+    array.state = (1, shape, kind, order == "F", data)
+    return array
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """Undo how old protocols write bytes; any other use of a codec is refused."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """Stand for how old protocols write no bytes; asked for a number, ``bytes`` fills memory."""
+    return b""
+
+
+_STANDINS: dict[tuple[str, str], Any] = {
+    ("builtins", "bytes"): _no_bytes,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _encode,
+}
+for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+    _STANDINS[_core + ".multiarray", "_reconstruct"] = _Array
+    _STANDINS[_core + ".multiarray", "scalar"] = _scalar
+    _STANDINS[_core + ".numeric", "_frombuffer"] = _from_buffer
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Know no names but those of arrays, and for these give stand-ins."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Give the stand-in of a name without importing it."""
+        if (module, name) not in _STANDINS:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which arrays do not need and could do harm"
+            )
+        return _STANDINS[module, name]
+
+
+class _Builder:
+    """Turn records into arrays, within containers too, and count what is held."""
+
+    def __init__(self) -> None:
+        self.num_items = 0
+
+    def build(self, held: Any, depth: int) -> Any:
+        self.num_items += 1
+        if depth > MAX_DEPTH or self.num_items > MAX_ITEMS:
+            raise pickle.UnpicklingError("it holds more things within each other than motion needs")
+        if isinstance(held, _Array):
+            return held.array()
+        if isinstance(held, dict):
+            return {
+                self.build(key, depth + 1): self.build(value, depth + 1)
+                for key, value in held.items()
+            }
+        if isinstance(held, list | tuple):
+            return type(held)(self.build(value, depth + 1) for value in held)
+        if held is None or isinstance(held, bool | int | float | complex | str | bytes | bytearray):
+            return held
+        raise pickle.UnpicklingError(f"it holds a {type(held).__name__}")

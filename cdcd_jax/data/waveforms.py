@@ -1,0 +1,87 @@
+"""What is done to a waveform before it is encoded: loudness, and chunks in another order."""
+
+import numpy as np
+from jaxtyping import Float
+
+PEAK = 0.95
+"""Largest absolute value of normalised sound, as in the published training."""
+
+SILENCE = 1e-5
+"""Sound that nowhere exceeds this, less than half a step of 16 bits, is taken for silence."""
+
+
+def normalise_peak(
+    audio: Float[np.ndarray, " samples"], peak: float = PEAK
+) -> Float[np.ndarray, " samples"]:
+    """Scale sound so that its largest absolute value is a given one.
+
+    Args:
+        audio: Sound.
+        peak: Wanted, > 0.
+
+    Returns:
+        The scaled sound, of the same type.
+
+    Raises:
+        ValueError: If the sound is silence, which no factor makes louder.
+
+    >>> normalise_peak(np.array([0.1, -0.2])).round(3).tolist()
+    [0.475, -0.95]
+    """
+    loudest = float(np.abs(audio).max(initial=0.0))
+    if not loudest > SILENCE:
+        raise ValueError("it is silent, so it cannot be normalised; leave it out")
+    return audio * audio.dtype.type(peak / loudest)
+
+
+def vary_amplitude(
+    audio: Float[np.ndarray, " samples"],
+    rng: np.random.Generator,
+    low: float = 0.3,
+    high: float = 1.0,
+) -> Float[np.ndarray, " samples"]:
+    """Scale sound by a factor drawn from U(low, high), as the published training does.
+
+    Args:
+        audio: Sound.
+        rng: Draws the factor.
+        low: Least factor.
+        high: Largest factor, >= low.
+
+    Returns:
+        The scaled sound, of the same type.
+    """
+    return audio * audio.dtype.type(rng.uniform(low, high))
+
+
+def shuffle_waveform(
+    audio: Float[np.ndarray, " samples"], rng: np.random.Generator, num_chunks: int = 8
+) -> Float[np.ndarray, " samples"]:
+    """Put chunks of sound in another order, never the given one (Zhu et al. 2023, Sec. 3.3).
+
+    Chunks are whole numbers of samples; where the sound cannot be divided evenly, lengths differ by
+    one. Every other order is as likely as the next.
+
+    Args:
+        audio: Sound of at least ``num_chunks`` samples.
+        rng: Draws the order.
+        num_chunks: >= 2.
+
+    Returns:
+        The same samples in another order.
+
+    Raises:
+        ValueError: If there are too few chunks or samples.
+
+    >>> shuffle_waveform(np.arange(4.0), np.random.default_rng(0), num_chunks=2).tolist()
+    [2.0, 3.0, 0.0, 1.0]
+    """
+    if not 2 <= num_chunks <= len(audio):
+        raise ValueError(
+            f"num_chunks must lie in 2..{len(audio)}, the number of samples, got {num_chunks}"
+        )
+    order = rng.permutation(num_chunks)
+    while (order == np.arange(num_chunks)).all():
+        order = rng.permutation(num_chunks)
+    chunks = np.array_split(audio, num_chunks)
+    return np.concatenate([chunks[number] for number in order])

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import soundfile
+
+from cdcd_jax.data.audio import SAMPLE_RATE, audio_seconds, load_audio, save_wav
+
+
+def tone(rate, *, seconds=0.5, pitch=440.0):
+    return 0.5 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_rate_and_channel_count_becomes_the_same_mono_tone(tmp_path, rate, channels):
+    path = tmp_path / "tone.flac"
+    # The channels' mean is the tone, neither of them is.
+    sound = tone(rate)[:, None] * np.array([1.0] if channels == 1 else [1.6, 0.4])[None]
+    soundfile.write(path, sound, rate)
+    audio = load_audio(path)
+    assert audio.dtype == np.float32
+    assert len(audio) == SAMPLE_RATE // 2
+    # The resampling filter starts and ends on silence, so the edges are left out.
+    np.testing.assert_allclose(audio[500:-500], tone(SAMPLE_RATE)[500:-500], atol=2e-3)
+    assert audio_seconds(path) == pytest.approx(0.5)
+
+
+def test_what_is_too_high_for_the_new_rate_is_taken_away(tmp_path):
+    path = tmp_path / "whistle.wav"
+    soundfile.write(path, tone(48_000, pitch=16_000.0), 48_000)
+    assert np.abs(load_audio(path)[200:-200]).max() < 0.005
+
+
+def test_a_written_file_is_clipped_and_read_back(tmp_path):
+    path = tmp_path / "new folder" / "loud.wav"
+    audio = np.array([0.25, 3.0, -3.0, 0.0], np.float32)
+    save_wav(path, audio)
+    info = soundfile.info(path)
+    assert (info.subtype, info.samplerate, info.channels) == ("PCM_16", SAMPLE_RATE, 1)
+    np.testing.assert_allclose(load_audio(path), np.clip(audio, -1, 1), atol=2**-15)
+    assert [file.name for file in path.parent.iterdir()] == ["loud.wav"]
+
+
+def test_a_refused_sound_leaves_the_old_file(tmp_path):
+    path = tmp_path / "old.wav"
+    save_wav(path, np.array([0.5]))
+    for bad in (np.array([np.nan, 0.1]), np.array([])):
+        with pytest.raises(ValueError, match=r"old\.wav"):
+            save_wav(path, bad)
+    assert load_audio(path).round(2).tolist() == [0.5]
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.wav is not there"):
+        load_audio(tmp_path / "nothing.wav")
+    with pytest.raises(ValueError, match=r"nothing\.wav is not there"):
+        audio_seconds(tmp_path / "nothing.wav")
+    (tmp_path / "text.wav").write_text("this is no sound")
+    with pytest.raises(ValueError, match=r"text\.wav cannot be read as sound"):
+        load_audio(tmp_path / "text.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), SAMPLE_RATE)
+    with pytest.raises(ValueError, match=r"empty\.wav holds no sound"):
+        load_audio(tmp_path / "empty.wav")
+    sound = np.array([0.1, 0.2, np.inf], np.float32)
+    soundfile.write(tmp_path / "inf.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"inf\.wav .*sample 2"):
+        load_audio(tmp_path / "inf.wav")

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.evaluation.tempo import estimate_tempo, onset_autocorrelation, tempo_difference
+
+
+def click_track(tempo, seconds, *, noise=0.01):
+    audio = noise * np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE))
+    ramp = np.arange(400)
+    for time in np.arange(0.1, seconds - 0.03, 60 / tempo):
+        start = int(time * SAMPLE_RATE)
+        audio[start : start + 400] += 0.8 * np.exp(-ramp / 80) * np.sin(ramp / 2)
+    return audio.astype(np.float32)
+
+
+@pytest.mark.parametrize("tempo", [60, 72, 95, 107, 120, 128, 150])
+def test_clicks_for_twenty_seconds_within_one_per_cent(tempo):
+    assert estimate_tempo(click_track(tempo, 20)) == pytest.approx(tempo, rel=0.01)
+
+
+@pytest.mark.parametrize("tempo", [72, 95, 107, 120, 150, 180])
+def test_clicks_for_two_seconds_within_three_per_cent_but_for_octaves(tempo):
+    estimate = estimate_tempo(click_track(tempo, 2))
+    assert tempo_difference(float(tempo), estimate) < 0.03 * tempo
+
+
+def test_what_has_no_rhythm_has_no_tempo():
+    assert np.isnan(estimate_tempo(np.zeros(44100, np.float32)))
+    assert np.isnan(estimate_tempo(np.ones(500, np.float32)))
+    assert np.isnan(tempo_difference(np.nan, 120.0))
+    assert np.isnan(tempo_difference(120.0, np.nan))
+
+
+def test_octaves_are_folded_both_ways():
+    assert tempo_difference(100.0, 50.0) == tempo_difference(50.0, 100.0) == 0.0
+    assert tempo_difference(100.0, 50.0, fold_octaves=False) == 50.0
+    assert tempo_difference(100.0, 140.0) == 30.0
+
+
+def test_autocorrelation_is_the_mean_product_of_partners():
+    curve = np.random.default_rng(0).normal(size=11)
+    centred = curve - curve.mean()
+    expected = [np.mean(centred[lag:] * centred[: 11 - lag]) for lag in range(6)]
+    np.testing.assert_allclose(onset_autocorrelation(curve), expected, atol=1e-12)
