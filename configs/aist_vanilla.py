@@ -26,8 +26,6 @@ def get_config(arg: str = "") -> Any:
         return config  # synthetic dances stand in for the real ones
     config.data.update(
         name="aist",
-        train_split="crossmodal_train",
-        test_split="crossmodal_test",
         seconds={"": 2.0, "4s": 4.0, "6s": 6.0}[arg],
         num_threads=4,
     )

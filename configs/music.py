@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> Any:
     config.data = {
         "name": "groove",
         "path": config_dict.placeholder(str),
+        "motion": "smpl",  # of AIST++; or "keypoints"
         "music": config_dict.placeholder(str),  # <path>/music unless given
         "video": config_dict.placeholder(str),
         "train_split": "train",

@@ -17,6 +17,6 @@ def get_config(arg: str = "") -> Any:
     config = aist_vanilla.get_config(arg)
     if arg == "smoke":
         return config
-    config.data.update(name="tiktok", train_split="train", test_split="test")
+    config.data.update(name="tiktok")
     config.condition.update(genre=False, group=2)  # 30 frames a second
     return config

@@ -99,8 +99,8 @@ def _load_dances(data: Any, split: str) -> Dances:
         raise ValueError(f'name = "{data.name}" holds no dances; there are {", ".join(DANCES)}')
     path = _path(data)
     if data.name == "aist":
-        return load_aist(path, theirs, music=data.music, video=data.video)
-    return load_tiktok(path, theirs)
+        return load_aist(path, theirs, motion=data.motion, music=data.music, video=data.video)
+    return load_tiktok(path, theirs, video=data.video is not None)
 
 
 def load_recordings(config: Any, split: str) -> Recordings:

@@ -62,7 +62,8 @@ class AudioCodec:
                 raise ValueError(f"{name} = {value} must be at least 1")
         name = f"level_{level}"
         if name not in params:
-            raise ValueError(f"level = {level} has no weights: there are those of {list(params)}")
+            found = ", ".join(params)
+            raise ValueError(f"level = {level} has no weights: there are those of {found}")
         self.jukebox, self.level, self.length, self.batch_size = jukebox, level, length, batch_size
         used = jax.tree.map(np.asarray, {name: params[name]})
         self.fingerprint = _fingerprint(jukebox, used)

@@ -191,11 +191,13 @@ def make_jukebox(**options: Any) -> Jukebox:
         return params[f"level_{level}"][part]
 
     def encode(params: Params, audio: Float[Array, "batch samples"], level: int) -> Sequence:
-        encoder = nnx.merge(encoders[level][0], of(params, level, "encoder"))
+        weights = of(params, level, "encoder")
+        encoder = nnx.merge(encoders[level][0], weights)
         return encoder(audio[:, :, None].astype(dtype)).astype(jnp.float32)
 
     def decode(params: Params, codes: Sequence, level: int) -> Float[Array, "batch samples"]:
-        decoder = nnx.merge(decoders[level][0], of(params, level, "decoder"))
+        weights = of(params, level, "decoder")
+        decoder = nnx.merge(decoders[level][0], weights)
         return decoder(codes.astype(dtype))[:, :, 0].astype(jnp.float32)
 
     return Jukebox(

@@ -9,13 +9,19 @@ from cdcd_jax.data.shard_writer import Views
 from cdcd_jax.data.waveforms import normalise_peak, shuffle_waveform, vary_amplitude
 
 
-class SilentError(ValueError):
-    """Say which piece holds nothing to learn from."""
+class PieceError(ValueError):
+    """Say which piece holds nothing to learn from, and why."""
 
 
 @runtime_checkable
 class Pieces(Protocol):
     """Pieces of music with their dances, as ``Segments`` has them."""
+
+    groups: np.ndarray
+
+    def segment_name(self, index: int) -> str:
+        """Name one without reading it."""
+        ...
 
     def __len__(self) -> int:
         """Count the pieces."""
@@ -72,14 +78,15 @@ def load_piece(pieces: Pieces, plan: WaveformPlan, seed: int, index: int) -> Vie
 
     Returns:
         The waveforms, views first and shuffled ones behind them; ``cond`` holds ``motion`` and
-        ``video``. A silent piece comes back with an error instead.
+        ``video``. One that is silent or cannot be read comes back with an error instead.
     """
-    piece = pieces[index]
     try:
+        piece = pieces[index]
         loud = normalise_peak(piece.audio)
     except ValueError as error:
-        silent = SilentError(f"{piece.name}: {error}; leave it out with prepare.on_bad=skip")
-        return Views(index, piece.name, int(piece.group), (), silent)
+        name = pieces.segment_name(index)
+        bad = PieceError(f"{name}: {error}; or leave such pieces out with prepare.on_bad=skip")
+        return Views(index, name, int(pieces.groups[index]), (), bad)
     rng = np.random.default_rng((seed, index))
     quieter = [vary_amplitude(loud, rng, low=plan.quietest) for _ in range(plan.views - 1)]
     shuffled = [

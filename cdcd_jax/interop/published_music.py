@@ -101,9 +101,10 @@ def read_vqvae(path: str | Path) -> dict[str, np.ndarray]:
     try:
         state = read_state_dict(path)
     except ValueError as error:
-        if "choose an entry" not in str(error):
-            raise
-        state = read_state_dict(path, "model")
+        try:
+            state = read_state_dict(path, "model")
+        except ValueError:
+            raise error from None
     inside = {key.removeprefix(MUSIC): a for key, a in state.items() if key.startswith(MUSIC)}
     state = inside or state
     if "bottleneck.level_blocks.0.k" not in state:
