@@ -14,6 +14,7 @@ from cdcd_jax.build.codec_training import build_codec_training
 from cdcd_jax.build.codecs import needs_codec
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.music import is_music
+from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
@@ -29,7 +30,7 @@ from cdcd_jax.modes.diffusion import (
     train_and_evaluate,
 )
 from cdcd_jax.modes.drawing import check_request
-from cdcd_jax.modes.music_codec import train_music_codec
+from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
@@ -180,7 +181,10 @@ def _sample_published(workdir: Path) -> None:
 
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
     if is_music(FLAGS.config):
-        train_music_codec(_checked(build_music_codec_training, FLAGS.config, workdir), stopper)
+        if FLAGS.config.codec.name == "spectra":
+            _checked(fit_music_codec, _checked(build_music_codec_fit, FLAGS.config, workdir))
+        else:
+            train_music_codec(_checked(build_music_codec_training, FLAGS.config, workdir), stopper)
     elif FLAGS.config.codec.name == "patches":
         fit_codec(_checked(build_codec_fit, FLAGS.config, workdir))
     else:

@@ -38,16 +38,7 @@ def get_config(arg: str = "") -> Any:
 
 def make_full_size(config: Any) -> None:
     """Take the published codec's and denoiser's sizes (CDCD appendix C.1), and the optimizer's."""
-    config.codec.update(
-        level=2,
-        downs=(3, 2, 2),
-        strides=(2, 2, 2),
-        multipliers=(2, 1, 1),
-        depth=4,
-        code_dim=64,
-        num_codes=2048,
-    )
-    config.codec_loss.log_spectral_weight = 0.0
+    music.add_jukebox(config)
     config.schedule.num_steps = 80
     config.condition.update(width=1024, genre_width=256, num_layers=2, num_heads=16)
     config.denoiser.update(

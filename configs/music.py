@@ -55,19 +55,57 @@ def get_config(arg: str = "") -> Any:
         "on_bad": "stop",
     }
     config.codec = {
+        "name": "spectra",
+        "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
+        "batch_size": 64,
+        "hop": 512,
+        "overlap": 2,
+        "num_bands": 80,
+        "num_codes": 512,
+        "num_iterations": 32,
+    }
+    config.codec_fit = {"num_recordings": 160, "seconds": 10.0, "seed": 0}
+    config.condition = {
+        "kind": "dance",
+        "dropout": 0.1,
+        "encoder": "temporal",
+        "motion": True,
+        "video": False,
+        "genre": False,
+        "width": 96,
+        "genre_width": 32,
+        "group": 4,
+        "num_layers": 2,
+        "num_heads": 6,
+        "compute_dtype": "float32",
+    }
+    config.loss.num_chunks = 8
+    # As for texts: the published 5e-4 leaves the condition unheard for several hundred steps.
+    config.loss.aux_weight = 0.2
+    config.eval.update(num_samples=200, num_steps=(50, 10), num_real=400, num_judged=1000)
+    config.sample.num_samples = 8
+    if arg == "smoke":
+        _make_small(config)
+    return config
+
+
+def add_jukebox(config: Any) -> None:
+    """Take a Jukebox codec that is trained, in place of one of spectra; the published size."""
+    del config.codec_fit
+    config.codec = {
         "name": "jukebox",
         "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
         "weights": config_dict.placeholder(str),
-        "level": 0,
+        "level": 2,
         "batch_size": 16,
-        "downs": (4,),
-        "strides": (4,),
-        "multipliers": (1,),
+        "downs": (3, 2, 2),
+        "strides": (2, 2, 2),
+        "multipliers": (2, 1, 1),
         "width": 32,
-        "depth": 2,
+        "depth": 4,
         "dilation_growth": 3,
-        "code_dim": 32,
-        "num_codes": 512,
+        "code_dim": 64,
+        "num_codes": 2048,
         "compute_dtype": "float32",
     }
     config.codec_loss = {
@@ -93,37 +131,12 @@ def get_config(arg: str = "") -> Any:
         "keep_checkpoints": 2,
         "sample_every": 400,
     }
-    config.condition = {
-        "kind": "dance",
-        "dropout": 0.1,
-        "encoder": "temporal",
-        "motion": True,
-        "video": False,
-        "genre": False,
-        "width": 96,
-        "genre_width": 32,
-        "group": 4,
-        "num_layers": 2,
-        "num_heads": 6,
-        "compute_dtype": "float32",
-    }
-    config.loss.num_chunks = 8
-    # As for texts: the published 5e-4 leaves the condition unheard for several hundred steps.
-    config.loss.aux_weight = 0.2
-    config.eval.update(num_samples=200, num_steps=(50, 10), num_real=400, num_judged=1000)
-    config.sample.num_samples = 8
-    if arg == "smoke":
-        _make_small(config)
-    return config
 
 
 def _make_small(config: Any) -> None:
     config.data.update(num_dances=10, num_test_dances=5, dance_seconds=6.0)
-    config.codec.update(downs=(5,), width=8, depth=1, code_dim=8, num_codes=32)
-    config.codec_train.update(
-        batch_size=4, seconds=1.0, num_steps=20, log_every=5, checkpoint_every=10, sample_every=10
-    )
-    config.codec_optimizer.warmup_steps = 5
+    config.codec.update(num_codes=64, num_iterations=8)
+    config.codec_fit.update(num_recordings=10, seconds=4.0)
     config.condition.update(width=24, num_layers=1, num_heads=2, group=12)
     config.eval.update(num_samples=10, num_steps=(10,), num_real=10, num_judged=30, batch_size=10)
     config.sample.num_samples = 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from cdcd_jax.build.music import find_window, is_music, jukebox_options
+from cdcd_jax.build.music import find_window, is_music, jukebox_options, spectrum_options
 from cdcd_jax.build.pictures import Places
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.audio_codec import AudioCodec
@@ -14,6 +14,7 @@ from cdcd_jax.codecs.codec_file import load_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.codecs.patches import PatchCodec, load_patches
+from cdcd_jax.codecs.spectra import SpectrumCodec, load_spectra
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.state_dict import read_state_dict
@@ -56,7 +57,7 @@ def needs_codec(config: Any, places: Places) -> bool:
     return not (config.codec.get("weights") or places.codec_file.exists())
 
 
-def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec | AudioCodec:
+def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec | AudioCodec | SpectrumCodec:
     """Load the codec: the published weights if the configuration names some, else our own.
 
     Args:
@@ -76,10 +77,13 @@ def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec | AudioCo
     return make_section(config, "codec", load, config.codec, places)
 
 
-def _load_music(section: Any, places: Places, length: int) -> AudioCodec:
+def _load_music(section: Any, places: Places, length: int) -> AudioCodec | SpectrumCodec:
     """Load the codec of music for pieces of so many tokens, from the section ``codec``."""
-    if section.name != "jukebox":
-        raise ValueError(f'name = "{section.name}" is no codec of music; there is "jukebox"')
+    if section.name == "spectra":
+        _check_trained(places)
+        codec = load_spectra(places.codec_file, length=length, batch_size=section.batch_size)
+        _check_same(places, asdict(codec.options), spectrum_options(section))
+        return codec
     jukebox = make_jukebox(**jukebox_options(section))
     if section.weights:
         template = jax.eval_shape(jukebox.init, jax.random.key(0))

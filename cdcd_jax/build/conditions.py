@@ -75,7 +75,8 @@ def load_condition(config: Any, data: TokenData, folder: Path | None) -> Told:
         return _told_dances(config, data)
     if config.condition.kind in KINDS:
         return _told_texts(config, data, folder)
-    return make_section(config, "condition", _told_classes, data, **config.condition)
+    kind, dropout = config.condition.kind, config.condition.dropout
+    return make_section(config, "condition", _told_classes, data, kind=kind, dropout=dropout)
 
 
 def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
@@ -83,6 +84,8 @@ def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
         raise ValueError(
             f'kind = "{kind}" is not known; there are "class", "none", "text", "clip", "dance"'
         )
+    if isinstance(data.train.cond, dict):
+        raise ValueError(f'kind = "{kind}" is for pictures; music is made for dances: "dance"')
     if not data.class_names:
         raise ValueError(
             f'kind = "{kind}" needs classes, and these pictures have none; "text" or '

@@ -215,8 +215,8 @@ def _stream_options(config: Any, data: TokenData) -> dict[str, Any]:
 
 
 def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
-    for name in ("num_samples", "num_real", "batch_size"):
-        if options[name] < 2:
+    for name in ("num_samples", "num_real", "batch_size", "num_judged"):
+        if options.get(name, 2) < 2:
             raise ValueError(f"{name} = {options[name]} must be at least 2")
     for name in ("num_steps", "truncations"):
         if not options[name]:

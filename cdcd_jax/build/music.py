@@ -7,6 +7,7 @@ import numpy as np
 
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.jukebox import JukeboxOptions
+from cdcd_jax.codecs.spectra import SpectrumOptions
 from cdcd_jax.data.aist import load_aist
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.dances import Dances
@@ -47,6 +48,11 @@ def is_music(config: Any) -> bool:
     return config.data.name in (*DANCES, SOUND)
 
 
+def spectrum_options(section: Any) -> dict[str, Any]:
+    """Take how sound is described out of the section on a codec of spectra."""
+    return {field.name: section[field.name] for field in fields(SpectrumOptions)}
+
+
 def jukebox_options(section: Any) -> dict[str, Any]:
     """Take the architecture out of the section on the codec; lists become tuples."""
     names = {field.name for field in fields(JukeboxOptions)} - {"sample_rate"}
@@ -59,10 +65,20 @@ def find_window(config: Any) -> Window:
     Raises:
         ValueError: If a value is wrong.
     """
-    options = make_section(config, "codec", lambda: JukeboxOptions(**jukebox_options(config.codec)))
-    make_section(config, "codec", options.check_level, config.codec.level)
-    hop = options.hops[config.codec.level]
+    hop = make_section(config, "codec", _find_hop, config.codec)
     return make_section(config, "data", _window, config.data.seconds, hop)
+
+
+def _find_hop(section: Any) -> int:
+    if section.name == "spectra":
+        return SpectrumOptions(**spectrum_options(section)).hop
+    if section.name != "jukebox":
+        raise ValueError(
+            f'name = "{section.name}" is no codec of music; there are "jukebox" and "spectra"'
+        )
+    options = JukeboxOptions(**jukebox_options(section))
+    options.check_level(section.level)
+    return options.hops[section.level]
 
 
 def _window(seconds: float, hop: int) -> Window:

@@ -73,6 +73,11 @@ def load_source(config: Any, split: str) -> Source:
     Raises:
         ValueError: If they are not there; the sentence names ``data`` and the way out.
     """
+    if "image_size" not in config.codec:
+        raise ValueError(
+            f'data.name = "{config.data.name}" is no music, and these settings are on music; there '
+            f"are {_listed((*DANCES, SOUND))}"
+        )
     return make_section(config, "data", _load_source, config.data, split, config.codec.image_size)
 
 

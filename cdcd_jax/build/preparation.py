@@ -11,6 +11,7 @@ from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.audio_codec import AudioCodec
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import PatchCodec
+from cdcd_jax.codecs.spectra import SpectrumCodec
 from cdcd_jax.data.music_views import WaveformPlan
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.sources import Source
@@ -81,7 +82,7 @@ class MusicPreparation:
         options: Of ``prepare_views``.
     """
 
-    codec: AudioCodec
+    codec: AudioCodec | SpectrumCodec
     segments: dict[str, Segments]
     places: Places
     plans: dict[str, WaveformPlan]
@@ -121,7 +122,7 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
     )
     make_section(config, "prepare", train.check)
     codec = load_codec(config, places)
-    assert isinstance(codec, AudioCodec)
+    assert isinstance(codec, (AudioCodec, SpectrumCodec))
     return MusicPreparation(
         codec=codec,
         segments=segments,

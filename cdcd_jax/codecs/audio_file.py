@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from cdcd_jax.codecs.codec_file import JUKEBOX, flatten, read_arrays, unflatten, write_arrays
-from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
+from cdcd_jax.codecs.jukebox import make_jukebox
+from cdcd_jax.codecs.jukebox_options import JukeboxOptions
 from cdcd_jax.typing import Params
 
 

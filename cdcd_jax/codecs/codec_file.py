@@ -18,6 +18,7 @@ from cdcd_jax.typing import Params
 FORMAT = "cdcd_jax vqgan 1"
 PATCHES = "cdcd_jax patches 1"
 JUKEBOX = "cdcd_jax jukebox 1"
+SPECTRA = "cdcd_jax spectra 1"
 """What files of codecs say they are; the second word is the codec's name in a configuration."""
 
 USED_CODES = "used_codes"
@@ -90,7 +91,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
 
     Args:
         path: The file.
-        wanted: ``FORMAT``, ``PATCHES`` or ``JUKEBOX``.
+        wanted: ``FORMAT``, ``PATCHES``, ``JUKEBOX`` or ``SPECTRA``.
 
     Returns:
         Arrays and texts by name.
@@ -109,7 +110,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
     except SafetensorError as error:
         raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
     found = metadata.get("format")
-    if found not in (FORMAT, PATCHES, JUKEBOX):
+    if found not in (FORMAT, PATCHES, JUKEBOX, SPECTRA):
         raise ValueError(
             f"{path} is no codec of this package; --mode=codec writes one, and published weights "
             "are named by codec.weights."

@@ -12,7 +12,7 @@ RESOLUTIONS = (2048, 512, 128)
 """Lengths of windows in samples: 93, 23 and 6 ms at 22,050 Hz."""
 
 FLOOR = 1e-3
-"""Magnitude below which a logarithm no longer tells sounds apart; a full-scale sine has about 1."""
+"""Magnitude below which sounds are silent, 60 dB below a full-scale sine."""
 
 
 def spectrogram(
@@ -46,7 +46,7 @@ def spectrogram(
     frames = jnp.concatenate([quarters[:, i : num_quarters - 3 + i] for i in range(4)], axis=2)
     window = np.hanning(size + 1)[:-1].astype(np.float32) * (4 / size)
     bins = jnp.fft.rfft(frames * window[None, None])
-    return jnp.sqrt(bins.real**2 + bins.imag**2 + 1e-10)
+    return jnp.sqrt(bins.real**2 + bins.imag**2 + 1e-14)
 
 
 def spectral_distance(
@@ -59,14 +59,15 @@ def spectral_distance(
         reconstruction: What came out.
 
     Returns:
-        |S(x) - S(r)| / |S(x)|, with norms over each example's frames and frequencies, and the mean
-        of |log((S(x) + floor) / (S(r) + floor))|, natural logarithms.
+        sqrt(|S(x) - S(r)|^2 / (|S(x)|^2 + floor^2)), with means over each example's frames and
+        frequencies, where the floor matters to silence only; and the mean of
+        |log((S(x) + floor) / (S(r) + floor))|, natural logarithms.
     """
     linear, logarithmic = [], []
     for size in RESOLUTIONS:
         wanted, found = spectrogram(audio, size), spectrogram(reconstruction, size)
-        energy = jnp.sum(wanted**2, axis=(1, 2))
-        linear.append(jnp.sqrt(jnp.sum((wanted - found) ** 2, axis=(1, 2)) / energy))
+        energy = jnp.mean(wanted**2, axis=(1, 2)) + FLOOR**2
+        linear.append(jnp.sqrt(jnp.mean((wanted - found) ** 2, axis=(1, 2)) / energy))
         ratio = jnp.log(wanted + FLOOR) - jnp.log(found + FLOOR)
         logarithmic.append(jnp.mean(jnp.abs(ratio), axis=(1, 2)))
     number = len(RESOLUTIONS)

@@ -1,18 +1,24 @@
-"""Train a codec of music, and let it be heard on recordings it does not know."""
+"""Train or fit a codec of music, and let it be heard on recordings it does not know."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from cdcd_jax.build.music_codec_fit import MusicCodecFit
 from cdcd_jax.build.music_codec_training import MusicCodecTraining
+from cdcd_jax.build.pictures import Places
 from cdcd_jax.codecs.audio_codec import AudioCodec
 from cdcd_jax.codecs.audio_file import save_jukebox
+from cdcd_jax.codecs.spectra import SpectrumCodec, fit_spectrum_codec, save_spectra
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.audio_stream import load_crops
 from cdcd_jax.data.recordings import Recordings
 from cdcd_jax.data.waveforms import PEAK
 from cdcd_jax.evaluation.codebook import codebook_scorer
+from cdcd_jax.evaluation.onsets import mel_decibels
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.modes.diffusion import write_summary
 from cdcd_jax.modes.sounds import show_sounds
@@ -51,27 +57,63 @@ def train_music_codec(built: MusicCodecTraining, stopper: Stopper) -> None:
     with writing(folder):
         save_jukebox(built.places.codec_file, built.params(state), built.jukebox.options)
     print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
-    quality = measure_music_codec(_codec(built, state), built.test)
-    summary = {
-        **quality,
-        "reconstructions": str(picture),
-        "steps": int(state.step),
-        "train_seconds": position.train_seconds,
-        "config": built.config,
-    }
-    write_summary(folder, summary)
+    told = {"steps": int(state.step), "train_seconds": position.train_seconds}
+    summary = told | {"config": built.config}
+    _conclude(_codec(built, state), built.test, built.places, picture, summary)
+
+
+def fit_music_codec(built: MusicCodecFit) -> None:
+    """Find a codebook of spectra, write ``codec.safetensors``, and play what it makes of music.
+
+    Args:
+        built: What to fit, to what, and where it goes.
+
+    Raises:
+        CheckpointError: If something cannot be written.
+    """
+    started = time.perf_counter()
+    length, options = built.samples // built.options.hop, built.options
+    audio = load_crops(built.train, built.chosen, built.samples)
+    print(f"Looking for {options.num_codes} codes in {audio.size / SAMPLE_RATE:.0f} s of music")
+    codec = fit_spectrum_codec(
+        audio, options, length=length, seed=built.seed, batch_size=built.batch_size
+    )
+    with writing(built.places.codec_folder):
+        save_spectra(built.places.codec_file, codec)
+    print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
+    chosen = spread(len(built.test.names), NUM_SHOWN)
+    names = [built.test.names[number] for number in chosen]
+    shown = load_crops(built.test, chosen, built.samples)
+    columns = {"real": shown, "through the codec": codec.decode(codec.encode(shown))}
+    picture = show_sounds(built.places.codec_folder / "reconstructions.png", columns, names)
+    _conclude(codec, built.test, built.places, picture, {"config": built.config})
+
+
+def _conclude(
+    codec: AudioCodec | SpectrumCodec,
+    test: Recordings,
+    places: Places,
+    picture: Path,
+    summary: dict[str, Any],
+) -> None:
+    """Measure a codec, write its summary, and say where everything is."""
+    quality = measure_music_codec(codec, test)
+    write_summary(places.codec_folder, {**quality, "reconstructions": str(picture), **summary})
     print(
         f"{quality['num_test_recordings']} test recordings, {quality['seconds']:.0f} s: "
-        f"SNR {quality['snr']:.2f} dB (worst {quality['worst_snr']:.2f}), "
+        f"SNR {quality['snr']:.2f} dB (worst {quality['worst_snr']:.2f}), spectra off by "
+        f"{quality['decibels_off']:.1f} dB, "
         f"{quality['tokens_kept']:.1%} of the tokens kept when encoded again, "
-        f"{quality['codes_used']:.1%} of {built.jukebox.options.num_codes} codes used, perplexity "
+        f"{quality['codes_used']:.1%} of {codec.vocab_size} codes used, perplexity "
         f"{quality['code_perplexity']:.0f}"
     )
-    print(f"Codec:           {built.places.codec_file}")
+    print(f"Codec:           {places.codec_file}")
     print(f"Reconstructions: {picture}, and to listen to: {picture.with_suffix('')}")
 
 
-def measure_music_codec(codec: AudioCodec, recordings: Recordings) -> dict[str, float | int]:
+def measure_music_codec(
+    codec: AudioCodec | SpectrumCodec, recordings: Recordings
+) -> dict[str, float | int]:
     """Encode and decode every recording from beginning to end.
 
     Args:
@@ -79,12 +121,13 @@ def measure_music_codec(codec: AudioCodec, recordings: Recordings) -> dict[str, 
         recordings: What it has not heard; each is brought to a peak of 0.95.
 
     Returns:
-        ``snr`` (dB, mean over recordings) and ``worst_snr``, ``tokens_kept`` (share of tokens,
-        0..1, that decoded sound gives again), ``codes_used`` (0..1), ``code_perplexity``, and how
-        much there was.
+        ``snr`` (dB, mean over recordings; of no meaning for a codec without phases) and
+        ``worst_snr``, ``decibels_off`` (mean difference of mel spectra, dB),
+        ``tokens_kept`` (share of tokens, 0..1, that decoded sound gives again), ``codes_used``
+        (0..1), ``code_perplexity``, and how much there was.
     """
     scorer = codebook_scorer(codec.vocab_size)
-    counts, snr, kept, seconds = scorer.init(0), [], [], 0.0
+    counts, snr, kept, off, seconds = scorer.init(0), [], [], [], 0.0
     for number in tqdm(range(len(recordings.names)), desc="test recordings", unit="recording"):
         audio = recordings.audio(number)
         loud = audio * np.float32(PEAK / max(float(np.abs(audio).max()), 1e-5))
@@ -93,6 +136,7 @@ def measure_music_codec(codec: AudioCodec, recordings: Recordings) -> dict[str, 
         heard = loud[: len(made)]
         error = np.mean((heard - made[: len(heard)]) ** 2)
         snr.append(10 * np.log10(max(np.mean(heard**2), 1e-10) / max(error, 1e-10)))
+        off.append(np.abs(mel_decibels(heard) - mel_decibels(made[: len(heard)])).mean())
         kept.append(np.mean(codec.encode_long(made)[: len(tokens)] == tokens))
         counts = scorer.update(counts, scorer.look(tokens[None]), np.zeros(1, int))
         seconds += len(audio) / SAMPLE_RATE
@@ -101,6 +145,7 @@ def measure_music_codec(codec: AudioCodec, recordings: Recordings) -> dict[str, 
         "seconds": seconds,
         "snr": float(np.mean(snr)),
         "worst_snr": float(np.min(snr)),
+        "decibels_off": float(np.mean(off)),
         "tokens_kept": float(np.mean(kept)),
         **scorer.result(counts),
     }

@@ -18,6 +18,16 @@ def template(network):
     return jax.eval_shape(network.init, jax.random.key(0))
 
 
+def draw_params(network, seed: int = 0):
+    """Draw parameters without compiling what draws them."""
+    random = np.random.default_rng(seed)
+
+    def draw(leaf):
+        return (random.normal(size=leaf.shape) / np.sqrt(leaf.shape[0])).astype(np.float32)
+
+    return jax.tree.map(draw, template(network))
+
+
 def draw_named(key: str, shape: tuple[int, ...], base: int) -> np.ndarray:
     """Draw an array from a seed that is a hash of its name."""
     random = np.random.RandomState((zlib.crc32(key.encode()) + base) % 2**32)

@@ -13,7 +13,7 @@ from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.typing import Timed
 
 sys.path.append(str(Path(__file__).parent))
-from published_motion import draw_named
+from published_motion import draw_named, draw_params, template
 
 pytestmark = pytest.mark.quick_compilation
 
@@ -61,7 +61,7 @@ def test_golden_token_of_joined_parts(golden, name):
 
 def test_the_parts_are_joined_in_the_published_order():
     condition = make(encoder="reference", motion=REFERENCE, genre_width=4)
-    params = condition.init(jax.random.key(0))
+    params = draw_params(condition)
     cond = draw_cond(4)
     encode = jax.jit(condition.encode)
     token = encode(params, cond)
@@ -77,7 +77,7 @@ def test_the_parts_are_joined_in_the_published_order():
 
 def test_tokens_have_the_times_of_their_parts():
     condition = make()
-    shapes = jax.eval_shape(condition.init, jax.random.key(0))
+    shapes = template(condition)
     shape = (3, 5, 8)
     assert jax.eval_shape(condition.encode, shapes, draw_cond(8)).features.shape == shape
     seconds = condition.null({"null": np.zeros((5, 8), np.float32)}, 3).seconds
@@ -92,7 +92,7 @@ def test_parts_may_be_left_out(used):
     changes = {key: nothing[key] for name, key in keys.items() if name not in used}
     condition = make(**changes)
     cond = {name: part for name, part in draw_cond(8).items() if name in used}
-    shapes = jax.eval_shape(condition.init, jax.random.key(0))
+    shapes = template(condition)
     assert set(shapes) == {*used, "null"}
     found = jax.eval_shape(condition.encode, shapes, cond)
     tokens = sum({"motion": 2, "video": 2, "genre": 1}[name] for name in used)
@@ -104,7 +104,7 @@ def test_parts_may_be_left_out(used):
 def test_no_dance_takes_the_place_of_one_and_keeps_its_times(encoder):
     motion = TEMPORAL if encoder == "temporal" else REFERENCE
     condition = make(encoder=encoder, motion=motion)
-    params = condition.init(jax.random.key(0))
+    params = draw_params(condition)
 
     def some_left_out(cond):
         told = condition.encode(params, cond)
@@ -126,8 +126,8 @@ def test_no_dance_takes_the_place_of_one_and_keeps_its_times(encoder):
 
 def test_a_genre_that_is_none_is_not_another():
     condition = make(motion=None, video_features=None)
-    params = condition.init(jax.random.key(0))
-    features, _ = condition.encode(params, {"genre": jnp.array([0, 3, -1])})
+    params = draw_params(condition)
+    features, _ = jax.jit(condition.encode)(params, {"genre": jnp.array([0, 3, -1])})
     np.testing.assert_array_equal(np.isnan(features).all(axis=(1, 2)), [False, True, True])
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_built_is_named(changes, message):
 
 def test_what_is_no_such_dance_is_named():
     condition = make()
-    shapes = jax.eval_shape(condition.init, jax.random.key(0))
+    shapes = template(condition)
     cond = draw_cond(8)
 
     def refused(cond, message):
