@@ -19,10 +19,11 @@ from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
 from cdcd_jax.build.published import load_published
+from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
 from cdcd_jax.modes.codec import fit_codec, train_codec
-from cdcd_jax.modes.dances import DanceRequest, read_dance
+from cdcd_jax.modes.dances import DanceRequest, find_player, read_dance
 from cdcd_jax.modes.diffusion import (
     evaluate_newest,
     perform_newest,
@@ -34,6 +35,7 @@ from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
+from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.stopping import Stopper
@@ -59,8 +61,8 @@ flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
 flags.DEFINE_string(
     "reference_checkpoint",
     None,
-    "Sample: a published CDCD or VQ-Diffusion checkpoint of pictures; converted once, into "
-    "<workdir>/published/<name>.",
+    "Sample: a published CDCD or VQ-Diffusion checkpoint. One of pictures is converted once, into "
+    "<workdir>/published/<name>; one of music needs --motion.",
 )
 flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
@@ -98,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
         elif FLAGS.mode == "prepare":
             _make_tokens(workdir)
         elif FLAGS.reference_checkpoint:
-            _sample_published(workdir)
+            _sample_published(workdir, Path(FLAGS.reference_checkpoint))
         else:
             _run_experiment(workdir, stopper)
     except OtherConfigError as error:
@@ -127,7 +129,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     request = None
     if FLAGS.motion:
         request = _request()
-        _checked(read_dance, experiment, request)
+        _checked(read_dance, _checked(find_player, experiment), request)
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
@@ -160,11 +162,12 @@ def _request() -> DanceRequest:
     )
 
 
-def _sample_published(workdir: Path) -> None:
-    path = Path(FLAGS.reference_checkpoint)
+def _sample_published(workdir: Path, path: Path) -> None:
+    if is_music(FLAGS.config) or FLAGS.motion:
+        _perform_published(workdir, path)
+        return
     model = _checked(load_published, FLAGS.config, path, workdir / "published" / path.stem)
-    num_steps = FLAGS.config.sample.num_steps or model.schedule.num_steps
-    sampling = _override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+    sampling = _published_sampling(model.schedule.num_steps)
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
     name = name_picture(path, prompts, FLAGS.seed, **sampling)
     picture = _checked(
@@ -177,6 +180,25 @@ def _sample_published(workdir: Path) -> None:
         **sampling,
     )
     print(f"Samples: {picture}")
+
+
+def _perform_published(workdir: Path, path: Path) -> None:
+    if not is_music(FLAGS.config):
+        _fail("motion needs a configuration of music; take --config=configs/aist_vanilla.py", 2)
+    if not FLAGS.motion:
+        _fail(f"music is made for a dance; add --motion=FILE to sample {path}", 2)
+    dtype = FLAGS.config.denoiser.compute_dtype
+    model = _checked(load_published_music, path, compute_dtype=dtype)
+    sampling = _published_sampling(model.schedule.num_steps)
+    for file in _checked(
+        perform_published, model, path, workdir, _request(), seed=FLAGS.seed, **sampling
+    ):
+        print(f"Music: {file}")
+
+
+def _published_sampling(num_steps: int) -> dict[str, Any]:
+    num_steps = FLAGS.config.sample.num_steps or num_steps
+    return _override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
 
 
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
@@ -239,12 +261,16 @@ def _check_flags() -> None:
     given = [name for name in dancing if getattr(FLAGS, name)]
     if given and not FLAGS.motion:
         _fail(f"{given[0]} needs a dance to make music for; add --motion=FILE", 2)
-    if FLAGS.motion and (FLAGS.trajectory or FLAGS.gif or FLAGS.prompt or FLAGS.prompt_file):
-        _fail("trajectory, gif, prompt, prompt_file are for pictures; leave out --motion", 2)
+    drawing = ("prompt", "prompt_file", "trajectory", "gif")
+    if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
+        _fail(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion", 2)
+    if FLAGS.motion and FLAGS.label is not None:
+        _fail("label: a dance is given by its file, and its genre by --genre; leave it out", 2)
     if not FLAGS.reference_checkpoint:
         if FLAGS.bpe_merges:
             _fail("bpe_merges needs --reference_checkpoint=FILE", 2)
-        drawing = ("prompt", "prompt_file", "trajectory", "gif", "motion")
+        if FLAGS.mode != "sample" and FLAGS.motion:
+            _fail("motion is for samples; add --mode=sample", 2)
         if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
             _fail(f"{', '.join(drawing)} are for samples; add --mode=sample", 2)
     elif FLAGS.mode != "sample":

@@ -82,7 +82,9 @@ def get_config(arg: str = "") -> Any:
     config.loss.num_chunks = 8
     # As for texts: the published 5e-4 leaves the condition unheard for several hundred steps.
     config.loss.aux_weight = 0.2
-    config.eval.update(num_samples=200, num_steps=(50, 10), num_real=400, num_judged=1000)
+    config.eval.update(
+        num_samples=200, num_steps=(50, 10), truncations=(0.86,), num_real=200, num_judged=1000
+    )
     config.sample.num_samples = 8
     if arg == "smoke":
         _make_small(config)
@@ -90,7 +92,7 @@ def get_config(arg: str = "") -> Any:
 
 
 def add_jukebox(config: Any) -> None:
-    """Take a Jukebox codec that is trained, in place of one of spectra; the published size."""
+    """Take a Jukebox codec, in place of one of spectra, with the published size and training."""
     del config.codec_fit
     config.codec = {
         "name": "jukebox",
@@ -111,25 +113,25 @@ def add_jukebox(config: Any) -> None:
     config.codec_loss = {
         "waveform_weight": 1.0,
         "spectral_weight": 1.0,
-        "log_spectral_weight": 0.5,
+        "log_spectral_weight": 0.0,
         "commitment_weight": 0.02,
-        "codebook_decay": 0.97,
+        "codebook_decay": 0.99,
         "restart_below": 0.05,
     }
     config.codec_optimizer = common.get_config().optimizer
-    config.codec_optimizer.update(lr=2e-3, warmup_steps=50, weight_decay=0.0, clip_norm=1.0)
+    config.codec_optimizer.update(lr=3e-4, warmup_steps=100, weight_decay=0.0, clip_norm=1.0)
     config.codec_train = {
         "seed": 0,
         "start_from": config_dict.placeholder(str),
         "seconds": 1.5,
         "quietest": 0.3,
         "batch_size": 8,
-        "num_steps": 800,
+        "num_steps": 100_000,
         "num_microbatches": 1,
         "log_every": 20,
         "checkpoint_every": 200,
         "keep_checkpoints": 2,
-        "sample_every": 400,
+        "sample_every": 2000,
     }
 
 

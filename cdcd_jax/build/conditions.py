@@ -105,9 +105,10 @@ def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
 
 def _told_texts(config: Any, data: TokenData, folder: Path | None) -> Told:
     if data.train_captions is None or data.test_captions is None:
+        other = '"dance" goes by motion' if is_music(config) else '"class" goes by their classes'
         raise ValueError(
             f'condition.kind = "{config.condition.kind}" needs captions, and the tokens of '
-            f'data.name = "{config.data.name}" have none; "class" goes by their classes'
+            f'data.name = "{config.data.name}" have none; {other}'
         )
     texts = load_texts(config, data.train_captions, folder)
     train, _ = _with_captions(data.train, data.train_captions, texts)

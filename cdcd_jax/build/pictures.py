@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdcd_jax.build.music import DANCES, SOUND
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.data.captions import load_captions
 from cdcd_jax.data.coco import load_coco

@@ -111,16 +111,7 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
     segments = {split: load_segments(config, split) for split in ("train", "test")}
     names = [pieces.genre_names for pieces in segments.values()]
     make_section(config, "data", check_classes, *names)
-    section, seconds = config.prepare, find_window(config).seconds
-    train = WaveformPlan(
-        seconds=seconds,
-        stride=config.data.stride,
-        views=section.views,
-        shuffles=section.shuffles,
-        num_chunks=section.num_chunks,
-        quietest=section.quietest,
-    )
-    make_section(config, "prepare", train.check)
+    train = plan_waveforms(config)
     codec = load_codec(config, places)
     assert isinstance(codec, (AudioCodec, SpectrumCodec))
     return MusicPreparation(
@@ -131,7 +122,26 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
             "train": train,
             "test": train._replace(stride=config.data.test_stride, views=1, shuffles=0),
         },
-        seed=section.seed,
-        shard_size=section.shard_size,
-        options={"batch_size": section.batch_size, "on_bad": section.on_bad},
+        seed=config.prepare.seed,
+        shard_size=config.prepare.shard_size,
+        options={"batch_size": config.prepare.batch_size, "on_bad": config.prepare.on_bad},
     )
+
+
+def plan_waveforms(config: Any) -> WaveformPlan:
+    """Say how the pieces of training music are varied.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    section = config.prepare
+    plan = WaveformPlan(
+        seconds=find_window(config).seconds,
+        stride=config.data.stride,
+        views=section.views,
+        shuffles=section.shuffles,
+        num_chunks=section.num_chunks,
+        quietest=section.quietest,
+    )
+    make_section(config, "prepare", plan.check)
+    return plan

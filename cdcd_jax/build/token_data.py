@@ -10,6 +10,7 @@ import numpy as np
 from cdcd_jax.build.codecs import codec_shape, load_codec
 from cdcd_jax.build.music import SOUND, is_music, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
+from cdcd_jax.build.preparation import plan_waveforms
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
@@ -121,8 +122,7 @@ def rehearsal_data(config: Any) -> TokenData:
 def _music(config: Any, codec: Codec, train: TokenShards, test: TokenShards) -> TokenData:
     check_classes(train.class_names, test.class_names)
     heard = MusicExamples(train)
-    if config.data.intra not in ("tokens", "waveform"):
-        raise ValueError(f'intra = "{config.data.intra}" must be one of "tokens", "waveform"')
+    _check_intra(config.data.intra)
     return TokenData(
         codec=codec,
         train=heard,
@@ -133,13 +133,25 @@ def _music(config: Any, codec: Codec, train: TokenShards, test: TokenShards) -> 
     )
 
 
+def _check_intra(intra: str, num_shuffles: int | None = None) -> None:
+    """Check where intra negatives come from, and how many there will be if that is known."""
+    if intra not in ("tokens", "waveform"):
+        raise ValueError(f'intra = "{intra}" must be one of "tokens", "waveform"')
+    if intra == "waveform" and num_shuffles == 0:
+        raise ValueError('intra = "waveform" needs prepare.shuffles of 1 or more; it is 0')
+
+
 def _rehearsed_music(config: Any) -> TokenData:
     """Stand in for prepared music: random tokens, and dances that stand still."""
+    shuffles = plan_waveforms(config).shuffles
+    make_section(config, "data", _check_intra, config.data.intra, shuffles)
     sources = [load_segments(config, split) for split in ("train", "test")]
     make_section(config, "data", check_classes, *(source.genre_names for source in sources))
     source, (vocab_size, grid) = sources[0], codec_shape(config)
     genres = np.tile(np.arange(len(source.genre_names) or 2, dtype=np.int32), 2)
-    cond = {"motion": np.zeros((len(genres), source.frames, source.num_features), np.float32)}
+    cond: dict[str, np.ndarray] = {
+        "motion": np.zeros((len(genres), source.frames, source.num_features), np.float32)
+    }
     if source.dances.video_features is not None:
         shape = (len(genres), source.video_steps, source.dances.video_features)
         cond["video"] = np.zeros(shape, np.float32)

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -265,9 +266,7 @@ def fit_spectrum_codec(
         )
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(frames))[:MAX_FRAMES]
-    machine = MiniBatchKMeans(
-        options.num_codes, random_state=seed, batch_size=8192, max_iter=30, n_init=1
-    )
+    machine = MiniBatchKMeans(options.num_codes, random_state=seed, batch_size=8192, max_iter=30)
     machine.fit(frames[chosen])
     codes = np.asarray(machine.cluster_centers_, np.float32)
     return SpectrumCodec(codes, options, length=length, batch_size=batch_size)
@@ -315,7 +314,8 @@ def _analyse(
     padded = np.pad(audio, ((0, 0), (beside, options.frame - options.hop - beside)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, options.frame, axis=1)
     frames = frames[:, :: options.hop] * _window(options.frame)
-    return scipy.fft.rfft(frames, axis=-1, workers=-1) * np.float32(2 / options.frame)
+    spectra: Any = scipy.fft.rfft(frames, axis=-1, workers=-1)
+    return spectra * np.float32(2 / options.frame)
 
 
 def _synthesise(
@@ -323,7 +323,7 @@ def _synthesise(
 ) -> Float32[np.ndarray, "batch samples"]:
     """Return the sound whose frames are nearest to some, by least squares."""
     window = _window(options.frame)
-    frames = scipy.fft.irfft(spectra, options.frame, axis=-1, workers=-1)
+    frames: Any = scipy.fft.irfft(spectra, options.frame, axis=-1, workers=-1)
     frames *= window * np.float32(options.frame / 2)
     batch, length = frames.shape[:2]
     parts = frames.reshape(batch, length, options.overlap, options.hop)

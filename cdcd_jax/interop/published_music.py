@@ -161,6 +161,12 @@ def _split_model(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return what belongs to the codec, to the motion encoder and to the diffusion."""
     codec, condition, diffusion = {}, {}, {}
+    parts = [part for part in (MUSIC, MOTION) if not any(key.startswith(part) for key in model)]
+    if parts:
+        raise ValueError(
+            f"{path} is no checkpoint of music: it lacks {parts[0]}*, as models of pictures do; "
+            "those are sampled without a dance."
+        )
     for key, array in model.items():
         if key.startswith(MUSIC):
             codec[key.removeprefix(MUSIC)] = array
@@ -170,11 +176,6 @@ def _split_model(
             diffusion[key.removeprefix(DIFFUSION)] = array
         else:
             raise ValueError(f"{path} holds {key}, which belongs to no known part of a model.")
-    if not codec or not condition:
-        raise ValueError(
-            f"{path} is no checkpoint of music: it lacks {MOTION if codec else MUSIC}*, as models "
-            "of pictures do."
-        )
     return codec, condition, diffusion
 
 

@@ -11,8 +11,9 @@ from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.files import whole_file
-from cdcd_jax.modes.dances import DanceRequest, perform
+from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
+from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.checkpoints import Position, writing
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import TrainState
@@ -94,10 +95,10 @@ def perform_newest(
         **options: Of ``experiment.sample_fn``.
     """
     state, _ = load_training(experiment.training, workdir)
-    name = describe(seed, num_samples=num_samples, **options)
-    path = request.audio_out or workdir / "samples" / f"{request.motion.stem}-{name}.wav"
     sampling = {"num_samples": num_samples, **options}
-    for file in perform(experiment, state.ema_params, request, path, seed, **sampling):
+    path = request.audio_out or workdir / "samples" / name_music(request, seed, **sampling)
+    player = find_player(experiment)
+    for file in perform(player, state.ema_params, request, path, seed, **sampling):
         print(f"Music: {file}")
 
 

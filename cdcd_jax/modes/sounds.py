@@ -11,6 +11,7 @@ from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.build.music_scoring import read_truth
 from cdcd_jax.data.audio import save_wav
 from cdcd_jax.data.batch import take_rows
+from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram_grid
@@ -49,12 +50,13 @@ def play(
     """
     assert experiment.segments is not None
     test, codec = experiment.told.test, experiment.data.codec
+    assert isinstance(test, MusicExamples)
     chosen = spread(len(test), num_samples)
     cond = experiment.told.embed(take_rows(test.cond, chosen))
     tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), cond, **options))
     segments = experiment.segments
-    truth = read_truth(segments, experiment.data.test, chosen)
-    pieces = experiment.data.test.shards.source_index[chosen]
+    truth = read_truth(segments, test, chosen)
+    pieces = test.shards.source_index[chosen]
     columns = {
         "real": truth.audio,
         "real, through the codec": codec.decode(test.take(chosen)),

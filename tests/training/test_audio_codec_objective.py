@@ -41,6 +41,13 @@ def started():
     return init_params(keys[0]), init_stats(keys[1])
 
 
+@pytest.fixture(scope="module")
+def run():
+    """Return value, metrics and gradient of the whole objective."""
+    objective = make_audio_codec_objective(JUKEBOX, level=1, **WEIGHTS)
+    return jax.jit(jax.value_and_grad(objective, argnums=1, has_aux=True))
+
+
 def magnitudes(audio, size):
     """Return what SciPy makes of it in float64."""
     _, _, bins = scipy.signal.stft(
@@ -71,12 +78,10 @@ def test_spectrograms_are_scipys(audio):
         spectrogram(jnp.zeros((1, 100)), 128)
 
 
-def test_losses_and_gradients_follow_the_formula(audio, started):
+def test_losses_and_gradients_follow_the_formula(audio, started, run):
     """Decoder: by way of the codes. Encoder: as if codes were features, and the commitment."""
     params, codebook = started
-    objective = make_audio_codec_objective(JUKEBOX, level=1, **WEIGHTS)
     # The first update puts the codes onto features, so that there is something to choose from.
-    run = jax.jit(jax.value_and_grad(objective, argnums=1, has_aux=True))
     batch = {"audio": jnp.asarray(audio)}
     (_, (_, codebook)), _ = run(jax.random.key(1), params, batch, codebook)
     (loss, (told, _)), slope = run(jax.random.key(2), params, batch, codebook)
@@ -142,9 +147,7 @@ def test_it_learns_a_sound(audio, started):
     assert float(metrics["usage"]) > 0.3
 
 
-def test_silence_does_no_harm(started):
-    objective = make_audio_codec_objective(JUKEBOX, level=1, log_spectral_weight=0.3)
-    run = jax.jit(jax.value_and_grad(objective, argnums=1, has_aux=True))
+def test_silence_does_no_harm(started, run):
     batch = {"audio": jnp.zeros((2, 4096))}
     (loss, _), slope = run(jax.random.key(0), started[0], batch, started[1])
     assert np.isfinite(loss)

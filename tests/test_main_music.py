@@ -1,0 +1,304 @@
+"""The command line on music: synthetic dances as a user types it, AIST++ and TikTok as downloaded.
+
+The sets on a disk go through all modes in this process, so that JAX starts once.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+from absl.testing import flagsaver
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+
+from cdcd_jax import main
+from cdcd_jax.build import experiment
+from cdcd_jax.build.experiment import build
+from cdcd_jax.build.music import find_window
+from cdcd_jax.data.groove import load_groove
+from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.stopping import Stopper
+
+sys.path.append(str(Path(__file__).parent / "data"))
+from dance_layouts import AIST_TEST, TIKTOK_TEST, write_aist, write_tiktok
+
+pytestmark = [pytest.mark.quick_compilation]
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "configs/groove_sample_inter.py:smoke"
+SMALL = (
+    "--config.condition.width=8",
+    "--config.condition.num_layers=1",
+    "--config.condition.num_heads=2",
+    "--config.schedule.num_steps=4",
+    "--config.denoiser.num_layers=1",
+    "--config.denoiser.width=8",
+    "--config.denoiser.num_heads=2",
+    "--config.optimizer.warmup_steps=1",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=2",
+    "--config.train.log_every=1",
+    "--config.train.sample_every=0",
+    "--config.eval.num_samples=4",
+    "--config.eval.batch_size=4",
+    "--config.eval.num_steps=(2,)",
+    "--config.eval.truncations=(0.86,)",
+    "--config.sample.num_samples=2",
+    "--config.sample.num_steps=2",
+)
+TINY_CODEC = (
+    "--config.codec.level=0",
+    "--config.codec.downs=(5,)",
+    "--config.codec.strides=(4,)",
+    "--config.codec.multipliers=(1,)",
+    "--config.codec.width=4",
+    "--config.codec.depth=1",
+    "--config.codec.code_dim=4",
+    "--config.codec.num_codes=16",
+    "--config.codec_train.seconds=0.4",
+    "--config.codec_train.batch_size=2",
+    "--config.codec_train.num_steps=2",
+    "--config.codec_train.log_every=1",
+    "--config.codec_train.sample_every=0",
+    "--config.codec_optimizer.warmup_steps=1",
+)
+ROWS = ("real test music", "real, through the codec", "samples", "samples, labels shuffled")
+
+
+def check_rows(summary):
+    assert [row["name"] for row in summary["rows"]] == list(ROWS)
+    assert summary["bits_per_token"] > 0
+    assert 0 < summary["codes_used"] <= 1
+    for row in summary["rows"]:
+        assert all(np.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
+def check_music(path, samples):
+    """Look at sound and spectrogram of a dance."""
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.frames) == (22_050, 1, samples)
+    with Image.open(path.with_suffix(".png")) as picture:
+        assert picture.width > samples / 22_050 * 100
+
+
+def start(workdir, *arguments):
+    """Run the command in a process of its own, with few of LLVM's optimisations."""
+    environment = dict(os.environ, XLA_FLAGS="--xla_backend_optimization_level=0")
+    environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}"]
+    done = subprocess.run(
+        [*command, f"--workdir={workdir}", *SMALL, *arguments],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=600,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+def test_one_command_makes_codec_tokens_and_music_for_groove(tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    code, output = start(workdir)
+    assert code == 0, output
+    assert "There is no codec" in output
+    assert "There are no tokens" in output
+    lines = output.splitlines()
+    assert all(any(line.startswith(f"{row} ") for line in lines) for row in ROWS)
+    quality = json.loads((workdir / "codec" / "summary.json").read_text())
+    assert quality["num_test_recordings"] == 5
+    assert Image.open(quality["reconstructions"]).size[0] > 300
+    summary = json.loads((workdir / "summary.json").read_text())
+    check_rows(summary)
+    assert summary["steps"] == 2
+    assert summary["config"]["loss"]["mechanism"] == "sample"
+    real = summary["rows"][0]
+    assert real["beats_coverage"] == real["beats_hit"] == 1
+    assert 0 <= real["genre_accuracy"] <= 1
+    picture = Path(summary["sample_grid"])
+    assert Image.open(picture).size[0] > 300
+    sounds = list(picture.with_suffix("").glob("*.wav"))
+    assert len(sounds) == 2 * 3  # real, through the codec and made, of two dances
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    from configs.groove_sample_inter import get_config
+
+    motion = tmp_path / "dance.npy"
+    np.save(motion, load_groove("test", num_dances=1, seconds=6.0, seed=1)[0].motion)
+    arguments = ("--mode=sample", f"--motion={motion}", "--seconds=5", "--num_samples=1")
+    code, output = start(workdir, *arguments)
+    assert code == 0, output
+    assert "There is no codec" not in output
+    (music,) = (workdir / "samples").glob("dance-*.wav")
+    assert f"Music: {music}" in output
+    hop = find_window(get_config("smoke")).hop
+    check_music(music, int(5 * 22_050 / hop) * hop)
+
+
+@pytest.fixture(scope="module")
+def compile_once(tmp_path_factory):
+    """Compile each function once for all modes and both sets."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    for settings in (options, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # which else keeps to the folder it knows
+        if settings is options:
+            yield
+
+
+@pytest.fixture
+def run(compile_once, monkeypatch, capsys):
+    """Run the command in this process on one device; return its exit code and what it printed.
+
+    What it built is kept in ``run.built``.
+    """
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(experiment, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(
+        "cdcd_jax.build.music_codec_training.make_mesh", lambda: make_mesh(jax.devices()[:1])
+    )
+    monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
+    stoppers, built = [], []
+
+    def build_and_keep(*arguments, **options):
+        built.append(build(*arguments, **options))
+        return built[-1]
+
+    monkeypatch.setattr(main, "build", build_and_keep)
+    monkeypatch.setattr(main, "Stopper", lambda: stoppers.append(Stopper()) or stoppers[-1])
+
+    def run(*arguments):
+        code = 0
+        # The configuration's flags look here for theirs.
+        monkeypatch.setattr(sys, "argv", ["main", *arguments])
+        with flagsaver.flagsaver():
+            try:
+                main.main(main._parse_flags(sys.argv))
+            except SystemExit as stopped:
+                code = stopped.code
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    run.built = built
+    yield run
+    for stopper in reversed(stoppers):
+        stopper.uninstall()
+
+
+def run_all(run, workdir, motion, *flags):
+    """Go through all modes and make music for a dance; return the summary."""
+    flags = (f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC)
+    for mode in ("codec", "prepare", "train"):
+        code, output = run(*flags, f"--mode={mode}")
+        assert code == 0, output
+    trained = json.loads((workdir / "summary.json").read_text())
+    (workdir / "summary.json").unlink()
+    code, output = run(*flags, "--mode=evaluate")
+    assert code == 0, output
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["bits_per_token"] == pytest.approx(trained["bits_per_token"])
+    check_rows(summary)
+    sound = workdir / "made" / "dance.wav"
+    code, output = run(
+        *flags, "--mode=sample", f"--motion={motion['motion']}", f"--audio_out={sound}",
+        "--seconds=2.9", "--num_samples=2", "--denoise=1",
+        *(f"--{name}={value}" for name, value in motion.items() if name != "motion"),
+    )  # fmt: skip
+    assert code == 0, output
+    for take in range(2):
+        check_music(sound.with_stem(f"dance-{take}"), int(2.9 * 22_050 / 1024) * 1024)
+    return summary
+
+
+@pytest.mark.slow
+def test_aist_as_downloaded(run, tmp_path):
+    """All that can be told of a dance, and negatives whose waveforms were shuffled."""
+    folder, workdir = tmp_path / "aist", tmp_path / "run"
+    write_aist(folder, seconds=4.0, video_steps=8)
+    dance = {"motion": folder / "motions" / f"{AIST_TEST[0]}.pkl", "genre": "krump"}
+    dance["video"] = folder / "video" / f"{AIST_TEST[0]}.npy"
+    flags = (
+        "--config=configs/aist_step_intra.py",
+        f"--config.data.path={folder}",
+        f"--config.data.video={folder / 'video'}",
+        "--config.data.video_steps=2",
+        "--config.condition.video=True",
+        "--config.condition.genre_width=4",
+        "--config.prepare.views=2",
+        "--config.prepare.shuffles=2",
+        "--config.loss.num_negatives=2",
+    )
+    summary = run_all(run, workdir, dance, *flags)
+    assert summary["config"]["loss"]["mechanism"] == "step"
+    assert 0 <= summary["rows"][0]["genre_accuracy"] <= 1
+    assert summary["num_test_examples"] == 2
+
+    told, data = run.built[-1].told, run.built[-1].data
+    assert isinstance(told.train, MusicExamples)
+    # Two dances of 4 s, three pieces of 2 s each, loud and quiet.
+    assert len(told.train) == 2 * 3 * 2
+    assert {name: rows.shape[1:] for name, rows in told.train.cond.items()} == {
+        "motion": (120, 219), "video": (2, 2048), "genre": (),
+    }  # fmt: skip
+    assert told.train.cond["genre"].tolist() == [0] * 6 + [5] * 6  # break and house
+    batch = next(run.built[-1].training.make_batches())
+    assert batch["intra_negatives"].shape == (4, 2, 43)
+    everything = data.train.shards.take(np.arange(6 * 4)).reshape(6, 4, 43)
+    for tokens, own in zip(batch["tokens"], batch["intra_negatives"], strict=True):
+        (piece,) = np.flatnonzero((everything[:, :2] == tokens).all(-1).any(-1))
+        assert sorted(map(tuple, own)) == sorted(map(tuple, everything[piece, 2:]))
+
+    for changed, sentence in (
+        ({"genre": "polka"}, 'genre = "polka" must be one of break, pop, lock'),
+        ({"genre": None}, "genre is not given, and the model was trained with it; add --genre"),
+        ({"video": None}, "video is not given"),
+    ):
+        given = {name: value for name, value in (dance | changed).items() if value is not None}
+        asked = [f"--{name}={value}" for name, value in given.items()]
+        arguments = (*flags, *SMALL, *TINY_CODEC, "--mode=sample", *asked)
+        code, output = run(f"--workdir={workdir}", *arguments)
+        assert (code, output.count("\n")) == (2, 1)
+        assert output.startswith(f"Error: {sentence}")
+
+
+@pytest.mark.slow
+def test_tiktok_as_published(run, tmp_path):
+    """Pieces of two seconds, and negatives of other songs."""
+    folder, workdir = tmp_path / "tiktok", tmp_path / "run"
+    write_tiktok(folder)
+    dance = tmp_path / "dance.npy"
+    points = folder / "motion_s2" / f"{TIKTOK_TEST[0]}.npy"
+    np.save(dance, np.concatenate([np.load(points)] * 2))
+    summary = run_all(
+        run,
+        workdir,
+        {"motion": dance},
+        "--config=configs/tiktok_sample_inter.py",
+        f"--config.data.path={folder}",
+        "--config.prepare.views=1",
+        "--config.prepare.shuffles=1",
+        "--config.loss.num_negatives=2",
+    )
+    assert summary["config"]["loss"]["negatives"] == "inter"
+    assert "genre_accuracy" not in summary["rows"][0]
+    told = run.built[-1].told
+    assert told.train.group.tolist() == [0, 0, 1]
+    tokens = told.train.take(np.arange(3))
+    assert len(np.unique(tokens, axis=0)) > 1
+    batch = next(run.built[-1].training.make_batches())
+    assert set(batch["cond"]) == {"motion"}
+    for own, others in zip(batch["tokens"], batch["negatives"], strict=True):
+        songs = {told.train.group[k] for k in range(3) if (tokens[k] == own).all()}
+        for other in others:
+            theirs = {told.train.group[k] for k in range(3) if (tokens[k] == other).all()}
+            assert theirs - songs or len(theirs) > 1
