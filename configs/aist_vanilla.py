@@ -40,7 +40,14 @@ def make_full_size(config: Any) -> None:
     """Take the published codec's and denoiser's sizes (CDCD appendix C.1), and the optimizer's."""
     music.add_jukebox(config)
     config.schedule.num_steps = 80
-    config.condition.update(width=1024, genre_width=256, num_layers=2, num_heads=16)
+    config.condition.update(
+        width=1024,
+        genre_width=256,
+        num_layers=2,
+        num_heads=16,
+        hidden=800,
+        channels=(512, 512, 1024),
+    )
     config.denoiser.update(
         num_layers=19, width=1024, num_heads=16, mlp_ratio=4, compute_dtype="bfloat16", remat=True
     )

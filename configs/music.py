@@ -77,6 +77,8 @@ def get_config(arg: str = "") -> Any:
         "group": 4,
         "num_layers": 2,
         "num_heads": 6,
+        "hidden": 200,  # of the reference encoder, like the channels
+        "channels": (32, 32, 64),
         "compute_dtype": "float32",
     }
     config.loss.num_chunks = 8

@@ -147,9 +147,11 @@ def _dances(
     group: int,
     num_layers: int,
     num_heads: int,
+    hidden: int,
+    channels: tuple[int, ...],
     compute_dtype: str,
 ) -> Told:
-    """Tell those parts of a dance that are wanted."""
+    """Tell those parts of a dance that are wanted; each encoder has sizes of its own."""
     window, fps = find_window(config), load_dances(config, "train").fps
     cond = data.train.cond
     wanted = {"motion": motion, "video": video, "genre": genre}
@@ -166,6 +168,8 @@ def _dances(
             mean, std = motion_statistics(cond["motion"])
             moves |= {"fps": fps, "group": group, "num_layers": num_layers, "mean": mean}
             moves |= {"std": std, "num_heads": num_heads, "compute_dtype": compute_dtype}
+        else:
+            moves |= {"hidden": hidden, "channels": channels, "out": width}
     condition = dance_condition(
         encoder=encoder,
         motion=moves,
