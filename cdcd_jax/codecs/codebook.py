@@ -42,7 +42,7 @@ def init_codebook(codes: Float[Array, "num_codes code_dim"]) -> Codebook:
     >>> init_codebook(jnp.ones((4, 2))).codes.shape
     (4, 2)
     """
-    counts = jnp.full(len(codes), 1e-3)
+    counts = jnp.full(len(codes), 1e-3, jnp.float32)  # a weak type would be compiled for twice
     return Codebook(counts=counts, sums=codes * counts[:, None], num_updates=jnp.zeros((), int))
 
 
@@ -59,7 +59,7 @@ def resume_codebook(
     >>> int(codebook.num_updates), codebook.codes[0].tolist()
     (1, [1.0, 1.0])
     """
-    counts = jnp.full(len(codes), count)
+    counts = jnp.full(len(codes), count, jnp.float32)
     sums = jnp.asarray(codes, jnp.float32) * count
     return Codebook(counts=counts, sums=sums, num_updates=jnp.ones((), int))
 
