@@ -7,7 +7,7 @@ import numpy as np
 
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.jukebox import JukeboxOptions
-from cdcd_jax.codecs.spectra import SpectrumOptions
+from cdcd_jax.codecs.phases import SpectrumOptions
 from cdcd_jax.data.aist import load_aist
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.dances import Dances

@@ -9,7 +9,7 @@ import numpy as np
 from cdcd_jax.build.music import find_window, load_recordings, spectrum_options
 from cdcd_jax.build.pictures import Places, find_places
 from cdcd_jax.build.sections import plain
-from cdcd_jax.codecs.spectra import SpectrumOptions
+from cdcd_jax.codecs.phases import SpectrumOptions
 from cdcd_jax.data.recordings import Recordings
 from cdcd_jax.evaluation.real_pictures import spread
 

@@ -59,8 +59,10 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
     make_section(config, "data", check_classes, *names)
     options = config.prepare.to_dict()
     centred = {"views": 1, "random_crop": False, "flip": False}
+    codec = load_codec(config, places)
+    assert isinstance(codec, (ImageCodec, PatchCodec))
     return Preparation(
-        codec=load_codec(config, places),
+        codec=codec,
         sources=sources,
         places=places,
         image_size=config.codec.image_size,

@@ -43,7 +43,7 @@ def train_music_codec(built: MusicCodecTraining, stopper: Stopper) -> None:
     """
     folder, samples = built.places.codec_folder, built.samples
     chosen = spread(len(built.test.names), NUM_SHOWN)
-    names = [built.test.names[number] for number in chosen.tolist()]
+    names = [built.test.names[int(number)] for number in chosen]
     shown = load_crops(built.test, chosen, samples)
 
     def show(state: TrainState) -> Path:
@@ -82,7 +82,7 @@ def fit_music_codec(built: MusicCodecFit) -> None:
         save_spectra(built.places.codec_file, codec)
     print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
     chosen = spread(len(built.test.names), NUM_SHOWN)
-    names = [built.test.names[number] for number in chosen.tolist()]
+    names = [built.test.names[int(number)] for number in chosen]
     shown = load_crops(built.test, chosen, built.samples)
     columns = {"real": shown, "through the codec": codec.decode(codec.encode(shown))}
     picture = show_sounds(built.places.codec_folder / "reconstructions.png", columns, names)

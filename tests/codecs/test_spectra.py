@@ -6,13 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdcd_jax.codecs.codec import Codec
+from cdcd_jax.codecs.phases import SpectrumOptions, describe_spectra, make_sound
 from cdcd_jax.codecs.spectra import (
     SpectrumCodec,
-    SpectrumOptions,
-    describe_spectra,
     fit_spectrum_codec,
     load_spectra,
-    make_sound,
     save_spectra,
 )
 
