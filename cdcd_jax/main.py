@@ -127,6 +127,8 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
     _checked(check_request, experiment, prompts=prompts, **sampling)
     request = None
+    if experiment.segments is not None and (FLAGS.trajectory or FLAGS.gif):
+        _fail("trajectory, gif: music cannot be drawn on its way; leave it out", 2)
     if FLAGS.motion:
         request = _request()
         _checked(read_dance, _checked(find_player, experiment), request)

@@ -48,10 +48,14 @@ def check_request(
         ValueError: If a value is out of its range, or the model has no use for it.
     """
     told = experiment.told
+    if experiment.segments is not None and label is not None:
+        raise ValueError(f"label = {label}: this is a model of dances; give --motion instead")
     options = {"num_samples": num_samples, "label": label, **sampling}
     check_sampling(experiment.schedule, experiment.model, told.num_classes, **options)
     if not prompts:
         return
+    if experiment.segments is not None:
+        raise ValueError("prompt: this is a model of dances; give --motion instead")
     if told.texts is None:
         raise ValueError("prompt: this is a model of classes; give --label instead")
     check_lengths(prompts, told.texts.count(prompts), told.texts.length)
