@@ -17,6 +17,7 @@ from cdcd_jax.codecs.patches import PatchCodec, load_patches
 from cdcd_jax.codecs.spectra import SpectrumCodec, load_spectra
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
+from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.interop.state_dict import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 
@@ -87,7 +88,7 @@ def _load_music(section: Any, places: Places, length: int) -> AudioCodec | Spect
     jukebox = make_jukebox(**jukebox_options(section))
     if section.weights:
         template = jax.eval_shape(jukebox.init, jax.random.key(0))
-        params = jukebox_from_state_dict(read_state_dict(section.weights, None), template)
+        params = jukebox_from_state_dict(read_vqvae(section.weights), template)
     else:
         _check_trained(places)
         params, theirs = load_jukebox(places.codec_file)

@@ -24,7 +24,7 @@ from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.audio_stream import make_audio_iterator
 from cdcd_jax.data.recordings import Recordings
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
-from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.training.audio_codec_objective import (
     init_audio_codec_training,
     make_audio_codec_objective,
@@ -179,7 +179,7 @@ def _start(
     if start_from is None:
         return init_params, init_stats
     try:
-        state = read_state_dict(start_from)
+        state = read_vqvae(start_from)
         template = jax.eval_shape(jukebox.init, jax.random.key(0))
         params = jukebox_from_state_dict(state, template)[f"level_{level}"]
     except (ValueError, OSError) as error:
