@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.timing import (
     Cost,
@@ -31,6 +32,7 @@ from cdcd_jax.networks.functional import Network, make_denoiser
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.state import init_state
 from cdcd_jax.training.step import make_train_step
+from cdcd_jax.typing import Params
 
 MATMUL_SIZE = 1024
 SETTINGS = {
@@ -89,7 +91,10 @@ def training_variant(
     optimizer = make_optimizer(lr=4.5e-4, num_steps=10_000, warmup_steps=1_000)
     # Each variant has its own copy, because the step consumes its state.
     state = init_state(
-        jax.random.key(0), network.init, optimizer, init_timestep_stats(options.steps)
+        jax.random.key(0),
+        lambda _: draw_weights(network),
+        optimizer,
+        init_timestep_stats(options.steps),
     )
     batch = make_batch(options, with_negatives=contrast is not None)
 
@@ -122,7 +127,7 @@ def sampler_variant(
     network: Network, unrolled: Network, truncation: float, options: argparse.Namespace
 ) -> Variant:
     schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
-    params = network.init(jax.random.key(0))
+    params = draw_weights(network)
     cond = make_batch(options, with_negatives=False)["cond"]
 
     def draw_with(network: Network) -> jax.stages.Wrapped:
@@ -172,6 +177,16 @@ def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
         compute_dtype=options.dtype,
         remat=options.remat,
         unroll=unroll,
+    )
+
+
+def draw_weights(network: Network) -> Params:
+    # NumPy's: any will do, and compiling the initialisation would take long.
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape, np.float32), leaf.dtype),
+        shapes,
     )
 
 

@@ -35,8 +35,8 @@ from cdcd_jax.training.codec_objective import (
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import TrainState, init_state
-from cdcd_jax.training.step import make_train_step
-from cdcd_jax.typing import Params
+from cdcd_jax.training.step import Objective, make_train_step
+from cdcd_jax.typing import Params, PRNGKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,66 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
         make_section(config, "codec_loss", _distance, loss.pop("lpips_weights")),
         **loss,
     )
+    size, batch_size = vqgan.options.image_size, train.batch_size
+    training = make_codec_run(
+        config,
+        mesh,
+        objective,
+        init_codec_training(vqgan, critic),
+        {"images": jax.ShapeDtypeStruct((batch_size, size, size, 3), "uint8")},
+        lambda: make_image_iterator(
+            sources[0],
+            image_size=size,
+            batch_size=batch_size,
+            seed=train.seed,
+            random_crop=train.random_crop,
+            flip=train.flip,
+            process_index=jax.process_index(),
+            num_processes=jax.process_count(),
+            num_threads=config.data.num_threads,
+            prefetch=config.data.prefetch,
+        ),
+        sources[0].fingerprint,
+    )
+    return CodecTraining(
+        training=training,
+        vqgan=vqgan,
+        train_source=sources[0],
+        test_source=sources[1],
+        places=places,
+        batch_size=config.codec.batch_size,
+        config=plain(config),
+    )
+
+
+def make_codec_run(
+    config: Any,
+    mesh: Mesh,
+    objective: Objective,
+    init: tuple[Callable[[PRNGKey], Params], Callable[[PRNGKey], Any]],
+    batch: dict[str, jax.ShapeDtypeStruct],
+    make_batches: Callable[[], Any],
+    data_fingerprint: str,
+) -> Training:
+    """Make the run that trains a codec of pictures or of music, from what differs between them.
+
+    Args:
+        config: The whole configuration; the sections ``codec_train`` and ``codec_optimizer`` are
+            read here.
+        mesh: Devices to train on.
+        objective: What a step minimises.
+        init: What makes the parameters, and the codebook.
+        batch: The form of a batch.
+        make_batches: Opens the stream of batches.
+        data_fingerprint: Of what is trained on.
+
+    Returns:
+        What ``run_training`` takes.
+
+    Raises:
+        ValueError: If a value is wrong, or the shapes do not fit together.
+    """
+    train, (init_params, init_stats) = config.codec_train, init
     optimizer = make_section(
         config,
         "codec_optimizer",
@@ -112,44 +172,22 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
     loop = make_section(config, "codec_train", make_loop, train, mesh)
 
     def initial_state() -> TrainState:
-        init_params, init_stats = init_codec_training(vqgan, critic)
         key, stats_key = jax.random.split(jax.random.key(train.seed))
         return init_state(key, init_params, optimizer, init_stats(stats_key))
 
-    size, batch_size = vqgan.options.image_size, train.batch_size
-    batch = {"images": jax.ShapeDtypeStruct((batch_size, size, size, 3), "uint8")}
     make_section(config, "codec", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
     sections = ("codec", "codec_loss", "codec_optimizer", "codec_train")
-    return CodecTraining(
-        training=Training(
-            mesh=mesh,
-            init_state=initial_state,
-            train_step=train_step,
-            make_batches=lambda: make_image_iterator(
-                sources[0],
-                image_size=size,
-                batch_size=batch_size,
-                seed=train.seed,
-                random_crop=train.random_crop,
-                flip=train.flip,
-                process_index=jax.process_index(),
-                num_processes=jax.process_count(),
-                num_threads=config.data.num_threads,
-                prefetch=config.data.prefetch,
-            ),
-            loop=loop,
-            keep_checkpoints=train.keep_checkpoints,
-            fingerprint=make_fingerprint(
-                config, sections, train="codec_train", optimizer="codec_optimizer"
-            )
-            | {"data": sources[0].fingerprint},
-        ),
-        vqgan=vqgan,
-        train_source=sources[0],
-        test_source=sources[1],
-        places=places,
-        batch_size=config.codec.batch_size,
-        config=plain(config),
+    return Training(
+        mesh=mesh,
+        init_state=initial_state,
+        train_step=train_step,
+        make_batches=make_batches,
+        loop=loop,
+        keep_checkpoints=train.keep_checkpoints,
+        fingerprint=make_fingerprint(
+            config, sections, train="codec_train", optimizer="codec_optimizer"
+        )
+        | {"data": data_fingerprint},
     )
 
 

@@ -9,15 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from cdcd_jax.build.codec_training import make_codec_run
 from cdcd_jax.build.music import jukebox_options, load_recordings
 from cdcd_jax.build.pictures import Places, find_places
-from cdcd_jax.build.sections import (
-    make_decaying_optimizer,
-    make_fingerprint,
-    make_loop,
-    make_section,
-    plain,
-)
+from cdcd_jax.build.sections import make_section, plain
 from cdcd_jax.codecs.codebook import Codebook, resume_codebook
 from cdcd_jax.codecs.jukebox import Jukebox, make_jukebox
 from cdcd_jax.data.audio import SAMPLE_RATE
@@ -32,8 +27,7 @@ from cdcd_jax.training.audio_codec_objective import (
 )
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import make_mesh
-from cdcd_jax.training.state import TrainState, init_state
-from cdcd_jax.training.step import make_train_step
+from cdcd_jax.training.state import TrainState
 from cdcd_jax.typing import Params, PRNGKey
 
 
@@ -102,57 +96,28 @@ def build_music_codec_training(
         level=level,
         **config.codec_loss,
     )
-    optimizer = make_section(
+    init = make_section(config, "codec_train", _start, jukebox, level, train.start_from)
+    training = make_codec_run(
         config,
-        "codec_optimizer",
-        make_decaying_optimizer,
-        num_steps=train.num_steps,
-        **config.codec_optimizer,
-    )
-    train_step = make_section(
-        config,
-        "codec_train",
-        make_train_step,
+        mesh,
         objective,
-        optimizer,
-        num_microbatches=train.num_microbatches,
-        ema_decay=0.0,  # the average is the parameters themselves
-    )
-    loop = make_section(config, "codec_train", make_loop, train, mesh)
-    init_params, init_stats = make_section(
-        config, "codec_train", _start, jukebox, level, train.start_from
-    )
-
-    def initial_state() -> TrainState:
-        key, stats_key = jax.random.split(jax.random.key(train.seed))
-        return init_state(key, init_params, optimizer, init_stats(stats_key))
-
-    batch = {"audio": jax.ShapeDtypeStruct((train.batch_size, samples), "float32")}
-    make_section(config, "codec", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
-    sections = ("codec", "codec_loss", "codec_optimizer", "codec_train")
-    return MusicCodecTraining(
-        training=Training(
-            mesh=mesh,
-            init_state=initial_state,
-            train_step=train_step,
-            make_batches=lambda: make_audio_iterator(
-                recordings,
-                samples=samples,
-                batch_size=train.batch_size,
-                seed=train.seed,
-                quietest=train.quietest,
-                process_index=jax.process_index(),
-                num_processes=jax.process_count(),
-                num_threads=config.data.num_threads,
-                prefetch=config.data.prefetch,
-            ),
-            loop=loop,
-            keep_checkpoints=train.keep_checkpoints,
-            fingerprint=make_fingerprint(
-                config, sections, train="codec_train", optimizer="codec_optimizer"
-            )
-            | {"data": recordings.fingerprint},
+        init,
+        {"audio": jax.ShapeDtypeStruct((train.batch_size, samples), "float32")},
+        lambda: make_audio_iterator(
+            recordings,
+            samples=samples,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            quietest=train.quietest,
+            process_index=jax.process_index(),
+            num_processes=jax.process_count(),
+            num_threads=config.data.num_threads,
+            prefetch=config.data.prefetch,
         ),
+        recordings.fingerprint,
+    )
+    return MusicCodecTraining(
+        training=training,
         jukebox=jukebox,
         level=level,
         samples=samples,
