@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from absl import app, flags, logging
+from absl import app, logging
 from ml_collections import config_flags
 
 from cdcd_jax.build.codec_fit import build_codec_fit
@@ -22,8 +22,9 @@ from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
+from cdcd_jax.flags import FLAGS, check_flags, dance_request, override, parse_flags
 from cdcd_jax.modes.codec import fit_codec, train_codec
-from cdcd_jax.modes.dances import DanceRequest, find_player, read_dance
+from cdcd_jax.modes.dances import find_player, read_dance
 from cdcd_jax.modes.diffusion import (
     evaluate_newest,
     perform_newest,
@@ -42,42 +43,6 @@ from cdcd_jax.training.stopping import Stopper
 
 T = TypeVar("T")
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", lock_config=True)
-flags.DEFINE_string("workdir", None, "Folder of the run; runs/<name of the config> by default.")
-flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "evaluate", "sample", "codec", "prepare"],
-    "What to do. Train also trains the codec and prepares the tokens if they are missing.",
-)
-flags.DEFINE_integer("num_samples", None, "Sample: how many.")
-flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
-flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
-flags.DEFINE_float("truncation", None, "Sample: mass of the guess kept at each step, 1 for all.")
-flags.DEFINE_integer("top_k", None, "Sample: number of most likely tokens kept.")
-flags.DEFINE_float("temperature", None, "Sample: temperature of the guess.")
-flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
-flags.DEFINE_string(
-    "reference_checkpoint",
-    None,
-    "Sample: a published CDCD or VQ-Diffusion checkpoint. One of pictures is converted once, into "
-    "<workdir>/published/<name>; one of music needs --motion.",
-)
-flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
-flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
-flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
-flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
-flags.DEFINE_string("motion", None, "Sample: the motion file of a dance to make music for.")
-flags.DEFINE_string("audio_out", None, "Sample: the WAV file; <workdir>/samples by default.")
-flags.DEFINE_float("seconds", None, "Sample: how much of the dance; all by default.")
-flags.DEFINE_string("genre", None, "Sample: genre of the music, for models that are told one.")
-flags.DEFINE_string("video", None, "Sample: file of video features, for models that need them.")
-flags.DEFINE_string("video_out", None, "Sample: an MP4 file of dance and music; needs ffmpeg.")
-flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the music; 1 is usual.")
-flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
-flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
-
 
 def main(argv: Sequence[str]) -> None:
     """Run one mode; expected failures end with one sentence.
@@ -88,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
-    _check_flags()
+    _checked(check_flags)
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _print_unless_stray
@@ -123,14 +88,14 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             print(f"There are no tokens in {places.tokens} yet: preparing them first")
             _make_tokens(workdir)
     experiment = _checked(build, config, workdir)
-    sampling = _override(experiment.sampling)
+    sampling = override(experiment.sampling)
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
     _checked(check_request, experiment, prompts=prompts, **sampling)
     request = None
     if experiment.segments is not None and (FLAGS.trajectory or FLAGS.gif):
         _fail("trajectory, gif: music cannot be drawn on its way; leave it out", 2)
     if FLAGS.motion:
-        request = _request()
+        request = dance_request()
         _checked(read_dance, _checked(find_player, experiment), request)
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
@@ -150,18 +115,6 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             gif=FLAGS.gif,
             **sampling,
         )
-
-
-def _request() -> DanceRequest:
-    """Take the flags on a dance."""
-    files = {name: getattr(FLAGS, name) for name in ("video", "audio_out", "video_out")}
-    return DanceRequest(
-        motion=Path(FLAGS.motion),
-        seconds=FLAGS.seconds,
-        genre=FLAGS.genre,
-        denoise=FLAGS.denoise,
-        **{name: Path(file) if file else None for name, file in files.items()},
-    )
 
 
 def _sample_published(workdir: Path, path: Path) -> None:
@@ -193,14 +146,14 @@ def _perform_published(workdir: Path, path: Path) -> None:
     model = _checked(load_published_music, path, compute_dtype=dtype)
     sampling = _published_sampling(model.schedule.num_steps)
     for file in _checked(
-        perform_published, model, path, workdir, _request(), seed=FLAGS.seed, **sampling
+        perform_published, model, path, workdir, dance_request(), seed=FLAGS.seed, **sampling
     ):
         print(f"Music: {file}")
 
 
 def _published_sampling(num_steps: int) -> dict[str, Any]:
     num_steps = FLAGS.config.sample.num_steps or num_steps
-    return _override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+    return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
 
 
 def _make_codec(workdir: Path, stopper: Stopper) -> None:
@@ -250,37 +203,6 @@ def _config_file() -> str:
     return config_flags.get_config_filename(FLAGS["config"])
 
 
-def _override(configured: dict[str, Any]) -> dict[str, Any]:
-    """Let the flags override the configuration's way of sampling."""
-    given = {name: getattr(FLAGS, name) for name in configured}
-    changed = {name: value for name, value in given.items() if value is not None}
-    return configured | changed | {"label": FLAGS.label}
-
-
-def _check_flags() -> None:
-    """Refuse flags on samples and published checkpoints where nothing would read them."""
-    dancing = ("audio_out", "seconds", "genre", "video", "video_out", "denoise")
-    given = [name for name in dancing if getattr(FLAGS, name)]
-    if given and not FLAGS.motion:
-        _fail(f"{given[0]} needs a dance to make music for; add --motion=FILE", 2)
-    drawing = ("prompt", "prompt_file", "trajectory", "gif")
-    if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
-        _fail(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion", 2)
-    if FLAGS.motion and FLAGS.label is not None:
-        _fail("label: a dance is given by its file, and its genre by --genre; leave it out", 2)
-    if not FLAGS.reference_checkpoint:
-        if FLAGS.bpe_merges:
-            _fail("bpe_merges needs --reference_checkpoint=FILE", 2)
-        if FLAGS.mode != "sample" and FLAGS.motion:
-            _fail("motion is for samples; add --mode=sample", 2)
-        if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
-            _fail(f"{', '.join(drawing)} are for samples; add --mode=sample", 2)
-    elif FLAGS.mode != "sample":
-        _fail("reference_checkpoint can be sampled only; add --mode=sample", 2)
-    elif FLAGS.trajectory or FLAGS.gif:
-        _fail("trajectory, gif: there is none of a published checkpoint; leave it out", 2)
-
-
 def _fail(sentence: str, code: int) -> NoReturn:
     print(f"Error: {sentence}", file=sys.stderr)
     if code == 1:
@@ -298,25 +220,7 @@ def _print_unless_stray(unraisable: Any) -> None:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parse as absl does, with one sentence where it would show a traceback or the whole usage."""
-    try:
-        rest = FLAGS(list(argv))
-        if FLAGS.config is None:
-            _fail("no configuration is given; add --config=configs/digits_sample_inter.py", 2)
-        hasattr(FLAGS.config, "train")  # A file that cannot be read fails when first looked at.
-    except AttributeError as error:
-        _fail(f"the configuration has no such key: {_joined(error)}", 2)
-    except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
-        _fail(_joined(error), 2)
-    return rest
-
-
-def _joined(error: Exception) -> str:
-    """Put the message of an error on one line; of a traceback inside it, the last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in lines):
-        lines = [lines[-1].removeprefix("ValueError: ")]
-    return " ".join(lines) or repr(error)
+    return _checked(parse_flags, argv)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.build.experiment import build
-from cdcd_jax.main import FLAGS
+from cdcd_jax.flags import FLAGS
 from cdcd_jax.training.checkpoints import Checkpoints
 from cdcd_jax.training.sharding import make_mesh, replicated
 from cdcd_jax.training.state import abstract_state
@@ -43,6 +43,7 @@ def at_the_root(monkeypatch):
 def environment(tmp_path_factory):
     """One device, as on a laptop, and what one run compiles serves the next."""
     environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # which take longer than they save
     environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     return environment
@@ -326,6 +327,6 @@ def test_a_configuration_that_is_not_there(run, config, message):
 
 
 def test_every_flag_is_explained():
-    ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.main"]}
+    ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.flags"]}
     assert {"workdir", "mode", "num_samples", "label", "num_steps", "truncation"} <= ours
     assert all(FLAGS[name].help for name in ours)

@@ -269,7 +269,16 @@ def test_aist_as_downloaded(run, tmp_path):
         (piece,) = np.flatnonzero((everything[:, :2] == tokens).all(-1).any(-1))
         assert sorted(map(tuple, own)) == sorted(map(tuple, everything[piece, 2:]))
 
+    frames = np.random.default_rng(0).normal(size=(180, 219)).astype(np.float32)
+    broken = {"short": frames[:60], "other": frames[:, :51], "nan": frames.copy()}
+    broken["nan"][7, 3] = np.nan
+    bad = {name: tmp_path / f"{name}.npy" for name in broken}
+    for name, array in broken.items():
+        np.save(bad[name], array)
     for changed, sentence in (
+        ({"motion": bad["short"]}, f"{bad['short']} and seconds leave 1.00 s"),
+        ({"motion": bad["other"]}, f"{bad['other']} has 51 features a frame"),
+        ({"motion": bad["nan"]}, f"{bad['nan']} holds a value that is no finite number in frame 7"),
         ({"genre": "polka"}, 'genre = "polka" must be one of break, pop, lock'),
         ({"genre": None}, "genre is not given, and the model was trained with it"),
         ({"video": None}, "video is not given"),
@@ -313,3 +322,19 @@ def test_tiktok_as_published(run, tmp_path):
     assert set(batch["cond"]) == {"motion"}
     for own, negatives in zip(batch["tokens"], batch["negatives"], strict=True):
         assert (negatives == (other if (own == first).all() else first)).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--audio_out=music.wav"], "audio_out needs a dance to make music for; add --motion=FILE"),
+        (["--genre=house"], "genre needs a dance to make music for"),
+        (["--denoise=1"], "denoise needs a dance to make music for"),
+        (["--motion=dance.npy", "--gif"], "are for pictures; leave out --motion"),
+    ],
+)
+def test_flags_that_do_not_belong_together_are_named(run, flags, sentence):
+    code, output = run(f"--config={SMOKE}", "--mode=sample", *flags)
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith("Error: ")
+    assert sentence in output

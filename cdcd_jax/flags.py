@@ -1,0 +1,125 @@
+"""The flags of the command line, and what they may not be together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from cdcd_jax.modes.dances import DanceRequest
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", lock_config=True)
+flags.DEFINE_string("workdir", None, "Folder of the run; runs/<name of the config> by default.")
+flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate", "sample", "codec", "prepare"],
+    "What to do. Train also trains the codec and prepares the tokens if they are missing.",
+)
+flags.DEFINE_integer("num_samples", None, "Sample: how many.")
+flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
+flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
+flags.DEFINE_float("truncation", None, "Sample: mass of the guess kept at each step, 1 for all.")
+flags.DEFINE_integer("top_k", None, "Sample: number of most likely tokens kept.")
+flags.DEFINE_float("temperature", None, "Sample: temperature of the guess.")
+flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
+flags.DEFINE_string(
+    "reference_checkpoint",
+    None,
+    "Sample: a published CDCD or VQ-Diffusion checkpoint. One of pictures is converted once, into "
+    "<workdir>/published/<name>; one of music needs --motion.",
+)
+flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
+flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
+flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
+flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
+flags.DEFINE_string("motion", None, "Sample: the motion file of a dance to make music for.")
+flags.DEFINE_string("audio_out", None, "Sample: the WAV file; <workdir>/samples by default.")
+flags.DEFINE_float("seconds", None, "Sample: how much of the dance; all by default.")
+flags.DEFINE_string("genre", None, "Sample: genre of the music, for models that are told one.")
+flags.DEFINE_string("video", None, "Sample: file of video features, for models that need them.")
+flags.DEFINE_string("video_out", None, "Sample: an MP4 file of dance and music; needs ffmpeg.")
+flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the music; 1 is usual.")
+flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
+flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parse as absl does, with one sentence where it would show a traceback or the whole usage.
+
+    Args:
+        argv: The command line.
+
+    Returns:
+        What is left of it.
+
+    Raises:
+        ValueError: If a flag or the configuration is wrong.
+    """
+    try:
+        rest = FLAGS(list(argv))
+        if FLAGS.config is None:
+            raise ValueError(
+                "no configuration is given; add --config=configs/digits_sample_inter.py"
+            )
+        hasattr(FLAGS.config, "train")  # A file that cannot be read fails when first looked at.
+    except AttributeError as error:
+        raise ValueError(f"the configuration has no such key: {_joined(error)}") from error
+    except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(_joined(error)) from error
+    return rest
+
+
+def check_flags() -> None:
+    """Raise a ValueError for flags that nothing would read."""
+    dancing = ("audio_out", "seconds", "genre", "video", "video_out", "denoise")
+    given = [name for name in dancing if getattr(FLAGS, name)]
+    if given and not FLAGS.motion:
+        raise ValueError(f"{given[0]} needs a dance to make music for; add --motion=FILE")
+    drawing = ("prompt", "prompt_file", "trajectory", "gif")
+    if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
+        raise ValueError(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion")
+    if FLAGS.motion and FLAGS.label is not None:
+        raise ValueError(
+            "label: a dance is given by its file, and its genre by --genre; leave it out"
+        )
+    if not FLAGS.reference_checkpoint:
+        if FLAGS.bpe_merges:
+            raise ValueError("bpe_merges needs --reference_checkpoint=FILE")
+        if FLAGS.mode != "sample" and FLAGS.motion:
+            raise ValueError("motion is for samples; add --mode=sample")
+        if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
+            raise ValueError(f"{', '.join(drawing)} are for samples; add --mode=sample")
+    elif FLAGS.mode != "sample":
+        raise ValueError("reference_checkpoint can be sampled only; add --mode=sample")
+    elif FLAGS.trajectory or FLAGS.gif:
+        raise ValueError("trajectory, gif: there is none of a published checkpoint; leave it out")
+
+
+def dance_request() -> DanceRequest:
+    """Take what is asked for by the flags on a dance."""
+    files = {name: getattr(FLAGS, name) for name in ("video", "audio_out", "video_out")}
+    return DanceRequest(
+        motion=Path(FLAGS.motion),
+        seconds=FLAGS.seconds,
+        genre=FLAGS.genre,
+        denoise=FLAGS.denoise,
+        **{name: Path(file) if file else None for name, file in files.items()},
+    )
+
+
+def override(configured: dict[str, Any]) -> dict[str, Any]:
+    """Let the flags override the configuration's way of sampling."""
+    given = {name: getattr(FLAGS, name) for name in configured}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return configured | changed | {"label": FLAGS.label}
+
+
+def _joined(error: Exception) -> str:
+    """Put the message of an error on one line; of a traceback inside it, the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = [lines[-1].removeprefix("ValueError: ")]
+    return " ".join(lines) or repr(error)
