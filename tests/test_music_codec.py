@@ -1,5 +1,6 @@
 """Codecs of music from a configuration: trained, fine-tuned from published weights, and fitted."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -11,10 +12,14 @@ import soundfile
 from PIL import Image
 
 from cdcd_jax.build.codecs import load_codec
+from cdcd_jax.build.conditions import load_condition
 from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
+from cdcd_jax.build.scoring import make_scoring
+from cdcd_jax.build.token_data import rehearsal_data
 from cdcd_jax.codecs.jukebox import make_jukebox
+from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.interop.jukebox import jukebox_to_state_dict
 from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.training.loop import compile_step
@@ -133,3 +138,15 @@ def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
     config = load("groove_vanilla", "smoke", codec_fit__seconds=0.0)
     with pytest.raises(ValueError, match=r"codec_fit\.seconds = 0.0 must be above 0"):
         build_music_codec_fit(config, tmp_path)
+
+
+def test_a_single_piece_to_test_with_is_refused_before_training():
+    config = load("groove_vanilla", "smoke")
+    data = rehearsal_data(config)
+    told = load_condition(config, data, None)
+    make_scoring(config, data, told, Path("none")).check()
+    first = {name: rows[:1] for name, rows in data.test.cond.items()}
+    one = TokenExamples(tokens=data.test.take(np.arange(1)), cond=first, group=data.test.group[:1])
+    data = dataclasses.replace(data, test=one)
+    with pytest.raises(ValueError, match="data: the test dances give one piece"):
+        make_scoring(config, data, told, Path("none")).check()

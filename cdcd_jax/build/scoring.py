@@ -61,7 +61,8 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         return Scoring(make_options=dict)
     if is_music(config):
         return Scoring(
-            make_options=lambda: make_section(config, "eval", music_options, config, data)
+            make_options=lambda: make_section(config, "eval", music_options, config, data),
+            check=lambda: make_section(config, "data", _check_pieces, data),
         )
     files = {name: config.eval[name] for name in PLACES if name in config.eval}
     for name, path in files.items():
@@ -81,6 +82,11 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
             missing_weights(files, num_classes=told.num_classes if told.texts is None else None)
         ),
     )
+
+
+def _check_pieces(data: TokenData) -> None:
+    if data.class_names and len(data.test) < 2:
+        raise ValueError("the test dances give one piece, and scores of genres need two; give more")
 
 
 def _class_options(
