@@ -54,7 +54,7 @@ def make_train_dataset(
     >>> from cdcd_jax.data.digits import load_digits
     >>> digits = make_train_dataset(load_digits("train"), batch_size=8, seed=0, num_negatives=3)
     >>> {key: array.shape for key, array in digits[1000].items()}
-    {'tokens': (8, 64), 'cond': (8,), 'negatives': (8, 3, 64)}
+    {'cond': (8,), 'tokens': (8, 64), 'negatives': (8, 3, 64)}
     """
     _check(len(examples), batch_size, seed, num_negatives, process_index, num_processes)
     if others is None and num_negatives:

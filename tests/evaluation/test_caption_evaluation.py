@@ -147,7 +147,7 @@ def test_the_bound_under_captions_of_others(num_real, count):
 
 
 def test_captions_are_no_classes_for_a_judge():
-    with pytest.raises(ValueError, match="scorers are needed, as captions are no classes"):
+    with pytest.raises(ValueError, match="scorers are needed, as examples are no classes"):
         evaluate(
             jax.random.key(0),
             bound_fn=bound,

@@ -178,7 +178,7 @@ def test_real_pictures_have_rows_of_their_own_and_no_tokens(scorers):
 
 
 def test_scorers_of_pictures_need_the_way_back(scorers):
-    with pytest.raises(ValueError, match="decode_fn is needed, as some scorers look at pictures"):
+    with pytest.raises(ValueError, match="decode_fn is needed, as some scorers are for pictures"):
         score(scorers)
     with pytest.raises(ValueError, match="num_real must be at least 2, got 1"):
         score(scorers, num_real=1)
