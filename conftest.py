@@ -1,0 +1,28 @@
+"""Settings that tests and the documentation's examples run under: strict JAX, eight CPU devices."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+QUICK_TO_COMPILE = ("cdcd_jax", "codecs", "conditioning", "diffusion", "networks", "training")
+"""Folders whose tests and examples spend most of their time in LLVM, on programs that run once."""
+
+
+def pytest_runtest_setup(item):
+    """Leave LLVM's optimisations out of programs that run once, but for published numbers.
+
+    Without them a sinusoid in float32 is off by 1e-5, which golden files show.
+    """
+    golden = "golden" in item.nodeid or "golden" in getattr(item, "fixturenames", ())
+    quick = item.path.parent.name in QUICK_TO_COMPILE or item.get_closest_marker(
+        "quick_compilation"
+    )
+    jax.config.update("jax_disable_most_optimizations", bool(quick and not golden))
