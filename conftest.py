@@ -12,8 +12,8 @@ import jax
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
-QUICK_TO_COMPILE = ("cdcd_jax", "codecs", "conditioning", "diffusion", "networks", "training")
-"""Folders whose tests and examples spend most of their time in LLVM, on programs that run once."""
+QUICK_TO_COMPILE = ("codecs", "diffusion", "networks", "training")
+"""Folders whose slow tests, too, spend most of their time in LLVM, on programs that run once."""
 
 
 def pytest_runtest_setup(item):
@@ -22,7 +22,9 @@ def pytest_runtest_setup(item):
     Without them a sinusoid in float32 is off by 1e-5, which golden files show.
     """
     golden = "golden" in item.nodeid or "golden" in getattr(item, "fixturenames", ())
-    quick = item.path.parent.name in QUICK_TO_COMPILE or item.get_closest_marker(
-        "quick_compilation"
+    quick = (
+        item.get_closest_marker("slow") is None
+        or item.get_closest_marker("quick_compilation") is not None
+        or item.path.parent.name in QUICK_TO_COMPILE
     )
-    jax.config.update("jax_disable_most_optimizations", bool(quick and not golden))
+    jax.config.update("jax_disable_most_optimizations", quick and not golden)
