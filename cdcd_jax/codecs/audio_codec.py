@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.codecs.batching import device_shares, in_batches
+from cdcd_jax.codecs.codec import check_window
 from cdcd_jax.codecs.codec_file import flatten
 from cdcd_jax.codecs.jukebox import Jukebox
 from cdcd_jax.typing import Params
@@ -109,11 +110,7 @@ class AudioCodec:
         Raises:
             ValueError: If a window has not the codec's number of samples.
         """
-        if audio.shape[1] != self.samples:
-            raise ValueError(
-                f"a window must have {self.samples} samples, {self.length} tokens of {self.hop}, "
-                f"but it has {audio.shape[1]}"
-            )
+        check_window(audio.shape, self.length, self.hop)
         return in_batches(
             lambda batch: _encode(self.jukebox, self.level, self._params, batch),
             audio.astype(np.float32),

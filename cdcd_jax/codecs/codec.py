@@ -42,6 +42,20 @@ def check_pictures(shape: tuple[int, ...], size: int) -> None:
         raise ValueError(f"pictures must be {size} x {size} RGB, got {shape[1:]}")
 
 
+def check_window(shape: tuple[int, ...], length: int, hop: int) -> None:
+    """Raise a ValueError unless a batch has windows of so many tokens, each of so many samples.
+
+    >>> check_window((1, 7), 2, 4)
+    Traceback (most recent call last):
+    ValueError: a window must have 8 samples, 2 tokens of 4, but it has 7
+    """
+    if shape[1] != length * hop:
+        raise ValueError(
+            f"a window must have {length * hop} samples, {length} tokens of {hop}, "
+            f"but it has {shape[1]}"
+        )
+
+
 def check_codes(tokens: np.ndarray, grid: tuple[int, int], vocab_size: int) -> None:
     """Raise a ValueError unless every picture has its tokens, each 0..vocab_size-1.
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 from sklearn.cluster import MiniBatchKMeans
 
-from cdcd_jax.codecs.codec import check_codes
+from cdcd_jax.codecs.codec import check_codes, check_window
 from cdcd_jax.codecs.codec_file import SPECTRA, read_arrays, write_arrays
 from cdcd_jax.codecs.phases import SpectrumOptions, describe_spectra, make_sound
 
@@ -78,11 +78,7 @@ class SpectrumCodec:
         Raises:
             ValueError: If a window has not the codec's number of samples.
         """
-        if audio.shape[1] != self.samples:
-            raise ValueError(
-                f"a window must have {self.samples} samples, {self.length} tokens of {self.hop}, "
-                f"but it has {audio.shape[1]}"
-            )
+        check_window(audio.shape, self.length, self.hop)
         tokens = np.empty((len(audio), self.length), np.int32)
         for start in range(0, len(audio), self.batch_size):
             rows = slice(start, start + self.batch_size)

@@ -16,8 +16,6 @@ cameras, the dancer, the song BR0 and the choreography's number.
 import re
 from pathlib import Path
 
-import numpy as np
-
 from cdcd_jax.data.caption_files import find_repeated, read_text
 from cdcd_jax.data.dance_files import DanceFile, DanceFiles
 from cdcd_jax.data.motion import COCO_EDGES
@@ -97,7 +95,6 @@ def load_aist(
         fps=FPS,
         genre_names=tuple(GENRES.values()),
         edges=COCO_EDGES if positions else (),
-        joints_fn=_positions if positions else _no_positions,
     )
 
 
@@ -140,11 +137,3 @@ def _find_music(path: Path) -> Path:
         f"{path} has no folder {' or '.join(MUSIC_FOLDERS)} with the songs of AIST (mBR0.wav ...); "
         "put it there or say where it is"
     )
-
-
-def _positions(motion: np.ndarray) -> np.ndarray:
-    return motion.reshape(len(motion), -1, 3)
-
-
-def _no_positions(motion: np.ndarray) -> None:
-    """Rotations are no positions without the body model, which has a licence of its own."""

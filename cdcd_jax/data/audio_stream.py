@@ -9,8 +9,6 @@ from jaxtyping import Float32, Int
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.recordings import Recordings
 
-PEAK = 0.95
-
 
 class AudioBatch(TypedDict):
     """One batch of a codec's training.
@@ -87,16 +85,14 @@ def make_audio_iterator(
 def load_crops(
     recordings: Recordings, chosen: Int[np.ndarray, " crops"], samples: int
 ) -> Float32[np.ndarray, "crops samples"]:
-    """Read the middle of some recordings, each brought to a peak of 0.95."""
+    """Read the middle of some recordings."""
     return np.stack([_crop(recordings.audio(int(index)), samples, 0.5) for index in chosen])
 
 
 def _crop(
     audio: Float32[np.ndarray, " samples"], samples: int, where: float
 ) -> Float32[np.ndarray, " crop"]:
-    """Cut out a part at a place 0..1, as loud as the whole recording's peak allows."""
+    """Cut out a part at a place 0..1; what is too short ends in silence."""
     start = int(where * max(0, len(audio) - samples + 1))
     cut = audio[start : start + samples]
-    peak = np.abs(audio).max(initial=0.0)
-    scaled = cut * np.float32(PEAK / peak) if peak else cut
-    return np.pad(scaled, (0, samples - len(scaled))).astype(np.float32)
+    return np.pad(cut, (0, samples - len(cut))).astype(np.float32)

@@ -1,7 +1,7 @@
 """Sets of dances that lie on a disk, each in a sound file, a motion file and perhaps a video's."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64, Int32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dance
-from cdcd_jax.data.motion import load_motion, motion_frames
+from cdcd_jax.data.motion import find_joints, load_motion, motion_frames
 
 
 class DanceFile(NamedTuple):
@@ -45,7 +45,6 @@ class DanceFiles:
         fps: Frames of motion per second.
         genre_names: Name of each genre.
         edges: See ``Dances.edges``.
-        joints_fn: See ``Dances.joints``.
 
     Raises:
         ValueError: If there are no dances or files are missing.
@@ -59,7 +58,6 @@ class DanceFiles:
         fps: float,
         genre_names: tuple[str, ...] = (),
         edges: tuple[tuple[int, int], ...] = (),
-        joints_fn: Callable[[np.ndarray], np.ndarray | None],
     ):
         if not files:
             raise ValueError(f"{name} has no dances; check its lists")
@@ -67,7 +65,7 @@ class DanceFiles:
         _check_there(name, [file.audio for file in files], "sound")
         _check_there(name, [file.video for file in files if file.video], "video")
         self.name, self.fps, self.genre_names, self.edges = name, fps, genre_names, edges
-        self.joints, self._files = joints_fn, tuple(files)
+        self.joints, self._files = find_joints, tuple(files)
         self.names: Sequence[str] = [file.name for file in files]
         self.groups: Int32[np.ndarray, " dances"] = np.array([f.group for f in files], np.int32)
         # Songs are few and shared; eight minutes of them take about 40 MB.

@@ -41,6 +41,27 @@ OPENPOSE_EDGES = (
 )
 
 
+EDGES = {51: COCO_EDGES, 75: OPENPOSE_EDGES}
+"""Pairs of joints to draw, by the number of features."""
+
+
+def find_joints(motion: Float[np.ndarray, "frames features"]) -> np.ndarray | None:
+    """Give the key points that features are, which their number tells: [frames joints 3].
+
+    Of OpenPose's, y of a picture points downwards and is turned; the third number is a confidence,
+    not a depth, and becomes 0. Rotations are no positions without the body model, which has a
+    licence of its own: None.
+
+    >>> find_joints(np.ones((1, 75)))[0, 0].tolist(), find_joints(np.ones((1, 219)))
+    ([1.0, -1.0, 0.0], None)
+    """
+    if motion.shape[1] == 51:
+        return motion.reshape(len(motion), 17, 3)
+    if motion.shape[1] == 75:
+        return motion.reshape(len(motion), 25, 3) * np.array([1, -1, 0], motion.dtype)
+    return None
+
+
 def load_motion(path: str | Path) -> Float32[np.ndarray, "frames features"]:
     """Read a motion file.
 

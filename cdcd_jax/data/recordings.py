@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dances
+from cdcd_jax.data.waveforms import PEAK
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 """Endings of the files that count as sound, in lower case."""
@@ -47,7 +48,7 @@ class Recordings(Protocol):
         ...
 
     def audio(self, index: int, /) -> Float32[np.ndarray, " samples"]:
-        """Read one; threads may do so at the same time."""
+        """Read one, with a peak of 0.95; threads may do so at the same time."""
         ...
 
 
@@ -57,7 +58,7 @@ class DanceMusic:
     def __init__(self, dances: Dances):
         self.name, self.names = dances.name, dances.names
         self.seconds, self.fingerprint = dances.seconds, dances.fingerprint
-        self.audio = lru_cache(KEPT)(lambda index: dances[index].audio)
+        self.audio = lru_cache(KEPT)(lambda index: _as_loud_as_can_be(dances[index].audio))
 
 
 class SoundFolder:
@@ -100,4 +101,10 @@ class SoundFolder:
             f"{name} {s:.3f}" for name, s in zip(self.names, self.seconds, strict=True)
         )
         self.fingerprint = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-        self.audio = lru_cache(KEPT)(lambda index: load_audio(files[index]))
+        self.audio = lru_cache(KEPT)(lambda index: _as_loud_as_can_be(load_audio(files[index])))
+
+
+def _as_loud_as_can_be(audio: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+    """Bring a recording to a peak of 0.95; silence stays silence, which a codec must know, too."""
+    peak = np.abs(audio).max(initial=0.0)
+    return audio * np.float32(PEAK / peak) if peak else audio

@@ -157,7 +157,7 @@ class Segments:
         video = None
         if dance.video is not None:
             length = len(dance.motion) / self.dances.fps
-            video = _cut_video(dance.video, start / length, self.seconds / length, self.video_steps)
+            video = cut_video(dance.video, start / length, self.seconds / length, self.video_steps)
         return Segment(name, group, dance.genre, audio, motion, video, dance.tempo)
 
 
@@ -241,8 +241,18 @@ def _cut_motion(dance: Dance, name: str, first: int, frames: int) -> np.ndarray:
     return motion
 
 
-def _cut_video(video: np.ndarray, start: float, share: float, steps: int) -> np.ndarray:
-    """Take the steps whose time is nearest to those wanted; start and share are of the dance."""
+def cut_video(video: np.ndarray, start: float, share: float, steps: int) -> np.ndarray:
+    """Take the steps of a video that are nearest to those of a window.
+
+    Args:
+        video: [steps features], evenly spread over a dance.
+        start: Where the window begins, as a share of the dance.
+        share: How long it is, as a share of the dance.
+        steps: How many are wanted, evenly spread over the window.
+
+    Returns:
+        [steps features].
+    """
     middles = start + share * (np.arange(steps) + 0.5) / steps
     # The millionth decides ties, which rounding would decide otherwise in every window.
     return video[np.clip((middles * len(video) + 1e-6).astype(int), 0, len(video) - 1)]

@@ -15,8 +15,6 @@ negatives come from other songs.
 import re
 from pathlib import Path
 
-import numpy as np
-
 from cdcd_jax.data.caption_files import find_repeated, read_text
 from cdcd_jax.data.dance_files import DanceFile, DanceFiles
 from cdcd_jax.data.motion import OPENPOSE_EDGES
@@ -64,9 +62,7 @@ def load_tiktok(path: str | Path, split: str, *, video: bool = False) -> DanceFi
         )
         for name in names
     ]
-    return DanceFiles(
-        f"TikTok Dance-Music, {split}", files, fps=FPS, edges=OPENPOSE_EDGES, joints_fn=_positions
-    )
+    return DanceFiles(f"TikTok Dance-Music, {split}", files, fps=FPS, edges=OPENPOSE_EDGES)
 
 
 def find_song(name: str) -> str:
@@ -78,10 +74,3 @@ def find_song(name: str) -> str:
     name = _SEGMENT.sub("", name)
     match = re.fullmatch(r"\d+_(\d+)_\d+", name)
     return match[1] if match else name
-
-
-def _positions(motion: np.ndarray) -> np.ndarray | None:
-    """Turn pictures' y, which points downwards; the third number is a confidence, not a depth."""
-    if motion.shape[1] != 75:
-        return None
-    return motion.reshape(len(motion), 25, 3) * np.array([1, -1, 0], motion.dtype)

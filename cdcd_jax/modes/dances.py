@@ -1,6 +1,7 @@
 """What music for a dance is made with, and what is asked for: a model, a dance, a genre."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.dance_files import load_video
 from cdcd_jax.data.motion import load_motion
+from cdcd_jax.data.segments import cut_video
 from cdcd_jax.typing import Params
 
 
@@ -103,15 +105,9 @@ def find_player(experiment: Experiment) -> Player:
     segments, told = experiment.segments, experiment.told
     if segments is None:
         raise ValueError("motion: this is no model of dances; leave it out")
-    num_steps = segments.video_steps
 
     def sample_fn(params: Params, key: jax.Array, cond: Any, **options: Any) -> jax.Array:
         return experiment.sample_fn(params, key, told.embed(cond), **options)
-
-    def nearest_steps(video: np.ndarray, start: float, share: float) -> np.ndarray:
-        middles = start + share * (np.arange(num_steps) + 0.5) / num_steps
-        # As training's windows: the millionth decides ties.
-        return video[np.clip((middles * len(video) + 1e-6).astype(int), 0, len(video) - 1)]
 
     return Player(
         sample_fn=sample_fn,
@@ -124,7 +120,7 @@ def find_player(experiment: Experiment) -> Player:
         fps=segments.dances.fps,
         num_features=segments.num_features,
         video_features=told.test.cond["video"].shape[2] if "video" in told.test.cond else 0,
-        video_fn=nearest_steps,
+        video_fn=partial(cut_video, steps=segments.video_steps),
         genre_names=segments.genre_names,
         joints_fn=segments.dances.joints,
         edges=segments.dances.edges,

@@ -16,7 +16,6 @@ from cdcd_jax.codecs.spectra import SpectrumCodec, fit_spectrum_codec, save_spec
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.audio_stream import load_crops
 from cdcd_jax.data.recordings import Recordings
-from cdcd_jax.data.waveforms import PEAK
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.onsets import mel_decibels
 from cdcd_jax.evaluation.real_pictures import spread
@@ -118,7 +117,7 @@ def measure_music_codec(
 
     Args:
         codec: The codec.
-        recordings: What it has not heard; each is brought to a peak of 0.95.
+        recordings: What it has not heard.
 
     Returns:
         ``snr`` (dB, mean over recordings; of no meaning for a codec without phases) and
@@ -130,10 +129,9 @@ def measure_music_codec(
     counts, snr, kept, off, seconds = scorer.init(0), [], [], [], 0.0
     for number in tqdm(range(len(recordings.names)), desc="test recordings", unit="recording"):
         audio = recordings.audio(number)
-        loud = audio * np.float32(PEAK / max(float(np.abs(audio).max()), 1e-5))
-        tokens = codec.encode_long(loud)
+        tokens = codec.encode_long(audio)
         made = codec.decode_long(tokens)
-        heard = loud[: len(made)]
+        heard = audio[: len(made)]
         error = np.mean((heard - made[: len(heard)]) ** 2)
         snr.append(10 * np.log10(max(np.mean(heard**2), 1e-10) / max(error, 1e-10)))
         off.append(np.abs(mel_decibels(heard) - mel_decibels(made[: len(heard)])).mean())

@@ -7,7 +7,7 @@ import numpy as np
 
 from cdcd_jax.build.published_music import PublishedMusicModel
 from cdcd_jax.data.aist import GENRES
-from cdcd_jax.data.motion import COCO_EDGES, OPENPOSE_EDGES
+from cdcd_jax.data.motion import EDGES, find_joints
 from cdcd_jax.modes.dances import DanceRequest, Player, read_dance
 from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.generation import check_sampling
@@ -32,7 +32,6 @@ def published_player(model: PublishedMusicModel) -> Player:
     names = tuple(GENRES.values())
     if model.num_genres != len(names):
         names = tuple(map(str, range(model.num_genres)))
-    edges = {51: COCO_EDGES, 75: OPENPOSE_EDGES}.get(model.num_features, ())
     return Player(
         sample_fn=model.sample_fn,
         codec=model.codec,
@@ -46,8 +45,8 @@ def published_player(model: PublishedMusicModel) -> Player:
         video_features=model.video_features or 0,
         video_fn=_mean_video,
         genre_names=names,
-        joints_fn=_positions,
-        edges=edges,
+        joints_fn=find_joints,
+        edges=EDGES.get(model.num_features, ()),
     )
 
 
@@ -98,12 +97,3 @@ def _mean_video(video: np.ndarray, start: float, share: float) -> np.ndarray:
     if not inside.any():
         inside[min(int((start + share / 2) * len(video)), len(video) - 1)] = True
     return video[inside].mean(axis=0, keepdims=True)
-
-
-def _positions(motion: np.ndarray) -> np.ndarray | None:
-    """Give key points; rotations are no positions."""
-    if motion.shape[1] == 51:
-        return motion.reshape(len(motion), 17, 3)
-    if motion.shape[1] == 75:  # y of pictures points downwards, and the third is a confidence
-        return motion.reshape(len(motion), 25, 3) * np.array([1, -1, 0], motion.dtype)
-    return None
