@@ -87,6 +87,13 @@ def get_config(arg: str = "") -> Any:
         "keep_checkpoints": 2,
         "sample_every": 400,
     }
+    config.mesh = {
+        "data": config_dict.placeholder(int),  # what fsdp and tensor leave, unless given
+        "fsdp": 1,
+        "tensor": 1,
+        "rules": (),  # pairs such as ("to_logits.kernel", ("fsdp", None))
+        "codec_rules": (),
+    }
     config.eval = {
         "num_samples": 500,
         "num_steps": (50, 10),

@@ -172,9 +172,9 @@ def run(compile_once, monkeypatch, capsys):
     What it built is kept in ``run.built``.
     """
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(experiment, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(experiment, "find_mesh", lambda _: make_mesh(jax.devices()[:1]))
     monkeypatch.setattr(
-        "cdcd_jax.build.music_codec_training.make_mesh", lambda: make_mesh(jax.devices()[:1])
+        "cdcd_jax.build.music_codec_training.find_mesh", lambda _: make_mesh(jax.devices()[:1])
     )
     monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
     stoppers, built = [], []

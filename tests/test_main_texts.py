@@ -91,7 +91,7 @@ def run(monkeypatch, capsys):
     What it built is kept in ``run.built``.
     """
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(experiment, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(experiment, "find_mesh", lambda _: make_mesh(jax.devices()[:1]))
     monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
     stoppers, built = [], []
 

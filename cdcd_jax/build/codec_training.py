@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from cdcd_jax.build.codecs import vqgan_options
 from cdcd_jax.build.pictures import Places, find_places, load_source
 from cdcd_jax.build.sections import (
+    find_mesh,
+    find_rules,
     make_decaying_optimizer,
     make_fingerprint,
     make_loop,
@@ -33,7 +35,7 @@ from cdcd_jax.training.codec_objective import (
     with_codes,
 )
 from cdcd_jax.training.run import Training
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.sharding import batch_share
 from cdcd_jax.training.state import TrainState, init_state
 from cdcd_jax.training.step import Objective, make_train_step
 from cdcd_jax.typing import Params, PRNGKey
@@ -68,7 +70,7 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
     Args:
         config: A ``ConfigDict`` as ``configs/pictures.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
-        mesh: Devices to train on; all of them if None.
+        mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
 
     Returns:
         The training. Nothing is trained or compiled yet.
@@ -76,7 +78,8 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
     Raises:
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
-    mesh = make_mesh() if mesh is None else mesh
+    mesh = find_mesh(config) if mesh is None else mesh
+    share, num_shares = make_section(config, "mesh", batch_share, mesh)
     places = find_places(config, workdir)
     if places is None:
         raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
@@ -107,8 +110,8 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
             seed=train.seed,
             random_crop=train.random_crop,
             flip=train.flip,
-            process_index=jax.process_index(),
-            num_processes=jax.process_count(),
+            process_index=share,
+            num_processes=num_shares,
             num_threads=config.data.num_threads,
             prefetch=config.data.prefetch,
         ),
@@ -177,7 +180,7 @@ def make_codec_run(
 
     make_section(config, "codec", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
     sections = ("codec", "codec_loss", "codec_optimizer", "codec_train")
-    return Training(
+    training = Training(
         mesh=mesh,
         init_state=initial_state,
         train_step=train_step,
@@ -188,7 +191,10 @@ def make_codec_run(
             config, sections, train="codec_train", optimizer="codec_optimizer"
         )
         | {"data": data_fingerprint},
+        rules=find_rules(config, "codec_rules"),
     )
+    make_section(config, "mesh", training.shardings)
+    return training
 
 
 def trained_codec(state: TrainState) -> Params:

@@ -14,6 +14,8 @@ from cdcd_jax.build.music import is_music, load_segments
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
+    find_mesh,
+    find_rules,
     make_decaying_optimizer,
     make_fingerprint,
     make_loop,
@@ -36,7 +38,7 @@ from cdcd_jax.training.generation import (
 from cdcd_jax.training.model import Model, make_model
 from cdcd_jax.training.objective import count_batch_negatives, make_objective, needs_intra
 from cdcd_jax.training.run import Training
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.sharding import batch_share
 from cdcd_jax.training.state import TrainState, init_state
 from cdcd_jax.training.step import make_train_step
 from cdcd_jax.typing import Params, PRNGKey
@@ -91,7 +93,7 @@ def build(
     Args:
         config: A ``ConfigDict`` as ``configs/common.py`` makes it.
         workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
-        mesh: Devices to train on; all of them if None.
+        mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
         rehearse: Whether random tokens take the place of those that an earlier stage has yet to
             make, so that everything else can be checked before it starts.
 
@@ -102,7 +104,7 @@ def build(
         ValueError: If a value is wrong; the sentence names ``section.key``, the value and what
             would be right.
     """
-    mesh = make_mesh() if mesh is None else mesh
+    mesh = find_mesh(config) if mesh is None else mesh
     train = config.train
     places = find_places(config, workdir)
     data = rehearsal_data(config) if rehearse else load_data(config, places)
@@ -121,6 +123,11 @@ def build(
         **told.denoiser,
         **config.denoiser,
     )
+    if config.denoiser.num_heads % mesh.shape["tensor"]:
+        raise ValueError(
+            f"mesh.tensor = {mesh.shape['tensor']} does not divide denoiser.num_heads = "
+            f"{config.denoiser.num_heads}; take a size that does"
+        )
     model = make_section(
         config, "condition", make_model, network, told.condition, dropout=config.condition.dropout
     )
@@ -139,7 +146,7 @@ def build(
         config, "train", make_train_step, objective, optimizer, **step_options
     )
     loop = make_section(config, "train", make_loop, train, mesh)
-    stream = _stream_options(config, data)
+    stream = _stream_options(config, data, mesh)
     dataset = make_section(config, "data", make_train_dataset, told.train, **stream)
 
     def initial_state() -> TrainState:
@@ -159,22 +166,25 @@ def build(
         fingerprint["data.fingerprint"] = data.fingerprint
     if told.texts is not None:
         fingerprint["condition.fingerprint"] = told.texts.fingerprint
-    return Experiment(
-        training=Training(
-            mesh=mesh,
-            init_state=initial_state,
-            train_step=train_step,
-            make_batches=lambda: make_train_iterator(
-                told.train,
-                **stream,
-                num_threads=config.data.num_threads,
-                prefetch=config.data.prefetch,
-            ),
-            loop=loop,
-            keep_checkpoints=train.keep_checkpoints,
-            fingerprint=fingerprint,
-            see=told.see,
+    training = Training(
+        mesh=mesh,
+        init_state=initial_state,
+        train_step=train_step,
+        make_batches=lambda: make_train_iterator(
+            told.train,
+            **stream,
+            num_threads=config.data.num_threads,
+            prefetch=config.data.prefetch,
         ),
+        loop=loop,
+        keep_checkpoints=train.keep_checkpoints,
+        fingerprint=fingerprint,
+        see=told.see,
+        rules=find_rules(config),
+    )
+    make_section(config, "mesh", training.shardings)
+    return Experiment(
+        training=training,
         schedule=schedule,
         model=model,
         data=data,
@@ -199,8 +209,9 @@ def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> S
     raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
 
 
-def _stream_options(config: Any, data: TokenData) -> dict[str, Any]:
+def _stream_options(config: Any, data: TokenData, mesh: Mesh) -> dict[str, Any]:
     loss = config.loss
+    share, num_shares = make_section(config, "mesh", batch_share, mesh)
     own = data.own if needs_intra(loss.mechanism, loss.negatives) else None
     return {
         "batch_size": config.train.batch_size,
@@ -209,8 +220,8 @@ def _stream_options(config: Any, data: TokenData) -> dict[str, Any]:
         "others": data.others,
         "own": own,
         "num_own": loss.num_negatives if own else 0,
-        "process_index": jax.process_index(),
-        "num_processes": jax.process_count(),
+        "process_index": share,
+        "num_processes": num_shares,
     }
 
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from cdcd_jax.build.codec_training import make_codec_run
 from cdcd_jax.build.music import jukebox_options, load_recordings
 from cdcd_jax.build.pictures import Places, find_places
-from cdcd_jax.build.sections import make_section, plain
+from cdcd_jax.build.sections import find_mesh, make_section, plain
 from cdcd_jax.codecs.codebook import Codebook, resume_codebook
 from cdcd_jax.codecs.jukebox import Jukebox, make_jukebox
 from cdcd_jax.data.audio import SAMPLE_RATE
@@ -26,7 +26,7 @@ from cdcd_jax.training.audio_codec_objective import (
     with_audio_codes,
 )
 from cdcd_jax.training.run import Training
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.sharding import batch_share
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -68,7 +68,7 @@ def build_music_codec_training(
     Args:
         config: A ``ConfigDict`` as ``configs/music.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
-        mesh: Devices to train on; all of them if None.
+        mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
 
     Returns:
         The training. Nothing is trained or compiled yet.
@@ -76,7 +76,8 @@ def build_music_codec_training(
     Raises:
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
-    mesh = make_mesh() if mesh is None else mesh
+    mesh = find_mesh(config) if mesh is None else mesh
+    share, num_shares = make_section(config, "mesh", batch_share, mesh)
     places = find_places(config, workdir)
     assert places is not None  # the section ``codec`` of music has a folder
     if config.codec.name != "jukebox":
@@ -109,8 +110,8 @@ def build_music_codec_training(
             batch_size=train.batch_size,
             seed=train.seed,
             quietest=train.quietest,
-            process_index=jax.process_index(),
-            num_processes=jax.process_count(),
+            process_index=share,
+            num_processes=num_shares,
             num_threads=config.data.num_threads,
             prefetch=config.data.prefetch,
         ),

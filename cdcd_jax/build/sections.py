@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 
 from cdcd_jax.training.loop import LoopOptions
 from cdcd_jax.training.optimizer import Optimizer, make_optimizer
-from cdcd_jax.training.sharding import check_batch_size
+from cdcd_jax.training.partition import Rule
+from cdcd_jax.training.sharding import check_batch_size, make_mesh
 
 T = TypeVar("T")
 
@@ -82,6 +83,35 @@ def make_decaying_optimizer(
 ) -> Optimizer:
     """Build an optimizer whose cosine ends with the run unless ``decay_steps`` is given."""
     return make_optimizer(num_steps=num_steps if decay_steps is None else decay_steps, **options)
+
+
+def find_mesh(config: Any) -> Mesh:
+    """Arrange all devices as the section ``mesh`` says."""
+    sizes = {name: config.mesh[name] for name in ("data", "fsdp", "tensor")}
+    return make_section(config, "mesh", make_mesh, **sizes)
+
+
+def find_rules(config: Any, name: str = "rules") -> tuple[Rule, ...]:
+    """Take the rules on where parameters lie from the section ``mesh``.
+
+    Args:
+        config: The whole configuration.
+        name: ``"rules"`` for the denoiser and its condition, ``"codec_rules"`` for a codec.
+
+    Returns:
+        What ``shard_state`` takes.
+
+    Raises:
+        ValueError: If one is no pair of a regular expression and axes.
+    """
+    for rule in config.mesh[name]:
+        pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not pair or not isinstance(rule[0], str) or isinstance(rule[1], str):
+            raise ValueError(
+                f"mesh.{name}: {rule!r} must be a regular expression and the mesh axes of an "
+                'array\'s last axes, as in ("to_logits.kernel", ("fsdp", None))'
+            )
+    return tuple((pattern, tuple(axes)) for pattern, axes in config.mesh[name])
 
 
 def make_loop(train: Any, mesh: Mesh) -> LoopOptions:

@@ -68,14 +68,31 @@ class LoopOptions:
             )
 
 
-def compile_step(train_step: TrainStep, mesh: Mesh) -> TrainStep:
-    """Compile a step: state on every device and updated in place, batch split over them."""
+def compile_step(train_step: TrainStep, mesh: Mesh, shardings: Any = None) -> Any:
+    """Compile a step: the state is updated in place, the batch split over the devices.
+
+    Args:
+        train_step: One update.
+        mesh: Where it is computed.
+        shardings: Where each array of the state lives, see ``shard_state``; None for a whole copy
+            on every device.
+
+    Returns:
+        ``step(state, batch)`` as ``jax.jit`` makes it, to be called or lowered.
+    """
     whole = replicated(mesh)
+    shardings = whole if shardings is None else shardings
+
+    def step_on_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        # Networks look for this mesh where they say how activations are split.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return train_step(state, batch)
+
     return jax.jit(
-        train_step,
+        step_on_mesh,
         donate_argnums=0,
-        in_shardings=(whole, split_batch(mesh)),
-        out_shardings=(whole, whole),
+        in_shardings=(shardings, split_batch(mesh)),
+        out_shardings=(shardings, whole),
     )
 
 

@@ -1,17 +1,18 @@
 """One run from its newest checkpoint, or from nothing, to its last step."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position, writing
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
-from cdcd_jax.training.sharding import replicated
+from cdcd_jax.training.partition import Rule, shard_state
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
@@ -30,6 +31,7 @@ class Training:
         keep_checkpoints: Number of newest checkpoints to keep.
         fingerprint: The flat configuration, less what may change between two parts of a run.
         see: What frozen networks make of a batch on its devices, before the step takes it.
+        rules: Where parameters lie, before the rules of ``partition.RULES``.
     """
 
     mesh: Mesh
@@ -40,6 +42,11 @@ class Training:
     keep_checkpoints: int
     fingerprint: dict[str, Any]
     see: Callable[[Batch], Batch] = lambda batch: batch
+    rules: Sequence[Rule] = ()
+
+    def shardings(self) -> TrainState:
+        """Decide where each array of the state lives, as a state of ``NamedSharding``."""
+        return shard_state(jax.eval_shape(self.init_state), self.mesh, self.rules)
 
 
 def run_training(
@@ -66,13 +73,13 @@ def run_training(
         TrainingDivergedError: If the loss or its gradient is not finite.
     """
     batches = training.make_batches()
-    seconds, sharding = 0.0, replicated(training.mesh)
+    seconds, shardings = 0.0, training.shardings()
     with _open(training, workdir) as checkpoints:
-        template = abstract_state(training.init_state, sharding)
+        template = abstract_state(training.init_state, shardings)
         checkpoints.check_space(template)
         found = checkpoints.restore(template)
         if found is None:
-            state = compute_state(training.init_state, sharding)
+            state = compute_state(training.init_state, shardings)
         else:
             state, position = found
             batches.set_state(position.data)
@@ -84,7 +91,7 @@ def run_training(
             stopper.deferred(),
         ):
             state, seconds = train(
-                compile_step(training.train_step, training.mesh),
+                compile_step(training.train_step, training.mesh, shardings),
                 state,
                 batches,
                 options=training.loop,
@@ -117,8 +124,8 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
     """
     if (workdir / "checkpoints").is_dir():
         with _open(training, workdir) as checkpoints:
-            sharding = replicated(training.mesh)
-            found = checkpoints.restore(abstract_state(training.init_state, sharding))
+            template = abstract_state(training.init_state, training.shardings())
+            found = checkpoints.restore(template)
         if found is not None:
             return found
     raise CheckpointError(

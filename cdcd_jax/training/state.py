@@ -76,12 +76,12 @@ def init_state(
     )
 
 
-def compute_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> TrainState:
+def compute_state(init_fn: Callable[[], TrainState], sharding: Any) -> TrainState:
     """Compute a fresh state on its devices.
 
     Args:
         init_fn: Builds the state.
-        sharding: Where each array is to live.
+        sharding: Where each array is to live: a sharding for all, or a tree of them.
 
     Returns:
         The state.
@@ -91,17 +91,19 @@ def compute_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Shar
     return jax.jit(init_fn, out_shardings=sharding, compiler_options=options)()
 
 
-def abstract_state(init_fn: Callable[[], TrainState], sharding: jax.sharding.Sharding) -> Any:
+def abstract_state(init_fn: Callable[[], TrainState], sharding: Any) -> Any:
     """Describe a state without computing it.
 
     Args:
         init_fn: Builds a fresh state.
-        sharding: Where each array is to live.
+        sharding: Where each array is to live: a sharding for all, or a tree of them.
 
     Returns:
         The state with ``jax.ShapeDtypeStruct`` leaves.
     """
+    shapes = jax.eval_shape(init_fn)
+    if isinstance(sharding, jax.sharding.Sharding):
+        sharding = jax.tree.map(lambda _: sharding, shapes)
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init_fn),
+        lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), shapes, sharding
     )
