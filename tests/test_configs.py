@@ -155,6 +155,23 @@ def test_a_batch_must_divide_over_the_devices():
         build(config, Path("none"), mesh=make_mesh(jax.devices()[:8]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mesh.fsdp": 3}, r"mesh\.fsdp = 3 .* does not divide the 8 devices"),
+        ({"mesh.data": 4}, r"mesh\.data = 4 .* there are 8 devices"),
+        ({"mesh.tensor": 4}, r"mesh\.tensor = 4 does not divide denoiser\.num_heads = 2"),
+        ({"mesh.rules": (("nothing", ()),)}, r'mesh\.rules: "nothing" matches no parameter'),
+        ({"mesh.rules": ("to_logits",)}, r"mesh\.rules: 'to_logits' must be a regular expression"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_named(changes, message):
+    config = load("digits_vanilla", "smoke")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ValueError, match=message):
+        build(config, Path("none"))
+
+
 def test_an_unknown_key_is_answered_with_the_one_meant():
     config = load("digits_vanilla")
     with pytest.raises(AttributeError, match='Did you mean "batch_size"'):

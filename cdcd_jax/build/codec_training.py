@@ -182,6 +182,7 @@ def make_codec_run(
     sections = ("codec", "codec_loss", "codec_optimizer", "codec_train")
     training = Training(
         mesh=mesh,
+        batch_size=train.batch_size,
         init_state=initial_state,
         train_step=train_step,
         make_batches=make_batches,

@@ -168,6 +168,7 @@ def build(
         fingerprint["condition.fingerprint"] = told.texts.fingerprint
     training = Training(
         mesh=mesh,
+        batch_size=train.batch_size,
         init_state=initial_state,
         train_step=train_step,
         make_batches=lambda: make_train_iterator(

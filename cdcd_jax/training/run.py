@@ -13,6 +13,7 @@ from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.partition import Rule, shard_state
+from cdcd_jax.training.sharding import describe_mesh
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
@@ -24,6 +25,7 @@ class Training:
 
     Attributes:
         mesh: Where arrays live.
+        batch_size: Examples of a step, over all devices; the learning rate goes with it.
         init_state: Builds the state before the first step; to be jitted.
         train_step: One update; to be compiled with ``compile_step``.
         make_batches: Opens the stream of training batches at its start.
@@ -35,6 +37,7 @@ class Training:
     """
 
     mesh: Mesh
+    batch_size: int
     init_state: Callable[[], TrainState]
     train_step: TrainStep
     make_batches: Callable[[], BatchIterator]
@@ -85,6 +88,7 @@ def run_training(
             batches.set_state(position.data)
             seconds = position.train_seconds
             print(f"Going on from step {int(state.step)} in {workdir}")
+        print(f"Training on {describe_mesh(training.mesh, training.batch_size)}")
         with (
             writing(workdir),
             MetricsWriter(workdir, step=int(state.step)) as writer,
