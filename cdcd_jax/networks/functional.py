@@ -52,7 +52,10 @@ def make_denoiser(**options: Any) -> Network:
                 is then :class:`~cdcd_jax.typing.Timed`, and near features weigh more.
             compute_dtype: ``float32`` or ``bfloat16`` (``float64`` for checks). Parameters, the
                 statistics of norms, softmax and the result stay in float32 or better.
-            remat: Recompute each block in the backward pass, for memory.
+            remat: What the backward pass recomputes, for memory: ``none``, all ``blocks``, or
+                all but the results of their ``dots``, the products with parameters.
+            attention: ``auto`` takes the machine's fused kernel where it has one for bfloat16,
+                ``plain`` never does.
             activation: ``gelu2`` or ``gelu``.
             timestep: ``table`` is learned, ``sinusoidal`` is not.
             class_norm: What the class modulates: features normalised per position (``layer``) or

@@ -1,0 +1,107 @@
+"""Attention by kernels that never write the [length source] scores to memory.
+
+Both take [batch length heads depth] and give the same shape. Their mesh is the ambient one
+(:mod:`cdcd_jax.networks.layout`).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_kernel,
+    splash_attention_mask,
+)
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+from cdcd_jax.networks.layout import BATCH, divide, free_axes
+
+LANES = 128
+"""Positions that one row of a TPU's registers holds: blocks of a sequence are multiples."""
+
+DEPTH_STEP = 64
+"""Splash attention is tested upstream with depths that are multiples of this."""
+
+LARGEST_BLOCK = 512
+
+
+def by_cudnn(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by cuDNN's kernel: bfloat16, depth a multiple of 8. It splits itself over a mesh."""
+    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+
+
+def by_splash(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+    *,
+    interpret: bool = False,
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by JAX's splash attention for TPU, on every device its examples and heads.
+
+    The compiler cannot split a Pallas kernel, so ``jax.shard_map`` does. Lengths are padded to
+    blocks, with a mask, and depths with zeros.
+
+    Args:
+        query: In bfloat16 or float32.
+        key: For each position of the query's sequence.
+        value: Likewise.
+        interpret: Run on any machine, slowly, for tests.
+
+    Returns:
+        The mixed values.
+    """
+    free = free_axes()
+    attend = lambda *inputs: splash_here(*inputs, interpret=interpret)  # noqa: E731
+    if not free:
+        return attend(query, key, value)
+    entries = divide(query.shape, (BATCH, None, "tensor", None), free)
+    # What an axis does not divide, every device along it computes whole.
+    spec = PartitionSpec(*(None if e is PartitionSpec.UNCONSTRAINED else e for e in entries))
+    split = jax.shard_map(
+        attend, in_specs=spec, out_specs=spec, axis_names=set(free), check_vma=False
+    )
+    return split(query, key, value)
+
+
+def splash_here(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+    *,
+    interpret: bool,
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by splash attention on one device."""
+    _, length, num_heads, depth = query.shape
+    padded = -(-length // LANES) * LANES
+    room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
+    scaled = query * (1 / math.sqrt(depth))  # splash attention does not
+    heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))
+    seen = np.broadcast_to(np.arange(padded) < length, (padded, padded))
+    mask = splash_attention_mask.NumpyMask(seen)
+    kernel = splash_attention_kernel.make_splash_mha(
+        splash_attention_mask.MultiHeadMask([mask] * num_heads),
+        block_sizes=block_sizes(padded),
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+    mixed = jax.vmap(kernel)(*heads_first)  # [batch heads padded depth]
+    return mixed[:, :, :length, :depth].swapaxes(1, 2)
+
+
+def block_sizes(length: int) -> splash_attention_kernel.BlockSizes:
+    """Return square blocks, the largest that divide a length which is a multiple of 128.
+
+    >>> block_sizes(1152).block_q
+    384
+    """
+    block = max(size for size in range(LANES, LARGEST_BLOCK + 1, LANES) if length % size == 0)
+    names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
+    return splash_attention_kernel.BlockSizes(**{f"block_{name}": block for name in names})
