@@ -90,7 +90,7 @@ class SelfAttention(nnx.Module):
         self, width: int, num_heads: int, *, attention: Attention = "auto", rngs: nnx.Rngs
     ):
         self.num_heads = num_heads
-        self.attention = attention
+        self.attention: Attention = attention
         self.query = Dense(width, width, rngs=rngs)
         self.key = Dense(width, width, rngs=rngs)
         self.value = Dense(width, width, rngs=rngs)

@@ -5,14 +5,11 @@ Both take [batch length heads depth] and give the same shape. Their mesh is the 
 """
 
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_kernel,
-    splash_attention_mask,
-)
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
@@ -78,30 +75,39 @@ def splash_here(
     interpret: bool,
 ) -> Float[Array, "batch length heads depth"]:
     """Attend by splash attention on one device."""
+    # Experimental, and of use to TPUs alone: nobody else shall depend on where it lies.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
     _, length, num_heads, depth = query.shape
     padded = -(-length // LANES) * LANES
     room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
     scaled = query * (1 / math.sqrt(depth))  # splash attention does not
     heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))
     seen = np.broadcast_to(np.arange(padded) < length, (padded, padded))
-    mask = splash_attention_mask.NumpyMask(seen)
-    kernel = splash_attention_kernel.make_splash_mha(
-        splash_attention_mask.MultiHeadMask([mask] * num_heads),
-        block_sizes=block_sizes(padded),
+    block = block_size(padded)
+    kernel = splash.make_splash_mha(
+        masks.MultiHeadMask([masks.NumpyMask(seen)] * num_heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
         head_shards=1,
         q_seq_shards=1,
         interpret=interpret,
     )
-    mixed = jax.vmap(kernel)(*heads_first)  # [batch heads padded depth]
+    mixed = cast(Array, jax.vmap(kernel)(*heads_first))  # [batch heads padded depth]
     return mixed[:, :, :length, :depth].swapaxes(1, 2)
 
 
-def block_sizes(length: int) -> splash_attention_kernel.BlockSizes:
-    """Return square blocks, the largest that divide a length which is a multiple of 128.
+def block_size(length: int) -> int:
+    """Return the largest block that divides a length which is a multiple of 128.
 
-    >>> block_sizes(1152).block_q
-    384
+    >>> block_size(1024), block_size(1152)
+    (512, 384)
     """
-    block = max(size for size in range(LANES, LARGEST_BLOCK + 1, LANES) if length % size == 0)
-    names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
-    return splash_attention_kernel.BlockSizes(**{f"block_{name}": block for name in names})
+    return max(size for size in range(LANES, LARGEST_BLOCK + 1, LANES) if length % size == 0)
