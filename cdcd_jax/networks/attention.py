@@ -137,7 +137,11 @@ class CrossAttention(nnx.Module):
 
     def source(self, cond: Float[Array, "batch source features"]) -> tuple[Array, Array]:
         """Return keys and values, [batch source width] each."""
-        return self.key(cond), self.value(cond)
+        key, value = (
+            split_heads(layer(cond), self.num_heads).reshape(*cond.shape[:2], -1)
+            for layer in (self.key, self.value)
+        )
+        return key, value
 
     def __call__(
         self,

@@ -46,8 +46,8 @@ class TokenEmbedding(nnx.Module):
         32x32 grid, so that two rows of tokens share one row of the grid).
         """
         wide = jnp.promote_types(dtype, jnp.float32)
-        rows = self.height.embedding[...].astype(wide)
-        columns = self.column.embedding[...].astype(wide)
+        rows = self.height.whole().astype(wide)
+        columns = self.column.whole().astype(wide)
         positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
         return (self.token(tokens) + positions[None, : tokens.shape[1]]).astype(dtype)
 
