@@ -118,18 +118,30 @@ def test_a_feature_far_in_time_is_heard_less_and_one_of_no_time_everywhere():
         network.apply(params, zt, t, features)
 
 
-def test_remat_and_unroll_change_nothing():
-    def value_and_grad(network, params):
+def test_remat_and_unroll_change_nothing_but_memory():
+    def compile_for(network, params):
         zt, t, cond = example("cross")
 
         def loss(params):
             return jnp.square(network.apply(params, zt, t, cond)).mean()
 
-        return jax.jit(jax.value_and_grad(loss))(params)
+        return jax.jit(jax.value_and_grad(loss)).lower(params).compile()
 
-    unrolled = value_and_grad(*build(unroll=3))
-    for more in ({"remat": True}, {"unroll": 1}, {"unroll": 2}):
-        jax.tree.map(close, unrolled, value_and_grad(*build(**more)))
+    first, params = build(unroll=1)
+    none = compile_for(first, params)
+    expected = none(params)
+    steps = {
+        name: compile_for(build(**more)[0], params)
+        for name, more in {
+            "blocks": {"remat": "blocks"}, "dots": {"remat": "dots"}, "unroll": {"unroll": 3},
+        }.items()
+    }  # fmt: skip
+    for step in steps.values():
+        jax.tree.map(close, expected, step(params))
+    kept = [
+        step.memory_analysis().temp_size_in_bytes for step in (steps["blocks"], steps["dots"], none)
+    ]
+    assert kept == sorted(set(kept)), kept
 
 
 def test_bfloat16_is_close_and_keeps_float32_around_it():

@@ -60,15 +60,21 @@ def test_splash_attention_is_attention(length, devices):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_splash_attention_lowers_for_a_tpu_at_published_sizes():
-    # 16 heads over 1033 positions of 64 features, or over 256 of 32.
-    for length, width in ((1033, 1024), (256, 512)):
-        inputs = [jax.ShapeDtypeStruct((2, length, 16, width // 16), jnp.bfloat16)] * 3
-        step = jax.jit(
-            jax.grad(lambda *qkv: fused_attention.by_splash(*qkv).astype(jnp.float32).sum())
-        )
-        lowered = step.trace(*inputs).lower(lowering_platforms=("tpu",))
-        assert lowered.as_text().count("tpu_custom_call") == 3  # forward, dq, dk with dv
+@pytest.mark.parametrize(
+    ("length", "depth", "chains"), [(1033, 64, None), (256, 32, None), (256, 32, 3)]
+)
+def test_splash_attention_lowers_for_a_tpu(length, depth, chains):
+    # The music and the picture model's sizes; the last as parallel chains, under their vmap.
+    shape = (2, length, 16, depth) if chains is None else (chains, 2, length, 16, depth)
+    attention = fused_attention.by_splash
+    if chains is not None:
+        attention = jax.vmap(attention)
+    step = jax.jit(
+        jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2))
+    )
+    traced = step.trace(*[jax.ShapeDtypeStruct(shape, jnp.bfloat16)] * 3)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert text.count("tpu_custom_call") == 3  # forward, query's gradient, key's with value's
 
 
 @pytest.mark.parametrize(
