@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from cdcd_jax.networks import fused_attention
+from cdcd_jax.networks.fused_attention import choose_kernel
 from cdcd_jax.networks.layers import Dense
 from cdcd_jax.networks.layout import BATCH, constrain
 
@@ -73,12 +73,10 @@ def attend_to_self(
     Not for cross-attention: under a vmap over chains its keys have no chain axis, which cuDNN's
     kernel does not take, and its scores are few.
     """
-    backend = jax.default_backend()
-    if attention == "plain" or query.dtype != jnp.bfloat16 or backend not in ("gpu", "tpu"):
+    depth = query.shape[-1] // num_heads
+    fused = None if attention == "plain" else choose_kernel(depth, query.dtype)
+    if fused is None:
         return attend(query, key, value, num_heads)
-    if backend == "gpu" and query.shape[-1] // num_heads % 8:
-        return attend(query, key, value, num_heads)
-    fused = fused_attention.by_cudnn if backend == "gpu" else fused_attention.by_splash
     mixed = fused(*(split_heads(x, num_heads) for x in (query, key, value)))
     return mixed.reshape(query.shape)
 

@@ -5,7 +5,8 @@ Both take [batch length heads depth] and give the same shape. Their mesh is the 
 """
 
 import math
-from typing import cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from cdcd_jax.networks.layout import BATCH, divide, free_axes
+
+Kernel: TypeAlias = Callable[[Array, Array, Array], Array]
 
 LANES = 128
 """Positions that one row of a TPU's registers holds: blocks of a sequence are multiples."""
@@ -24,13 +27,48 @@ DEPTH_STEP = 64
 LARGEST_BLOCK = 512
 
 
+def choose_kernel(depth: int, dtype: jnp.dtype) -> Kernel | None:
+    """Return this machine's kernel for heads of some features, or None if it has none.
+
+    >>> choose_kernel(64, jnp.dtype("float32")) is None
+    True
+    """
+    if dtype != jnp.bfloat16:
+        return None
+    backend = jax.default_backend()
+    if backend == "tpu":
+        return by_splash
+    if backend != "gpu" or depth % 8 or depth > 128:
+        return None
+    # Others' GPUs name no number, such as "gfx942".
+    capability = getattr(jax.devices()[0], "compute_capability", "")
+    return by_cudnn if capability[:1].isdigit() and float(capability) >= 8.0 else None
+
+
 def by_cudnn(
     query: Float[Array, "batch length heads depth"],
     key: Float[Array, "batch length heads depth"],
     value: Float[Array, "batch length heads depth"],
 ) -> Float[Array, "batch length heads depth"]:
-    """Attend by cuDNN's kernel: bfloat16, depth a multiple of 8. It splits itself over a mesh."""
-    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    """Attend by cuDNN's kernel, which splits itself over a mesh.
+
+    In bfloat16, with a depth that is a multiple of 8 and at most 128. JAX refuses to
+    differentiate it at odd lengths, so that these get one more key, which is masked.
+    """
+    length = query.shape[1]
+    if length % 2 == 0:
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    query, key, value = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
+    # The same for every example, but made of them: a vmap over chains has to see chains here, too.
+    seen, asking = (jnp.where(query[:, 0, 0, 0] > 0, n, n) for n in (length, length + 1))
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        query_seq_lengths=asking,
+        key_value_seq_lengths=seen,
+        implementation="cudnn",
+    )[:, :length]
 
 
 def by_splash(

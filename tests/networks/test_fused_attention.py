@@ -1,6 +1,7 @@
 """The fused kernels must do what plain attention does; TPU's runs interpreted here."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from cdcd_jax.networks import fused_attention
-from cdcd_jax.networks.attention import attend, attend_to_self, split_heads
+from cdcd_jax.networks import attention, fused_attention, make_denoiser
+from cdcd_jax.networks.attention import attend, split_heads
 
 BATCH, HEADS, DEPTH = 4, 2, 12
 
@@ -24,9 +25,9 @@ def by_splash(query, key, value, interpret=True):
     return fused_attention.by_splash(*heads, interpret=interpret).reshape(query.shape)
 
 
-def value_and_grads(attention, query, key, value, weight):
+def value_and_grads(function, query, key, value, weight):
     return jax.value_and_grad(
-        lambda *inputs: (attention(*inputs) * weight).sum(), argnums=(0, 1, 2)
+        lambda *inputs: (function(*inputs) * weight).sum(), argnums=(0, 1, 2)
     )(query, key, value)
 
 
@@ -66,36 +67,74 @@ def test_splash_attention_is_attention(length, devices):
 def test_splash_attention_lowers_for_a_tpu(length, depth, chains):
     # The music and the picture model's sizes; the last as parallel chains, under their vmap.
     shape = (2, length, 16, depth) if chains is None else (chains, 2, length, 16, depth)
-    attention = fused_attention.by_splash
-    if chains is not None:
-        attention = jax.vmap(attention)
-    step = jax.jit(
-        jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2))
-    )
+    fused = fused_attention.by_splash if chains is None else jax.vmap(fused_attention.by_splash)
+    step = jax.jit(jax.grad(lambda *qkv: fused(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
     traced = step.trace(*[jax.ShapeDtypeStruct(shape, jnp.bfloat16)] * 3)
     text = traced.lower(lowering_platforms=("tpu",)).as_text()
     assert text.count("tpu_custom_call") == 3  # forward, query's gradient, key's with value's
 
 
+@pytest.mark.parametrize("length", [6, 7])
+def test_what_is_asked_of_cudnn_is_attention(monkeypatch, length):
+    # The request is real, XLA answers it: what cuDNN itself returns only a GPU can tell.
+    monkeypatch.setattr(
+        jax.nn,
+        "dot_product_attention",
+        functools.partial(ask_xla, jax.nn.dot_product_attention),
+    )
+    inputs = draw(length)
+
+    def by_cudnn(query, key, value):
+        heads = (split_heads(x, HEADS) for x in (query, key, value))
+        return fused_attention.by_cudnn(*heads).reshape(query.shape)
+
+    fused = jax.jit(functools.partial(value_and_grads, by_cudnn))(*inputs)
+    plain = functools.partial(attend, num_heads=HEADS)
+    expected = jax.jit(functools.partial(value_and_grads, plain))(*inputs)
+    np.testing.assert_allclose(fused[0], expected[0], rtol=1e-5)
+    for ours, theirs in zip(fused[1], expected[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def ask_xla(function, *inputs, implementation, **lengths):
+    assert implementation == "cudnn"
+    assert inputs[0].shape[1] % 2 == 0
+    return function(*inputs, **lengths)
+
+
 @pytest.mark.parametrize(
-    ("backend", "dtype", "depth", "attention", "kernel"),
+    ("backend", "capability", "dtype", "depth", "kernel"),
     [
-        ("gpu", "bfloat16", 16, "auto", "by_cudnn"),
-        ("gpu", "bfloat16", 12, "auto", None),
-        ("gpu", "float32", 16, "auto", None),
-        ("gpu", "bfloat16", 16, "plain", None),
-        ("tpu", "bfloat16", 12, "auto", "by_splash"),
-        ("tpu", "bfloat16", 12, "plain", None),
-        ("cpu", "bfloat16", 16, "auto", None),
+        ("gpu", "9.0", "bfloat16", 16, fused_attention.by_cudnn),
+        ("gpu", "9.0", "bfloat16", 12, None),
+        ("gpu", "9.0", "bfloat16", 136, None),
+        ("gpu", "9.0", "float32", 16, None),
+        ("gpu", "7.5", "bfloat16", 16, None),
+        ("gpu", "gfx942", "bfloat16", 16, None),
+        ("tpu", None, "bfloat16", 12, fused_attention.by_splash),
+        ("tpu", None, "float32", 12, None),
+        ("cpu", None, "bfloat16", 16, None),
     ],
 )
-def test_the_machine_chooses_the_kernel(monkeypatch, backend, dtype, depth, attention, kernel):
-    called = []
-    for name in ("by_cudnn", "by_splash"):
-        monkeypatch.setattr(
-            fused_attention, name, lambda query, *_, name=name: called.append(name) or query
-        )
+def test_the_machine_chooses_the_kernel(monkeypatch, backend, capability, dtype, depth, kernel):
+    device = types.SimpleNamespace(compute_capability=capability)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    x = jnp.ones((1, 3, 2 * depth), dtype)
-    assert attend_to_self(x, x, x, 2, attention=attention).shape == x.shape
-    assert called == ([kernel] if kernel else [])
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert fused_attention.choose_kernel(depth, jnp.dtype(dtype)) is kernel
+
+
+@pytest.mark.parametrize(("choice", "used"), [("auto", 1), ("plain", 0)])
+def test_a_denoiser_uses_the_kernel_unless_told_otherwise(monkeypatch, choice, used):
+    called = []
+    kernel = lambda query, key, value: called.append(query.shape) or query  # noqa: E731
+    monkeypatch.setattr(attention, "choose_kernel", lambda depth, dtype: kernel)
+    network = make_denoiser(
+        vocab_size=5, num_steps=3, grid=(1, 4), num_layers=2, width=8, num_heads=2,
+        condition="cross", cond_dim=6, attention=choice, unroll=1,
+    )  # fmt: skip
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    called.clear()
+    shapes = [((3, 4), int), ((3,), int), ((3, 5, 6), float)]
+    jax.eval_shape(network.apply, params, *(jax.ShapeDtypeStruct(*each) for each in shapes))
+    # Traced once for all blocks, in self-attention alone.
+    assert called == [(3, 4, 2, 4)] * used
