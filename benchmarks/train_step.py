@@ -252,7 +252,10 @@ def parse_arguments() -> argparse.Namespace:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
     )
     parser.add_argument(
-        "--remat", action="store_true", help="recompute blocks in the backward pass"
+        "--remat",
+        choices=("none", "blocks", "dots"),
+        default="none",
+        help="what the backward pass recomputes",
     )
     parser.add_argument(
         "--chains-per-pass", type=positive, help="parallel chains in one pass; all by default"

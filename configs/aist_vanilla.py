@@ -49,7 +49,12 @@ def make_full_size(config: Any) -> None:
         channels=(512, 512, 1024),
     )
     config.denoiser.update(
-        num_layers=19, width=1024, num_heads=16, mlp_ratio=4, compute_dtype="bfloat16", remat=True
+        num_layers=19,
+        width=1024,
+        num_heads=16,
+        mlp_ratio=4,
+        compute_dtype="bfloat16",
+        remat="blocks",
     )
     config.loss.aux_weight = 5e-4
     config.optimizer.update(lr=4.5e-4, decay="plateau", warmup_steps=1000, warmup_from=3e-6)

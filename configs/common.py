@@ -56,7 +56,8 @@ def get_config(arg: str = "") -> Any:
         "mlp": "linear",
         "mlp_ratio": 2,
         "compute_dtype": "float32",
-        "remat": False,
+        "remat": "none",
+        "attention": "auto",
     }
     config.optimizer = {
         "lr": 2e-3,

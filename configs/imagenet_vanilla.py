@@ -42,7 +42,7 @@ def get_config(arg: str = "") -> Any:
         mlp="conv",
         mlp_ratio=4,
         compute_dtype="bfloat16",
-        remat=True,
+        remat="blocks",
     )
     config.optimizer.update(
         lr=4.5e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6

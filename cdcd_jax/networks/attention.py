@@ -1,13 +1,19 @@
 """Multi-head attention, arranged for the machine it runs on."""
 
 import math
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cdcd_jax.networks.fused_attention import choose_kernel
 from cdcd_jax.networks.layers import Dense
+from cdcd_jax.networks.layout import BATCH, constrain
+
+Attention: TypeAlias = Literal["auto", "plain"]
+"""``auto`` takes the machine's fused kernel where there is one for bfloat16, ``plain`` never."""
 
 
 def attend(
@@ -26,29 +32,32 @@ def attend(
         heads x 16 over 256 positions three times faster than ``jax.nn.dot_product_attention``,
         and costs nothing elsewhere: keys and values have positions last, so that no product of
         the backward pass transposes a [length source] matrix, and the values are summed before
-        the division by the softmax's denominator, which is then one of [length depth].
+        the division by the softmax's denominator, which is then one of [length depth]. Batch and
+        heads stay two axes, as a mesh may split both.
     """
-    batch, length, width = query.shape
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    scale = math.sqrt(num_heads / width)
-
-    def heads_first(x: Array, axes: tuple[int, ...]) -> Array:
-        split = x.reshape(*x.shape[:2], num_heads, -1).transpose(axes)
-        return split.reshape(-1, *split.shape[2:])
-
-    query = heads_first(query * scale, (0, 2, 1, 3))  # [batch*heads length depth]
-    key = heads_first(key, (0, 2, 3, 1))  # [batch*heads depth source]
-    value = heads_first(value, (0, 2, 3, 1))
-    scores = jnp.einsum("nld,nds->nls", query, key, preferred_element_type=wide)
+    scale = math.sqrt(num_heads / query.shape[-1])
+    # [batch heads length depth], then twice [batch heads depth source]
+    query = split_heads(query * scale, num_heads).transpose(0, 2, 1, 3)
+    key = split_heads(key, num_heads).transpose(0, 2, 3, 1)
+    value = split_heads(value, num_heads).transpose(0, 2, 3, 1)
+    scores = jnp.einsum("bhld,bhds->bhls", query, key, preferred_element_type=wide)
     if bias is not None:
-        scores = scores + bias.reshape(scores.shape).astype(wide)
+        scores = scores + bias.astype(wide)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - largest)
     summed = jnp.einsum(
-        "nls,nds->nld", weights.astype(value.dtype), value, preferred_element_type=wide
+        "bhls,bhds->bhld", weights.astype(value.dtype), value, preferred_element_type=wide
     )
     mixed = (summed / weights.sum(-1, keepdims=True)).astype(query.dtype)
-    return mixed.reshape(batch, num_heads, length, -1).swapaxes(1, 2).reshape(batch, length, width)
+    return mixed.swapaxes(1, 2).reshape(query.shape[0], query.shape[2], -1)
+
+
+def split_heads(
+    x: Float[Array, "batch length width"], num_heads: int
+) -> Float[Array, "batch length heads depth"]:
+    """Take the features apart by heads, which the tensor axis splits."""
+    return constrain(x.reshape(*x.shape[:2], num_heads, -1), BATCH, None, "tensor", None)
 
 
 def attend_to_self(
@@ -56,24 +65,30 @@ def attend_to_self(
     key: Float[Array, "batch length width"],
     value: Float[Array, "batch length width"],
     num_heads: int,
+    *,
+    attention: Attention,
 ) -> Float[Array, "batch length width"]:
-    """Return what :func:`attend` does, by cuDNN's fused kernel where the machine has it.
+    """Return what :func:`attend` does, by the machine's fused kernel if it has one.
 
-    Not for cross-attention: under a vmap over chains its keys have no chain axis, which the fused
-    kernel does not take.
+    Not for cross-attention: under a vmap over chains its keys have no chain axis, which cuDNN's
+    kernel does not take, and its scores are few.
     """
-    shape, depth = query.shape, query.shape[-1] // num_heads
-    if jax.default_backend() != "gpu" or query.dtype != jnp.bfloat16 or depth % 8:
+    depth = query.shape[-1] // num_heads
+    fused = None if attention == "plain" else choose_kernel(depth, query.dtype)
+    if fused is None:
         return attend(query, key, value, num_heads)
-    query, key, value = (x.reshape(*shape[:2], num_heads, depth) for x in (query, key, value))
-    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn").reshape(shape)
+    mixed = fused(*(split_heads(x, num_heads) for x in (query, key, value)))
+    return mixed.reshape(query.shape)
 
 
 class SelfAttention(nnx.Module):
     """Let every position attend to every position of its sequence."""
 
-    def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, num_heads: int, *, attention: Attention = "auto", rngs: nnx.Rngs
+    ):
         self.num_heads = num_heads
+        self.attention: Attention = attention
         self.query = Dense(width, width, rngs=rngs)
         self.key = Dense(width, width, rngs=rngs)
         self.value = Dense(width, width, rngs=rngs)
@@ -81,8 +96,15 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch length width"]) -> Array:
         """Return the same shape."""
-        mixed = attend_to_self(self.query(x), self.key(x), self.value(x), self.num_heads)
-        return self.out(mixed)
+        return self.out(
+            attend_to_self(
+                self.query(x),
+                self.key(x),
+                self.value(x),
+                self.num_heads,
+                attention=self.attention,
+            )
+        )
 
 
 class CrossAttention(nnx.Module):
@@ -113,7 +135,11 @@ class CrossAttention(nnx.Module):
 
     def source(self, cond: Float[Array, "batch source features"]) -> tuple[Array, Array]:
         """Return keys and values, [batch source width] each."""
-        return self.key(cond), self.value(cond)
+        key, value = (
+            split_heads(layer(cond), self.num_heads).reshape(*cond.shape[:2], -1)
+            for layer in (self.key, self.value)
+        )
+        return key, value
 
     def __call__(
         self,

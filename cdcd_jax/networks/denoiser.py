@@ -6,6 +6,7 @@ enters through that last norm. Parameters carry the names of this file; their la
 tree, with all blocks stacked on a leading axis.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ from cdcd_jax.networks.layers import (
     activation_fn,
     modulate,
 )
-from cdcd_jax.networks.options import DenoiserOptions
+from cdcd_jax.networks.layout import BATCH, constrain
+from cdcd_jax.networks.options import DenoiserOptions, Remat
 from cdcd_jax.typing import Timesteps, Tokens
 
 
@@ -44,14 +46,17 @@ class TokenEmbedding(nnx.Module):
         32x32 grid, so that two rows of tokens share one row of the grid).
         """
         wide = jnp.promote_types(dtype, jnp.float32)
-        rows = self.height.embedding[...].astype(wide)
-        columns = self.column.embedding[...].astype(wide)
+        rows = self.height.whole().astype(wide)
+        columns = self.column.whole().astype(wide)
         positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
         return (self.token(tokens) + positions[None, : tokens.shape[1]]).astype(dtype)
 
 
 class Mlp(nnx.Module):
-    """Widen, activate and narrow the features, position by position or by 3x3 convolutions."""
+    """Widen, activate and narrow the features, position by position or by 3x3 convolutions.
+
+    The wide features are split over the tensor axis: each device makes some and narrows those.
+    """
 
     def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
         layer = Dense if options.mlp == "linear" else Conv3x3
@@ -64,9 +69,11 @@ class Mlp(nnx.Module):
         """Return the same shape."""
         activation = activation_fn(self.options.activation)
         if self.options.mlp == "linear":
-            return self.contract(activation(self.expand(x)))
+            wide = constrain(self.expand(x), BATCH, None, "tensor")
+            return self.contract(activation(wide))
         image = x.reshape(x.shape[0], *self.options.grid, x.shape[-1])  # [batch height width ...]
-        return self.contract(activation(self.expand(image))).reshape(x.shape)
+        wide = constrain(self.expand(image), BATCH, None, None, "tensor")
+        return self.contract(activation(wide)).reshape(x.shape)
 
 
 class Guide(NamedTuple):
@@ -89,7 +96,7 @@ class Block(nnx.Module):
 
         self.options = options
         self.self_norm = timestep_norm()
-        self.self_attention = SelfAttention(width, heads, rngs=rngs)
+        self.self_attention = SelfAttention(width, heads, attention=options.attention, rngs=rngs)
         if options.cond_dim is not None:
             self.cross_norm = timestep_norm()
             timed = options.seconds is not None
@@ -120,15 +127,16 @@ class Block(nnx.Module):
         distance: Float[Array, "batch length source"] | None = None,
     ) -> Array:
         """Return the residual stream after the block."""
-        x = x + self.self_attention(modulate(x, guide.self_norm, axis=-1))
+        x = whole_features(x + self.self_attention(modulate(x, guide.self_norm, axis=-1)))
         if guide.cross is not None:
             scale_shift, key, value = guide.cross
-            x = x + self.cross_attention(modulate(x, scale_shift, axis=-1), key, value, distance)
+            heard = self.cross_attention(modulate(x, scale_shift, axis=-1), key, value, distance)
+            x = whole_features(x + heard)
         if guide.mlp_norm is not None:
             axis = 1 if self.options.class_norm == "instance" else -1
-            return x + self.mlp(modulate(x, guide.mlp_norm, axis=axis))
+            return whole_features(x + self.mlp(modulate(x, guide.mlp_norm, axis=axis)))
         assert isinstance(self.mlp_norm, LayerNorm)
-        return x + self.mlp(self.mlp_norm(x))
+        return whole_features(x + self.mlp(self.mlp_norm(x)))
 
 
 class Denoiser(nnx.Module):
@@ -148,8 +156,8 @@ class Denoiser(nnx.Module):
         self.final_norm = LayerNorm(options.width)
         self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
 
-    def __call__(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length K"]:
-        """Return logits over the K real tokens, float32 or better."""
+    def hidden(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length width"]:
+        """Return the residual stream after the last block, in the dtype of the computation."""
         options = self.options
         dtype = jnp.dtype(options.compute_dtype)
         structure, stacked = nnx.split(self.blocks)
@@ -166,10 +174,40 @@ class Denoiser(nnx.Module):
         guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(
             stacked
         )
-        x = self.embedding(zt, dtype)
-        step = jax.checkpoint(block_step) if options.remat else block_step
+        x = whole_features(self.embedding(zt, dtype))
+        step = recompute(block_step, options.remat)
         x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
-        return self.to_logits(self.final_norm(x), jnp.promote_types(dtype, jnp.float32))
+        return x
+
+    def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:
+        """Return logits over the K real tokens, position by position, float32 or better."""
+        wide = jnp.promote_types(hidden.dtype, jnp.float32)
+        return self.to_logits(self.final_norm(hidden), wide)
+
+
+def whole_features(x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+    """Split the residual stream by examples only: norms need all features of a position."""
+    return constrain(x, BATCH, None, None)
+
+
+def recompute(block_step: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
+    """Return a function that keeps less of a block until the backward pass.
+
+    With ``dots`` it keeps the results of products with parameters, which cost the most to make
+    again, and not the scores of attention, which take the most memory.
+    """
+    if remat == "none":
+        return block_step
+    return jax.checkpoint(block_step, policy=is_large_product if remat == "dots" else None)
+
+
+def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
+    """Say of an operation whether it multiplies by parameters: in attention, both sides vary."""
+    if primitive.name == "conv_general_dilated":
+        return True
+    return jax.checkpoint_policies.dots_with_no_batch_dims_saveable(
+        primitive, *arguments, **parameters
+    )
 
 
 def time_distance(

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.networks.layout import BATCH, constrain
+
 Activation: TypeAlias = Literal["gelu2", "gelu"]
 """``gelu2`` is x * sigmoid(1.702 x), which every published checkpoint uses; ``gelu`` is exact."""
 
@@ -76,11 +78,14 @@ class Table(nnx.Module):
 
     def __call__(self, index: Int[Array, "*lead"]) -> Float[Array, "*lead features"]:
         """Return the rows in float32."""
-        return (
-            self.embedding[...]
-            .at[index]
-            .get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        rows = (
+            self.whole().at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         )
+        return constrain(rows, BATCH, *(None for _ in index.shape))
+
+    def whole(self) -> Float[Array, "rows features"]:
+        """Return all rows, on every device: what is looked up then moves no further."""
+        return constrain(self.embedding[...], None, None)
 
 
 def normalise(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
@@ -142,7 +147,7 @@ class ScaleShift(nnx.Module):
             embedding = sinusoids(index, self.rows, self.width)
         else:
             embedding = self.table(index)
-        return self.dense(jax.nn.silu(embedding.astype(dtype)))
+        return constrain(self.dense(jax.nn.silu(embedding.astype(dtype))), BATCH, None)
 
 
 def sinusoids(index: Int[Array, " batch"], rows: int, width: int) -> Float[Array, "batch width"]:

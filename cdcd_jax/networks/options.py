@@ -1,11 +1,15 @@
 """What a denoiser can be, and what it cannot."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import jax
 
+from cdcd_jax.networks.attention import Attention
 from cdcd_jax.networks.layers import Activation
+
+Remat: TypeAlias = Literal["none", "blocks", "dots"]
+"""What the backward pass of a block recomputes: nothing, everything, or all but large products."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,8 @@ class DenoiserOptions:
     cond_dim: int | None = None
     seconds: float | None = None
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    remat: bool = False
+    remat: Remat = "none"
+    attention: Attention = "auto"
     activation: Activation = "gelu2"
     timestep: Literal["table", "sinusoidal"] = "table"
     class_norm: Literal["layer", "instance"] = "layer"
@@ -59,6 +64,8 @@ class DenoiserOptions:
             "mlp": ("linear", "conv"),
             "condition": ("none", "class", "cross"),
             "compute_dtype": ("float32", "bfloat16", "float64"),
+            "remat": ("none", "blocks", "dots"),
+            "attention": ("auto", "plain"),
             "activation": ("gelu2", "gelu"),
             "timestep": ("table", "sinusoidal"),
             "class_norm": ("layer", "instance"),
@@ -116,4 +123,4 @@ class DenoiserOptions:
         """
         if self.unroll is not None:
             return self.unroll
-        return 4 if jax.default_backend() == "cpu" and not self.remat else 1
+        return 4 if jax.default_backend() == "cpu" and self.remat == "none" else 1

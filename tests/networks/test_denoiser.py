@@ -63,6 +63,19 @@ def test_log_probs_are_normalised_and_hear_everything(condition, mlp):
         assert not np.allclose(log_probs, apply(params, zt, t, cond[::-1]), atol=1e-3)
 
 
+def test_the_head_reads_every_position_by_itself():
+    network, params = build("class")
+    inputs = example("class")
+    hidden = jax.jit(network.hidden)(params, *inputs)
+    head = jax.jit(network.head)
+    whole = head(params, hidden)
+    close(whole, jax.jit(network.apply)(params, *inputs), 1e-6)
+    parts = [head(params, hidden[:, :3]), head(params, hidden[:, 3:])]
+    close(jnp.concatenate(parts, axis=1), whole)
+    logits = jax.jit(network.logits)(params, *inputs)
+    close(jax.nn.log_softmax(logits), whole)
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_batch_is_its_examples(condition):
     network, params = build(condition)
@@ -105,18 +118,30 @@ def test_a_feature_far_in_time_is_heard_less_and_one_of_no_time_everywhere():
         network.apply(params, zt, t, features)
 
 
-def test_remat_and_unroll_change_nothing():
-    def value_and_grad(network, params):
+def test_remat_and_unroll_change_nothing_but_memory():
+    def compile_for(network, params):
         zt, t, cond = example("cross")
 
         def loss(params):
             return jnp.square(network.apply(params, zt, t, cond)).mean()
 
-        return jax.jit(jax.value_and_grad(loss))(params)
+        return jax.jit(jax.value_and_grad(loss)).lower(params).compile()
 
-    unrolled = value_and_grad(*build(unroll=3))
-    for more in ({"remat": True}, {"unroll": 1}, {"unroll": 2}):
-        jax.tree.map(close, unrolled, value_and_grad(*build(**more)))
+    first, params = build(unroll=1)
+    none = compile_for(first, params)
+    expected = none(params)
+    steps = {
+        name: compile_for(build(**more)[0], params)
+        for name, more in {
+            "blocks": {"remat": "blocks"}, "dots": {"remat": "dots"}, "unroll": {"unroll": 3},
+        }.items()
+    }  # fmt: skip
+    for step in steps.values():
+        jax.tree.map(close, expected, step(params))
+    kept = [
+        step.memory_analysis().temp_size_in_bytes for step in (steps["blocks"], steps["dots"], none)
+    ]
+    assert kept == sorted(set(kept)), kept
 
 
 def test_bfloat16_is_close_and_keeps_float32_around_it():
@@ -125,6 +150,8 @@ def test_bfloat16_is_close_and_keeps_float32_around_it():
     half = jax.jit(network.apply)(params, *inputs)
     full = jax.jit(build()[0].apply)(params, *inputs)
     assert half.dtype == jnp.float32
+    hidden = jax.eval_shape(network.hidden, params, *inputs)
+    assert (hidden.shape, hidden.dtype) == ((BATCH, 8, 16), jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     close(jnp.exp(half).sum(-1), jnp.ones((BATCH, 8)))
     assert np.abs(np.exp(half) - np.exp(full)).mean() < 0.02
