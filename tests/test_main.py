@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -49,21 +48,16 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture
-def start(environment, tmp_path):
+def start(environment, tmp_path, fork_server):
     """Start the command in a folder of this test; whatever still runs at its end is killed."""
     processes = []
 
     def start(*arguments, config=SMOKE, workdir=tmp_path / "run", **options):
-        command = [sys.executable, "-m", "cdcd_jax.main"]
-        command += [f"--config={config}"] if config else []
-        command += [f"--workdir={workdir}"] if workdir else []
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
+        given = [f"--config={config}"] if config else []
+        process = fork_server.popen(
+            [*given, f"--workdir={workdir}", *arguments],
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=tmp_path / f"output{len(processes)}.txt",
             **options,
         )
         processes.append(process)
@@ -71,9 +65,7 @@ def start(environment, tmp_path):
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+        process.kill()
 
 
 @pytest.fixture
@@ -82,10 +74,26 @@ def run(start):
 
     def run(*arguments, **options):
         process = start(*arguments, **options)
-        output, _ = process.communicate(timeout=300)
+        output = process.finish()
         return process.returncode, output
 
     return run
+
+
+@pytest.fixture
+def run_as_typed(environment, tmp_path):
+    """Run the command by ``python -m``, imports and all; return its exit code and its output."""
+
+    def run_as_typed(*arguments):
+        command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}"]
+        done = subprocess.run(
+            [*command, f"--workdir={tmp_path / 'run'}", *arguments],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return run_as_typed
 
 
 def final_state(workdir, *overrides, config=SMOKE):
@@ -140,14 +148,14 @@ def newest_step(checkpoints, suffix=""):
 
 def wait_until(condition, process):
     while not condition():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.finish()
         time.sleep(0.001)
 
 
 @pytest.mark.slow
-def test_smoke_from_training_to_pictures(run, tmp_path):
+def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
     workdir = tmp_path / "run"
-    code, output = run()
+    code, output = run_as_typed()
     assert code == 0, output
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["steps"] == 20
@@ -193,7 +201,7 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(start, run, tmp_path, never_s
     wait_until((tmp_path / "run" / "metrics.jsonl").exists, process)
     wait_until(lambda: reported_steps(tmp_path / "run"), process)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output = process.finish(60)
     assert process.returncode == 0, output
     assert "Stopped at step" in output
     assert "Traceback" not in output
@@ -204,11 +212,12 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(start, run, tmp_path, never_s
 
 
 @pytest.mark.slow
-def test_sigterm_before_training_ends_at_once(start):
+@pytest.mark.parametrize("seconds", [0.2, 1.5])
+def test_sigterm_before_training_ends_at_once(start, seconds):
     process = start()
-    time.sleep(1.5)  # while it imports or compiles
+    time.sleep(seconds)  # while it builds or compiles
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output = process.finish(60)
     assert process.returncode in (0, -signal.SIGTERM), output
     assert "Traceback" not in output
 
@@ -225,13 +234,13 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     mid_save, target = 0, 0
     for _ in range(10):
         target += generator.randint(3, 15)
-        process = start(*options, stdin=subprocess.DEVNULL)
+        process = start(*options)
         at_least = max(newest_step(checkpoints) + 1, target)
         while newest_step(checkpoints, suffix) < at_least:
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, process.finish()
         time.sleep(0 if suffix else generator.uniform(0, 0.05))
         process.kill()
-        process.communicate()
+        process.wait(60)
         mid_save += any(name.endswith("-tmp") for name in os.listdir(checkpoints))
         target = max(target, newest_step(checkpoints))
         assert target < LONG_STEPS - 60
@@ -265,10 +274,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
     assert code == 0, output
     before = final_state(tmp_path / "run", *TINY, '--config.optimizer.decay="constant"')
 
-    def no_large_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-
-    code, output = run(*options, "--config.train.num_steps=8", preexec_fn=no_large_files)
+    code, output = run(*options, "--config.train.num_steps=8", limits={"RLIMIT_FSIZE": 6000})
     assert code == 1, output
     assert output.splitlines()[-1].startswith("Error: Checkpoints cannot be written to")
     assert "Traceback" not in output  # nor what Orbax's threads have to say
@@ -288,8 +294,8 @@ def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
     assert len(output.splitlines()) == 1
 
 
-def test_nothing_to_sample_from(run, tmp_path):
-    code, output = run("--mode=sample")
+def test_nothing_to_sample_from(run_as_typed, tmp_path):
+    code, output = run_as_typed("--mode=sample")
     assert code == 1
     assert output.startswith("Error: there is no checkpoint in")
     assert len(output.splitlines()) == 1
