@@ -317,6 +317,8 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
         (["--mode=sample", "--label=10"], "label = 10 must lie in 0..9"),
         (["--workdirectory=x"], "Unknown command line flag 'workdirectory'"),
         (["train"], "there is no argument 'train'"),
+        (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
+        (["--profile=1:2", "--mode=sample"], "profile is for training"),
     ],
 )
 def test_mistyped_commands_end_with_one_sentence(run, arguments, message):
