@@ -26,5 +26,5 @@ def pytest_runtest_setup(item):
         item.get_closest_marker("slow") is None
         or item.get_closest_marker("quick_compilation") is not None
         or item.path.parent.name in QUICK_TO_COMPILE
-    )
+    ) and item.get_closest_marker("much_computation") is None
     jax.config.update("jax_disable_most_optimizations", quick and not golden)

@@ -18,6 +18,9 @@ flags.DEFINE_enum(
     ["train", "evaluate", "sample", "codec", "prepare"],
     "What to do. Train also trains the codec and prepares the tokens if they are missing.",
 )
+flags.DEFINE_string(
+    "profile", None, "Train: steps to trace, such as 10:20; the trace goes to <workdir>/profile."
+)
 flags.DEFINE_integer("num_samples", None, "Sample: how many.")
 flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
 flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
@@ -78,6 +81,8 @@ def check_flags() -> None:
     given = [name for name in dancing if getattr(FLAGS, name)]
     if given and not FLAGS.motion:
         raise ValueError(f"{given[0]} needs a dance to make music for; add --motion=FILE")
+    if FLAGS.profile and FLAGS.mode != "train":
+        raise ValueError("profile is for training; leave it out, or add --mode=train")
     drawing = ("prompt", "prompt_file", "trajectory", "gif")
     if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
         raise ValueError(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion")

@@ -39,6 +39,7 @@ from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
 from cdcd_jax.training.loop import TrainingDivergedError
+from cdcd_jax.training.profiling import parse_profile
 from cdcd_jax.training.stopping import Stopper
 
 T = TypeVar("T")
@@ -76,6 +77,10 @@ def main(argv: Sequence[str]) -> None:
 
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     config, places = FLAGS.config, _checked(find_places, FLAGS.config, workdir)
+    profile = None
+    if FLAGS.profile:
+        steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
+        profile = _checked(parse_profile, FLAGS.profile, **steps)
     if FLAGS.mode == "train" and places is not None:
         missing_codec = needs_codec(config, places)
         missing_tokens = not places.has_tokens()
@@ -100,7 +105,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     if FLAGS.mode != "sample":
         _checked(experiment.scoring.check)
     if FLAGS.mode == "train":
-        train_and_evaluate(experiment, workdir, stopper, _config_file())
+        train_and_evaluate(experiment, workdir, stopper, _config_file(), profile=profile)
     elif FLAGS.mode == "evaluate":
         evaluate_newest(experiment, workdir, _config_file())
     elif request is not None:

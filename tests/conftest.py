@@ -1,9 +1,10 @@
-"""Golden files, where they are at hand."""
+"""Golden files, where they are at hand, and commands that need no imports."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import ForkServer
 
 HERE = Path(__file__).parent
 GOLDEN_FOLDERS = (HERE / "golden", HERE.parent.parent / "shared" / "golden")
@@ -29,3 +30,11 @@ def load_golden(name: str) -> dict[str, np.ndarray]:
 def golden():
     """Load golden files by name, e.g. ``golden("loss/image_vanilla_K16_L24_T10_N10.npz")``."""
     return load_golden
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """Start commands by a fork instead of by their imports."""
+    server = ForkServer()
+    yield server
+    server.close()

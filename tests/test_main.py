@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -30,7 +29,7 @@ TINY = (
     "--config.schedule.num_steps=4",
     "--config.eval.num_steps=(2,)",
 )
-LONG_STEPS = 300
+LONG_STEPS = 240
 LONG = (*TINY, f"--config.train.num_steps={LONG_STEPS}")
 
 
@@ -41,29 +40,28 @@ def at_the_root(monkeypatch):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """One device, as on a laptop, and what one run compiles serves the next."""
+    """One device, as on a laptop, and what one run compiles serves the next.
+
+    Most of the time of these short runs is LLVM's.
+    """
     environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     return environment
 
 
 @pytest.fixture
-def start(environment, tmp_path):
+def start(environment, tmp_path, fork_server):
     """Start the command in a folder of this test; whatever still runs at its end is killed."""
     processes = []
 
     def start(*arguments, config=SMOKE, workdir=tmp_path / "run", **options):
-        command = [sys.executable, "-m", "cdcd_jax.main"]
-        command += [f"--config={config}"] if config else []
-        command += [f"--workdir={workdir}"] if workdir else []
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
+        given = [f"--config={config}"] if config else []
+        process = fork_server.popen(
+            [*given, f"--workdir={workdir}", *arguments],
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=tmp_path / f"output{len(processes)}.txt",
             **options,
         )
         processes.append(process)
@@ -71,9 +69,7 @@ def start(environment, tmp_path):
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+        process.kill()
 
 
 @pytest.fixture
@@ -82,10 +78,26 @@ def run(start):
 
     def run(*arguments, **options):
         process = start(*arguments, **options)
-        output, _ = process.communicate(timeout=300)
+        output = process.finish()
         return process.returncode, output
 
     return run
+
+
+@pytest.fixture
+def run_as_typed(environment, tmp_path):
+    """Run the command by ``python -m``, imports and all; return its exit code and its output."""
+
+    def run_as_typed(*arguments):
+        command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}"]
+        done = subprocess.run(
+            [*command, f"--workdir={tmp_path / 'run'}", *arguments],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return run_as_typed
 
 
 def final_state(workdir, *overrides, config=SMOKE):
@@ -140,14 +152,14 @@ def newest_step(checkpoints, suffix=""):
 
 def wait_until(condition, process):
     while not condition():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.finish()
         time.sleep(0.001)
 
 
 @pytest.mark.slow
-def test_smoke_from_training_to_pictures(run, tmp_path):
+def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
     workdir = tmp_path / "run"
-    code, output = run()
+    code, output = run_as_typed()
     assert code == 0, output
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["steps"] == 20
@@ -187,13 +199,14 @@ def test_smoke_from_training_to_pictures(run, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("never_stopped")
 def test_sigterm_saves_and_the_run_goes_on_exactly(start, run, tmp_path, never_stopped):
     options = (*LONG, f"--config.train.checkpoint_every={LONG_STEPS}")
     process = start(*options)
     wait_until((tmp_path / "run" / "metrics.jsonl").exists, process)
     wait_until(lambda: reported_steps(tmp_path / "run"), process)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output = process.finish(60)
     assert process.returncode == 0, output
     assert "Stopped at step" in output
     assert "Traceback" not in output
@@ -204,16 +217,18 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(start, run, tmp_path, never_s
 
 
 @pytest.mark.slow
-def test_sigterm_before_training_ends_at_once(start):
+@pytest.mark.parametrize("seconds", [0.2, 1.5])
+def test_sigterm_before_training_ends_at_once(start, seconds):
     process = start()
-    time.sleep(1.5)  # while it imports or compiles
+    time.sleep(seconds)  # while it builds or compiles
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output = process.finish(60)
     assert process.returncode in (0, -signal.SIGTERM), output
     assert "Traceback" not in output
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("never_stopped")
 @pytest.mark.parametrize("suffix", ["", ".orbax-checkpoint-tmp"], ids=["any_time", "mid_save"])
 def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     start, run, tmp_path, never_stopped, suffix
@@ -225,18 +240,18 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     mid_save, target = 0, 0
     for _ in range(10):
         target += generator.randint(3, 15)
-        process = start(*options, stdin=subprocess.DEVNULL)
+        process = start(*options)
         at_least = max(newest_step(checkpoints) + 1, target)
         while newest_step(checkpoints, suffix) < at_least:
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, process.finish()
         time.sleep(0 if suffix else generator.uniform(0, 0.05))
         process.kill()
-        process.communicate()
+        process.wait(60)
         mid_save += any(name.endswith("-tmp") for name in os.listdir(checkpoints))
         target = max(target, newest_step(checkpoints))
         assert target < LONG_STEPS - 60
     assert not suffix or mid_save >= 5
-    code, output = run(*options)
+    code, output = run(*LONG, f"--config.train.checkpoint_every={LONG_STEPS}")
     assert code == 0, output
     assert "damaged" not in output
     # How often it is saved must make no difference either.
@@ -265,10 +280,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
     assert code == 0, output
     before = final_state(tmp_path / "run", *TINY, '--config.optimizer.decay="constant"')
 
-    def no_large_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-
-    code, output = run(*options, "--config.train.num_steps=8", preexec_fn=no_large_files)
+    code, output = run(*options, "--config.train.num_steps=8", limits={"RLIMIT_FSIZE": 6000})
     assert code == 1, output
     assert output.splitlines()[-1].startswith("Error: Checkpoints cannot be written to")
     assert "Traceback" not in output  # nor what Orbax's threads have to say
@@ -288,8 +300,8 @@ def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
     assert len(output.splitlines()) == 1
 
 
-def test_nothing_to_sample_from(run, tmp_path):
-    code, output = run("--mode=sample")
+def test_nothing_to_sample_from(run_as_typed, tmp_path):
+    code, output = run_as_typed("--mode=sample")
     assert code == 1
     assert output.startswith("Error: there is no checkpoint in")
     assert len(output.splitlines()) == 1
@@ -305,6 +317,8 @@ def test_nothing_to_sample_from(run, tmp_path):
         (["--mode=sample", "--label=10"], "label = 10 must lie in 0..9"),
         (["--workdirectory=x"], "Unknown command line flag 'workdirectory'"),
         (["train"], "there is no argument 'train'"),
+        (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
+        (["--profile=1:2", "--mode=sample"], "profile is for training"),
     ],
 )
 def test_mistyped_commands_end_with_one_sentence(run, arguments, message):

@@ -15,13 +15,19 @@ from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.checkpoints import Position, writing
+from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.stopping import Stopper
 
 
 def train_and_evaluate(
-    experiment: Experiment, workdir: Path, stopper: Stopper, config_file: str
+    experiment: Experiment,
+    workdir: Path,
+    stopper: Stopper,
+    config_file: str,
+    *,
+    profile: Profile | None = None,
 ) -> None:
     """Train to the last step, drawing samples on the way, and score the result."""
 
@@ -29,7 +35,7 @@ def train_and_evaluate(
         path = workdir / "samples" / f"step{int(state.step):06d}.png"
         draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
 
-    found = run_training(experiment.training, workdir, stopper, hook=draw_progress)
+    found = run_training(experiment.training, workdir, stopper, hook=draw_progress, profile=profile)
     _score(experiment, workdir, config_file, *found)
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.metrics import MetricsWriter
+from cdcd_jax.training.profiling import Profile, Profiler
 from cdcd_jax.training.sharding import place_batch, replicated, split_batch
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import Batch, Metrics, TrainStep
@@ -109,6 +110,7 @@ def train(
     see: Callable[[Batch], Batch] = lambda batch: batch,
     hook: Callable[[TrainState], object] | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    profile: Profile | None = None,
 ) -> tuple[TrainState, float]:
     """Train until the last step, or until asked to stop, and leave a checkpoint of where that was.
 
@@ -124,6 +126,7 @@ def train(
         see: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it.
         stop_requested: Asked after each step.
+        profile: Which steps to trace.
 
     Returns:
         The last state, and the seconds spent training over all restarts, compilation and hooks
@@ -137,10 +140,12 @@ def train(
     step = int(state.step)
     pending: list[Metrics] = []
     loss = float("inf")
-    with _progress_bar(options.num_steps, step) as bar:
+    with _progress_bar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
         while step < options.num_steps:
-            state, metrics = train_step(state, see(place_batch(next(batches), mesh)))
+            with profiler.step(step + 1):
+                state, metrics = train_step(state, see(place_batch(next(batches), mesh)))
             step += 1
+            profiler.taken(step, metrics)
             pending.append(metrics)
             stopping = stop_requested() or step == options.num_steps
             saving = stopping or step % options.checkpoint_every == 0

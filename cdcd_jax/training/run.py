@@ -13,6 +13,7 @@ from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.partition import Rule, shard_state
+from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.sharding import describe_mesh
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.step import Batch, TrainStep
@@ -58,6 +59,7 @@ def run_training(
     stopper: Stopper,
     *,
     hook: Callable[[TrainState], object] | None = None,
+    profile: Profile | None = None,
 ) -> tuple[TrainState, Position]:
     """Train to the last step, from the newest checkpoint if there is one.
 
@@ -67,6 +69,7 @@ def run_training(
         stopper: Asked after each step; when asked to stop, the state is saved and the process ends
             with the stopper's exit code.
         hook: Called with the state every ``loop.sample_every`` steps.
+        profile: Which steps to trace.
 
     Returns:
         The last state, and the seconds it took over all restarts.
@@ -106,6 +109,7 @@ def run_training(
                 see=training.see,
                 hook=hook,
                 stop_requested=lambda: stopper.requested,
+                profile=profile,
             )
     if stopper.requested and int(state.step) < training.loop.num_steps:
         print(f"Stopped at step {int(state.step)}; run the same command again to go on from there")

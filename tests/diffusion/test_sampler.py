@@ -56,6 +56,7 @@ def test_reverse_draws_follow_the_posterior(make, s, t):
 
 
 @pytest.mark.slow
+@pytest.mark.much_computation
 def test_rare_tokens_are_drawn_as_often_as_they_should():
     """Noise that ends at 16 would draw about a twentieth of these 1,023 tokens of exp(-17)."""
     rare, num_tokens = 4e-8, 1024

@@ -77,6 +77,7 @@ def run(
     num_microbatches=1,
     checkpoint_every=2,
     see=lambda batch: batch,
+    profile=None,
     **loop,
 ):
     """Train in a folder the way the command line does: resume if there is something to resume."""
@@ -105,6 +106,7 @@ def run(
                 writer=writer,
                 train_seconds=seconds,
                 see=see,
+                profile=profile,
             )
 
 
