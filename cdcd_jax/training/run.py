@@ -101,7 +101,7 @@ def run_training(
                 train_seconds=seconds,
                 see=training.see,
                 hook=hook,
-                stop_requested=lambda: stopper.requested,
+                stop_requested=stopper.requested_at,
             )
     if stopper.requested and int(state.step) < training.loop.num_steps:
         print(f"Stopped at step {int(state.step)}; run the same command again to go on from there")
