@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -29,6 +29,8 @@ from orbax.checkpoint import v1 as ocp
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.state import TrainState
+
+T = TypeVar("T")
 
 
 class CheckpointError(Exception):
@@ -193,6 +195,7 @@ class Checkpoints:
             CheckpointError: If there are checkpoints and all are damaged.
         """
         damaged: list[int] = []
+        error: Exception | None = None
         for step in sorted(self._known, reverse=True):
             restored, error = self._try_load(step, template)
             if restored is None:
@@ -217,38 +220,51 @@ class Checkpoints:
         self, step: int, template: TrainState
     ) -> tuple[tuple[TrainState, Position] | None, Exception | None]:
         """Read a checkpoint if it is whole, the same on all hosts; else tell what is wrong here."""
-        loaded, error = None, None
-        try:
-            with _without_stray_messages(), _reading_alone():
-                loaded = self._load(step, template)
-        except (OtherConfigError, OtherVersionError):
-            raise
-        except Exception as failure:
-            error = failure
-        if not all_agree(loaded is not None) or loaded is None:
-            return None, error
-        state, position, written = loaded
+        metadata, failure = self._agreed(self._describe, step, template)
+        if metadata is None:
+            return None, failure
+        read, failure = self._agreed(self._load, step, template)
+        if read is None:
+            return None, failure
+        state, written = read
         if not all_agree(np.array_equal(checksums(state), written)):
             return None, CheckpointError("what was read is not what was written")
-        return (state, position), None
+        return (state, Position(metadata["data"], metadata["train_seconds"])), None
 
-    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Position, Any]:
-        folder = self._folder.absolute() / str(step)
-        found = ocp.checkpointables_metadata(folder)
+    def _agreed(
+        self, read: Callable[[int, TrainState], T], step: int, template: TrainState
+    ) -> tuple[T | None, Exception | None]:
+        """Read something on all hosts, or on none; each step counts Orbax's calls alike then."""
+        found, failure = None, None
+        try:
+            with _without_stray_messages(), _reading_alone():
+                found = read(step, template)
+        except (OtherConfigError, OtherVersionError):
+            raise
+        except Exception as error:
+            failure = error
+        return (found if all_agree(failure is None) else None), failure
+
+    def _describe(self, step: int, template: TrainState) -> dict[str, Any]:
+        found = ocp.checkpointables_metadata(self._path(step))
         metadata: Any = found.custom_metadata
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
         self._check_fingerprint(metadata["config"])
+        self._check_names(found.metadata["state"], _by_name(template))
+        return metadata
+
+    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Any]:
         wanted = _by_name(template)
-        self._check_names(found.metadata["state"], wanted)
         loaded = ocp.load_checkpointables(
-            folder,
-            {"state": wanted, "checksums": _like_checksums(template)},
+            self._path(step), {"state": wanted, "checksums": _like_checksums(template)}
         )
         leaves = [loaded["state"][name] for name in wanted]
         state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-        position = Position(metadata["data"], metadata["train_seconds"])
-        return state, position, loaded["checksums"]
+        return state, loaded["checksums"]
+
+    def _path(self, step: int) -> str:
+        return str(self._folder.absolute() / str(step))
 
     def _check_names(self, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         if theirs.keys() != ours.keys():
@@ -298,12 +314,13 @@ def _speaks() -> bool:
 @contextmanager
 def _reading_alone() -> Iterator[None]:
     """Let each host read without waiting for the others, who would wait long for one that fails."""
-    index = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
     if jax.process_count() == 1:
         yield
         return
-    with ocp.Context(multiprocessing_options=options):
+    alone, index = ocp.Context(), jax.process_index()
+    alone.multiprocessing.primary_host = index
+    alone.multiprocessing.active_processes = {index}
+    with alone:
         yield
 
 

@@ -144,9 +144,10 @@ def _has_others(environment: Mapping[str, str]) -> bool:
         return int(environment["OMPI_COMM_WORLD_SIZE"]) > 1
     if cloud_tpu_init.running_in_cloud_tpu_vm:
         names = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
-        slices = int(environment.get("MEGASCALE_NUM_SLICES") or 1)
-        alone = names is not None and "," not in names and slices == 1
-        return not alone and "TPU_SKIP_MDS_QUERY" not in environment or slices > 1
+        if int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1:
+            return True
+        # Without names, the metadata of the machine have them; asking those costs a moment.
+        return "," in names if names is not None else "TPU_SKIP_MDS_QUERY" not in environment
     return "JOB_COMPLETION_INDEX" in environment and bool(importlib.util.find_spec("kubernetes"))
 
 

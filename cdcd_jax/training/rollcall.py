@@ -4,11 +4,12 @@ JAX's runtime joins hosts, but ends the process with a C++ stack trace if one st
 not say which. So all hosts meet here first: for a moment, on the port that JAX takes over next.
 """
 
+import contextlib
 import re
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 GREETING = re.compile(rb"cdcd_jax host (\d{1,6}) of (\d{1,6}) waits (\d{1,6})\n")
 GRACE = 5.0
@@ -68,9 +69,7 @@ def _receive_all(address: str, num_hosts: int, timeout: int, deadline: float) ->
                 connection.close()
 
 
-def _welcome(
-    connection: socket.socket, num_hosts: int, present: dict[int, socket.socket]
-) -> float:
+def _welcome(connection: socket.socket, num_hosts: int, present: dict[int, socket.socket]) -> float:
     """Take one host in; return for how many seconds it will wait."""
     greeting = GREETING.fullmatch(_receive(connection))
     if greeting is None:  # Not one of ours.
@@ -166,12 +165,10 @@ def _receive(connection: socket.socket) -> bytes:
     return line
 
 
-def _tell(connections: Sequence[socket.socket], line: str) -> None:
+def _tell(connections: Iterable[socket.socket], line: str) -> None:
     for connection in connections:
-        try:
+        with contextlib.suppress(OSError):  # Whoever has gone meanwhile need not know.
             connection.sendall(f"{line}\n".encode())
-        except OSError:
-            pass  # Whoever has gone meanwhile need not know.
 
 
 def _missing(missing: list[int], num_hosts: int, address: str, timeout: int) -> str:

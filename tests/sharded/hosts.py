@@ -23,7 +23,7 @@ def environment(num_devices=1, compiled=None):
         os.environ,
         JAX_PLATFORMS="cpu",
         XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
-        PYTHONPATH=str(ROOT),
+        PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'training'}",
     )
     if compiled is not None:
         given |= {
@@ -104,7 +104,8 @@ class Hosts:
         self.processes[index].send_signal(number)
 
 
-def newest_step(folder):
-    """Return the step of the newest complete checkpoint, or 0."""
+def newest_step(folder, suffix=""):
+    """Return the step of the newest complete checkpoint, or of one being written, or 0."""
     names = os.listdir(folder) if folder.exists() else []
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    steps = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return max((int(step) for step in steps if step.isdigit()), default=0)

@@ -9,16 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent / "training")]
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
 from toy_run import CONFIG, CountingBatches, make_run
 
 from cdcd_jax.training.hosts import ending_alone, join_hosts
 from cdcd_jax.training.loop import LoopOptions
+from cdcd_jax.training.rollcall import MissingHostError
 from cdcd_jax.training.run import Training, run_training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
@@ -32,7 +33,10 @@ def parse(argv):
     parser.add_argument("--host_index", type=int)
     parser.add_argument("--num_steps", type=int, default=60)
     parser.add_argument("--checkpoint_every", type=int, default=3)
+    parser.add_argument("--host_timeout", type=int, default=60)
     parser.add_argument("--heartbeat_timeout", type=int, default=60)
+    parser.add_argument("--fsdp", type=int, default=1)
+    parser.add_argument("--unreadable_on", type=int)
     parser.add_argument("--pause", type=float, default=0.0)
     return parser.parse_args(argv)
 
@@ -51,14 +55,37 @@ class SlowBatches(CountingBatches):
         return {name: np.split(array, count)[index] for name, array in rows.items()}
 
 
+def make_newest_unreadable():
+    """Let the first read of this host alone fail, as one disk of a storage may."""
+    read = ocp.load_checkpointables
+
+    def fail_once(*arguments):
+        ocp.load_checkpointables = read
+        read(*arguments)
+        raise OSError("cannot be read from here")
+
+    ocp.load_checkpointables = fail_once
+
+
 def main(argv):
     arguments = parse(argv)
+    logging.set_verbosity(logging.FATAL)
+    if arguments.host_index is not None and arguments.host_index == arguments.unreadable_on:
+        make_newest_unreadable()
     place = {name: getattr(arguments, name) for name in ("coordinator", "num_hosts", "host_index")}
-    others = join_hosts(**place, timeout=60, heartbeat_timeout=arguments.heartbeat_timeout)
+    try:
+        others = join_hosts(
+            **place,
+            timeout=arguments.host_timeout,
+            heartbeat_timeout=arguments.heartbeat_timeout,
+        )
+    except MissingHostError as error:
+        sys.exit(f"Error: {error}")
     stopper = Stopper(others=others)
     fresh, step = make_run()
     training = Training(
-        mesh=make_mesh(),
+        mesh=make_mesh(fsdp=arguments.fsdp),
+        rules=((r"w$", ("fsdp",)),),
         init_state=fresh,
         train_step=step,
         make_batches=lambda: SlowBatches(arguments.pause),
@@ -81,7 +108,9 @@ def write_state(state, workdir):
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        arrays[jax.tree_util.keystr(path)] = np.asarray(leaf.addressable_data(0))
+        arrays[jax.tree_util.keystr(path)] = np.asarray(
+            multihost_utils.process_allgather(leaf, tiled=True)
+        )
     if jax.process_index() == 0:
         np.savez(workdir / "state.npz", **arrays)
 
