@@ -48,6 +48,13 @@ flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the mu
 flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
 flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
 
+flags.DEFINE_string(
+    "coordinator", None, "Many hosts: HOST:PORT of host 0; by default what the scheduler says."
+)
+flags.DEFINE_integer("num_hosts", None, "Many hosts: how many processes the run has.")
+flags.DEFINE_integer("host_index", None, "Many hosts: which of them this is, from 0.")
+flags.DEFINE_integer("host_timeout", 300, "Many hosts: seconds to wait until all have come.")
+
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parse as absl does, with one sentence where it would show a traceback or the whole usage.

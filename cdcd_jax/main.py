@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import jax
 from absl import app, logging
 from ml_collections import config_flags
 
@@ -38,8 +39,10 @@ from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
+from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.profiling import parse_profile
+from cdcd_jax.training.rollcall import MissingHostError
 from cdcd_jax.training.stopping import Stopper
 
 T = TypeVar("T")
@@ -49,16 +52,29 @@ def main(argv: Sequence[str]) -> None:
     """Run one mode; expected failures end with one sentence.
 
     Exit codes: 0 when done or after SIGTERM (with the state saved), 130 after SIGINT, 2 for a wrong
-    flag or configuration, 1 for a checkpoint that is missing, unreadable or unwritable and for a
-    loss that is not finite.
+    flag or configuration, 1 for a checkpoint that is missing, unreadable or unwritable, for a
+    loss that is not finite, and for another host that is missing or has gone.
     """
     if len(argv) > 1:
         _fail(f"there is no argument {argv[1]!r}; flags begin with --", 2)
     _checked(check_flags)
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
+    others = _join()
+    with ending_alone(others):
+        _run(Stopper(others=others))
+
+
+def _join() -> bool:
+    flags = {name: FLAGS[name].value for name in ("coordinator", "num_hosts", "host_index")}
+    try:
+        return _checked(join_hosts, **flags, timeout=FLAGS.host_timeout)
+    except MissingHostError as error:
+        _fail(str(error), 1)
+
+
+def _run(stopper: Stopper) -> None:
     sys.unraisablehook = _print_unless_stray
-    stopper = Stopper()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
         if FLAGS.mode == "codec":
@@ -72,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
     except OtherConfigError as error:
         _fail(str(error), 2)
     except (CheckpointError, TrainingDivergedError, ImageError, RecordError) as error:
-        _fail(str(error), 1)
+        _fail(explain_loss(error) or str(error), 1)
 
 
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:
@@ -210,8 +226,9 @@ def _config_file() -> str:
 
 def _fail(sentence: str, code: int) -> NoReturn:
     print(f"Error: {sentence}", file=sys.stderr)
-    if code == 1:
-        # Threads of a failed save would print tracebacks after our last word while Python ends.
+    if code == 1 or jax.distributed.is_initialized():
+        # Threads of a failed save would print tracebacks after our last word while Python ends, and
+        # JAX would wait for all hosts to come to their end.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

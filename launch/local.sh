@@ -1,8 +1,44 @@
 #!/usr/bin/env bash
 # Run the command line on this machine: launch/local.sh --config=configs/digits_sample_inter.py
 #
+# All GPUs of the machine belong to the one process; CUDA_VISIBLE_DEVICES=0 leaves it one.
+#   DEVICES=8  pretends that the CPU is eight devices, to try a mesh without the hardware
+#   HOSTS=2    starts that many processes, each with DEVICES devices, as if they were hosts;
+#              PORT says where they meet
+#   PYTHON     is the interpreter, python3 by default
+#
 # On Linux, memory that a step frees goes back to the system and is fetched again by the next step.
 # Large pages make that cheap: docs/comparison.md has a measurement.
 set -euo pipefail
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
-exec python3 -m cdcd_jax.main "$@"
+if [[ -n "${DEVICES:-}" ]]; then
+  export JAX_PLATFORMS=cpu
+  export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$DEVICES"
+fi
+hosts="${HOSTS:-1}"
+if ((hosts == 1)); then
+  exec "${PYTHON:-python3}" -m cdcd_jax.main "$@"
+fi
+
+processes=()
+for ((index = 0; index < hosts; index++)); do
+  "${PYTHON:-python3}" -m cdcd_jax.main "$@" --coordinator="localhost:${PORT:-29400}" \
+    --num_hosts="$hosts" --host_index="$index" &
+  processes+=("$!")
+done
+# One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
+trap 'kill -TERM "${processes[0]}" 2>/dev/null || true' TERM
+code=0
+for process in "${processes[@]}"; do
+  # A trapped signal interrupts the waiting; it goes on while the process lives.
+  while true; do
+    status=0
+    wait "$process" || status=$?
+    kill -0 "$process" 2>/dev/null || break
+  done
+  if ((status != 0 && code == 0)); then code=$status; fi
+done
+if ((code != 0)); then
+  echo "A host ended with code $code; run the same command again to go on from the newest checkpoint" >&2
+fi
+exit "$code"

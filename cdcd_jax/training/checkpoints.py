@@ -3,26 +3,34 @@
 A thin layer over Orbax, which writes in the background and publishes a checkpoint by renaming its
 folder, so that a kill at any moment leaves only complete ones. Added here: a checksum of every
 array, as storage that loses a chunk can come back as zeros, and what to do when one does not fit.
+
+Of many hosts each writes and reads its own parts of the arrays, in one folder that all share. What
+one of them cannot read is damaged for all.
 """
 
 import gc
 import json
 import math
+import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from cdcd_jax.training.agreement import all_agree, first_hosts_word
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.state import TrainState
+
+T = TypeVar("T")
 
 
 class CheckpointError(Exception):
@@ -40,6 +48,10 @@ def writing(folder: Path) -> Iterator[None]:
 
 class OtherConfigError(ValueError):
     """Name the keys in which a checkpoint's configuration differs."""
+
+
+class OtherVersionError(CheckpointError):
+    """Name the arrays in which a whole checkpoint differs from what this version keeps."""
 
 
 class Position(NamedTuple):
@@ -72,9 +84,8 @@ class Checkpoints:
             raise ValueError(f"keep = {keep} must be at least 1")
         self._fingerprint = dict(fingerprint)
         self._folder = folder
+        _prepare_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _drop_unreadable_losses(folder)
             self._checkpointer = ocp.training.Checkpointer(
                 str(folder.absolute()),
                 save_decision_policy=_every_save(),
@@ -83,6 +94,8 @@ class Checkpoints:
             )
         except OSError as error:
             raise CheckpointError(_cannot_write(folder, error)) from error
+        # A shared file system may show each host another list for a while.
+        self._known = set(first_hosts_word(self.steps))
 
     def __enter__(self) -> "Checkpoints":
         """Return itself."""
@@ -113,12 +126,12 @@ class Checkpoints:
             state: The state or its abstract form.
 
         Raises:
-            CheckpointError: If less is free than two checkpoints take.
+            CheckpointError: If less is free than two checkpoints take; all hosts write to one disk.
         """
         sizes = [math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)]
         # The one being written, and the old one that goes only after it.
         needed, free = 2 * sum(sizes), shutil.disk_usage(self._folder).free
-        if free < needed:
+        if not all_agree(free >= needed):
             raise CheckpointError(
                 f"{self._folder} has {free / 1e6:.1f} MB free, and checkpoints of this run need "
                 f"{needed / 1e6:.1f} MB; free some space or give another --workdir"
@@ -136,8 +149,9 @@ class Checkpoints:
             CheckpointError: If this one or the one before could not be written.
         """
         step = int(state.step)
-        if step in self.steps:
+        if step in self._known:
             return
+        self._known.add(step)
         try:
             self._checkpointer.save_checkpointables_async(
                 step,
@@ -177,45 +191,90 @@ class Checkpoints:
 
         Raises:
             OtherConfigError: If the checkpoint is of another configuration.
+            OtherVersionError: If it holds other arrays.
             CheckpointError: If there are checkpoints and all are damaged.
         """
-        damaged: dict[int, Exception] = {}
-        for step in reversed(self.steps):
-            try:
-                with _without_stray_messages():
-                    restored = self._load(step, template)
-            except OtherConfigError:
-                raise
-            except Exception as error:
-                tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
-                damaged[step] = error
+        damaged: list[int] = []
+        error: Exception | None = None
+        for step in sorted(self._known, reverse=True):
+            restored, error = self._try_load(step, template)
+            if restored is None:
+                damaged.append(step)
+                if _speaks():
+                    tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
                 continue
-            if damaged:
+            if damaged and _speaks():
                 tell(f"Going back to the checkpoint of step {step}.")
             for newer in damaged:
                 self._checkpointer.delete(newer)
+                self._known.discard(newer)
             return restored
         if damaged:
             raise CheckpointError(
                 f"None of the checkpoints in {self._folder} (steps {sorted(damaged)}) can be read; "
                 "remove that folder to start again, or give another --workdir"
-            ) from next(iter(damaged.values()))
+            ) from error
         return None
 
-    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Position]:
-        metadata: Any = self._checkpointer.checkpointables_metadata(step).custom_metadata
+    def _try_load(
+        self, step: int, template: TrainState
+    ) -> tuple[tuple[TrainState, Position] | None, Exception | None]:
+        """Read a checkpoint if it is whole, the same on all hosts; else tell what is wrong here."""
+        metadata, failure = self._agreed(self._describe, step, template)
+        if metadata is None:
+            return None, failure
+        read, failure = self._agreed(self._load, step, template)
+        if read is None:
+            return None, failure
+        state, written = read
+        if not all_agree(np.array_equal(checksums(state), written)):
+            return None, CheckpointError("what was read is not what was written")
+        return (state, Position(metadata["data"], metadata["train_seconds"])), None
+
+    def _agreed(
+        self, read: Callable[[int, TrainState], T], step: int, template: TrainState
+    ) -> tuple[T | None, Exception | None]:
+        """Read something on all hosts, or on none; each step counts Orbax's calls alike then."""
+        found, failure = None, None
+        try:
+            with _without_stray_messages(), _reading_alone():
+                found = read(step, template)
+        except (OtherConfigError, OtherVersionError):
+            raise
+        except Exception as error:
+            failure = error
+        return (found if all_agree(failure is None) else None), failure
+
+    def _describe(self, step: int, template: TrainState) -> dict[str, Any]:
+        found = ocp.checkpointables_metadata(self._path(step))
+        metadata: Any = found.custom_metadata
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
         self._check_fingerprint(metadata["config"])
-        loaded = self._checkpointer.load_checkpointables(
-            step,
-            {"state": _by_name(template), "checksums": jax.eval_shape(checksums, template)},
+        self._check_names(found.metadata["state"], _by_name(template))
+        return metadata
+
+    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Any]:
+        wanted = _by_name(template)
+        loaded = ocp.load_checkpointables(
+            self._path(step), {"state": wanted, "checksums": _like_checksums(template)}
         )
-        leaves = [loaded["state"][name] for name in _by_name(template)]
+        leaves = [loaded["state"][name] for name in wanted]
         state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-        if not np.array_equal(checksums(state), loaded["checksums"]):
-            raise CheckpointError("what was read is not what was written")
-        return state, Position(metadata["data"], metadata["train_seconds"])
+        return state, loaded["checksums"]
+
+    def _path(self, step: int) -> str:
+        return str(self._folder.absolute() / str(step))
+
+    def _check_names(self, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+        if theirs.keys() != ours.keys():
+            differing = sorted(theirs.keys() ^ ours.keys())
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise OtherVersionError(
+                f"{self._folder} holds checkpoints of another version of this program, which keeps "
+                f"other arrays ({', '.join(differing[:3])}{more}); finish that run with the "
+                "version that began it, or give another --workdir"
+            )
 
     def _check_fingerprint(self, theirs: Mapping[str, Any]) -> None:
         ours = self._fingerprint
@@ -246,6 +305,70 @@ def _newest_and_best(keep: int) -> Any:
         keep_checkpoints_without_metrics=False,
     )
     return policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+
+
+def _speaks() -> bool:
+    return jax.process_index() == 0
+
+
+@contextmanager
+def _reading_alone() -> Iterator[None]:
+    """Let each host read without waiting for the others, who would wait long for one that fails."""
+    if jax.process_count() == 1:
+        yield
+        return
+    alone, index = ocp.Context(), jax.process_index()
+    alone.multiprocessing.primary_host = index
+    alone.multiprocessing.active_processes = {index}
+    with alone:
+        yield
+
+
+def _like_checksums(template: TrainState) -> jax.ShapeDtypeStruct:
+    """Describe the checksums of a state, which are whole on all devices of its mesh."""
+    shape = jax.eval_shape(checksums, template)
+    sharding = jax.tree.leaves(template)[0].sharding
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Make the folder on the first host, and check that the others see what it has made."""
+    failure, token = None, first_hosts_word([time.time_ns() % 2**31])[0]
+    marker = folder / f"shared-{token}"
+    if jax.process_index() == 0:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _drop_unreadable_losses(folder)
+            if jax.process_count() > 1:
+                marker.touch()
+        except OSError as error:
+            failure = error
+    if not all_agree(failure is None):
+        reason = failure or OSError("host 0 says why")
+        raise CheckpointError(_cannot_write(folder, reason)) from failure
+    if jax.process_count() > 1:
+        seen = _appears(marker)
+        shared = all_agree(seen)
+        if jax.process_index() == 0:
+            marker.unlink(missing_ok=True)
+        if not shared:
+            raise CheckpointError(
+                f"{folder} is not the same folder on all hosts; give a --workdir on storage that "
+                "they share"
+            )
+
+
+def _appears(file: Path, seconds: float = 10.0) -> bool:
+    """Wait for a file that another host has made; network file systems show it with a delay."""
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        if time.monotonic() > deadline:
+            return False
+        os.listdir(file.parent) if file.parent.is_dir() else None
+        time.sleep(0.1)
+    return True
 
 
 def _drop_unreadable_losses(folder: Path) -> None:

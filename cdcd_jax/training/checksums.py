@@ -1,13 +1,14 @@
 """A number for each array that changes when its bytes, or their order, do."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, UInt32
 
 
-@jax.jit
 def checksums(tree: Any) -> UInt32[Array, " leaves"]:
     """Sum each leaf's bytes, weighted by odd numbers that follow from the position, modulo 2**32.
 
@@ -15,7 +16,8 @@ def checksums(tree: Any) -> UInt32[Array, " leaves"]:
         tree: Arrays of at least one leaf, random keys among them.
 
     Returns:
-        A number for each leaf, in the order of ``jax.tree.leaves``.
+        A number for each leaf, in the order of ``jax.tree.leaves``, whole on every device: the same
+        numbers however the leaves are split.
 
     Example:
         >>> numbers = jnp.arange(3)
@@ -23,7 +25,18 @@ def checksums(tree: Any) -> UInt32[Array, " leaves"]:
         >>> bool(forth == back)
         False
     """
-    return jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(tree)])
+    shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree))
+    meshes = [each.mesh for each in shardings if isinstance(each, NamedSharding)]
+    whole = NamedSharding(meshes[0], PartitionSpec()) if meshes else None
+    return _compiled(whole)(tree)
+
+
+@functools.cache
+def _compiled(whole: NamedSharding | None) -> Any:
+    return jax.jit(
+        lambda tree: jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(tree)]),
+        out_shardings=whole,
+    )
 
 
 def _checksum(leaf: jax.Array) -> jax.Array:

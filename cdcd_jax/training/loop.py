@@ -109,7 +109,7 @@ def train(
     train_seconds: float = 0.0,
     see: Callable[[Batch], Batch] = lambda batch: batch,
     hook: Callable[[TrainState], object] | None = None,
-    stop_requested: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[int], bool] = lambda step: False,
     profile: Profile | None = None,
 ) -> tuple[TrainState, float]:
     """Train until the last step, or until asked to stop, and leave a checkpoint of where that was.
@@ -125,7 +125,7 @@ def train(
         train_seconds: Time spent by the run so far, in seconds.
         see: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it.
-        stop_requested: Asked after each step.
+        stop_requested: Asked after each step, with its number; all hosts must get the same answer.
         profile: Which steps to trace.
 
     Returns:
@@ -147,7 +147,7 @@ def train(
             step += 1
             profiler.taken(step, metrics)
             pending.append(metrics)
-            stopping = stop_requested() or step == options.num_steps
+            stopping = stop_requested(step) or step == options.num_steps
             saving = stopping or step % options.checkpoint_every == 0
             showing = hook is not None and options.sample_every and step % options.sample_every == 0
             # Up to here nothing has waited for the device. A report waits, and so finds the first

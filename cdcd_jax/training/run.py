@@ -108,7 +108,7 @@ def run_training(
                 train_seconds=seconds,
                 see=training.see,
                 hook=hook,
-                stop_requested=lambda: stopper.requested,
+                stop_requested=stopper.requested_at,
                 profile=profile,
             )
     if stopper.requested and int(state.step) < training.loop.num_steps:

@@ -1,10 +1,14 @@
 """Turn SIGTERM and SIGINT into an orderly end: at a step boundary inside training, else at once."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from jax.experimental import multihost_utils
 
 
 class Stopper:
@@ -13,10 +17,19 @@ class Stopper:
     While a ``deferred`` block runs, a signal only sets ``requested``; outside of one it ends the
     program, as there is nothing to save then. A second signal always ends it.
 
+    Of several hosts none may stop alone. SIGTERM on one of them is a notice that JAX's preemption
+    service hands to all, and ``requested_at`` tells each to stop at the same step; it is remembered
+    until training asks, and means nothing afterwards. SIGINT ends a host at once, and the others
+    then find that it has gone.
+
+    Args:
+        others: Whether the run has other hosts; ``join_hosts`` must come first then, as its
+            handler of SIGTERM is the one to stay.
+
     >>> stopper = Stopper()
     >>> with stopper.deferred():
     ...     signal.raise_signal(signal.SIGTERM)
-    ...     stopper.requested
+    ...     stopper.requested_at(7)
     True
     >>> stopper.exit_code
     0
@@ -25,15 +38,30 @@ class Stopper:
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self):
+    def __init__(self, *, others: bool = False):
         self._received: int | None = None
         self._deferring = False
-        self._previous: dict[int, Any] = {s: signal.signal(s, self._receive) for s in self.SIGNALS}
+        self._others = others
+        ours = (signal.SIGINT,) if others else self.SIGNALS
+        self._previous: dict[int, Any] = {s: signal.signal(s, self._receive) for s in ours}
 
     @property
     def requested(self) -> bool:
-        """Tell whether a signal has come."""
+        """Tell whether a signal has come, or, with other hosts, all have agreed to stop."""
         return self._received is not None
+
+    def requested_at(self, step: int) -> bool:
+        """Tell whether to stop after a step; the same on all hosts.
+
+        Args:
+            step: Number of updates applied. Every host must ask after every step.
+
+        Returns:
+            As ``requested``.
+        """
+        if self._others and multihost_utils.reached_preemption_sync_point(step):
+            self._received = signal.SIGTERM
+        return self.requested
 
     @property
     def exit_code(self) -> int:
@@ -55,6 +83,11 @@ class Stopper:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
+        if self._others:
+            # Nothing can be saved alone, and an orderly end would wait for the others.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)
         again = self.requested
         self._received = number
         if again or not self._deferring:
