@@ -1,10 +1,20 @@
-"""How a file is written: whole or not at all."""
+"""How a file is written: whole or not at all, and of many hosts by one."""
 
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import jax
+
+
+def is_first_host() -> bool:
+    """Say whether this host is the one that writes what all hosts know.
+
+    Nothing that hosts do together may stand behind this question: the others would be missed.
+    """
+    return jax.process_index() == 0
 
 
 @contextmanager
