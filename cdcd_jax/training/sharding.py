@@ -112,11 +112,6 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
     return start // count, len(rows) // count
 
 
-def num_batch_shards(mesh: Mesh) -> int:
-    """Count the parts that a batch is split into."""
-    return mesh.size
-
-
 def check_batch_size(batch_size: int, mesh: Mesh, *, num_microbatches: int = 1) -> None:
     """Check that a batch divides evenly into microbatches, and those over the devices.
 

@@ -43,14 +43,16 @@ def spread_rows(
         return lambda params, key, rows, **options: compiled(
             params, key, rows, count=_count(rows), **options
         )
-    compiled = jax.jit(function, static_argnames=names, out_shardings=replicated(mesh))
 
-    def run(params: Any, key: Any, rows: Any, **options: Any) -> Any:
-        placed = place_rows(rows, mesh)
+    def on_mesh(params: Any, key: Any, rows: Any, **options: Any) -> Any:
+        # Networks look for this mesh where they say how activations are split.
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return compiled(params, key, placed, count=_count(rows), **options)
+            return function(params, key, rows, **options)
 
-    return run
+    compiled = jax.jit(on_mesh, static_argnames=names, out_shardings=replicated(mesh))
+    return lambda params, key, rows, **options: compiled(
+        params, key, place_rows(rows, mesh), count=_count(rows), **options
+    )
 
 
 def place_rows(rows: Any, mesh: Mesh) -> Any:
