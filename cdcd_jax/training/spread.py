@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from cdcd_jax.training.sharding import num_batch_shards, replicated, split_batch
@@ -98,6 +99,20 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
 
     return jax.tree.map(place, tree)
+
+
+def fetch_whole(tree: Any) -> Any:
+    """Fetch arrays that all hosts hold together, each host all of them; all must call it.
+
+    Args:
+        tree: Arrays on all devices, whole or sharded.
+
+    Returns:
+        NumPy arrays.
+    """
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def _count(rows: Any) -> int:

@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 
-from cdcd_jax.conditioning.condition import class_condition
+from cdcd_jax.conditioning.condition import class_condition, no_condition
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
+from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.inception import inception_moments, inception_scorer
@@ -20,7 +21,7 @@ SCHEDULE = mask_replace_schedule(num_steps=6, vocab_size=VOCAB_SIZE)
 SAMPLING = {"num_steps": 4, "truncation": 0.9, "top_k": None, "temperature": 1.0}
 
 
-def make_small_model(*, dropout=0.0):
+def make_small_model(*, dropout=0.0, told=True):
     network = make_denoiser(
         vocab_size=VOCAB_SIZE,
         num_steps=SCHEDULE.num_steps,
@@ -28,10 +29,11 @@ def make_small_model(*, dropout=0.0):
         num_layers=1,
         width=16,
         num_heads=4,
-        condition="class",
-        num_classes=NUM_CLASSES + (dropout > 0),
+        condition="class" if told else "none",
+        num_classes=NUM_CLASSES + (dropout > 0) if told else None,
     )
-    return make_model(network, class_condition(NUM_CLASSES), dropout=dropout)
+    condition = class_condition(NUM_CLASSES) if told else no_condition()
+    return make_model(network, condition, dropout=dropout)
 
 
 def random_params(model):
@@ -67,7 +69,8 @@ def score_on(mesh, params):
     sample_fn = make_sample_fn(SCHEDULE, model, length=LENGTH, mesh=mesh)
     fixed = {"top_k": None, "temperature": 1.0}
     train, test = examples(90, 1), examples(41, 2)
-    reference = inception_moments(small_inception, [decode(train.tokens)], dim=24)
+    own = train.tokens[own_share(len(train), len(train)).rows]
+    reference = inception_moments(small_inception, [decode(own)], dim=24)
     result = evaluate(
         jax.random.key(5),
         bound_fn=lambda key, z0, cond: bound_fn(params, key, z0, cond),
@@ -90,4 +93,4 @@ def score_on(mesh, params):
     )
     for row in result["rows"]:
         del row["seconds"], row["seconds_per_sample"]
-    return {name: value for name, value in result.items() if not name.startswith("seconds")}
+    return result
