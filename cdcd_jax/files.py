@@ -1,10 +1,39 @@
-"""How a file is written: whole or not at all."""
+"""How a file is written: whole or not at all, and of many hosts by one."""
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import jax
+from jax.experimental import multihost_utils
+
+
+def is_first_host() -> bool:
+    """Say whether this host is the one that writes what all hosts know.
+
+    Nothing that hosts do together may stand behind this question: the others would be missed.
+    """
+    return jax.process_index() == 0
+
+
+def silence_other_hosts() -> None:
+    """Let one host of many print what all would say; errors are everybody's own."""
+    # A process that is alone need not start its devices for the answer.
+    if jax.distributed.is_initialized() and not is_first_host():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def wait_for_hosts(what: str) -> None:
+    """Wait until all hosts have come here, so that each may read what the first has written.
+
+    Args:
+        what: Said of the moment, the same on all hosts; no other moment may be called so.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 @contextmanager

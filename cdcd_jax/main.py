@@ -23,6 +23,7 @@ from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
+from cdcd_jax.files import silence_other_hosts
 from cdcd_jax.flags import FLAGS, check_flags, dance_request, override, parse_flags
 from cdcd_jax.modes.codec import fit_codec, train_codec
 from cdcd_jax.modes.dances import find_player, read_dance
@@ -75,6 +76,7 @@ def _join() -> bool:
 
 def _run(stopper: Stopper) -> None:
     sys.unraisablehook = _print_unless_stray
+    silence_other_hosts()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
         if FLAGS.mode == "codec":
@@ -225,7 +227,8 @@ def _config_file() -> str:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    print(f"Error: {sentence}", file=sys.stderr)
+    host = f" on host {jax.process_index()}" if jax.distributed.is_initialized() else ""
+    print(f"Error{host}: {sentence}", file=sys.stderr)
     if code == 1 or jax.distributed.is_initialized():
         # Threads of a failed save would print tracebacks after our last word while Python ends, and
         # JAX would wait for all hosts to come to their end.

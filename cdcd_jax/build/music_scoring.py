@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -12,12 +11,14 @@ from cdcd_jax.build.token_data import TokenData
 from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.waveforms import normalise_peak
+from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.beats import kinematic_beats
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.genres import fit_genre_judge
 from cdcd_jax.evaluation.music_scorers import DanceTruth, make_music_scorers
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.scorer import RawExamples
+from cdcd_jax.files import is_first_host
 
 
 def music_options(config: Any, data: TokenData) -> dict[str, Any]:
@@ -44,10 +45,11 @@ def music_options(config: Any, data: TokenData) -> dict[str, Any]:
     scorers = make_music_scorers(truth, judge)
 
     def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        own = np.arange(len(truth.audio))[jax.process_index() :: jax.process_count()]
-        for start in range(0, len(own), batch_size):
-            labels = own[start : start + batch_size]
-            yield truth.audio[labels], labels
+        share = own_share(len(truth.audio), batch_size)
+        for index, _, _ in even_batches(*share[:2], "real test music", False):
+            labels = share.of_batch(index)
+            if len(labels):
+                yield truth.audio[labels], labels
 
     return {
         "by_example": True,
@@ -82,6 +84,6 @@ def read_truth(
 
 
 def _read_audio(segments: Segments, pieces: np.ndarray, title: str) -> np.ndarray:
-    bar = tqdm(pieces, desc=title, unit="piece", disable=len(pieces) < 50)
+    bar = tqdm(pieces, desc=title, unit="piece", disable=len(pieces) < 50 or not is_first_host())
     rows = [normalise_peak(segments[int(piece)].audio) for piece in bar]
     return np.stack(rows).astype(np.float32)

@@ -22,6 +22,7 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.schedule import Schedule, mask_replace_schedule
+from cdcd_jax.files import is_first_host, wait_for_hosts
 from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
@@ -31,6 +32,8 @@ from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import Model
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.spread import place_whole
 from cdcd_jax.typing import Params
 
 PUBLISHED_HEADS = 16
@@ -98,8 +101,9 @@ def load_published(
             "--config=configs/imagenet_vanilla.py"
         )
     source = json.dumps([image_size, *_describe_files(config, path)])
-    if _converted_from(folder) != source:
+    if is_first_host() and _converted_from(folder) != source:
         _convert(config, path, folder, source, image_size)
+    wait_for_hosts(f"converted {path}")
     with _naming(folder / CODEC):
         codec_params, codec_options, used_codes = load_vqgan(folder / CODEC)
     vqgan = make_vqgan(**asdict(codec_options))
@@ -111,6 +115,7 @@ def load_published(
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
+    mesh = make_mesh()
     encode_text, null = None, None
     if architecture["condition"] == "cross":
         encode_text, null = _text_encoder(folder / TEXT)
@@ -119,8 +124,8 @@ def load_published(
         codec=codec,
         schedule=schedule,
         num_classes=architecture["num_classes"] or 0,
-        params=_arrange(arrays, network.init, folder / DENOISER),
-        sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid)),
+        params=place_whole(_arrange(arrays, network.init, folder / DENOISER), mesh),
+        sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         model=model,
         encode_text=encode_text,
     )

@@ -27,6 +27,8 @@ from cdcd_jax.interop.published_music import (
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import Model, make_model
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.spread import place_whole
 from cdcd_jax.typing import Params
 
 
@@ -111,6 +113,7 @@ def load_published_music(
         "denoiser": denoiser_from_reference(found.denoiser, _shapes(network.init), prefix=""),
         "condition": dance_from_reference(found.condition, _shapes(condition.init)),
     }
+    mesh = make_mesh()
     return PublishedMusicModel(
         codec=codec,
         schedule=schedule,
@@ -119,9 +122,11 @@ def load_published_music(
         num_features=motion["num_features"],
         video_features=found.dance["video_features"],
         seconds=seconds,
-        params=params,
+        params=place_whole(params, mesh),
         model=model,
-        sample_fn=make_sample_fn(schedule, model, length=math.prod(found.architecture["grid"])),
+        sample_fn=make_sample_fn(
+            schedule, model, length=math.prod(found.architecture["grid"]), mesh=mesh
+        ),
     )
 
 

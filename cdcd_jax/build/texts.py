@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.conditioning.clip_text import make_clip_text
@@ -16,7 +18,8 @@ from cdcd_jax.conditioning.condition import Condition, feature_condition, text_c
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.evaluation.clip_towers import clip_tokenizer, load_clip
-from cdcd_jax.files import whole_file
+from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.training.spread import place_whole
 from cdcd_jax.typing import Params
 
 KINDS = ("text", "clip")
@@ -97,11 +100,14 @@ def _learned(
 
 def _kept_vocabulary(path: Path, texts: Iterable[str], vocab_size: int) -> str:
     """Read the vocabulary that all runs on these tokens share, or learn and keep it."""
-    if not path.exists():
-        vocabulary = learn_vocabulary(texts, vocab_size=vocab_size)
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    # All hosts learn the same, so none need wait for the file.
+    vocabulary = learn_vocabulary(texts, vocab_size=vocab_size)
+    if is_first_host():
         with whole_file(path) as part:
             part.write_text(vocabulary, encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+    return vocabulary
 
 
 def _clip(
@@ -124,15 +130,27 @@ def _clip(
     options = towers.text_options
     tokenizer = clip_tokenizer(merges, options)
     clip = make_clip_text(compute_dtype=compute_dtype, **vars(options))
-    params = jax.tree.map(jnp.asarray, towers.text_params)
+    own = jax.tree.map(jnp.asarray, towers.text_params)
     # The weights go in as an argument: as constants they would be part of the program.
     apply = jax.jit(clip.apply)
-    empty = np.asarray(apply(params, tokenizer([""])))[0]
+    empty = np.asarray(apply(own, tokenizer([""])))[0]
+
+    @cache
+    def on_devices_of(mesh: Mesh) -> Params:
+        return place_whole(towers.text_params, mesh)
+
+    def embed(tokens: Any) -> Any:
+        """Read a batch where it lies; a batch of the training is on all devices of all hosts."""
+        split = isinstance(tokens, jax.Array) and not isinstance(tokens, jax.core.Tracer)
+        if split and isinstance(tokens.sharding, NamedSharding):
+            return apply(on_devices_of(tokens.sharding.mesh), tokens)
+        return apply(own, tokens)
+
     return Texts(
         tokenize=tokenizer,
         count=tokenizer.count,
         length=tokenizer.length,
-        embed=lambda tokens: apply(params, tokens),
+        embed=embed,
         condition=feature_condition(empty, null=null),
         cond_dim=options.width,
         fingerprint=_digest(towers.text_params),

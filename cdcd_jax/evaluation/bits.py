@@ -9,8 +9,7 @@ from jaxtyping import Array
 
 from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches
-from cdcd_jax.evaluation.frechet import init_moments, merge_moments, update_moments
-from cdcd_jax.evaluation.hosts import merge_hosts
+from cdcd_jax.evaluation.frechet import init_moments, update_moments
 from cdcd_jax.typing import PRNGKey
 
 BoundFn: TypeAlias = Callable[[Array, np.ndarray, Any], Any]
@@ -29,9 +28,11 @@ def measure_bits(
 ) -> tuple[float, float]:
     """Average the full variational bound over a set of examples.
 
+    All hosts score the same batches together, each with ``bound_fn``'s devices of its own.
+
     Args:
         key: Random key.
-        bound_fn: Scores clean tokens.
+        bound_fn: Scores clean tokens; gives all hosts the values of all of them.
         examples: The set.
         chosen: Numbers of the examples to take; all if None.
         cond_of: Numbers of the examples whose conditions these get; their own if None.
@@ -48,7 +49,6 @@ def measure_bits(
         key_of_batch = jax.random.fold_in(key, index)
         nats = bound_fn(key_of_batch, examples.take(chosen[rows]), take_rows(cond, cond_of[rows]))
         moments = update_moments(moments, np.asarray(nats)[:count, None])
-    moments = merge_hosts(merge_moments, moments)
     bits = 1 / (examples.length * np.log(2.0))
     variance = moments.scatter[0, 0] / moments.num_examples
     error = np.sqrt(variance / moments.num_examples)

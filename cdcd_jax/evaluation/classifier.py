@@ -182,7 +182,7 @@ def judge_scorer(judge: Judge) -> Scorer:
     return Scorer(
         sees=judge.sees,
         look=judge.look,
-        init=lambda num_examples: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
+        init=lambda share: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
         update=update,
         merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
         result=result,

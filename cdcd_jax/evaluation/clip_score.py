@@ -1,11 +1,8 @@
 """How well pictures show what their captions say, by CLIP: CLIPScore and R-precision."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -84,7 +81,7 @@ def clip_scorer(
     return Scorer(
         sees="pictures",
         look=lambda pictures: _unit(np.asarray(image_fn(pictures), np.float64)),
-        init=lambda num_examples: np.zeros(3),
+        init=lambda share: np.zeros(3),
         update=update,
         merge=lambda first_state, second_state: first_state + second_state,
         result=result,
@@ -135,13 +132,12 @@ def make_clip_scorer(
         raise ValueError(f"clip_merges: {error}") from error
     text = make_clip_text(compute_dtype=compute_dtype, **vars(options))
     image = make_clip_image(compute_dtype=compute_dtype, **vars(towers.image_options))
-    text_params, image_params = jax.tree.map(jnp.asarray, (towers.text_params, towers.image_params))
     places: dict[str, int] = {}
     numbers = np.array([places.setdefault(clean_text(each), len(places)) for each in captions])
     tokens = tokenizer([PREFIX + each for each in places])
-    embed = apply_in_batches(partial(jax.jit(text.embed), text_params), batch_size)
+    embed = apply_in_batches(text.embed, towers.text_params, batch_size)
     embeddings = embed(tokens, "captions" if progress else None)
-    image_fn = apply_in_batches(partial(jax.jit(image.embed), image_params), batch_size)
+    image_fn = apply_in_batches(image.embed, towers.image_params, batch_size)
     return clip_scorer(image_fn, embeddings[numbers], numbers)
 
 

@@ -18,7 +18,8 @@ def codebook_scorer(vocab_size: int) -> Scorer:
         equally frequent, 1 when there is only one.
 
     >>> scorer = codebook_scorer(4)
-    >>> state = scorer.update(scorer.init(1), scorer.look(np.array([[0, 0, 3, 3]])), np.array([0]))
+    >>> seen = scorer.look(np.array([[0, 0, 3, 3]]))
+    >>> state = scorer.update(scorer.init(None), seen, np.array([0]))
     >>> scorer.result(state)
     {'codes_used': 0.5, 'code_perplexity': 2.0}
     """
@@ -36,7 +37,7 @@ def codebook_scorer(vocab_size: int) -> Scorer:
     return Scorer(
         sees="tokens",
         look=look,
-        init=lambda num_examples: np.zeros(vocab_size, np.int64),
+        init=lambda share: np.zeros(vocab_size, np.int64),
         update=lambda counts, seen, labels: counts + seen,
         merge=lambda first, second: first + second,
         result=result,

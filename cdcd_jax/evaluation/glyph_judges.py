@@ -134,9 +134,7 @@ def make_glyph_scorers(
     scorer = Scorer(
         sees="pictures",
         look=look,
-        init=lambda num_examples: _Verdict(
-            np.zeros(4, np.int64), init_moments(reference.mean.size)
-        ),
+        init=lambda share: _Verdict(np.zeros(4, np.int64), init_moments(reference.mean.size)),
         update=update,
         merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
         result=result,

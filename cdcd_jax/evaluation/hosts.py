@@ -21,7 +21,7 @@ def merge_hosts(merge: Callable[[State, State], State], state: State) -> State:
     Returns:
         The state of all hosts together; on a single host, its own.
     """
-    return state if jax.process_count() == 1 else reduce(merge, gather_hosts(state))
+    return reduce(merge, gather_hosts(state))
 
 
 def gather_hosts(state: State) -> list[State]:
@@ -35,6 +35,8 @@ def gather_hosts(state: State) -> list[State]:
     Returns:
         One state for each host, in their order.
     """
+    if jax.process_count() == 1:
+        return [state]
     leaves, structure = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
     message = np.frombuffer(b"".join(array.tobytes() for array in arrays), np.uint8)

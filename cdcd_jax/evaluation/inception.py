@@ -84,7 +84,7 @@ def inception_scorer(
     return Scorer(
         sees="pictures",
         look=look,
-        init=lambda num_examples: _State(init_moments(dim), init_splits(num_examples, num_logits)),
+        init=lambda share: _State(init_moments(dim), init_splits(share, num_logits)),
         update=update,
         merge=lambda first, second: _State(
             merge_moments(first.moments, second.moments), merge_splits(first.splits, second.splits)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from cdcd_jax.evaluation.batches import Share
+
 NUM_SPLITS = 10
 
 
@@ -12,35 +14,35 @@ class Splits(NamedTuple):
     """Sum up class probabilities in ten parts.
 
     Attributes:
-        expected: How many examples there will be.
+        share: Which examples of the set these are.
         counts: [splits] examples so far in each part.
         probs: [splits classes] their summed probabilities.
         negentropy: [splits] their summed sum_k p_k log p_k, in nats.
     """
 
-    expected: int
+    share: Share
     counts: Int[np.ndarray, " splits"]
     probs: Float[np.ndarray, "splits classes"]
     negentropy: Float[np.ndarray, " splits"]
 
 
-def init_splits(num_examples: int, num_classes: int) -> Splits:
-    """Return the sums of no examples, of which so many will come."""
+def init_splits(share: Share, num_classes: int) -> Splits:
+    """Return the sums of no examples, before those of a host's share come in their order."""
     zeros = np.zeros(NUM_SPLITS)
-    return Splits(num_examples, zeros.astype(int), np.zeros((NUM_SPLITS, num_classes)), zeros)
+    return Splits(share, zeros.astype(int), np.zeros((NUM_SPLITS, num_classes)), zeros)
 
 
 def update_splits(splits: Splits, logits: Float[np.ndarray, "batch classes"]) -> Splits:
-    """Add a batch; the parts are filled one after the other, as published scores do it."""
+    """Add a batch; the whole set fills one part after the other, as published scores do it."""
     logits = logits.astype(np.float64)
     log_probs = logits - logits.max(axis=1, keepdims=True)
     log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
     probs = np.exp(log_probs)
-    position = splits.counts.sum() + np.arange(len(logits))
-    part = np.minimum(position * NUM_SPLITS // splits.expected, NUM_SPLITS - 1)
+    position = splits.share.places(int(splits.counts.sum()), len(logits))
+    part = np.minimum(position * NUM_SPLITS // splits.share.total, NUM_SPLITS - 1)
     member = (part[None, :] == np.arange(NUM_SPLITS)[:, None]).astype(np.float64)
     return Splits(
-        splits.expected,
+        splits.share,
         splits.counts + member.sum(axis=1).astype(int),
         splits.probs + member @ probs,
         splits.negentropy + member @ (probs * log_probs).sum(axis=1),
@@ -50,7 +52,7 @@ def update_splits(splits: Splits, logits: Float[np.ndarray, "batch classes"]) ->
 def merge_splits(first: Splits, second: Splits) -> Splits:
     """Put the parts of two hosts together, part by part."""
     return Splits(
-        first.expected + second.expected,
+        first.share,
         first.counts + second.counts,
         first.probs + second.probs,
         first.negentropy + second.negentropy,
@@ -68,7 +70,7 @@ def inception_score(splits: Splits) -> tuple[float, float]:
         of classes the most. Few examples in a part lower it: published scores have 5,000.
 
     >>> sure = np.array([[50.0, 0.0], [0.0, 50.0]] * 10)
-    >>> inception_score(update_splits(init_splits(20, 2), sure))
+    >>> inception_score(update_splits(init_splits(Share(20, 20, 0, 20), 2), sure))
     (2.0, 0.0)
     """
     filled = splits.counts > 0

@@ -130,7 +130,7 @@ def beat_scorer(truth: DanceTruth) -> Scorer:
     return Scorer(
         sees="audio",
         look=look,
-        init=lambda num_examples: np.zeros((3, len(MEANS))),
+        init=lambda share: np.zeros((3, len(MEANS))),
         update=update,
         merge=lambda first_state, second_state: first_state + second_state,
         result=result,

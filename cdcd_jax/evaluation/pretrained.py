@@ -2,12 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cdcd_jax.evaluation.batches import apply_in_batches
@@ -61,7 +59,9 @@ def make_picture_scorers(
         ValueError: If a file is missing, damaged or of another network, the statistics are of
             other pictures, or the classes are not ImageNet's. Begins with the argument's name.
     """
-    real = train_pictures.batches(batch_size, title="pictures for the judge", progress=progress)
+    real = train_pictures.batches(
+        batch_size, title="pictures for the judge", progress=progress, everywhere=True
+    )
     scorers = [judge_scorer(picture_judge(real)), codebook_scorer(vocab_size)]
     if inception_weights is not None:
         scorers.append(
@@ -213,10 +213,10 @@ def _load(
 ) -> Any:
     try:
         layout = jax.eval_shape(network.init, jax.random.key(0))
-        params = jax.tree.map(jnp.asarray, convert(read_state_dict(path), layout))
+        params = convert(read_state_dict(path), layout)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
-    return apply_in_batches(partial(jax.jit(network.apply), params), batch_size)
+    return apply_in_batches(network.apply, params, batch_size)
 
 
 def _digest(path: str | Path) -> str:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 from jaxtyping import Int, UInt8
-from tqdm import tqdm
 
 from cdcd_jax.data.image_stream import load_pictures
 from cdcd_jax.data.sources import Source
+from cdcd_jax.evaluation.batches import Share, even_batches, own_share
 from cdcd_jax.evaluation.scorer import RawExamples
 
 
@@ -58,22 +57,32 @@ class RealPictures:
         return len(self._chosen)
 
     def batches(
-        self, batch_size: int, *, title: str = "real pictures", progress: bool = True
+        self,
+        batch_size: int,
+        *,
+        title: str = "real pictures",
+        progress: bool = True,
+        everywhere: bool = False,
     ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int[np.ndarray, " batch"]]]:
-        """Read this host's share in batches.
+        """Read this host's share of each batch.
 
         Args:
-            batch_size: Pictures at once.
+            batch_size: Pictures at once, on all hosts together.
             title: What the progress bar says.
             progress: Whether to show one.
+            everywhere: Whether each host reads all pictures, and so learns the same from them.
 
         Yields:
             Pictures, RGB values 0..255, and their classes.
         """
-        own = self._chosen[jax.process_index() :: jax.process_count()]
-        starts = range(0, len(own), batch_size)
-        for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
-            places = own[start : start + batch_size]
+        total = len(self._chosen)
+        share = (
+            Share(total, batch_size, 0, batch_size) if everywhere else own_share(total, batch_size)
+        )
+        for number, _, _ in even_batches(total, batch_size, title, progress):
+            places = self._chosen[share.of_batch(number)]
+            if not len(places):
+                continue
             indices = places if self._numbers is None else self._numbers[places]
             pictures, labels = load_pictures(self._source, indices.tolist(), image_size=self._size)
             yield pictures, labels if self._numbers is None else places

@@ -40,7 +40,7 @@ def recognition_scorer(
     return Scorer(
         sees="pictures",
         look=look,
-        init=lambda num_examples: np.zeros(3, np.int64),
+        init=lambda share: np.zeros(3, np.int64),
         update=update,
         merge=lambda first, second: first + second,
         result=result,

@@ -5,11 +5,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from cdcd_jax.evaluation.frechet import Moments
-from cdcd_jax.files import whole_file
+from cdcd_jax.evaluation.hosts import gather_hosts
+from cdcd_jax.files import is_first_host, whole_file
 
 
 def cached_moments(
@@ -29,10 +29,11 @@ def cached_moments(
         ValueError: If the file is damaged or keeps the moments of something else.
     """
     path = Path(path)
-    if path.exists():
+    # Hosts that do not all see the file compute together, or some would wait for the others.
+    if all(gather_hosts(path.exists())):
         return read_moments(path, fingerprint)
     moments = compute()
-    if jax.process_index() == 0:
+    if is_first_host():
         write_moments(path, fingerprint, moments)
     return moments
 

@@ -53,13 +53,13 @@ def evaluate(
 
     Samples are drawn for every number of steps with every truncation, with the classes in turn, or
     the test examples' captions, and the same keys each time. Nothing is kept, so there may be
-    millions of them; several hosts share the batches, each drawing its own with functions that
-    compute on its own devices.
+    millions of them. All hosts draw the same batches together, and each looks at its own rows of
+    them; every number is that of a single host.
 
     Args:
         key: Random key.
-        bound_fn: Scores clean tokens.
-        sample_fn: Draws tokens for labels.
+        bound_fn: Scores clean tokens. On many hosts, all call it with the same, and get all values.
+        sample_fn: Draws tokens for labels; likewise.
         train: Real training examples.
         test: Held-out examples.
         by_example: Whether ``cond`` is a caption or a dance for each example, not its class. What
@@ -83,7 +83,7 @@ def evaluate(
         examples if given, for the real test examples, for each setting, and for the main setting's
         samples against shuffled labels, with ``name``, ``num_samples``, ``num_steps``,
         ``truncation``, the scores, ``seconds`` (compilation included) and ``seconds_per_sample``
-        (without the first batch, which compiles), both of drawing on this host.
+        (without the first batch, which compiles), both of drawing on all hosts.
 
     Raises:
         ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a scorer
@@ -194,17 +194,21 @@ def _real_rows(
         seeing = [scorer for scorer in scorers if scorer.sees == raw.sees]
         batches = raw.batches(batch_size, progress)
         stream = (({raw.sees: batch}, (labels,)) for batch, labels in batches)
-        (scores,) = score_examples(seeing, raw.num_examples, stream)
+        (scores,) = score_examples(seeing, own_share(raw.num_examples, batch_size), stream)
         rows.append(_row(raw.name, raw.num_examples, scores))
 
-    def encoded() -> Stream:
-        for _, at, count in even_batches(len(chosen), batch_size, name, progress):
-            # Whole batches, since the decoder is compiled for their size.
-            inputs = look(test.take(chosen[at]))
-            seen = {sight: batch[:count] for sight, batch in inputs.items()}
-            yield seen, (test_labels[chosen[at[:count]]],)
+    share = own_share(len(chosen), batch_size)
 
-    (scores,) = score_examples(scorers, own_share(len(chosen), batch_size), encoded())
+    def encoded() -> Stream:
+        for index, at, _ in even_batches(len(chosen), batch_size, name, progress):
+            # Whole batches, since the decoder is compiled for their size.
+            own = share.of_batch(index)
+            if len(own):
+                inputs = look(test.take(chosen[at[share.rows]]))
+                seen = {sight: batch[: len(own)] for sight, batch in inputs.items()}
+                yield seen, (test_labels[chosen[own]],)
+
+    (scores,) = score_examples(scorers, share, encoded())
     return [*rows, _row(name, len(chosen), scores)]
 
 
@@ -244,7 +248,8 @@ def _draw(
     progress: bool,
     clock: _Clock,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield tokens, and which of the conditions they were drawn for."""
+    """Yield this host's tokens, and which of the conditions they were drawn for."""
+    share = own_share(num_samples, batch_size)
     title = f"samples, {num_steps} steps, truncation {truncation:g}"
     for index, rows, count in even_batches(num_samples, batch_size, title, progress):
         start = time.perf_counter()
@@ -255,7 +260,9 @@ def _draw(
             raise ValueError(
                 f"sample_fn must return tokens of shape {(len(rows), length)}, got {tokens.shape}"
             )
-        yield tokens[:count], rows[:count]
+        own = share.of_batch(index)
+        if len(own):
+            yield tokens[share.rows][: len(own)], own
 
 
 def _check(

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.hosts import merge_hosts
 
 Sight = Literal["tokens", "pictures", "audio"]
@@ -18,7 +19,7 @@ class Scorer(NamedTuple):
             [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
             values -1..1, 22,050 Hz.
         look: ``look(batch) -> seen``, the expensive part; does not know the labels.
-        init: ``init(num_examples) -> state``, before so many examples of this host.
+        init: ``init(share) -> state``, before the examples of this host's share.
         update: ``update(state, seen, labels) -> state``.
         merge: ``merge(state, state) -> state`` of the examples of both.
         result: ``result(state) -> {key: number}``.
@@ -40,7 +41,7 @@ class RawExamples(NamedTuple):
         sees: What they are: ``pictures`` or ``audio``.
         num_examples: How many.
         batches: ``batches(batch_size, progress) -> pairs`` of examples and labels, this host's
-            share.
+            share of each batch.
     """
 
     name: str
@@ -51,7 +52,7 @@ class RawExamples(NamedTuple):
 
 def score_examples(
     scorers: Sequence[Scorer],
-    num_examples: int,
+    share: Share,
     batches: Iterable[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]],
     *,
     num_labellings: int = 1,
@@ -60,7 +61,7 @@ def score_examples(
 
     Args:
         scorers: The scorers.
-        num_examples: How many examples this host's stream has.
+        share: Which examples of the set are in this host's stream.
         batches: Pairs of what there is to look at, ``tokens``, ``pictures``, ``audio``, and of
             labels [batch], once for each labelling.
         num_labellings: How many labels each example has; each gives a result of its own, but the
@@ -69,7 +70,7 @@ def score_examples(
     Returns:
         For each labelling the results of all scorers together, of the examples of all hosts.
     """
-    states = [[scorer.init(num_examples) for scorer in scorers] for _ in range(num_labellings)]
+    states = [[scorer.init(share) for scorer in scorers] for _ in range(num_labellings)]
     for inputs, labellings in batches:
         for index, scorer in enumerate(scorers):
             seen = scorer.look(inputs[scorer.sees])

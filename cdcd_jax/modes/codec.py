@@ -18,9 +18,11 @@ from cdcd_jax.data.sources import Source
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.pictures import draw_reconstructions, save_picture
 from cdcd_jax.evaluation.real_pictures import RealPictures, spread
+from cdcd_jax.files import is_first_host, wait_for_hosts
 from cdcd_jax.modes.diffusion import write_summary
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.run import run_training
+from cdcd_jax.training.spread import fetch_whole
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.stopping import Stopper
 
@@ -48,8 +50,10 @@ def train_codec(built: CodecTraining, stopper: Stopper) -> None:
 
     state, position = run_training(built.training, folder, stopper, hook=show)
     last = show(state)
-    with writing(folder):
-        save_vqgan(built.places.codec_file, trained_codec(state), built.vqgan.options)
+    params = fetch_whole(trained_codec(state))
+    if is_first_host():
+        with writing(folder):
+            save_vqgan(built.places.codec_file, params, built.vqgan.options)
     print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
     summary = {
         "steps": int(state.step),
@@ -69,12 +73,15 @@ def fit_codec(built: CodecFit) -> None:
         CheckpointError: If something cannot be written.
     """
     started = time.perf_counter()
-    batches = built.train_pictures.batches(built.batch_size, title="pictures to fit")
+    batches = built.train_pictures.batches(
+        built.batch_size, title="pictures to fit", everywhere=True
+    )
     pictures = np.concatenate([pictures for pictures, _ in batches])
     codec = fit_patch_codec(pictures, **built.options, batch_size=built.batch_size)
     places, config = built.places, built.config
-    with writing(places.codec_folder):
-        save_patches(places.codec_file, codec)
+    if is_first_host():
+        with writing(places.codec_folder):
+            save_patches(places.codec_file, codec)
     print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
     source, size = built.test_source, built.image_size
     shown, _ = load_pictures(source, spread(len(source), NUM_SHOWN).tolist(), image_size=size)
@@ -84,7 +91,9 @@ def fit_codec(built: CodecFit) -> None:
 
 
 def show_codec(codec: Codec, pictures: np.ndarray, path: Path) -> Path:
-    """Draw some pictures with what a codec makes of them."""
+    """Draw some pictures with what a codec makes of them; the first host does."""
+    if not is_first_host():
+        return path
     made = np.asarray(codec.decode(codec.encode(pictures)))
     picture = draw_reconstructions(pictures / np.float32(255), made)
     with writing(path.parent):
@@ -99,7 +108,8 @@ def _conclude(
     picture: Path,
     summary: dict[str, Any],
 ) -> None:
-    """Measure a codec, write its summary, and say where everything is."""
+    """Measure a codec, write its summary, and say where everything is; all hosts wait for it."""
+    wait_for_hosts(f"codec {places.codec_file}")
     quality = measure_codec(codec, source, image_size)
     write_summary(places.codec_folder, {**quality, "reconstructions": str(picture), **summary})
     print(
@@ -123,7 +133,7 @@ def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, fl
     scorer = codebook_scorer(codec.vocab_size)
     psnr, kept, counts = [], [], scorer.init(len(source))
     every = RealPictures(source, image_size=image_size, limit=len(source))
-    for images, labels in every.batches(256, title="test pictures"):
+    for images, labels in every.batches(256, title="test pictures", everywhere=True):
         tokens = np.asarray(codec.encode(images))
         counts = scorer.update(counts, scorer.look(tokens), labels)
         made = np.asarray(codec.decode(tokens))
@@ -140,4 +150,4 @@ def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, fl
 
 
 def _codec(built: CodecTraining, state: TrainState) -> ImageCodec:
-    return ImageCodec(built.vqgan, trained_codec(state), batch_size=built.batch_size)
+    return ImageCodec(built.vqgan, fetch_whole(trained_codec(state)), batch_size=built.batch_size)

@@ -10,7 +10,7 @@ import jax
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
-from cdcd_jax.files import whole_file
+from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.modes.performance import name_music, perform
@@ -150,6 +150,8 @@ def _score(
 
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write ``summary.json`` whole or not at all."""
+    """Write ``summary.json`` whole or not at all; of many hosts, the first does."""
+    if not is_first_host():
+        return
     with writing(workdir), whole_file(workdir / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from cdcd_jax.evaluation import pictures
 from cdcd_jax.evaluation.animation import draw_frames, save_gif
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.evaluation.real_pictures import spread
+from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.modes.sounds import play
 from cdcd_jax.training.checkpoints import writing
@@ -79,7 +80,8 @@ def draw(
 ) -> Path:
     """Draw samples and write their picture, a row for each class, text or dance.
 
-    Music can be listened to as well: WAV files lie in a folder beside the picture. Of more than
+    All hosts draw together, and the first writes. Music can be listened to as well: WAV files lie
+    in a folder beside the picture. Of more than
     ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions where no
     texts are given.
 
@@ -107,6 +109,8 @@ def draw(
     tokens = np.asarray(
         experiment.sample_fn(params, jax.random.key(seed), asked.cond[rows], **options)
     )
+    if not is_first_host():
+        return path
     caption = describe_steps(**options)
     decode_fn = experiment.data.codec.decode
     if experiment.told.texts is None:
@@ -141,6 +145,8 @@ def draw_trajectory(
 ) -> Path:
     """Draw a sample of each class or text on its way out of the masks, as a strip or animated.
 
+    All hosts draw together, and the first writes.
+
     Args:
         experiment: What was trained.
         params: Its parameters.
@@ -159,6 +165,8 @@ def draw_trajectory(
     _, states = experiment.sample_fn(
         params, jax.random.key(seed), asked.cond, return_trajectory=True, **options
     )
+    if not is_first_host():
+        return path
     drawing = {
         "decode_fn": experiment.data.codec.decode,
         "grid": experiment.data.codec.grid,

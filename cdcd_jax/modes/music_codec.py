@@ -19,10 +19,12 @@ from cdcd_jax.data.recordings import Recordings
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.onsets import mel_decibels
 from cdcd_jax.evaluation.real_pictures import spread
+from cdcd_jax.files import is_first_host, wait_for_hosts
 from cdcd_jax.modes.diffusion import write_summary
 from cdcd_jax.modes.sounds import show_sounds
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.training.run import run_training
+from cdcd_jax.training.spread import fetch_whole
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.stopping import Stopper
 
@@ -53,8 +55,10 @@ def train_music_codec(built: MusicCodecTraining, stopper: Stopper) -> None:
 
     state, position = run_training(built.training, folder, stopper, hook=show)
     picture = show(state)
-    with writing(folder):
-        save_jukebox(built.places.codec_file, built.params(state), built.jukebox.options)
+    params = fetch_whole(built.params(state))
+    if is_first_host():
+        with writing(folder):
+            save_jukebox(built.places.codec_file, params, built.jukebox.options)
     print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
     told = {"steps": int(state.step), "train_seconds": position.train_seconds}
     summary = told | {"config": built.config}
@@ -77,8 +81,9 @@ def fit_music_codec(built: MusicCodecFit) -> None:
     codec = fit_spectrum_codec(
         audio, options, length=length, seed=built.seed, batch_size=built.batch_size
     )
-    with writing(built.places.codec_folder):
-        save_spectra(built.places.codec_file, codec)
+    if is_first_host():
+        with writing(built.places.codec_folder):
+            save_spectra(built.places.codec_file, codec)
     print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
     chosen = spread(len(built.test.names), NUM_SHOWN)
     names = [built.test.names[int(number)] for number in chosen]
@@ -95,7 +100,8 @@ def _conclude(
     picture: Path,
     summary: dict[str, Any],
 ) -> None:
-    """Measure a codec, write its summary, and say where everything is."""
+    """Measure a codec, write its summary, and say where everything is; all hosts wait for it."""
+    wait_for_hosts(f"codec {places.codec_file}")
     quality = measure_music_codec(codec, test)
     write_summary(places.codec_folder, {**quality, "reconstructions": str(picture), **summary})
     print(
@@ -127,7 +133,9 @@ def measure_music_codec(
     """
     scorer = codebook_scorer(codec.vocab_size)
     counts, snr, kept, off, seconds = scorer.init(0), [], [], [], 0.0
-    for number in tqdm(range(len(recordings.names)), desc="test recordings", unit="recording"):
+    numbers = range(len(recordings.names))
+    hidden = not is_first_host()
+    for number in tqdm(numbers, desc="test recordings", unit="recording", disable=hidden):
         audio = recordings.audio(number)
         tokens = codec.encode_long(audio)
         made = codec.decode_long(tokens)
@@ -153,7 +161,7 @@ def _codec(built: MusicCodecTraining, state: TrainState) -> AudioCodec:
     length = built.samples // built.jukebox.options.hops[built.level]
     return AudioCodec(
         built.jukebox,
-        built.params(state),
+        fetch_whole(built.params(state)),
         level=built.level,
         length=length,
         batch_size=built.batch_size,

@@ -15,6 +15,7 @@ from cdcd_jax.evaluation.noise_reduction import reduce_noise
 from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram
 from cdcd_jax.evaluation.video import save_dance_video
+from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.dances import Choreography, DanceRequest, Player, read_dance
 from cdcd_jax.modes.drawing import describe
 from cdcd_jax.training.checkpoints import writing
@@ -53,7 +54,9 @@ def accompany(
     total = int(dance.seconds / per_token)
     starts = [*range(0, total - length, length - length // 2), total - length]
     tokens = np.full((num_takes, total), player.mask_id, np.int32)
-    for number, start in enumerate(tqdm(starts, desc="music", unit="window")):
+    for number, start in enumerate(
+        tqdm(starts, desc="music", unit="window", disable=not is_first_host())
+    ):
         key = jax.random.fold_in(jax.random.key(seed), number)
         told = _window(player, dance, start * per_token)
         cond = {name: np.repeat(part[None], num_takes, axis=0) for name, part in told.items()}
@@ -87,6 +90,8 @@ def perform(
 ) -> list[Path]:
     """Make music for a dance and write it: sound, spectrogram and, if wanted, a film.
 
+    All hosts make it together, and the first writes.
+
     Args:
         player: What the music is made with.
         params: Its parameters.
@@ -97,7 +102,7 @@ def perform(
         **options: Of ``player.sample_fn``.
 
     Returns:
-        What was written.
+        What this host has written.
 
     Raises:
         ValueError: See ``read_dance``.
@@ -105,6 +110,8 @@ def perform(
     """
     dance = read_dance(player, request)
     tokens = accompany(player, params, dance, seed, num_takes=num_samples, **options)
+    if not is_first_host():
+        return []
     frames = dance.motion[: round(dance.seconds * player.fps)]
     joints = player.joints_fn(frames)
     beats = kinematic_beats(frames if joints is None else joints, fps=player.fps)

@@ -9,6 +9,7 @@ from cdcd_jax.build.preparation import MusicPreparation, Preparation
 from cdcd_jax.data.manifest import Plan
 from cdcd_jax.data.music_views import load_piece
 from cdcd_jax.data.prepare import prepare, prepare_views
+from cdcd_jax.files import is_first_host
 
 
 def prepare_tokens(preparation: Preparation) -> None:
@@ -34,6 +35,7 @@ def prepare_tokens(preparation: Preparation) -> None:
             image_size=preparation.image_size,
             process_index=jax.process_index(),
             num_processes=jax.process_count(),
+            progress=is_first_host(),
             **preparation.options[split],
         )
         # Whichever host is last publishes the folder; nobody reads it before.
@@ -76,6 +78,7 @@ def prepare_music(preparation: MusicPreparation) -> None:
             num_threads=1,  # consecutive pieces are of one dance, which is read once
             process_index=jax.process_index(),
             num_processes=jax.process_count(),
+            progress=is_first_host(),
             **preparation.options,
         )
         sync_global_devices(f"prepared {split}")

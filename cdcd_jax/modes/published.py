@@ -11,6 +11,7 @@ from cdcd_jax.build.published import PublishedModel
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
+from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.drawing import describe, describe_steps
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.training.checkpoints import writing
@@ -29,6 +30,8 @@ def sample_published(
     **options: Any,
 ) -> Path:
     """Draw samples and write their picture, a row for each class or text.
+
+    All hosts draw together, and the first writes.
 
     Args:
         model: From ``load_published``.
@@ -68,6 +71,8 @@ def sample_published(
     if model.encode_text is not None:
         cond = model.encode_text(_tokenize(prompts, merges_file))[chosen]
     tokens = np.asarray(model.sample_fn(model.params, jax.random.key(seed), cond, **options))
+    if not is_first_host():
+        return path
     caption = describe_steps(**options)
     if model.encode_text is None:
         picture = draw_samples(

@@ -15,6 +15,7 @@ from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram_grid
+from cdcd_jax.files import is_first_host
 from cdcd_jax.training.checkpoints import writing
 from cdcd_jax.typing import Params
 
@@ -35,6 +36,8 @@ def play(
 ) -> Path:
     """Make music for dances of the test set, and put it beside what was danced to.
 
+    All hosts make it together, and the first writes.
+
     Args:
         experiment: What was trained, on music.
         params: Its parameters.
@@ -54,6 +57,8 @@ def play(
     chosen = spread(len(test), num_samples)
     cond = experiment.told.embed(take_rows(test.cond, chosen))
     tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), cond, **options))
+    if not is_first_host():
+        return path
     segments = experiment.segments
     truth = read_truth(segments, test, chosen)
     pieces = test.shards.source_index[chosen]
@@ -86,6 +91,8 @@ def show_sounds(
     Returns:
         The path.
     """
+    if not is_first_host():
+        return path
     count = min(len(names), MAX_SHOWN)
     picture = draw_spectrogram_grid(
         [[sounds[row] for sounds in columns.values()] for row in range(count)],

@@ -6,64 +6,114 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.training.model import Model
-from cdcd_jax.typing import Params, PRNGKey
+from cdcd_jax.training.sharding import split_batch
+from cdcd_jax.training.spread import spread_rows
+from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
 
 
-def make_bound_fn(schedule: Schedule, model: Model) -> Callable[..., Any]:
+def make_bound_fn(
+    schedule: Schedule, model: Model, *, mesh: Mesh | None = None
+) -> Callable[..., Any]:
     """Compile the bound of a model.
 
     Args:
         schedule: The noise schedule.
         model: The network and what it is told.
+        mesh: Devices that share the examples; None computes where the parameters are.
 
     Returns:
-        ``bound_fn(params, key, z0, cond) -> [batch]``, nats summed over positions.
+        ``bound_fn(params, key, z0, cond) -> [batch]``, nats summed over positions. All hosts of the
+        mesh call it with all examples and get all values, which are those of a single device.
     """
 
-    @jax.jit
-    def bound_fn(params: Params, key: PRNGKey, z0: Any, cond: Any) -> Any:
-        features = model.encode(params, cond)
-        return evaluate_bound(key, schedule, partial(model.denoise, params), z0, features)
+    def bound(params: Params, key: PRNGKey, rows: Any, *, count: int) -> Any:
+        features = model.encode(params, rows["cond"])
+        denoise_fn = _denoise_rows(model, params, mesh)
+        return evaluate_bound(key, schedule, denoise_fn, rows["z0"], features)[:count]
 
-    return bound_fn
+    run = spread_rows(bound, mesh)
+    return lambda params, key, z0, cond: run(params, key, {"z0": z0, "cond": cond})
 
 
-def make_sample_fn(schedule: Schedule, model: Model, *, length: int) -> Callable[..., Any]:
+def make_sample_fn(
+    schedule: Schedule, model: Model, *, length: int, mesh: Mesh | None = None
+) -> Callable[..., Any]:
     """Compile the sampler of a model.
 
     Args:
         schedule: The noise schedule.
         model: The network and what it is told.
         length: Number of tokens of a sample.
+        mesh: Devices that share the samples; None computes where the parameters are.
 
     Returns:
         ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=) ->
         tokens`` [batch length], a sample for each row of ``cond``; compiled anew for each setting.
         ``known=`` tokens [batch length] stand, where they are not the mask.
         With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
+        All hosts of the mesh call it with all rows and get all samples, which are those of a single
+        device.
     """
     static = ("num_steps", "truncation", "top_k", "temperature", "guidance", "return_trajectory")
 
-    @partial(jax.jit, static_argnames=static)
-    def sample_fn(
-        params: Params, key: PRNGKey, cond: Any, guidance: float = 1.0, **options: Any
+    def draw(
+        params: Params,
+        key: PRNGKey,
+        rows: Any,
+        *,
+        count: int,
+        guidance: float = 1.0,
+        return_trajectory: bool = False,
+        **options: Any,
     ) -> Any:
+        cond = rows["cond"]
         batch = jax.tree.leaves(cond)[0].shape[0]
-        denoise_fn = partial(model.denoise, params)
+        denoise_fn = _denoise_rows(model, params, mesh)
         if guidance != 1.0:
             check_guidance(guidance, model)
             assert model.null is not None
             denoise_fn = guide_denoiser(denoise_fn, model.null(params, batch), guidance)
-        features = model.encode(params, cond)
-        return sample(key, schedule, denoise_fn, features, shape=(batch, length), **options)
+        drawn = sample(
+            key,
+            schedule,
+            denoise_fn,
+            model.encode(params, cond),
+            shape=(batch, length),
+            known=rows.get("known"),
+            return_trajectory=return_trajectory,
+            **options,
+        )
+        if not return_trajectory:
+            return drawn[:count]
+        tokens, states = drawn
+        return tokens[:count], states[:, :count]
+
+    run = spread_rows(draw, mesh, static=static)
+
+    def sample_fn(
+        params: Params, key: PRNGKey, cond: Any, known: Any = None, **options: Any
+    ) -> Any:
+        rows = {"cond": cond} if known is None else {"cond": cond, "known": known}
+        return run(params, key, rows, **options)
 
     return sample_fn
+
+
+def _denoise_rows(model: Model, params: Params, mesh: Mesh | None) -> DenoiseFn:
+    """Return the network, told that each device has rows of its own."""
+    denoise_fn = partial(model.denoise, params)
+    if mesh is None:
+        return denoise_fn
+    rows = split_batch(mesh)
+    # A model without a condition has nothing else that the compiler could tell it by.
+    return lambda zt, t, cond: denoise_fn(jax.lax.with_sharding_constraint(zt, rows), t, cond)
 
 
 def check_sampling(

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from cdcd_jax.files import is_first_host
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.profiling import Profile, Profiler
@@ -194,5 +195,11 @@ def _progress_bar(num_steps: int, step: int) -> tqdm:
     """Show rate, loss terms and time left; seldom where the output is a file."""
     interval = 0.2 if sys.stderr.isatty() else 10.0
     return tqdm(
-        total=num_steps, initial=step, desc="train", unit="step", mininterval=interval, ncols=110
+        total=num_steps,
+        initial=step,
+        desc="train",
+        unit="step",
+        mininterval=interval,
+        ncols=110,
+        disable=not is_first_host(),
     )

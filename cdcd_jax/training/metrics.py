@@ -6,14 +6,14 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from cdcd_jax.files import whole_file
+from cdcd_jax.files import is_first_host, whole_file
 
 
 class MetricsWriter:
     r"""Append one line per report to ``metrics.jsonl`` and the same to ``tensorboard/``.
 
-    A run that was killed may have written lines beyond its last checkpoint. Resuming drops them, so
-    that each step is told once.
+    Of many hosts the first writes for all. A run that was killed may have written lines beyond its
+    last checkpoint. Resuming drops them, so that each step is told once.
 
     Args:
         workdir: Existing folder of the run.
@@ -28,6 +28,9 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: Path, *, step: int):
+        self._writes = is_first_host()
+        if not self._writes:
+            return
         path = workdir / "metrics.jsonl"
         _drop_lines_after(path, step)
         # Line-buffered: a line is on its way to the disk when write returns.
@@ -40,8 +43,9 @@ class MetricsWriter:
 
     def __exit__(self, *_: object) -> None:
         """Close both files."""
-        self._lines.close()
-        self._events.close()
+        if self._writes:
+            self._lines.close()
+            self._events.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append values.
@@ -50,6 +54,8 @@ class MetricsWriter:
             step: Number of updates they were seen after.
             values: Finite numbers by name.
         """
+        if not self._writes:
+            return
         self._lines.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)

@@ -54,7 +54,7 @@ def match_scorer(sees, asked):
     return Scorer(
         sees=sees,
         look=look,
-        init=lambda num_examples: np.zeros(2),
+        init=lambda share: np.zeros(2),
         update=update,
         merge=lambda first, second: first + second,
         result=lambda state: {f"{sees}_match": float(state[1] / state[0])},

@@ -4,12 +4,14 @@ import gzip
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation import clip_score
+from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.clip_score import clip_scorer, make_clip_scorer
 from cdcd_jax.evaluation.clip_towers import check_vit_b_32, load_clip
 from cdcd_jax.evaluation.scorer import score_examples
@@ -38,7 +40,9 @@ def test_the_score_is_that_of_transformers(data):
     lengths = 1 + np.arange(4)[:, None]  # of no matter
     asked, numbers = data["asked"], np.arange(4)
     scorer = clip_scorer(lambda pictures: data["image_fp32"], data["text_fp32"] * lengths, numbers)
-    [result] = score_examples([scorer], 4, [({"pictures": data["pictures"]}, [asked])])
+    [result] = score_examples(
+        [scorer], Share(4, 4, 0, 4), [({"pictures": data["pictures"]}, [asked])]
+    )
     assert result["clip_score"] == pytest.approx(float(data["clip_score"]), abs=1e-6)
     rest = np.where(np.eye(4)[asked] == 1, -np.inf, data["cosines"])
     nearest = data["cosines"][np.arange(4), asked] > rest.max(axis=1)
@@ -111,7 +115,7 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     tokens = tokenizer([f"A photo depicts {caption}" for caption in captions])
     np.testing.assert_array_equal(tokens[0], tokens[2])
     assert tokens[0].argmax() < 23  # nothing is cut
-    embeddings = np.asarray(clip_score.jax.jit(text.embed)(towers.text_params, tokens))
+    embeddings = np.asarray(jax.jit(text.embed)(towers.text_params, tokens))
     cosines = exact @ (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).T
     labels = np.array([0, 2, 1, 3])
     result = scorer.result(scorer.update(scorer.init(4), seen, labels))

@@ -12,6 +12,7 @@ from PIL import Image
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation import pretrained
+from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.frechet import Moments
 from cdcd_jax.evaluation.pretrained import load_resnet, make_picture_scorers, missing_weights
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
@@ -118,7 +119,7 @@ def test_the_inception_distance_with_weights_and_its_cache(tmp_path, monkeypatch
     before = cache.stat().st_mtime_ns
     *_, scorer = make_picture_scorers(pictures, **options)
     assert cache.stat().st_mtime_ns == before
-    state = scorer.init(30)
+    state = scorer.init(own_share(30, 9))
     for images, labels in pictures.batches(9, progress=False):
         state = scorer.update(state, scorer.look(images / np.float32(255)), labels)
     with np.load(cache) as kept:

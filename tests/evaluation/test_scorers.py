@@ -1,6 +1,6 @@
 """Scores of streams: any split into batches and hosts gives the same, known cases the known."""
 
-from functools import cache
+from functools import cache, reduce
 from types import SimpleNamespace
 
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.digits import load_digits
+from cdcd_jax.evaluation.batches import Share, own_share
 from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge, token_judge
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.frechet import frechet_distance, init_moments, update_moments
@@ -21,6 +22,10 @@ RNG = np.random.default_rng(0)
 PICTURES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)
 LABELS = np.arange(60) % 12
 TOKENS = RNG.integers(0, 17, (60, 64))
+
+
+def all_of(total):
+    return Share(total, total, 0, total)
 
 
 def fake_inception(pictures):
@@ -63,23 +68,44 @@ def same(first, second):
 
 
 def test_batches_add_up_to_the_whole(scorer):
-    whole = run(scorer, scorer.init(60), np.arange(60))
-    state = scorer.init(60)
+    whole = run(scorer, scorer.init(all_of(60)), np.arange(60))
+    state = scorer.init(all_of(60))
     for rows in np.split(np.arange(60), [1, 20, 33, 59]):
         state = run(scorer, state, rows)
     same(scorer.result(state), scorer.result(whole))
 
 
-def test_hosts_add_up_to_the_whole(scorer):
-    """Two hosts, each with every second example, and bytes that travel between them."""
-    whole = run(scorer, scorer.init(60), np.concatenate([np.arange(0, 60, 2), np.arange(1, 60, 2)]))
-    parts = [run(scorer, scorer.init(30), np.arange(host, 60, 2)) for host in (0, 1)]
-    parts = [gather_hosts(part)[0] for part in parts]
-    merged = scorer.result(scorer.merge(*parts))
-    expected = scorer.result(whole)
-    for key in ("inception_score", "inception_score_deviation"):  # the ten parts are others
-        merged.pop(key, None), expected.pop(key, None)
-    same(merged, expected)
+@pytest.mark.parametrize("num_hosts", [2, 3])
+def test_hosts_add_up_to_the_whole(monkeypatch, scorer, num_hosts):
+    """Each host has its rows of batches of 25, and bytes travel between them."""
+    expected = scorer.result(run(scorer, scorer.init(all_of(60)), np.arange(60)))
+    monkeypatch.setattr(jax, "process_count", lambda: num_hosts)
+    parts = []
+    for host in range(num_hosts):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        share = own_share(60, 25)
+        state = scorer.init(share)
+        for index in range(3):
+            if len(own := share.of_batch(index)):
+                state = run(scorer, state, own)
+        parts.append(state)
+    monkeypatch.undo()
+    same(scorer.result(reduce(scorer.merge, [gather_hosts(part)[0] for part in parts])), expected)
+
+
+@pytest.mark.parametrize("num_hosts", [1, 2, 3, 7])
+@pytest.mark.parametrize("total", [1, 5, 8, 13])
+def test_shares_of_hosts_make_up_the_set(monkeypatch, num_hosts, total):
+    monkeypatch.setattr(jax, "process_count", lambda: num_hosts)
+    seen = []
+    for host in range(num_hosts):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        share = own_share(total, 4)
+        own = np.concatenate([share.of_batch(index) for index in range(-(-total // 4))])
+        assert len(own) == share.count
+        np.testing.assert_array_equal(share.places(0, share.count), own)
+        seen += own.tolist()
+    assert sorted(seen) == list(range(total))
 
 
 def test_gathering_keeps_every_bit():
@@ -101,7 +127,7 @@ def test_examples_are_looked_at_once_for_all_labellings():
     scorer = recognition_scorer(logits_fn, range(12))
     wrong = (LABELS + 6) % 12
     batches = [({"pictures": PICTURES}, (LABELS, wrong))]
-    right, shuffled = score_examples([scorer], 60, batches, num_labellings=2)
+    right, shuffled = score_examples([scorer], all_of(60), batches, num_labellings=2)
     assert looks == [60]
     assert right == {"resnet_top1": 1.0, "resnet_top5": 1.0}
     assert shuffled["resnet_top1"] == 0.0
@@ -110,7 +136,7 @@ def test_examples_are_looked_at_once_for_all_labellings():
 def test_the_five_first_guesses_and_other_numbering_of_the_classes():
     """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
     scorer = recognition_scorer(lambda pictures: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
-    state = scorer.update(scorer.init(3), scorer.look(PICTURES[:3]), np.array([0, 1, 2]))
+    state = scorer.update(scorer.init(all_of(3)), scorer.look(PICTURES[:3]), np.array([0, 1, 2]))
     assert scorer.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
     state = scorer.update(state, scorer.look(PICTURES[:3]), np.array([1, 1, 1]))
     assert scorer.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
@@ -123,24 +149,24 @@ def test_inception_score_by_its_definition():
     for part in np.split(probs, 10):
         marginal = part.mean(axis=0)
         expected.append(np.exp(np.mean(np.sum(part * np.log(part / marginal), axis=1))))
-    splits = init_splits(40, 7)
+    splits = init_splits(all_of(40), 7)
     for batch in np.split(logits, [3, 17]):
         splits = update_splits(splits, batch)
     mean, deviation = inception_score(splits)
     assert mean == pytest.approx(np.mean(expected), rel=1e-9)
     assert deviation == pytest.approx(np.std(expected), rel=1e-9)
     # Fewer examples than parts, and logits that would overflow.
-    assert inception_score(update_splits(init_splits(3, 7), np.full((3, 7), 1e4)))[0] == 1.0
+    assert inception_score(update_splits(init_splits(all_of(3), 7), np.full((3, 7), 1e4)))[0] == 1.0
 
 
 def test_the_distance_is_to_the_reference():
     scorer = scorers()["inception"]
-    state = run(scorer, scorer.init(40), np.arange(40))
+    state = run(scorer, scorer.init(all_of(40)), np.arange(40))
     assert scorer.result(state)["fid"] == pytest.approx(0.0, abs=1e-6)
     features = fake_inception(PICTURES[40:]).features
     other = update_moments(init_moments(12), features)
     reference = update_moments(init_moments(12), fake_inception(PICTURES[:40]).features)
-    state = run(scorer, scorer.init(20), np.arange(40, 60))
+    state = run(scorer, scorer.init(all_of(20)), np.arange(40, 60))
     assert scorer.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
 
 
@@ -156,8 +182,8 @@ def test_a_judge_of_pictures_sees_colours_and_ranks_its_guesses():
     judge = picture_judge([(as_bytes[:50], labels[:50]), (as_bytes[50:], labels[50:])])
     assert judge.accuracy(draw(labels), labels) > 0.8
     scorer = judge_scorer(judge)
-    fresh = scorer.update(scorer.init(120), scorer.look(draw(labels)), labels)
-    wrong = scorer.update(scorer.init(120), scorer.look(draw(0 * labels)), labels)
+    fresh = scorer.update(scorer.init(all_of(120)), scorer.look(draw(labels)), labels)
+    wrong = scorer.update(scorer.init(all_of(120)), scorer.look(draw(0 * labels)), labels)
     good, bad = scorer.result(fresh), scorer.result(wrong)
     assert good["top5_accuracy"] >= good["accuracy"] > 0.8
     assert bad["accuracy"] == pytest.approx(1 / 12, abs=0.02)

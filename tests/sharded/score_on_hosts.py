@@ -1,0 +1,41 @@
+"""Score the small model on all devices of all hosts: ``python score_on_hosts.py FOLDER``.
+
+With ``--coordinator``, ``--num_hosts`` and ``--host_index`` it is one of several.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+from small_model import make_small_model, random_params, score_on
+
+from cdcd_jax.evaluation.frechet import init_moments
+from cdcd_jax.evaluation.reference import cached_moments
+from cdcd_jax.training.partition import shard_params
+from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.spread import place_whole
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--num_hosts", type=int)
+    parser.add_argument("--host_index", type=int)
+    args = parser.parse_args()
+    if args.coordinator:
+        jax.distributed.initialize(args.coordinator, args.num_hosts, args.host_index)
+    mesh = make_mesh(fsdp=2)
+    params = random_params(make_small_model())
+    whole = place_whole(params, mesh)
+    params = jax.jit(lambda tree: tree, out_shardings=shard_params(params, mesh))(whole)
+    # Only the first host has this file, as where hosts have disks of their own.
+    kept = args.folder / f"kept{jax.process_index()}.npz"
+    for _ in range(2):
+        cached_moments(kept, "nothing", lambda: init_moments(2))
+    result = {
+        "devices": jax.device_count(),
+        "files": sorted(file.name for file in args.folder.glob("kept*")),
+        **score_on(mesh, params),
+    }
+    (args.folder / f"host{jax.process_index()}.json").write_text(json.dumps(result))
