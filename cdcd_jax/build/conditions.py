@@ -106,9 +106,7 @@ def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
     )
 
 
-def _told_texts(
-    config: Any, data: TokenData, folder: Path | None, texts: Texts | None
-) -> Told:
+def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts | None) -> Told:
     if data.train_captions is None or data.test_captions is None:
         other = '"dance" goes by motion' if is_music(config) else '"class" goes by their classes'
         raise ValueError(

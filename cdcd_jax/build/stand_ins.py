@@ -8,7 +8,7 @@ import numpy as np
 
 from cdcd_jax.build.codecs import codec_shape
 from cdcd_jax.build.conditions import Told, load_condition
-from cdcd_jax.build.music import SOUND, is_music
+from cdcd_jax.build.music import SOUND
 from cdcd_jax.build.texts import Texts
 from cdcd_jax.build.token_data import TokenData, rehearsal_data
 from cdcd_jax.codecs.pixels import PixelCodec

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from cdcd_jax.build.conditions import Told
 from cdcd_jax.build.sections import make_decaying_optimizer, make_section
@@ -48,9 +49,7 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
     train = config.train
-    schedule = make_section(
-        config, "schedule", _schedule, vocab_size=vocab_size, **config.schedule
-    )
+    schedule = make_section(config, "schedule", _schedule, vocab_size=vocab_size, **config.schedule)
     network = make_section(
         config,
         "denoiser",
@@ -84,6 +83,15 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
         return init_state(jax.random.key(train.seed), model.init, optimizer, stats)
 
     return Step(schedule, model, initial_state, train_step)
+
+
+def check_heads(config: Any, mesh: Mesh) -> None:
+    """Raise a ValueError unless the devices along ``tensor`` can share the attention heads."""
+    if config.denoiser.num_heads % mesh.shape["tensor"]:
+        raise ValueError(
+            f"mesh.tensor = {mesh.shape['tensor']} does not divide denoiser.num_heads = "
+            f"{config.denoiser.num_heads}; take a size that does"
+        )
 
 
 def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> Schedule:

@@ -107,7 +107,7 @@ def _dot_flops(eqn: JaxprEqn) -> float:
 
 
 def _conv_flops(eqn: JaxprEqn) -> float:
-    """Count the products of a kernel's taps with true inputs, not with padding between or around."""
+    """Count the products of a kernel's taps with true inputs, not with padding."""
     params, image, kernel, out = eqn.params, *(x.aval.shape for x in (*eqn.invars, eqn.outvars[0]))
     numbers = params["dimension_numbers"]
     features = kernel[numbers.rhs_spec[0]] * kernel[numbers.rhs_spec[1]]

@@ -112,8 +112,8 @@ def predict_step(cost: Cost, collectives: Sequence[Collective], hardware: Hardwa
     """Predict a step's time from what each device has to do.
 
     Seconds = max(operations / (EFFICIENCY peak), bytes / bandwidth) + sum over collectives of
-    count x (bytes sent on a ring / bandwidth of the slowest link + latency). A group that has
-    devices of several nodes goes at the pace of the links between those.
+    bytes sent on a ring / bandwidth + count x latency. Between nodes, rings go in and out through
+    the links of all members that a node has, so bandwidth = min(near, far x members in a node).
 
     Args:
         cost: Of one device.
@@ -130,8 +130,10 @@ def predict_step(cost: Cost, collectives: Sequence[Collective], hardware: Hardwa
     """
     near = far = 0.0
     for collective in collectives:
-        if len({device // hardware.node for device in collective.group}) > 1:
-            far += collective.sent / hardware.far + collective.count * FAR_LATENCY
+        nodes = [device // hardware.node for device in collective.group]
+        if len(set(nodes)) > 1:
+            bandwidth = min(hardware.near, hardware.far * nodes.count(nodes[0]))
+            far += collective.sent / bandwidth + collective.count * FAR_LATENCY
         else:
             near += collective.sent / hardware.near + collective.count * LATENCY
     return StepTime(
