@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from cdcd_jax.build.sections import find_rules, make_section
 from cdcd_jax.build.stand_ins import load_stand_ins
@@ -108,14 +107,14 @@ def build_plan(config: Any) -> PlannedRun:
 
 def _unsaving(config: Any) -> Any:
     """Take the settings with which nothing is computed twice to save memory."""
-    saving = {"loss.positions_per_pass": None, "loss.chains_per_pass": None}
+    saving: dict[str, Any] = {"loss.positions_per_pass": None, "loss.chains_per_pass": None}
     saving["denoiser.remat"] = "none" if isinstance(config.denoiser.remat, str) else False
     known = {key for key in saving if key.split(".")[1] in config[key.split(".")[0]]}
     return _changed(config, {key: saving[key] for key in known})
 
 
 def _changed(config: Any, changes: dict[str, Any]) -> Any:
-    copy = ConfigDict(config)
+    copy = config.copy_and_resolve_references()
     with copy.unlocked():
         for key, value in changes.items():
             section, name = key.split(".")

@@ -83,7 +83,7 @@ def _dances(config: Any) -> TokenData:
     features = MOTION_FEATURES[data.motion] if is_aist else TIKTOK_FEATURES
     genres = np.tile(np.arange(len(names) or 2, dtype=np.int32), 2)
     shape = (len(genres), round(data.seconds * fps), features)
-    cond = {"motion": np.zeros(shape, np.float32)}
+    cond: dict[str, np.ndarray] = {"motion": np.zeros(shape, np.float32)}
     if data.video is not None:
         shape = (len(genres), data.video_steps, VIDEO_FEATURES)
         cond["video"] = np.zeros(shape, np.float32)

@@ -26,13 +26,13 @@ class Collective(NamedTuple):
         kind: Of ``KINDS``.
         size: Bytes of the whole array or arrays: what is reduced, or what all parts make together.
         group: The devices that take part with the first one, by number.
-        count: How often it runs in a step, loops included.
+        runs: How often it runs in a step, loops included.
     """
 
     kind: str
     size: int
     group: tuple[int, ...]
-    count: int
+    runs: int
 
     @property
     def sent(self) -> float:
@@ -41,7 +41,7 @@ class Collective(NamedTuple):
         share = (num_devices - 1) / num_devices
         if self.kind == "collective-permute":
             share = 1.0
-        return self.count * self.size * share * (2 if self.kind == "all-reduce" else 1)
+        return self.runs * self.size * share * (2 if self.kind == "all-reduce" else 1)
 
 
 def read_collectives(text: str, num_devices: int) -> list[Collective]:
@@ -65,7 +65,7 @@ def read_collectives(text: str, num_devices: int) -> list[Collective]:
     ...   %y = f32[4]{0} all-reduce(%x), replica_groups={{0,1},{2,3}}, to_apply=%add
     ... }'''
     >>> read_collectives(text, 4)
-    [Collective(kind='all-reduce', size=16, group=(0, 1), count=1)]
+    [Collective(kind='all-reduce', size=16, group=(0, 1), runs=1)]
     >>> read_collectives(text, 4)[0].sent
     16.0
     """

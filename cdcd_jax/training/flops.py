@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,8 @@ MOVERS = ("gather", "scatter", "scatter-add", "sort", "top_k", "cumsum")
 """What moves arrays through memory beside matrix products; the rest is taken to be fused."""
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """What a computation takes.
 
     Attributes:
@@ -25,7 +27,7 @@ class Cost(NamedTuple):
     flops: float = 0.0
     bytes: float = 0.0
 
-    def __add__(self, other: "Cost") -> "Cost":  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.flops + other.flops, self.bytes + other.bytes)
 
     def times(self, factor: float) -> "Cost":
@@ -76,7 +78,7 @@ def _count_equation(eqn: JaxprEqn) -> Cost:
     if not inner:
         return Cost()
     if name == "cond":
-        return max(inner)
+        return max(inner, key=lambda cost: cost.flops)
     if name == "scan":
         return inner[0].times(eqn.params["length"])
     total = Cost()
@@ -100,13 +102,13 @@ def _inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
                 yield part
 
 
-def _dot_flops(eqn: JaxprEqn) -> float:
+def _dot_flops(eqn: Any) -> float:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
     return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[i] for i in contracted)
 
 
-def _conv_flops(eqn: JaxprEqn) -> float:
+def _conv_flops(eqn: Any) -> float:
     """Count the products of a kernel's taps with true inputs, not with padding."""
     params, image, kernel, out = eqn.params, *(x.aval.shape for x in (*eqn.invars, eqn.outvars[0]))
     numbers = params["dimension_numbers"]

@@ -123,7 +123,7 @@ def predict_step(cost: Cost, collectives: Sequence[Collective], hardware: Hardwa
     Returns:
         The time and its parts.
 
-    >>> reduced = Collective("all-reduce", size=450_000_000, group=(0, 1), count=1)
+    >>> reduced = Collective("all-reduce", size=450_000_000, group=(0, 1), runs=1)
     >>> time = predict_step(Cost(flops=989e12 * 0.4, bytes=0), [reduced], HARDWARE["h200"])
     >>> time.compute, time.near, time.overlapped
     (1.0, 0.00101, 1.0)
@@ -133,9 +133,9 @@ def predict_step(cost: Cost, collectives: Sequence[Collective], hardware: Hardwa
         nodes = [device // hardware.node for device in collective.group]
         if len(set(nodes)) > 1:
             bandwidth = min(hardware.near, hardware.far * nodes.count(nodes[0]))
-            far += collective.sent / bandwidth + collective.count * FAR_LATENCY
+            far += collective.sent / bandwidth + collective.runs * FAR_LATENCY
         else:
-            near += collective.sent / hardware.near + collective.count * LATENCY
+            near += collective.sent / hardware.near + collective.runs * LATENCY
     return StepTime(
         products=cost.flops / (EFFICIENCY * hardware.peak),
         traffic=cost.bytes / hardware.bandwidth,

@@ -81,7 +81,7 @@ class MeshPlan(NamedTuple):
     def collected(self) -> dict[str, tuple[int, float]]:
         """Sum up the collectives: of each kind how many, and the bytes that each device sends."""
         return {
-            kind: (sum(c.count for c in found), sum(c.sent for c in found))
+            kind: (sum(c.runs for c in found), sum(c.sent for c in found))
             for kind in KINDS
             if (found := [c for c in self.collectives if c.kind == kind])
         }
