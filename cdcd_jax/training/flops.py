@@ -80,7 +80,7 @@ def _count_equation(eqn: JaxprEqn) -> Cost:
     if name == "cond":
         return max(inner, key=lambda cost: cost.flops)
     if name == "scan":
-        return inner[0].times(eqn.params["length"])
+        return inner[0].times(float(eqn.params["length"]))
     total = Cost()
     for cost in inner:
         total += cost

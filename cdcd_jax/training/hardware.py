@@ -124,7 +124,7 @@ def predict_step(cost: Cost, collectives: Sequence[Collective], hardware: Hardwa
         The time and its parts.
 
     >>> reduced = Collective("all-reduce", size=450_000_000, group=(0, 1), runs=1)
-    >>> time = predict_step(Cost(flops=989e12 * 0.4, bytes=0), [reduced], HARDWARE["h200"])
+    >>> time = predict_step(Cost(flops=989e12 * 0.4), [reduced], HARDWARE["h200"])
     >>> time.compute, time.near, time.overlapped
     (1.0, 0.00101, 1.0)
     """

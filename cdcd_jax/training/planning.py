@@ -131,7 +131,7 @@ class Planned:
             saving: Whether to count what is computed again to save memory.
         """
         one, two = self._costs[saving]
-        return one + (two + one.times(-1)).times(count / self.num_microbatches - 1)
+        return one + (two + one.times(-1.0)).times(count / self.num_microbatches - 1)
 
     @cached_property
     def _costs(self) -> dict[bool, tuple[Cost, Cost]]:
