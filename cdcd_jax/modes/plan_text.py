@@ -8,6 +8,11 @@ from cdcd_jax.training.planning import MeshPlan, Planned
 LEAST_EFFICIENCY = 0.5
 """Throughput per device, as a share of the first row's, below which more devices do not pay."""
 
+_REDUCED = (
+    "  (for CPUs XLA reduces a gradient whole and keeps a part; a reduce-scatter, where there is one, "
+    "sends half)"
+)
+
 _REASONS = {
     "products": "matrix products",
     "traffic": "reading the weights",
@@ -52,6 +57,7 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
             for kind, (count, sent) in plan.collected().items()
         ),
         *(["  none"] if not plan.collectives else []),
+        *([_REDUCED] if plan.mesh["fsdp"] > 1 else []),
         f"Step time: {_seconds(time.overlapped)} if collectives hide behind computation, "
         f"{_seconds(time.apart)} if they do not",
         f"  matrix products   {_seconds(time.products)} at {EFFICIENCY:.0%} of "
@@ -128,7 +134,7 @@ def find_limit(rows: Sequence[MeshPlan], batch_size: int) -> str:
     return " ".join(sentences)
 
 
-def _scaled(number: float) -> str:
+def _scaled(number: float | int) -> str:
     """Write a number with three digits and the prefix of its thousands, ready for a unit."""
     prefixes = ["", "k", "M", "G", "T", "P"]
     while abs(number) >= 999.5 and len(prefixes) > 1:
