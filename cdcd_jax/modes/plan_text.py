@@ -9,7 +9,7 @@ LEAST_EFFICIENCY = 0.5
 """Throughput per device, as a share of the first row's, below which more devices do not pay."""
 
 _REDUCED = (
-    "  (for CPUs XLA reduces a gradient whole and keeps a part; a reduce-scatter, where there is one, "
+    "  (for CPUs XLA reduces a gradient whole and keeps a part; elsewhere a reduce-scatter "
     "sends half)"
 )
 
