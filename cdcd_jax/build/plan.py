@@ -1,5 +1,6 @@
 """What a configuration's training will take, from shapes alone."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def build_plan(config: Any) -> PlannedRun:
     step = make_step(config, told, vocab_size=vocab_size, grid=grid)
     unsaving = make_step(_unsaving(config), told, vocab_size=vocab_size, grid=grid)
     loss, train = config.loss, config.train
-    sizes = [config.mesh[name] or 1 for name in ("data", "fsdp", "tensor")]
+    num_devices = math.prod(config.mesh[name] or 1 for name in ("data", "fsdp", "tensor"))
     first: Any = make_section(
         config,
         "data",
@@ -100,17 +101,15 @@ def build_plan(config: Any) -> PlannedRun:
     )
     rows = planned.rows(train.num_microbatches)
     make_section(config, "loss", jax.eval_shape, step.train_step, planned.state, rows)
-    return PlannedRun(
-        planned, config, data.train.length, vocab_size, sizes[0] * sizes[1] * sizes[2]
-    )
+    return PlannedRun(planned, config, data.train.length, vocab_size, num_devices)
 
 
 def _unsaving(config: Any) -> Any:
     """Take the settings with which nothing is computed twice to save memory."""
-    saving: dict[str, Any] = {"loss.positions_per_pass": None, "loss.chains_per_pass": None}
-    saving["denoiser.remat"] = "none" if isinstance(config.denoiser.remat, str) else False
-    known = {key for key in saving if key.split(".")[1] in config[key.split(".")[0]]}
-    return _changed(config, {key: saving[key] for key in known})
+    saving: dict[str, Any] = {"denoiser.remat": "none", "loss.chains_per_pass": None}
+    if "positions_per_pass" in config.loss:
+        saving["loss.positions_per_pass"] = None
+    return _changed(config, saving)
 
 
 def _changed(config: Any, changes: dict[str, Any]) -> Any:

@@ -64,7 +64,6 @@ def test_loops_branches_and_inner_programs_are_followed():
 
 
 def denoiser_and_arguments(remat):
-    # ``remat`` was a bool before it had names.
     network = make_denoiser(
         vocab_size=TOKENS, num_steps=10, grid=(1, LENGTH), num_layers=LAYERS, width=WIDTH,
         num_heads=4, mlp_ratio=4, condition="class", num_classes=CLASSES, unroll=LAYERS,
@@ -76,7 +75,7 @@ def denoiser_and_arguments(remat):
 
 
 def test_a_transformer_is_counted_as_the_formula_and_xla_do():
-    apply, args = denoiser_and_arguments(False)
+    apply, args = denoiser_and_arguments("none")
     weights = LAYERS * 12 * WIDTH**2 + WIDTH * TOKENS
     attention = LAYERS * 2 * 2 * LENGTH * WIDTH  # scores and what they weigh, for each position
     formula = BATCH * LENGTH * (2 * weights + attention)
@@ -93,9 +92,9 @@ def test_a_transformer_is_counted_as_the_formula_and_xla_do():
 
 def test_what_is_computed_twice_counts_twice():
     gradients = {}
-    for remat in (False, True):
+    for remat in ("none", "blocks"):
         apply, args = denoiser_and_arguments(remat)
         gradients[remat] = count_cost(
             jax.value_and_grad(lambda params, *rest, f=apply: f(params, *rest).sum()), *args
         ).flops
-    assert 1.2 < gradients[True] / gradients[False] < 4 / 3
+    assert 1.2 < gradients["blocks"] / gradients["none"] < 4 / 3
