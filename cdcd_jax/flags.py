@@ -15,12 +15,15 @@ flags.DEFINE_string("workdir", None, "Folder of the run; runs/<name of the confi
 flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "sample", "codec", "prepare"],
-    "What to do. Train also trains the codec and prepares the tokens if they are missing.",
+    ["train", "evaluate", "sample", "codec", "prepare", "plan"],
+    "What to do. Train also trains the codec and prepares the tokens if they are missing. "
+    "Plan says what training will take, without data, weights or accelerators.",
 )
 flags.DEFINE_string(
     "profile", None, "Train: steps to trace, such as 10:20; the trace goes to <workdir>/profile."
 )
+flags.DEFINE_integer("devices", None, "Plan: how many; as the section mesh asks by default.")
+flags.DEFINE_string("hardware", None, "Plan: the device, h200 by default; see docs/scale.md.")
 flags.DEFINE_integer("num_samples", None, "Sample: how many.")
 flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
 flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
@@ -84,6 +87,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def check_flags() -> None:
     """Raise a ValueError for flags that nothing would read."""
+    if FLAGS.mode != "plan" and (FLAGS.devices is not None or FLAGS.hardware):
+        name = "hardware" if FLAGS.devices is None else "devices"
+        raise ValueError(f"{name} is for plans, training takes what there is; add --mode=plan")
     dancing = ("audio_out", "seconds", "genre", "video", "video_out", "denoise")
     given = [name for name in dancing if getattr(FLAGS, name)]
     if given and not FLAGS.motion:

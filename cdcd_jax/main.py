@@ -1,5 +1,6 @@
 """The command line: ``python -m cdcd_jax.main --config=configs/digits_sample_inter.py``."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
+from cdcd_jax.build.plan import build_plan
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
@@ -35,11 +37,13 @@ from cdcd_jax.modes.diffusion import (
 )
 from cdcd_jax.modes.drawing import check_request
 from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
+from cdcd_jax.modes.plan import imagine_devices, plan_run
 from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
+from cdcd_jax.training.hardware import find_hardware
 from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.profiling import parse_profile
@@ -79,7 +83,9 @@ def _run(stopper: Stopper) -> None:
     silence_other_hosts()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
-        if FLAGS.mode == "codec":
+        if FLAGS.mode == "plan":
+            _plan(workdir)
+        elif FLAGS.mode == "codec":
             _make_codec(workdir, stopper)
         elif FLAGS.mode == "prepare":
             _make_tokens(workdir)
@@ -196,6 +202,15 @@ def _make_tokens(workdir: Path) -> None:
         _checked(prepare_music, _checked(build_music_preparation, FLAGS.config, workdir))
     else:
         _checked(prepare_tokens, _checked(build_preparation, FLAGS.config, workdir))
+
+
+def _plan(workdir: Path) -> None:
+    hardware = _checked(find_hardware, FLAGS.hardware or "h200")
+    sizes = [FLAGS.config.mesh[name] or 1 for name in ("data", "fsdp", "tensor")]
+    asked = math.prod(sizes) if FLAGS.devices is None else FLAGS.devices
+    _checked(imagine_devices, asked)
+    run = _checked(build_plan, FLAGS.config)
+    _checked(plan_run, run, hardware, workdir, devices=FLAGS.devices)
 
 
 def _checked(make: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -57,13 +57,16 @@ class Told:
         return {**batch, "cond": self.embed(batch["cond"])}
 
 
-def load_condition(config: Any, data: TokenData, folder: Path | None) -> Told:
+def load_condition(
+    config: Any, data: TokenData, folder: Path | None, *, texts: Texts | None = None
+) -> Told:
     """Make the condition of a configuration, and the examples with it.
 
     Args:
         config: The whole configuration.
         data: The tokens.
         folder: Where what is learned from all captions is kept; None keeps it nowhere.
+        texts: What reads captions, if it is not to be made of the section ``condition``.
 
     Returns:
         What the denoiser is told.
@@ -74,7 +77,7 @@ def load_condition(config: Any, data: TokenData, folder: Path | None) -> Told:
     if config.condition.kind == "dance":
         return _told_dances(config, data)
     if config.condition.kind in KINDS:
-        return _told_texts(config, data, folder)
+        return _told_texts(config, data, folder, texts)
     kind, dropout = config.condition.kind, config.condition.dropout
     return make_section(config, "condition", _told_classes, data, kind=kind, dropout=dropout)
 
@@ -103,14 +106,14 @@ def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
     )
 
 
-def _told_texts(config: Any, data: TokenData, folder: Path | None) -> Told:
+def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts | None) -> Told:
     if data.train_captions is None or data.test_captions is None:
         other = '"dance" goes by motion' if is_music(config) else '"class" goes by their classes'
         raise ValueError(
             f'condition.kind = "{config.condition.kind}" needs captions, and the tokens of '
             f'data.name = "{config.data.name}" have none; {other}'
         )
-    texts = load_texts(config, data.train_captions, folder)
+    texts = texts or load_texts(config, data.train_captions, folder)
     train, _ = _with_captions(data.train, data.train_captions, texts)
     test, flat = _with_captions(data.test, data.test_captions, texts)
     return Told(
@@ -152,7 +155,7 @@ def _dances(
     compute_dtype: str,
 ) -> Told:
     """Tell those parts of a dance that are wanted; each encoder has sizes of its own."""
-    window, fps = find_window(config), load_dances(config, "train").fps
+    window, fps = find_window(config), data.fps or load_dances(config, "train").fps
     cond = data.train.cond
     wanted = {"motion": motion, "video": video, "genre": genre}
     for name, is_wanted in wanted.items():

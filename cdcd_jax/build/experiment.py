@@ -16,18 +16,16 @@ from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
     find_mesh,
     find_rules,
-    make_decaying_optimizer,
     make_fingerprint,
     make_loop,
     make_section,
     plain,
 )
+from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
 from cdcd_jax.data.segments import Segments
-from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
-from cdcd_jax.diffusion.timesteps import init_timestep_stats
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.training.generation import (
     check_num_steps,
     check_sampling,
@@ -35,12 +33,10 @@ from cdcd_jax.training.generation import (
     make_bound_fn,
     make_sample_fn,
 )
-from cdcd_jax.training.model import Model, make_model
-from cdcd_jax.training.objective import count_batch_negatives, make_objective, needs_intra
+from cdcd_jax.training.model import Model
+from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import batch_share
-from cdcd_jax.training.state import TrainState, init_state
-from cdcd_jax.training.step import make_train_step
 from cdcd_jax.typing import Params, PRNGKey
 
 SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
@@ -109,49 +105,14 @@ def build(
     places = find_places(config, workdir)
     data = rehearsal_data(config) if rehearse else load_data(config, places)
     codec = data.codec
-    schedule = make_section(
-        config, "schedule", _schedule, vocab_size=codec.vocab_size, **config.schedule
-    )
     told = load_condition(config, data, None if rehearse or places is None else places.tokens)
-    network = make_section(
-        config,
-        "denoiser",
-        make_denoiser,
-        vocab_size=codec.vocab_size,
-        num_steps=schedule.num_steps,
-        grid=codec.grid,
-        **told.denoiser,
-        **config.denoiser,
+    schedule, model, initial_state, train_step = make_step(
+        config, told, vocab_size=codec.vocab_size, grid=codec.grid
     )
-    if config.denoiser.num_heads % mesh.shape["tensor"]:
-        raise ValueError(
-            f"mesh.tensor = {mesh.shape['tensor']} does not divide denoiser.num_heads = "
-            f"{config.denoiser.num_heads}; take a size that does"
-        )
-    model = make_section(
-        config, "condition", make_model, network, told.condition, dropout=config.condition.dropout
-    )
-    optimizer = make_section(
-        config,
-        "optimizer",
-        make_decaying_optimizer,
-        num_steps=train.num_steps,
-        **config.optimizer,
-    )
-    objective = make_section(
-        config, "loss", make_objective, schedule, model, grid=codec.grid, **config.loss
-    )
-    step_options = {key: train[key] for key in ("num_microbatches", "ema_decay", "ema_every")}
-    train_step = make_section(
-        config, "train", make_train_step, objective, optimizer, **step_options
-    )
+    check_heads(config, mesh)
     loop = make_section(config, "train", make_loop, train, mesh)
     stream = _stream_options(config, data, mesh)
     dataset = make_section(config, "data", make_train_dataset, told.train, **stream)
-
-    def initial_state() -> TrainState:
-        stats = init_timestep_stats(schedule.num_steps) if train.importance_sampling else None
-        return init_state(jax.random.key(train.seed), model.init, optimizer, stats)
 
     # Shapes that do not fit together show when the step is traced, in a second instead of later.
     first: Any = dataset[0]
@@ -200,14 +161,6 @@ def build(
         seed=train.seed,
         config=plain(config),
     )
-
-
-def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> Schedule:
-    if name == "absorbing":
-        return absorbing_schedule(num_steps=num_steps, vocab_size=vocab_size)
-    if name == "mask_replace":
-        return mask_replace_schedule(num_steps=num_steps, vocab_size=vocab_size, **shares)
-    raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
 
 
 def _stream_options(config: Any, data: TokenData, mesh: Mesh) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class TokenData:
         test_captions: The held-out set's.
         others: Where inter negatives are drawn from, if a file says so.
         own: Where intra negatives are drawn from, if they were made before encoding.
+        fps: Frames of motion per second, where no dances are at hand that say it.
     """
 
     codec: Codec
@@ -49,6 +50,7 @@ class TokenData:
     test_captions: Captions | None = None
     others: Negatives | None = None
     own: Negatives | None = None
+    fps: float | None = None
 
 
 def load_data(config: Any, places: Places | None) -> TokenData:

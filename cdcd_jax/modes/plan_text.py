@@ -1,0 +1,150 @@
+"""How ``--mode=plan`` says what it found."""
+
+from collections.abc import Sequence
+
+from cdcd_jax.training.hardware import EFFICIENCY, FAR_LATENCY, LATENCY, Hardware
+from cdcd_jax.training.planning import MeshPlan, Planned
+
+LEAST_EFFICIENCY = 0.5
+"""Throughput per device, as a share of the first row's, below which more devices do not pay."""
+
+_REDUCED = (
+    "  (for CPUs XLA reduces a gradient whole and keeps a part; elsewhere a reduce-scatter "
+    "sends half)"
+)
+
+_REASONS = {
+    "products": "matrix products",
+    "traffic": "reading the weights",
+    "near": "collectives inside a node",
+    "far": "collectives between nodes",
+}
+
+
+def describe_model(planned: Planned, length: int, vocab_size: int, dtype: str) -> str:
+    """Say how large the model is and what a step of it has to compute."""
+    counts = planned.count_parameters()
+    total = sum(counts.values())
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    model = planned.cost(planned.batch_size, saving=False).flops
+    computed = planned.cost(planned.batch_size).flops
+    return (
+        f"Model: {total:,} parameters ({parts}); {length} tokens of {vocab_size} kinds\n"
+        f"FLOPs of the model: {_scaled(model)}FLOP per step of {planned.batch_size} examples, "
+        f"{_scaled(model / planned.batch_size)}FLOP per example; {_scaled(computed)}FLOP per step "
+        "with what is computed again to save memory"
+        + ("" if dtype == "bfloat16" else f"\n{_slow(dtype)}")
+    )
+
+
+def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
+    """Say what a step takes on one mesh: memory, collectives and time."""
+    sizes = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    memory, time = plan.memory, plan.time
+    share = memory.total / hardware.memory
+    verdict = "fits" if share <= 1 else "does not fit"
+    lines = [
+        f"Mesh: {plan.num_devices} x {hardware.title} ({sizes}), batch of {plan.batch_size}",
+        "Bytes per device:",
+        *(f"  {name:<14}{_scaled(size)}B" for name, size in memory._asdict().items()),
+        f"  {'total':<14}{_scaled(memory.total)}B: {verdict} in {_scaled(hardware.memory)}B "
+        f"of one {hardware.title}: {share:.0%}",
+        "  (temporaries as XLA lays them out for CPUs, without fused attention: a stand-in for "
+        "what it does elsewhere, usually more)",
+        "Collectives per step:",
+        *(
+            f"  {kind:<20}{count:>7} times, {_scaled(sent)}B sent by each device"
+            for kind, (count, sent) in plan.collected().items()
+        ),
+        *(["  none"] if not plan.collectives else []),
+        *([_REDUCED] if plan.mesh["fsdp"] > 1 else []),
+        f"Step time: {_seconds(time.overlapped)} if collectives hide behind computation, "
+        f"{_seconds(time.apart)} if they do not",
+        f"  matrix products   {_seconds(time.products)} at {EFFICIENCY:.0%} of "
+        f"{_scaled(hardware.peak)}FLOP/s, which is assumed",
+        f"  memory            {_seconds(time.traffic)} at {_scaled(hardware.bandwidth)}B/s, "
+        "at least",
+        f"  inside a node     {_seconds(time.near)} at {_scaled(hardware.near)}B/s and "
+        f"{_seconds(LATENCY)} a collective",
+        f"  between nodes     {_seconds(time.far)} at {_scaled(hardware.far)}B/s and "
+        f"{_seconds(FAR_LATENCY)} a collective",
+    ]
+    return "\n".join(lines)
+
+
+def describe_table(rows: Sequence[MeshPlan], batch_size: int) -> str:
+    """Compare numbers of devices, and say where more of them stop paying.
+
+    Throughput and efficiency are those without any overlap, so a lower bound of the model's.
+    """
+    if not rows:
+        return "No number of devices of the table fits the mesh."
+    lines = [
+        "devices  batch   sent/device     memory    step, overlapped   step, apart   examples/s"
+        "   efficiency"
+    ]
+    for row in rows:
+        sent = sum(sent for _, sent in row.collected().values())
+        lines.append(
+            f"{row.num_devices:>7}  {row.batch_size:>5}  {_scaled(sent) + 'B':>12} "
+            f"{_scaled(row.memory.total) + 'B':>10} {_seconds(row.time.overlapped):>19} "
+            f"{_seconds(row.time.apart):>13} {row.throughput:>12,.0f} "
+            f"{find_efficiency(row, rows):>11.0%}"
+        )
+    return "\n".join([*lines, find_limit(rows, batch_size)])
+
+
+def _slow(dtype: str) -> str:
+    return (
+        f"compute_dtype is {dtype}: products take longer than predicted below, where the peak is "
+        "that of bfloat16"
+    )
+
+
+def find_efficiency(row: MeshPlan, rows: Sequence[MeshPlan]) -> float:
+    """Tell the throughput per device as a share of that of the fewest devices."""
+    first = rows[0]
+    return (row.throughput / row.num_devices) / (first.throughput / first.num_devices)
+
+
+def find_limit(rows: Sequence[MeshPlan], batch_size: int) -> str:
+    """Say in a sentence or two where scaling stops, and why."""
+    fixed = [row for row in rows if row.batch_size == batch_size]
+    sentences = []
+    most = fixed[-1].num_devices if fixed else 0
+    if most and most < rows[-1].num_devices:
+        sentences.append(
+            f"At a batch of {batch_size}, {most} devices are the most that have examples to work "
+            "on; in the rows below, the batch grows with them."
+        )
+    bad = [row for row in rows if find_efficiency(row, rows) < LEAST_EFFICIENCY]
+    if not bad:
+        sentences.append(
+            f"Every row keeps {LEAST_EFFICIENCY:.0%} of the first row's throughput per device."
+        )
+        return " ".join(sentences)
+    stop = bad[0]
+    reason = max(_REASONS, key=lambda name: getattr(stop.time, name))
+    sentences.append(
+        f"Scaling stops paying at {stop.num_devices} devices, where "
+        f"{find_efficiency(stop, rows):.0%} of the throughput per device is left: most of the time "
+        f"goes to {_REASONS[reason]}, {_seconds(getattr(stop.time, reason))} beside "
+        f"{_seconds(stop.time.products)} of matrix products."
+    )
+    return " ".join(sentences)
+
+
+def _scaled(number: float | int) -> str:
+    """Write a number with three digits and the prefix of its thousands, ready for a unit."""
+    prefixes = ["", "k", "M", "G", "T", "P"]
+    while abs(number) >= 999.5 and len(prefixes) > 1:
+        number /= 1000
+        del prefixes[0]
+    return f"{number:.3g} {prefixes[0]}"
+
+
+def _seconds(time: float) -> str:
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if time * factor >= 1:
+            return f"{time * factor:.3g} {unit}"
+    return f"{time * 1e6:.3g} us"

@@ -1,0 +1,204 @@
+"""What a training step will take on a mesh of devices, told by the compiler without running it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from cdcd_jax.training.compiled import KINDS, Collective, read_collectives
+from cdcd_jax.training.flops import Cost, count_cost
+from cdcd_jax.training.hardware import Hardware, StepTime, predict_step
+from cdcd_jax.training.loop import compile_step
+from cdcd_jax.training.sharding import bytes_per_device, num_batch_shards, split_batch
+from cdcd_jax.training.state import TrainState
+from cdcd_jax.training.step import TrainStep
+
+# Only the program's text and its buffers are looked at; it will not run.
+_UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+class Memory(NamedTuple):
+    """Bytes on each device, by what they hold.
+
+    Attributes:
+        parameters: What the optimizer moves.
+        average: The average of the weights.
+        optimizer: The optimizer's moments.
+        other: The rest of the state: statistics of the timesteps, counters.
+        batch: The device's part of a batch.
+        gradients: As large as the parameters; part of what the program allocates meanwhile.
+        temporaries: The rest of that, activations above all.
+    """
+
+    parameters: int
+    average: int
+    optimizer: int
+    other: int
+    batch: int
+    gradients: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(self)
+
+
+class MeshPlan(NamedTuple):
+    """A step on one mesh.
+
+    Attributes:
+        mesh: Sizes of the mesh's axes.
+        batch_size: Examples in a batch, of all devices together.
+        memory: Bytes on each device.
+        collectives: What the devices tell each other in a step.
+        cost: What each device computes.
+        time: What that should take.
+    """
+
+    mesh: Mapping[str, int]
+    batch_size: int
+    memory: Memory
+    collectives: Sequence[Collective]
+    cost: Cost
+    time: StepTime
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of the mesh."""
+        return math.prod(self.mesh.values())
+
+    @property
+    def throughput(self) -> float:
+        """Examples per second if no collective hides behind computation."""
+        return self.batch_size / self.time.apart
+
+    def collected(self) -> dict[str, tuple[int, float]]:
+        """Sum up the collectives: of each kind how many, and the bytes that each device sends."""
+        return {
+            kind: (sum(c.runs for c in found), sum(c.sent for c in found))
+            for kind in KINDS
+            if (found := [c for c in self.collectives if c.kind == kind])
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Hold a training whose steps are planned.
+
+    Attributes:
+        state: The shapes of its state.
+        train_step: One update.
+        unsaving_step: The same with no activation computed twice and the head in one piece, whose
+            operations are those that the model has to do.
+        batch: Shapes of a batch of a single example.
+        batch_size: Examples in a batch as configured.
+        num_microbatches: Parts that a batch is worked through in.
+    """
+
+    state: TrainState
+    train_step: TrainStep
+    unsaving_step: TrainStep
+    batch: Mapping[str, Any]
+    batch_size: int
+    num_microbatches: int
+
+    def count_parameters(self) -> dict[str, int]:
+        """Count the parameters of each part, such as the denoiser and its condition."""
+        return {
+            name: sum(leaf.size for leaf in jax.tree.leaves(part))
+            for name, part in self.state.params.items()
+        }
+
+    def rows(self, count: int) -> Any:
+        """Return the shapes of a batch of so many examples."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), dict(self.batch)
+        )
+
+    def cost(self, count: int, *, saving: bool = True) -> Cost:
+        """Tell what a step of so many examples costs on one device.
+
+        What it costs beyond the weights grows with the examples, so two small batches tell it.
+
+        Args:
+            count: Number of examples; a multiple of the microbatches.
+            saving: Whether to count what is computed again to save memory.
+        """
+        one, two = self._costs[saving]
+        return one + (two + one.times(-1.0)).times(count / self.num_microbatches - 1)
+
+    @cached_property
+    def _costs(self) -> dict[bool, tuple[Cost, Cost]]:
+        steps = {True: self.train_step, False: self.unsaving_step}
+        sizes = (self.num_microbatches, 2 * self.num_microbatches)
+        return {
+            saving: tuple(count_cost(step, self.state, self.rows(size)) for size in sizes)
+            for saving, step in steps.items()
+        }  # pyright: ignore[reportReturnType]
+
+
+def plan_mesh(
+    planned: Planned,
+    mesh: Mesh,
+    shardings: TrainState,
+    hardware: Hardware,
+    *,
+    batch_size: int | None = None,
+) -> MeshPlan:
+    """Partition a step for a mesh, compile it, and read what it takes.
+
+    The devices of the mesh may be imaginary: as many CPU devices as are wanted. XLA lays out the
+    buffers of a program for CPUs, which is a stand-in for what it does for others.
+
+    Args:
+        planned: The training.
+        mesh: From ``make_mesh``.
+        shardings: Where each array of the state lives.
+        hardware: What the time is predicted for.
+        batch_size: Examples in a batch; as configured if None.
+
+    Returns:
+        The plan.
+    """
+    batch_size = planned.batch_size if batch_size is None else batch_size
+    state = jax.tree.map(_placed, planned.state, shardings)
+    batch = jax.tree.map(lambda x: _placed(x, split_batch(mesh)), planned.rows(batch_size))
+    lowered = compile_step(planned.train_step, mesh, shardings).lower(state, batch)
+    compiled = lowered.compile(compiler_options=_UNRUN)
+    collectives = read_collectives(compiled.as_text(), mesh.size)
+    # A device computes with whole parameters on its own rows; those along "tensor" share the work.
+    local = planned.cost(batch_size // num_batch_shards(mesh))
+    cost = local.times(1 / mesh.shape["tensor"])
+    return MeshPlan(
+        mesh=dict(mesh.shape),
+        batch_size=batch_size,
+        memory=_memory(state, batch, compiled.memory_analysis().temp_size_in_bytes),
+        collectives=collectives,
+        cost=cost,
+        time=predict_step(cost, collectives, hardware),
+    )
+
+
+def _memory(state: TrainState, batch: Any, allocated: int) -> Memory:
+    named = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    parameters = bytes_per_device(named.pop("params"))
+    gradients = min(parameters, allocated)
+    return Memory(
+        parameters=parameters,
+        average=bytes_per_device(named.pop("ema_params")),
+        optimizer=bytes_per_device(named.pop("opt_state")),
+        other=bytes_per_device(named),
+        batch=bytes_per_device(batch),
+        gradients=gradients,
+        temporaries=allocated - gradients,
+    )
+
+
+def _placed(shape: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
