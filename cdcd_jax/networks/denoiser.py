@@ -148,8 +148,8 @@ class Denoiser(nnx.Module):
         self.final_norm = LayerNorm(options.width)
         self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
 
-    def __call__(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length K"]:
-        """Return logits over the K real tokens, float32 or better."""
+    def hidden(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length width"]:
+        """Return the residual stream after the last block, in the dtype of the computation."""
         options = self.options
         dtype = jnp.dtype(options.compute_dtype)
         structure, stacked = nnx.split(self.blocks)
@@ -169,7 +169,12 @@ class Denoiser(nnx.Module):
         x = self.embedding(zt, dtype)
         step = jax.checkpoint(block_step) if options.remat else block_step
         x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
-        return self.to_logits(self.final_norm(x), jnp.promote_types(dtype, jnp.float32))
+        return x
+
+    def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:
+        """Return logits over the K real tokens, position by position, float32 or better."""
+        wide = jnp.promote_types(hidden.dtype, jnp.float32)
+        return self.to_logits(self.final_norm(hidden), wide)
 
 
 def time_distance(

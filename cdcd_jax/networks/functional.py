@@ -19,13 +19,19 @@ class Network(NamedTuple):
     Attributes:
         init: ``init(key) -> params``, a nested dict of float32 arrays.
         apply: ``apply(params, zt, t, cond) -> log p(z0 | zt, cond)``, normalised natural logs over
-            the K real tokens, float32.
+            the K real tokens, float32. It is ``head`` after ``hidden``.
         logits: The same before normalisation.
+        hidden: ``hidden(params, zt, t, cond) -> [batch length width]``, what the blocks make of
+            the tokens, in the dtype of the computation.
+        head: ``head(params, hidden) -> log p(z0 | zt, cond)`` for any choice of the positions of
+            ``hidden``, each by itself, so that [batch length K] need never be there at once.
     """
 
     init: Callable[[PRNGKey], Params]
     apply: Callable[[Params, Array, Array, Any], Array]
     logits: Callable[[Params, Array, Array, Any], Array]
+    hidden: Callable[[Params, Array, Array, Any], Array]
+    head: Callable[[Params, Array], Array]
 
 
 def make_denoiser(**options: Any) -> Network:
@@ -82,17 +88,30 @@ def make_denoiser(**options: Any) -> Network:
     def init(key: PRNGKey) -> Params:
         return nnx.to_pure_dict(nnx.split(Denoiser(checked, rngs=nnx.Rngs(params=key)))[1])
 
+    def merge(params: Params) -> Denoiser:
+        # NumPy is welcome, traced or not.
+        return nnx.merge(structure, jax.tree.map(jnp.asarray, params))
+
+    def hidden(
+        params: Params, zt: Tokens, t: Timesteps, cond: Any
+    ) -> Float[Array, "batch length width"]:
+        check_inputs(checked, zt, t, cond)
+        return merge(params).hidden(zt, t, jax.tree.map(jnp.asarray, cond))
+
+    def head(
+        params: Params, hidden: Float[Array, "batch positions width"]
+    ) -> Float[Array, "batch positions K"]:
+        return jax.nn.log_softmax(merge(params).logits(hidden), axis=-1)
+
     def logits(
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length K"]:
-        check_inputs(checked, zt, t, cond)
-        params, cond = jax.tree.map(jnp.asarray, (params, cond))  # NumPy is welcome, traced or not
-        return nnx.merge(structure, params)(zt, t, cond)
+        return merge(params).logits(hidden(params, zt, t, cond))
 
     def apply(params: Params, zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
-        return jax.nn.log_softmax(logits(params, zt, t, cond), axis=-1)
+        return head(params, hidden(params, zt, t, cond))
 
-    return Network(jax.jit(init), apply, logits)
+    return Network(jax.jit(init), apply, logits, hidden, head)
 
 
 def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> None:

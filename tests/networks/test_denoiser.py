@@ -63,6 +63,19 @@ def test_log_probs_are_normalised_and_hear_everything(condition, mlp):
         assert not np.allclose(log_probs, apply(params, zt, t, cond[::-1]), atol=1e-3)
 
 
+def test_the_head_reads_every_position_by_itself():
+    network, params = build("class")
+    inputs = example("class")
+    hidden = jax.jit(network.hidden)(params, *inputs)
+    head = jax.jit(network.head)
+    whole = head(params, hidden)
+    close(whole, jax.jit(network.apply)(params, *inputs), 1e-6)
+    parts = [head(params, hidden[:, :3]), head(params, hidden[:, 3:])]
+    close(jnp.concatenate(parts, axis=1), whole)
+    logits = jax.jit(network.logits)(params, *inputs)
+    close(jax.nn.log_softmax(logits), whole)
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_batch_is_its_examples(condition):
     network, params = build(condition)
@@ -125,6 +138,8 @@ def test_bfloat16_is_close_and_keeps_float32_around_it():
     half = jax.jit(network.apply)(params, *inputs)
     full = jax.jit(build()[0].apply)(params, *inputs)
     assert half.dtype == jnp.float32
+    hidden = jax.eval_shape(network.hidden, params, *inputs)
+    assert (hidden.shape, hidden.dtype) == ((BATCH, 8, 16), jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     close(jnp.exp(half).sum(-1), jnp.ones((BATCH, 8)))
     assert np.abs(np.exp(half) - np.exp(full)).mean() < 0.02
