@@ -46,6 +46,9 @@ SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optim
 them: the fingerprint of the tokens says it."""
 
 
+STEP_OPTIONS = ("num_microbatches", "ema_decay", "ema_every", "max_skipped")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Hold what an experiment is made of.
@@ -134,7 +137,7 @@ def build(
     objective = make_section(
         config, "loss", make_objective, schedule, model, grid=codec.grid, **config.loss
     )
-    step_options = {key: train[key] for key in ("num_microbatches", "ema_decay", "ema_every")}
+    step_options = {key: train[key] for key in STEP_OPTIONS}
     train_step = make_section(
         config, "train", make_train_step, objective, optimizer, **step_options
     )

@@ -53,7 +53,7 @@ def test_metrics_tell_each_step_once(tmp_path):
         file.write('{"step": 15, "loss": 1.0}\n{"step": 20, "lo')  # what a kill leaves behind
     run(tmp_path, 20, checkpoint_every=5)
     assert [line["step"] for line in lines(tmp_path)] == [5, 10, 15, 20]
-    assert set(lines(tmp_path)[0]) == {"step", "loss", "vb", "grad_norm", "lr"}
+    assert set(lines(tmp_path)[0]) == {"step", "loss", "vb", "grad_norm", "lr", "skipped"}
 
 
 def test_newest_and_best_are_kept(tmp_path):
@@ -147,7 +147,7 @@ def test_leftovers_of_a_killed_save_are_cleared(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TrainingDivergedError, match="not finite at step 4"):
-        run(tmp_path, 20, bad=3)
+        run(tmp_path, 20, bad={3})
     assert saved_steps(tmp_path) == [2]
     assert [line["step"] for line in lines(tmp_path)] == [2]
     resumed, _ = run(tmp_path, 6)  # the same run with the data repaired
