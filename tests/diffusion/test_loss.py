@@ -57,6 +57,22 @@ def batch():
     return make_batch()
 
 
+def largest_array(jaxpr):
+    """Return the size of the largest array that a program makes, its inner programs included."""
+    sizes = []
+
+    def visit(jaxpr):
+        for equation in jaxpr.eqns:
+            sizes.extend(int(np.prod(out.aval.shape)) for out in equation.outvars)
+            for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    visit(inner)
+
+    visit(jaxpr.jaxpr)
+    return max(sizes)
+
+
 def finite(tree):
     return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
 
@@ -282,19 +298,7 @@ def test_no_array_of_all_negatives_times_vocabulary(batch):
                 jax.random.key(0), network(params), z0, jnp.zeros(BATCH, int), negatives=negatives
             )[0].loss
 
-        jaxpr = jax.make_jaxpr(jax.grad(scalar))(params)
-        sizes = []
-
-        def visit(jaxpr):
-            for equation in jaxpr.eqns:
-                sizes.extend(int(np.prod(out.aval.shape)) for out in equation.outvars)
-                for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-                    inner = getattr(value, "jaxpr", value)
-                    if hasattr(inner, "eqns"):
-                        visit(inner)
-
-        visit(jaxpr.jaxpr)
-        return max(sizes)
+        return largest_array(jax.make_jaxpr(jax.grad(scalar))(params))
 
     full = BATCH * count * LENGTH * vocab
     assert largest(CONTRASTS["shared"]) < full

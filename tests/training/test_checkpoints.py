@@ -155,6 +155,36 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     assert_same(resumed, clean)
 
 
+def test_skipped_steps_are_told_left_out_of_the_means_and_resumed(tmp_path, capsys):
+    options = {"bad": {1, 2, 5}, "max_skipped": 2, "checkpoint_every": 3}
+    whole, _ = run(tmp_path / "whole", 10, **options)
+    told = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert told == [
+        "2 of the steps up to 3 had a loss or gradient that is not finite and were skipped "
+        "(2 in all)",
+        "1 of the steps up to 6 had a loss or gradient that is not finite and were skipped "
+        "(3 in all)",
+    ]
+    reports = lines(tmp_path / "whole")
+    assert [report["skipped"] for report in reports] == [2, 2, 3, 3, 3]
+    assert all(np.isfinite(report["loss"]) for report in reports)
+    run(tmp_path / "parts", 3, **options)  # ends on a skipped step
+    parts, _ = run(tmp_path / "parts", 10, **options)
+    assert int(parts.skipped) == 3
+    assert_same(parts, whole)
+
+
+def test_a_window_of_skipped_steps_has_no_means(tmp_path):
+    run(tmp_path, 4, bad={2, 3}, max_skipped=2)
+    assert set(lines(tmp_path)[1]) == {"step", "lr", "skipped"}
+
+
+def test_too_many_skipped_steps_in_a_row_are_counted(tmp_path):
+    with pytest.raises(TrainingDivergedError, match="step 6; the same holds for the 2 steps befo"):
+        run(tmp_path, 20, bad={1, 3, 4, 5}, max_skipped=2)
+    assert saved_steps(tmp_path) == [2, 4]
+
+
 def test_a_file_where_the_folder_should_be_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(CheckpointError, match=r"cannot be written to .*checkpoints"):

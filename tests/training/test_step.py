@@ -85,6 +85,40 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
+def test_steps_that_are_not_finite_are_skipped_up_to_a_limit():
+    fresh, step = make_run(max_skipped=2)
+    compiled, state = jax.jit(step), fresh()
+    batches, seen = CountingBatches(bad={1, 3, 4, 6, 7, 8}), []
+    for number in range(10):
+        before = leaves(state)
+        state, metrics = compiled(state, next(batches))
+        counts = [int(metrics[name]) for name in ("skipped_in_row", "skipped", "diverged_at")]
+        seen.append((int(state.step), *counts))
+        after = leaves(state)
+        changed = {name for name in after if not np.array_equal(after[name], before[name])}
+        if number in (1, 3, 4, 6, 7):
+            assert changed == {".step", ".skipped_in_row", ".skipped"}
+        elif number == 8:  # the third in a row
+            assert changed == {".diverged_at"}
+        elif number == 9:  # a good batch, too late
+            assert changed == set()
+        else:
+            assert ".params['w']" in changed
+    assert seen == [
+        (1, 0, 0, 0), (2, 1, 1, 0), (3, 0, 1, 0), (4, 1, 2, 0), (5, 2, 3, 0),
+        (6, 0, 3, 0), (7, 1, 4, 0), (8, 2, 5, 0), (8, 2, 5, 9), (8, 2, 5, 9),
+    ]  # fmt: skip
+
+
+def test_a_donated_state_is_updated_in_place():
+    fresh, step = make_run(max_skipped=2)
+    state, batch = jax.eval_shape(fresh), next(CountingBatches())
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    of_state = sum(np.asarray(x).nbytes for x in leaves(fresh()).values())
+    assert compiled.memory_analysis().alias_size_in_bytes == of_state
+
+
 @pytest.mark.parametrize("value", [jnp.inf, jnp.nan])
 def test_a_gradient_that_is_not_finite_counts_too(value):
     def steep(params, batch, stats):
