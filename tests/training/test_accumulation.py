@@ -48,8 +48,10 @@ def test_four_microbatches_of_16_are_one_batch_of_64(monkeypatch, case):
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     np.testing.assert_array_equal(stats_of_parts.count, stats.count)
     np.testing.assert_allclose(stats_of_parts.second_moment, stats.second_moment, rtol=1e-4)
+    # The gradient of the keys' biases is zero but for rounding, which Adam blows up to a share of
+    # its step: a bias may be off by a thousandth of one step, whatever its own size.
     for (path, ours), theirs in zip(
         jax.tree_util.tree_leaves_with_path(params_of_parts), jax.tree.leaves(params), strict=True
     ):
         name = jax.tree_util.keystr(path)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-3 * LR, err_msg=name)

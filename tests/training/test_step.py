@@ -103,7 +103,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_limit():
         elif number == 9:  # a good batch, too late
             assert changed == set()
         else:
-            assert ".params['w']" in changed
+            assert {".step", ".opt_state['adamw'][0].count"} < changed
     assert seen == [
         (1, 0, 0, 0), (2, 1, 1, 0), (3, 0, 1, 0), (4, 1, 2, 0), (5, 2, 3, 0),
         (6, 0, 3, 0), (7, 1, 4, 0), (8, 2, 5, 0), (8, 2, 5, 9), (8, 2, 5, 9),
