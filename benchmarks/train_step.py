@@ -28,10 +28,11 @@ from benchmarks.timing import (
     write_json,
 )
 from cdcd_jax import Contrast, init_timestep_stats, make_loss, mask_replace_schedule, sample
+from cdcd_jax.diffusion.timesteps import update_timestep_stats
 from cdcd_jax.networks.functional import Network, make_denoiser
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.state import init_state
-from cdcd_jax.training.step import make_train_step
+from cdcd_jax.training.step import Objective, make_train_step
 from cdcd_jax.typing import Params
 
 MATMUL_SIZE = 1024
@@ -99,17 +100,24 @@ def training_variant(
     batch = make_batch(options, with_negatives=contrast is not None)
 
     def step_with(network: Network) -> jax.stages.Wrapped:
-        def objective(key, params, batch, stats):
-            terms, stats = loss_fn(
-                key,
+        def draw(key, batch, stats):
+            z0, negatives = batch["tokens"], batch.get("negatives")
+            return batch | {"noise": loss_fn.draw(key, z0, negatives=negatives, stats=stats)}
+
+        def loss(params, batch, stats):
+            terms = loss_fn.at(
+                batch["noise"],
                 partial(network.apply, params),
                 batch["tokens"],
                 batch["cond"],
                 negatives=batch.get("negatives"),
-                stats=stats,
             )
-            return terms.loss, ({"vb": jnp.mean(terms.vb)}, stats)
+            return terms.loss, ({"vb": jnp.mean(terms.vb)}, (terms.t, terms.vb))
 
+        def update(key, stats, seen):
+            return update_timestep_stats(stats, *seen), {}
+
+        objective = Objective(loss, draw, update)
         return jax.jit(make_train_step(objective, optimizer), donate_argnums=0)
 
     compiled = step_with(network).lower(state, batch).compile()

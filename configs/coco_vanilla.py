@@ -44,7 +44,7 @@ def get_config(arg: str = "") -> Any:
         "compute_dtype": "float32",
     }
     config.schedule.num_steps = 80
-    config.loss.update(aux_weight=5e-4, patches=(4, 4))
+    config.loss.update(aux_weight=5e-4, patches=(4, 4), positions_per_pass=256)
     config.denoiser.update(
         num_layers=18, width=192, num_heads=16, mlp="conv", compute_dtype="bfloat16", remat="blocks"
     )

@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> Any:
         "aux_weight": 5e-4,
         "aux_time_weight": "decreasing",
         "mask_weight": (1.0, 1.0),
+        "positions_per_pass": config_dict.placeholder(int),
     }
     config.denoiser = {
         "num_layers": 4,
@@ -80,6 +81,7 @@ def get_config(arg: str = "") -> Any:
         "batch_size": 64,
         "num_steps": 1200,
         "num_microbatches": 1,
+        "max_skipped": 5,
         "importance_sampling": True,
         "ema_decay": 0.99,
         "ema_every": 1,

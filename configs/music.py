@@ -130,6 +130,7 @@ def add_jukebox(config: Any) -> None:
         "batch_size": 8,
         "num_steps": 100_000,
         "num_microbatches": 1,
+        "max_skipped": 5,
         "log_every": 20,
         "checkpoint_every": 200,
         "keep_checkpoints": 2,

@@ -84,6 +84,7 @@ def get_config(arg: str = "") -> Any:
         "batch_size": 16,
         "num_steps": 1400,
         "num_microbatches": 1,
+        "max_skipped": 5,
         "random_crop": True,
         "flip": True,
         "log_every": 20,

@@ -47,7 +47,8 @@ def test_every_configuration_builds_under_eval_shape(name, variant):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
-    expected = {"loss", "vb", "aux", "grad_norm", "lr", "diverged_at"}
+    expected = {"loss", "vb", "aux", "grad_norm", "lr"}
+    expected |= {"skipped", "skipped_in_row", "diverged_at"}
     assert set(metrics) == expected | (set() if name.endswith("vanilla") else {"contrast"})
     labels = np.zeros(3, np.int32)
     key = jax.random.key(0)

@@ -170,6 +170,7 @@ def make_codec_run(
         objective,
         optimizer,
         num_microbatches=train.num_microbatches,
+        max_skipped=train.max_skipped,
         ema_decay=0.0,  # the average is the parameters themselves
     )
     loop = make_section(config, "codec_train", make_loop, train, mesh)

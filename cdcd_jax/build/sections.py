@@ -24,11 +24,15 @@ HOUSEKEEPING = (
     "data.path",
     "data.prefetch",
     "data.tokens",
+    "loss.chains_per_pass",
+    "loss.positions_per_pass",
 )
-"""Keys of any section that may change between two parts of a run: places and speed."""
+"""Keys of any section that may change between two parts of a run: places, speed and memory."""
 
 TRAIN_HOUSEKEEPING = (
     "num_steps",
+    "num_microbatches",
+    "max_skipped",
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",

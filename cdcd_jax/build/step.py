@@ -16,6 +16,9 @@ from cdcd_jax.training.objective import make_objective
 from cdcd_jax.training.state import TrainState, init_state
 from cdcd_jax.training.step import TrainStep, make_train_step
 
+STEP_OPTIONS = ("num_microbatches", "ema_decay", "ema_every", "max_skipped")
+"""Keys of the section ``train`` that ``make_train_step`` takes."""
+
 
 class Step(NamedTuple):
     """What is trained, and one update of it.
@@ -73,7 +76,7 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
     objective = make_section(
         config, "loss", make_objective, schedule, model, grid=grid, **config.loss
     )
-    step_options = {key: train[key] for key in ("num_microbatches", "ema_decay", "ema_every")}
+    step_options = {key: train[key] for key in STEP_OPTIONS}
     train_step = make_section(
         config, "train", make_train_step, objective, optimizer, **step_options
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.typing import Params, PRNGKey
@@ -131,28 +132,46 @@ def feature_condition(empty: np.ndarray, *, null: str = "learned") -> Condition:
     )
 
 
-def leave_out(key: PRNGKey, condition: Condition, params: Params, features: Any, share: float):
-    """Replace a random share of a batch's conditions by nothing.
+def draw_left_out(
+    key: PRNGKey, condition: Condition, share: float, batch: int
+) -> Bool[Array, " batch"] | None:
+    """Draw which examples of a batch lose their condition.
 
     Args:
         key: Random key.
         condition: The kind of condition.
+        share: Probability of each, 0..1.
+        batch: Number of examples.
+
+    Returns:
+        Which ones; None where none ever does: the share is 0, or there is nothing to lose.
+    """
+    if share == 0.0 or condition.null is None:
+        return None
+    return jax.random.bernoulli(key, share, (batch,))
+
+
+def leave_out(
+    left_out: Bool[Array, " batch"] | None, condition: Condition, params: Params, features: Any
+) -> Any:
+    """Replace the conditions of some examples by nothing.
+
+    Args:
+        left_out: Which ones, from ``draw_left_out``; None returns ``features``.
+        condition: The kind of condition.
         params: Its parameters.
         features: What ``encode`` made of a batch.
-        share: Probability that an example loses its condition, 0..1; 0 returns ``features``.
 
     Returns:
         Features of the same form.
     """
-    if share == 0.0 or condition.null is None:
+    if left_out is None or condition.null is None:
         return features
-    batch = jax.tree.leaves(features)[0].shape[0]
-    dropped = jax.random.bernoulli(key, share, (batch,))
 
     def choose(feature: jax.Array, nothing: jax.Array) -> jax.Array:
-        return jnp.where(dropped.reshape(-1, *[1] * (feature.ndim - 1)), nothing, feature)
+        return jnp.where(left_out.reshape(-1, *[1] * (feature.ndim - 1)), nothing, feature)
 
-    return jax.tree.map(choose, features, condition.null(params, batch))
+    return jax.tree.map(choose, features, condition.null(params, left_out.shape[0]))
 
 
 def check_null(null: str) -> None:

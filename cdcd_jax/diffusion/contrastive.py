@@ -6,16 +6,13 @@ ordinary bound pushed down, raises I(z0; cond) (CDCD Eq. 2-5, Algorithm 1).
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.bound import step_terms
-from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.transitions import q_sample
-from cdcd_jax.typing import DenoiseFn, LogProbs, Negatives, PRNGKey, Timesteps, Tokens
+from cdcd_jax.diffusion.scores import Score
+from cdcd_jax.typing import DenoiseFn, Negatives, Timesteps, Tokens
 
 MECHANISMS = ("step", "sample")
 CHAINS = ("parallel", "shared")
@@ -80,110 +77,73 @@ def time_weight(kind: str, t: Timesteps, num_steps: int) -> Float[Array, " batch
     return 1.0 + progress if kind == "increasing" else 2.0 - progress
 
 
-def weighted_sums(
-    schedule: Schedule,
-    log_p0: LogProbs,
-    clean: Negatives,
-    zt: Tokens,
-    t: Timesteps,
-    mask_weight: tuple[float, float],
-) -> tuple[Float[Array, "batch num_neg"], Float[Array, "batch num_neg"]]:
-    """Sum `step_terms` over positions, weighted where zt is masked and where it is not.
-
-    The weights apply to t > 1; the decoder's likelihood at t = 1 counts every position once.
-    """
-    kl, nll = step_terms(schedule, log_p0, clean, zt, t)
-    masked, unmasked = mask_weight
-    weight = jnp.where(zt == schedule.mask_id, masked, unmasked)
-    weight = jnp.where(t[:, None] == 1, 1.0, weight)[:, None]
-    return jnp.sum(kl * weight, axis=-1), jnp.sum(nll * weight, axis=-1)
-
-
 def denoise_with_negatives(
-    key: PRNGKey,
-    schedule: Schedule,
+    score: Score,
     denoise_fn: DenoiseFn,
     zt: Tokens,
-    own: Sequence[Array],
     t: Timesteps,
     cond: object,
     *,
-    mask_weight: tuple[float, float] = (1.0, 1.0),
+    own: Negatives | None = None,
+    chains: Negatives | None = None,
     chunk: int | None = None,
-) -> tuple[LogProbs, Float[Array, "batch num_neg"]]:
+) -> tuple[Array, Float[Array, "batch num_neg"]]:
     """Run the positive, and those negatives that have chains of their own, through the network.
 
     Args:
-        key: Random key for the negatives' noise.
-        schedule: The noise schedule.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        score: From `cdcd_jax.diffusion.scores.make_score`.
+        denoise_fn: ``(zt, t, cond) -> output``, what ``score`` takes.
         zt: The positive's noised tokens.
-        own: Clean negatives [batch num_neg length] to be noised on their own; may be empty.
         t: Step of each example, 1..T.
         cond: Passed on to denoise_fn.
-        mask_weight: Weight of masked and of unmasked positions.
+        own: Clean negatives that are noised on their own, or None.
+        chains: Their noised tokens, from `cdcd_jax.diffusion.noise.noise_chains`.
         chunk: Negatives per pass through the network; None takes all together with the positive.
 
     Returns:
-        log p(z0 | zt, cond) of the positive; and of each negative's own chain
+        The network's output for the positive; and of each negative's own chain
         KL(q(z_{t-1} | zt, z0) || p(z_{t-1} | zt, cond)), nats summed over positions.
-
-    Raises:
-        ValueError: denoise_fn returns another shape than [batch length K].
     """
-    expected = (*zt.shape, schedule.vocab_size)
+    if own is None or chains is None:
+        return denoise_fn(zt, t, cond), jnp.zeros((zt.shape[0], 0))
 
-    def checked(zt: Tokens, t: Timesteps, cond: object) -> LogProbs:
-        log_p0 = denoise_fn(zt, t, cond)
-        if log_p0.shape != expected:
-            raise ValueError(
-                f"denoise_fn must return log-probabilities of shape {expected} (batch, length, K; "
-                f"the mask is not among the K), got {log_p0.shape}"
-            )
-        return log_p0
+    first = own.swapaxes(0, 1), chains.swapaxes(0, 1)  # chains first
+    num_chains = own.shape[1]
+    if chunk is None or chunk >= num_chains:
+        output, of_chains = denoise_chains(denoise_fn, zt, chains, t, cond)
+        return output, score.chains(of_chains, *first).T
 
-    if not own:
-        return checked(zt, t, cond), jnp.zeros((zt.shape[0], 0))
-    clean = jnp.concatenate(own, axis=1)
-    chains = noise_chains(key, schedule, clean, t)
-
-    def score(log_p0: LogProbs, clean: Tokens, zt: Tokens) -> Float[Array, " batch"]:
-        return weighted_sums(schedule, log_p0, clean[:, None], zt, t, mask_weight)[0][:, 0]
-
-    first = clean.swapaxes(0, 1), chains.swapaxes(0, 1)  # chains first
-    if chunk is None or chunk >= clean.shape[1]:
-        log_p0, log_p0_chains = denoise_chains(checked, zt, chains, t, cond)
-        return log_p0, jax.vmap(score)(log_p0_chains, *first).T
     # One chunk's activations at a time; the backward pass computes them again.
-    one = jax.checkpoint(lambda pair: score(checked(pair[1], t, cond), *pair))
-    return checked(zt, t, cond), jax.lax.map(one, first, batch_size=chunk).T
+    @jax.checkpoint
+    def together(clean: Array, zt: Array) -> Float[Array, "num_neg batch"]:
+        return score.chains(jax.vmap(lambda one: denoise_fn(one, t, cond))(zt), clean, zt)
+
+    split = num_chains // chunk * chunk
+    chunks = [x[:split].reshape(-1, chunk, *x.shape[1:]) for x in first]
+    kl = jax.lax.map(lambda pair: together(*pair), chunks).reshape(split, -1)
+    if split < num_chains:
+        kl = jnp.concatenate([kl, together(*(x[split:] for x in first))])
+    return denoise_fn(zt, t, cond), kl.T
 
 
 def denoise_chains(
     denoise_fn: DenoiseFn, zt: Tokens, chains: Negatives, t: Timesteps, cond: object
-) -> tuple[LogProbs, Float[Array, "num_neg batch length K"]]:
+) -> tuple[Array, Array]:
     """Run the positive and the negatives' noised chains through the network in one vectorised pass.
 
     All chains of an example share t and the condition, so under `jax.vmap` whatever the network
     computes from those alone is computed once, not N+1 times.
 
     Args:
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        denoise_fn: ``(zt, t, cond) -> output``: log p(z0 | zt, cond), or features for a head.
         zt: The positive's noised tokens.
         chains: The negatives' noised tokens.
         t: Step of each example, 1..T.
         cond: Passed on to denoise_fn.
 
     Returns:
-        The network's log-probabilities for the positive, and for the N negatives (chains first).
+        The network's output for the positive, and for the N negatives (chains first).
     """
     together = jnp.concatenate([zt[:, None], chains], axis=1).swapaxes(0, 1)
-    log_p0 = jax.vmap(lambda one: denoise_fn(one, t, cond))(together)
-    return log_p0[0], log_p0[1:]
-
-
-def noise_chains(key: PRNGKey, schedule: Schedule, clean: Negatives, t: Timesteps) -> Negatives:
-    """Draw an own zt for every clean sequence, all of an example at the same step."""
-    batch, num_chains, length = clean.shape
-    flat = clean.reshape(batch * num_chains, length)
-    return q_sample(key, schedule, flat, jnp.repeat(t, num_chains)).reshape(clean.shape)
+    output = jax.vmap(lambda one: denoise_fn(one, t, cond))(together)
+    return output[0], output[1:]

@@ -2,27 +2,24 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
     Contrast,
     denoise_with_negatives,
     time_weight,
-    weighted_sums,
 )
+from cdcd_jax.diffusion.noise import Noise, as_tuple, check_negatives, draw_noise, own_chains
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.timesteps import (
-    TimestepStats,
-    sample_timesteps,
-    update_timestep_stats,
-)
-from cdcd_jax.diffusion.transitions import q_sample
-from cdcd_jax.typing import DenoiseFn, Leaf, PRNGKey, Timesteps, Tokens
+from cdcd_jax.diffusion.scores import make_score
+from cdcd_jax.diffusion.timesteps import TimestepStats, update_timestep_stats
+from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens
 
 
 @jax.tree_util.register_dataclass
@@ -50,9 +47,6 @@ class LossTerms:
     p_t: Leaf
 
 
-LossFn: TypeAlias = Callable[..., tuple[LossTerms, TimestepStats | None]]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """What is minimised, see `make_loss` for the meaning of each value.
@@ -66,6 +60,7 @@ class Objective:
     mask_weight: tuple[float, float] = (1.0, 1.0)
     contrasts: tuple[Contrast, ...] = ()
     chains_per_pass: int | None = None
+    positions_per_pass: int | None = None
 
     def __post_init__(self):
         if not (self.aux_weight >= 0.0 and min(self.mask_weight) >= 0.0):
@@ -76,8 +71,40 @@ class Objective:
             raise ValueError(
                 f"aux_time_weight must be one of {TIME_WEIGHTS}, got {self.aux_time_weight!r}"
             )
-        if self.chains_per_pass is not None and self.chains_per_pass < 1:
-            raise ValueError(f"chains_per_pass must be None or >= 1, got {self.chains_per_pass}")
+        for name in ("chains_per_pass", "positions_per_pass"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be None or >= 1, got {value}")
+
+
+class Loss(NamedTuple):
+    """The training loss, as one call or in its two halves.
+
+    Attributes:
+        draw: ``draw(key, z0, *, negatives=None, stats=None) -> noise``, see
+            `cdcd_jax.diffusion.noise.Noise`.
+        at: ``at(noise, denoise_fn, z0, cond, *, negatives=None, head_fn=None) -> terms``, without
+            further randomness: rows may be worked through in parts.
+    """
+
+    draw: Callable[..., Noise]
+    at: Callable[..., LossTerms]
+
+    def __call__(
+        self,
+        key: PRNGKey,
+        denoise_fn: DenoiseFn,
+        z0: Tokens,
+        cond: Any,
+        *,
+        negatives: Array | Sequence[Array] | None = None,
+        stats: TimestepStats | None = None,
+        head_fn: HeadFn | None = None,
+    ) -> tuple[LossTerms, TimestepStats | None]:
+        """Draw the noise, evaluate the terms and update the statistics; see `make_loss`."""
+        noise = self.draw(key, z0, negatives=negatives, stats=stats)
+        terms = self.at(noise, denoise_fn, z0, cond, negatives=negatives, head_fn=head_fn)
+        return terms, None if stats is None else update_timestep_stats(stats, terms.t, terms.vb)
 
 
 def make_loss(
@@ -88,7 +115,8 @@ def make_loss(
     mask_weight: tuple[float, float] = (1.0, 1.0),
     contrast: Contrast | Sequence[Contrast] | None = None,
     chains_per_pass: int | None = None,
-) -> LossFn:
+    positions_per_pass: int | None = None,
+) -> Loss:
     """Compose the training loss of CDCD (Eq. 5, Algorithm 1).
 
     Args:
@@ -100,15 +128,21 @@ def make_loss(
         chains_per_pass: How many of the negatives' parallel chains go through the network at once,
             to bound memory: the chunks run one after the other and are computed again in the
             backward pass. None takes all of them and the positive in a single vectorised pass.
+        positions_per_pass: At how many positions of a sequence the network's head and the loss are
+            evaluated at once, to bound memory: nothing of size [batch length K] is made then. It
+            need not divide the length. None takes all at once.
 
     Returns:
-        ``loss(key, denoise_fn, z0, cond, *, negatives=None, stats=None) -> (terms, stats)``. With
-        several contrastive terms ``negatives`` is a sequence in their order. With ``stats`` the
-        step is drawn by importance and the updated statistics are returned, else uniformly.
-        Gradients flow through denoise_fn.
+        ``loss(key, denoise_fn, z0, cond, *, negatives=None, stats=None, head_fn=None) ->
+        (terms, stats)``, see `Loss` for its halves. With several contrastive terms ``negatives`` is
+        a sequence in their order. With ``stats`` the step is drawn by importance and the updated
+        statistics are returned, else uniformly. With ``head_fn`` denoise_fn returns hidden features
+        [batch length width] and ``head_fn(features)`` log p(z0 | zt, cond) at any number of
+        positions; ``positions_per_pass`` needs it. Gradients flow through both.
 
     Raises:
-        ValueError: A weight is negative; on calling, negatives or network outputs do not fit.
+        ValueError: A weight is negative; on calling, negatives or network outputs do not fit, or
+            there is no head_fn where one is needed.
 
     Example:
         >>> from cdcd_jax.diffusion import negatives, schedule
@@ -125,8 +159,9 @@ def make_loss(
         aux_weight=aux_weight,
         aux_time_weight=aux_time_weight,
         mask_weight=mask_weight,
-        contrasts=_as_tuple(contrast),
+        contrasts=as_tuple(contrast),
         chains_per_pass=chains_per_pass,
+        positions_per_pass=positions_per_pass,
     )
     for one in objective.contrasts:
         if one.num_steps is not None and one.num_steps > schedule.num_steps:
@@ -134,89 +169,69 @@ def make_loss(
                 f"a contrastive term at {one.num_steps} steps needs as many diffusion steps, the "
                 f"schedule has {schedule.num_steps}"
             )
-
-    def loss(
-        key: PRNGKey,
-        denoise_fn: DenoiseFn,
-        z0: Tokens,
-        cond: Any,
-        *,
-        negatives: Array | Sequence[Array] | None = None,
-        stats: TimestepStats | None = None,
-    ) -> tuple[LossTerms, TimestepStats | None]:
-        step_key, noise_key, term_key = jax.random.split(key, 3)
-        batch = z0.shape[0]
-        if stats is None:
-            t = jax.random.randint(step_key, (batch,), 1, schedule.num_steps + 1)
-            p_t = jnp.full((batch,), 1.0 / schedule.num_steps)
-        else:
-            t, p_t = sample_timesteps(step_key, stats, batch)
-        zt = q_sample(noise_key, schedule, z0, t)
-        terms = loss_at(
-            term_key, schedule, objective, denoise_fn, z0, zt, t, p_t, cond, negatives=negatives
-        )
-        return terms, None if stats is None else update_timestep_stats(stats, t, terms.vb)
-
-    return loss
+    return Loss(
+        draw=partial(draw_noise, schedule=schedule, contrasts=objective.contrasts),
+        at=partial(loss_at, schedule, objective),
+    )
 
 
 def loss_at(
-    key: PRNGKey,
     schedule: Schedule,
     objective: Objective,
+    noise: Noise,
     denoise_fn: DenoiseFn,
     z0: Tokens,
-    zt: Tokens,
-    t: Timesteps,
-    p_t: Float[Array, " batch"],
     cond: Any,
     *,
     negatives: Array | Sequence[Array] | None = None,
+    head_fn: HeadFn | None = None,
 ) -> LossTerms:
-    """Evaluate the objective at given steps and noised tokens.
+    """Evaluate the objective under given noise.
 
     Args:
-        key: Random key, for the negatives' own chains and for downsampled contrastive steps.
         schedule: The noise schedule.
         objective: The weights.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        noise: Steps and noised tokens.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or hidden features with ``head_fn``.
         z0: Clean tokens, values 0..K-1.
-        zt: Noised tokens at step t, values 0..K.
-        t: Steps, 1..T.
-        p_t: Probability with which each step was drawn.
         cond: Passed on to denoise_fn.
         negatives: One array for each contrastive term (or just the array, for one term).
+        head_fn: ``(hidden) -> log p(z0 | zt, cond)`` at the positions given.
 
     Returns:
         Every term, see `LossTerms`.
     """
-    given = _as_tuple(negatives)
-    _check_negatives(given, objective.contrasts, z0)
-    chain_key, subset_key = jax.random.split(key)
-
-    pairs = list(zip(objective.contrasts, given, strict=True))
-    own = [negative for one, negative in pairs if one.own_chains and negative.shape[1] > 0]
-    log_p0, own_kl = denoise_with_negatives(
-        chain_key,
+    given = as_tuple(negatives)
+    check_negatives(given, objective.contrasts, z0)
+    t, p_t, zt = noise.t, noise.p_t, noise.zt
+    score = make_score(
         schedule,
+        t,
+        mask_weight=objective.mask_weight,
+        head_fn=head_fn,
+        positions_per_pass=objective.positions_per_pass,
+    )
+    output, own_kl = denoise_with_negatives(
+        score,
         denoise_fn,
         zt,
-        own,
         t,
         cond,
-        mask_weight=objective.mask_weight,
+        own=own_chains(objective.contrasts, given),
+        chains=noise.chains,
         chunk=objective.chains_per_pass,
     )
+    pairs = list(zip(objective.contrasts, given, strict=True))
     shared = [negative for one, negative in pairs if not one.own_chains]
     clean = jnp.concatenate([z0[:, None], *shared], axis=1)
-    kl, nll = weighted_sums(schedule, log_p0, clean, zt, t, objective.mask_weight)
+    kl, nll = score.sums(output, clean, zt)
     vb, aux = kl[:, 0], nll[:, 0]
     kl, nll = kl[:, 1:], nll[:, 1:]
 
     aux_time = time_weight(objective.aux_time_weight, t, schedule.num_steps)
     total = vb + objective.aux_weight * aux_time * aux
     contrast = jnp.zeros_like(vb)
-    for index, (one, negative) in enumerate(pairs):
+    for (one, negative), kept in zip(pairs, noise.kept, strict=True):
         count = negative.shape[1]
         if count == 0:
             continue
@@ -226,9 +241,8 @@ def loss_at(
             scores = (kl if one.mechanism == "step" else nll)[:, :count]
             kl, nll = kl[:, count:], nll[:, count:]
         term = -jnp.mean(scores, axis=1)
-        if one.num_steps is not None:
-            key = jax.random.fold_in(subset_key, index)
-            term = term * _in_subset(key, t, schedule.num_steps, one.num_steps)
+        if kept is not None:
+            term = term * kept
         contrast = contrast + term
         weight = one.weight * time_weight(one.time_weight, t, schedule.num_steps)
         total = total + weight * term
@@ -242,30 +256,3 @@ def loss_at(
         t=t,
         p_t=p_t,
     )
-
-
-def _in_subset(key: PRNGKey, t: Timesteps, num_steps: int, size: int) -> Float[Array, " batch"]:
-    """Return 1 where t is in a random subset of ``size`` of the steps 1..T, else 0."""
-    rank = jax.random.permutation(key, num_steps)
-    return (rank[t - 1] < size).astype(jnp.float32)
-
-
-def _as_tuple(value: Any) -> tuple:
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, Sequence) else (value,)
-
-
-def _check_negatives(given: tuple, contrasts: tuple[Contrast, ...], z0: Tokens) -> None:
-    if len(given) != len(contrasts):
-        raise ValueError(
-            f"the loss has {len(contrasts)} contrastive terms and was given {len(given)} sets of "
-            "negatives: pass one array for each"
-        )
-    for negative in given:
-        batch, length = z0.shape
-        if negative.ndim != 3 or (negative.shape[0], negative.shape[2]) != (batch, length):
-            raise ValueError(
-                f"negatives must have shape (batch, N, length) = ({batch}, N, {length}), "
-                f"got {negative.shape}"
-            )

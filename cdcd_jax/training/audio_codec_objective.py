@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.codecs.codebook import Codebook, init_codebook, update_codebook
+from cdcd_jax.codecs.codebook import Codebook, init_codebook
 from cdcd_jax.codecs.jukebox import Jukebox
 from cdcd_jax.codecs.spectrogram import spectral_distance
+from cdcd_jax.training.codec_objective import codebook_update
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -52,11 +53,10 @@ def make_audio_codec_objective(
         restart_below: See ``update_codebook``.
 
     Returns:
-        ``objective(key, params, batch, stats) -> (loss, (metrics, stats))`` on batches with
-        ``"audio"``, float32 [batch samples], -1..1, where samples is a multiple of the hop and at
-        least 2048. Metrics: ``waveform``, ``spectral``, ``log_spectral``, ``commitment``, all
-        before they are weighed, ``snr`` (dB, of the whole batch), ``usage``, ``perplexity``,
-        ``restarts``.
+        The objective on batches with ``"audio"``, float32 [batch samples], -1..1, where samples is
+        a multiple of the hop and at least 2048. Metrics: ``waveform``, ``spectral``,
+        ``log_spectral``, ``commitment``, all before they are weighed, ``snr`` (dB, of the rows that
+        are worked through together), ``usage``, ``perplexity``, ``restarts``.
 
     Raises:
         ValueError: If there is no such level or a value is out of range.
@@ -75,9 +75,9 @@ def make_audio_codec_objective(
         if not 0 <= value < 1:
             raise ValueError(f"{name} = {value} must lie in [0, 1)")
 
-    def objective(
-        key: PRNGKey, params: Params, batch: Batch, stats: Any
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    def loss(
+        params: Params, batch: Batch, stats: Any
+    ) -> tuple[jax.Array, tuple[Metrics, tuple[Array, Array]]]:
         audio, complete = batch["audio"], with_audio_codes(params, stats, level)
         features = jukebox.encode(complete, audio, level)
         indices = jukebox.indices(complete, jax.lax.stop_gradient(features), level)
@@ -89,31 +89,24 @@ def make_audio_codec_objective(
         waveform = _relative_error(audio, reconstruction)
         spectral, log_spectral = map(jnp.mean, spectral_distance(audio, reconstruction))
         commitment = jnp.mean((features - codes) ** 2)
-        loss = (
+        total = (
             waveform_weight * waveform
             + spectral_weight * spectral
             + log_spectral_weight * log_spectral
             + commitment_weight * commitment
         )
-        flat = jax.lax.stop_gradient(features).reshape(-1, features.shape[-1])
-        codebook, told = update_codebook(
-            key,
-            stats,
-            flat,
-            indices.reshape(-1),
-            decay=codebook_decay,
-            restart_below=restart_below,
-        )
-        told |= {
+        told = {
             "waveform": waveform,
             "spectral": spectral,
             "log_spectral": log_spectral,
             "commitment": commitment,
             "snr": -10 * jnp.log10(_relative_error(audio, jnp.clip(reconstruction, -1, 1))),
         }
-        return loss, (jax.lax.stop_gradient(told), codebook)
+        return total, jax.lax.stop_gradient((told, (features, indices)))
 
-    return objective
+    return Objective(
+        loss, update=codebook_update(decay=codebook_decay, restart_below=restart_below)
+    )
 
 
 def init_audio_codec_training(

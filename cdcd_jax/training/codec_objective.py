@@ -54,11 +54,11 @@ def make_codec_objective(
         restart_below: See ``update_codebook``.
 
     Returns:
-        ``objective(key, params, batch, stats) -> (loss, (metrics, stats))`` on batches with
-        ``"images"``, uint8 [batch height width 3]. The loss leaves out the adversarial terms,
-        whose size means nothing, so that the best checkpoint is that of the best reconstruction;
-        their gradients are in. Metrics: ``l1`` and ``perceptual`` (pictures in -1..1), ``psnr``
-        (dB, peak to peak), ``commitment``, ``adversarial``, ``critic``, ``lambda``, ``usage``,
+        The objective on batches with ``"images"``, uint8 [batch height width 3]. The loss leaves
+        out the adversarial terms, whose size means nothing, so that the best checkpoint is that of
+        the best reconstruction; their gradients are in. Metrics: ``l1`` and ``perceptual``
+        (pictures in -1..1), ``psnr`` (dB, peak to peak), ``commitment``, ``adversarial``,
+        ``critic``, ``lambda`` (of the rows that are worked through together), ``usage``,
         ``perplexity``, ``restarts``.
 
     Raises:
@@ -106,9 +106,9 @@ def make_codec_objective(
         )
         return (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + made))) / 2
 
-    def objective(
-        key: PRNGKey, params: Params, batch: Batch, stats: Any
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    def loss(
+        params: Params, batch: Batch, stats: Any
+    ) -> tuple[jax.Array, tuple[Metrics, tuple[Array, Array]]]:
         images = batch["images"].astype(jnp.float32) / 127.5 - 1
         generator, codebook = params["generator"], stats
         features = vqgan.encode(generator, images).astype(jnp.float32)
@@ -122,7 +122,7 @@ def make_codec_objective(
         reconstruction = vqgan.project(generator, hidden).astype(jnp.float32)
 
         seen = jax.lax.stop_gradient(reconstruction)
-        (loss, told), slope = jax.value_and_grad(lambda r: fidelity(images, r), has_aux=True)(seen)
+        (value, told), slope = jax.value_and_grad(lambda r: fidelity(images, r), has_aux=True)(seen)
         fixed = jax.lax.stop_gradient((params, hidden))
         # Before its start the critic is weighed by zero: XLA runs convolutions inside a conditional
         # several times slower on CPU than it runs them for nothing.
@@ -135,25 +135,39 @@ def make_codec_objective(
             told_of_critic |= {"critic": critic}
         # The gradient at the reconstruction is known already; one pass takes it to the parameters.
         carrier = jnp.sum(jax.lax.stop_gradient(slope) * reconstruction)
-        loss = loss + commitment_weight * commitment
-        total = loss + _gradient_only(carrier) + _gradient_only(critic)
+        total = value + commitment_weight * commitment
+        total = total + _gradient_only(carrier) + _gradient_only(critic)
 
-        flat = jax.lax.stop_gradient(features).reshape(-1, features.shape[-1])
-        codebook, told_of_codes = update_codebook(
-            key,
-            codebook,
-            flat,
-            indices.reshape(-1),
-            decay=codebook_decay,
-            restart_below=restart_below,
-        )
         error = jnp.mean((images - jnp.clip(seen, -1, 1)) ** 2, axis=(1, 2, 3))
         psnr = jnp.mean(10 * jnp.log10(4 / jnp.maximum(error, 1e-10)))
         metrics = {"psnr": psnr, "commitment": commitment}
-        metrics = told | metrics | told_of_critic | told_of_codes
-        return total, (jax.lax.stop_gradient(metrics), codebook)
+        metrics = told | metrics | told_of_critic
+        return total, jax.lax.stop_gradient((metrics, (features, indices)))
 
-    return objective
+    return Objective(
+        loss, update=codebook_update(decay=codebook_decay, restart_below=restart_below)
+    )
+
+
+def codebook_update(
+    *, decay: float, restart_below: float
+) -> Callable[[PRNGKey, Codebook, Any], tuple[Codebook, Metrics]]:
+    """Return an objective's ``update``: ``update_codebook`` on (features, indices), by row."""
+
+    def update(
+        key: PRNGKey, codebook: Codebook, seen: tuple[Array, Array]
+    ) -> tuple[Codebook, Metrics]:
+        features, indices = seen
+        return update_codebook(
+            key,
+            codebook,
+            features.reshape(-1, features.shape[-1]),
+            indices.reshape(-1),
+            decay=decay,
+            restart_below=restart_below,
+        )
+
+    return update
 
 
 def init_codec_training(

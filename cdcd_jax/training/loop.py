@@ -17,7 +17,7 @@ from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.profiling import Profile, Profiler
 from cdcd_jax.training.sharding import place_batch, replicated, split_batch
 from cdcd_jax.training.state import TrainState
-from cdcd_jax.training.step import Batch, Metrics, TrainStep
+from cdcd_jax.training.step import COUNTS, Batch, Metrics, TrainStep
 
 
 class TrainingDivergedError(Exception):
@@ -122,7 +122,7 @@ def train(
         options: Length and intervals.
         mesh: Where the state lives and the batches go.
         checkpoints: Where the run is saved.
-        writer: Where the metrics go: means since the last report.
+        writer: Where the metrics go: means since the last report, over steps that were applied.
         train_seconds: Time spent by the run so far, in seconds.
         see: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it.
@@ -134,11 +134,12 @@ def train(
         included, as the last checkpoint says too. The step tells whether it was stopped early.
 
     Raises:
-        TrainingDivergedError: If a loss or gradient is not finite; no checkpoint is written then.
+        TrainingDivergedError: If losses or gradients are not finite at more steps in a row than
+            may be skipped; no checkpoint is written then.
         CheckpointError: If a checkpoint cannot be written.
     """
     started = time.perf_counter() - train_seconds
-    step = int(state.step)
+    step, skipped = int(state.step), int(state.skipped)
     pending: list[Metrics] = []
     loss = float("inf")
     with _progress_bar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
@@ -156,8 +157,11 @@ def train(
             if saving or showing or step % options.log_every == 0:
                 report = _report(pending)
                 pending = []
-                loss = report["loss"]
+                loss = report.get("loss", loss)
                 writer.write(step, report)
+                total = int(report["skipped"])
+                _tell_skipped(bar, step, total - skipped, total)
+                skipped = total
                 bar.update(step - bar.n)
                 bar.set_postfix_str(_terms(report))
             if saving:
@@ -172,18 +176,43 @@ def train(
 
 
 def _report(pending: list[Metrics]) -> dict[str, float]:
-    """Fetch the metrics of some steps and average them; the rate is that of the last one."""
+    """Fetch the metrics of some steps and average those of the steps that were not skipped.
+
+    The rate and the number of skipped steps are those of the last one. A window in which every step
+    was skipped has no means.
+    """
     rows = jax.device_get(pending)
-    diverged_at = int(rows[-1]["diverged_at"])
-    if diverged_at:
+    last = rows[-1]
+    if int(last["diverged_at"]):
         raise TrainingDivergedError(
-            f"The loss or its gradient is not finite at step {diverged_at}; nothing of that step "
-            "was applied and the last checkpoint is untouched. Lower optimizer.lr, or lengthen "
-            "optimizer.warmup_steps"
+            _divergence(int(last["diverged_at"]), int(last["skipped_in_row"]))
         )
-    names = [name for name in rows[-1] if name != "diverged_at"]
-    report = {name: float(np.mean([row[name] for row in rows])) for name in names}
-    return report | {"lr": float(rows[-1]["lr"])}
+    taken = [row for row in rows if np.isfinite(row["loss"]) and np.isfinite(row["grad_norm"])]
+    names = [name for name in last if name not in COUNTS] if taken else []
+    report = {name: float(np.mean([row[name] for row in taken])) for name in names}
+    return report | {name: float(last[name]) for name in ("lr", "skipped")}
+
+
+def _divergence(step: int, skipped_in_row: int) -> str:
+    """Say what happened, for somebody who has to change something."""
+    before = "nothing of that step"
+    if skipped_in_row:
+        before = (
+            f"the same holds for the {skipped_in_row} steps before it, so nothing of these steps"
+        )
+    return (
+        f"The loss or its gradient is not finite at step {step}; {before} was applied and the last "
+        "checkpoint is untouched. Lower optimizer.lr, or lengthen optimizer.warmup_steps"
+    )
+
+
+def _tell_skipped(bar: tqdm, step: int, new: int, total: int) -> None:
+    """Print a line above the progress bar where steps were skipped since the last report."""
+    if new:
+        bar.write(
+            f"{new} of the steps up to {step} had a loss or gradient that is not finite and were "
+            f"skipped ({total} in all)"
+        )
 
 
 def _terms(report: Mapping[str, float]) -> str:

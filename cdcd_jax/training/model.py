@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cdcd_jax.conditioning.condition import Condition, leave_out
+from cdcd_jax.conditioning.condition import Condition, draw_left_out, leave_out
 from cdcd_jax.networks.functional import Network
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -19,14 +19,22 @@ class Model(NamedTuple):
         encode: ``encode(params, cond) -> features``, once for all steps of a sample.
         null: ``null(params, batch) -> features`` of no condition; None for a model that was never
             trained without its condition, and so cannot be guided.
-        leave_out: ``leave_out(key, params, features) -> features`` of which a share is null.
+        draw_left_out: ``draw_left_out(key, batch) -> bool [batch]``: who loses its condition in a
+            training step; None where nobody does.
+        leave_out: ``leave_out(left_out, params, features) -> features``, null for those.
+        hidden: ``hidden(params, zt, t, features) -> [batch length width]``: ``denoise`` without its
+            last layer; None for a model that has no such halves.
+        head: ``head(params, hidden) -> log p(z0 | zt, features)`` at any positions: that layer.
     """
 
     init: Callable[[PRNGKey], Params]
     denoise: Callable[[Params, Any, Any, Any], jax.Array]
     encode: Callable[[Params, Any], Any] = lambda params, cond: cond
     null: Callable[[Params, int], Any] | None = None
-    leave_out: Callable[[PRNGKey, Params, Any], Any] = lambda key, params, features: features
+    draw_left_out: Callable[[PRNGKey, int], Any] = lambda key, batch: None
+    leave_out: Callable[[Any, Params, Any], Any] = lambda left_out, params, features: features
+    hidden: Callable[[Params, Any, Any, Any], jax.Array] | None = None
+    head: Callable[[Params, jax.Array], jax.Array] | None = None
 
 
 def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) -> Model:
@@ -60,7 +68,10 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
         denoise=lambda params, *inputs: network.apply(params["denoiser"], *inputs),
         encode=lambda params, cond: condition.encode(params["condition"], cond),
         null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
-        leave_out=lambda key, params, features: leave_out(
-            key, condition, params["condition"], features, dropout
+        draw_left_out=lambda key, batch: draw_left_out(key, condition, dropout, batch),
+        leave_out=lambda left_out, params, features: leave_out(
+            left_out, condition, params["condition"], features
         ),
+        hidden=lambda params, *inputs: network.hidden(params["denoiser"], *inputs),
+        head=lambda params, hidden: network.head(params["denoiser"], hidden),
     )

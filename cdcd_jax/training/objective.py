@@ -10,6 +10,7 @@ from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.loss import make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.timesteps import update_timestep_stats
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
@@ -36,6 +37,7 @@ def make_objective(
     aux_weight: float = 5e-4,
     aux_time_weight: str = "decreasing",
     mask_weight: tuple[float, float] = (1.0, 1.0),
+    positions_per_pass: int | None = None,
 ) -> Objective:
     """Join a loss and a model to what ``make_train_step`` takes (CDCD Algorithm 1).
 
@@ -60,9 +62,11 @@ def make_objective(
         aux_weight: lambda_aux >= 0.
         aux_time_weight: w_aux(t), with the same choices.
         mask_weight: Weights of masked and of unmasked positions in the divergences.
+        positions_per_pass: At how many positions of a sequence the model's head and the loss are
+            evaluated at once; None for all.
 
     Returns:
-        ``objective(key, params, batch, stats) -> (loss, (metrics, stats))`` in nats per token. The
+        The objective, in nats per token; its ``stats`` are those of the timesteps, or None. The
         metrics ``vb``, ``aux`` and ``contrast`` are means of term / p_t, so that ``vb`` estimates
         the bound without its prior term, and are not weighted by lambda.
 
@@ -86,40 +90,57 @@ def make_objective(
         mask_weight=mask_weight,
         contrast=(term,) * len(kinds) if term else None,
         chains_per_pass=chains_per_pass,
+        positions_per_pass=positions_per_pass,
     )
+    denoise, head = model.denoise, None
+    if positions_per_pass is not None:
+        if model.hidden is None or model.head is None:
+            raise ValueError(
+                f"positions_per_pass = {positions_per_pass} needs a model with hidden and head; "
+                "leave it out"
+            )
+        denoise, head = model.hidden, model.head
 
-    def intra(key: PRNGKey, batch: Batch) -> jax.Array:
-        if "intra_negatives" in batch:
-            return batch["intra_negatives"]
-        z0 = batch["tokens"]
+    def shuffle(key: PRNGKey, z0: jax.Array) -> jax.Array:
         if grid[0] == 1:
             return shuffle_chunks(key, z0, num_chunks=num_chunks, num_negatives=num_negatives)
         return shuffle_patches(key, z0, grid=grid, patches=patches, num_negatives=num_negatives)
 
-    def objective(
-        key: PRNGKey, params: Params, batch: Batch, stats: Any
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    def negatives_of(batch: Batch) -> tuple[jax.Array, ...]:
+        return tuple(batch["intra_negatives" if kind == "intra" else "negatives"] for kind in kinds)
+
+    def draw(key: PRNGKey, batch: Batch, stats: Any) -> Batch:
         shuffle_key, loss_key = jax.random.split(key)
+        z0, drawn = batch["tokens"], dict(batch)
+        if "intra" in kinds and "intra_negatives" not in batch:
+            drawn["intra_negatives"] = shuffle(shuffle_key, z0)
+        drawn["noise"] = loss_fn.draw(loss_key, z0, negatives=negatives_of(drawn), stats=stats)
+        drawn["left_out"] = model.draw_left_out(jax.random.fold_in(key, 2), z0.shape[0])
+        return drawn
+
+    def loss(
+        params: Params, batch: Batch, stats: Any
+    ) -> tuple[jax.Array, tuple[Metrics, tuple[jax.Array, jax.Array]]]:
         z0 = batch["tokens"]
         # Once for all chains, positive and negative.
         features = model.encode(params, batch["cond"])
-        features = model.leave_out(jax.random.fold_in(key, 2), params, features)
-        terms, stats = loss_fn(
-            loss_key,
-            partial(model.denoise, params),
+        features = model.leave_out(batch["left_out"], params, features)
+        terms = loss_fn.at(
+            batch["noise"],
+            partial(denoise, params),
             z0,
             features,
-            negatives=tuple(
-                intra(shuffle_key, batch) if kind == "intra" else batch["negatives"]
-                for kind in kinds
-            ),
-            stats=stats,
+            negatives=negatives_of(batch),
+            head_fn=None if head is None else partial(head, params),
         )
         told = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
         metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in told.items()}
-        return terms.loss, (metrics, stats)
+        return terms.loss, (metrics, (terms.t, terms.vb))
 
-    return objective
+    def update(key: PRNGKey, stats: Any, seen: tuple[jax.Array, jax.Array]) -> tuple[Any, Metrics]:
+        return (None if stats is None else update_timestep_stats(stats, *seen)), {}
+
+    return Objective(loss, draw, update)
 
 
 def count_batch_negatives(mechanism: str, negatives: str, num_negatives: int) -> int:

@@ -17,7 +17,7 @@ class TrainState:
     """Hold a run between two steps.
 
     Attributes:
-        step: Number of updates applied; int32.
+        step: Number of steps taken, with those that were skipped; int32.
         params: What the optimizer moves.
         ema_params: Their exponential moving average, which samples and scores are taken from.
         opt_state: Moments, update count and plateau of the optimizer.
@@ -25,9 +25,13 @@ class TrainState:
             sampling of t, or the codebook of a codec in training.
         key: The run's key. It never changes: a step folds its number in, so that a resumed run
             draws what the uninterrupted one would have drawn.
-        diverged_at: 0, or the number of the first step whose loss or gradient was not finite. That
-            step and all after it change nothing else, so the other fields stay those of the last
-            good step.
+        skipped_in_row: How many of the newest steps in a row were skipped because their loss or
+            gradient was not finite: they changed neither parameters nor anything that follows from
+            them; int32.
+        skipped: Number of skipped steps in all; int32.
+        diverged_at: 0, or the number of the step that would have been skipped as one too many in a
+            row. That step and all after it change nothing else, so the other fields stay as they
+            were before it; int32.
     """
 
     step: Leaf
@@ -36,6 +40,8 @@ class TrainState:
     opt_state: Leaf
     stats: Leaf
     key: Leaf
+    skipped_in_row: Leaf
+    skipped: Leaf
     diverged_at: Leaf
 
 
@@ -72,6 +78,8 @@ def init_state(
         opt_state=optimizer.init(params),
         stats=stats,
         key=run_key,
+        skipped_in_row=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
         diverged_at=jnp.zeros((), jnp.int32),
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from cdcd_jax.conditioning.condition import (
     class_condition,
+    draw_left_out,
     feature_condition,
     leave_out,
     no_condition,
@@ -96,19 +97,23 @@ def test_no_text_is_the_empty_text_or_learned(tokenizer):
 def test_a_share_of_the_conditions_is_left_out():
     condition = class_condition(7)
     labels = jnp.arange(4000) % 7
-    told = leave_out(jax.random.key(0), condition, {}, labels, 0.2)
+    drawn = draw_left_out(jax.random.key(0), condition, 0.2, 4000)
+    told = leave_out(drawn, condition, {}, labels)
+    np.testing.assert_array_equal(told == 7, drawn)
     dropped = np.asarray(told == 7)
     assert abs(dropped.mean() - 0.2) < 0.03
     np.testing.assert_array_equal(told[~dropped], labels[~dropped])
-    assert leave_out(jax.random.key(0), condition, {}, labels, 0.0) is labels
-    assert leave_out(jax.random.key(0), no_condition(), {}, None, 0.0) is None
+    assert draw_left_out(jax.random.key(0), condition, 0.0, 4000) is None
+    assert leave_out(None, condition, {}, labels) is labels
+    assert draw_left_out(jax.random.key(0), no_condition(), 0.5, 4000) is None
 
 
 def test_whole_texts_are_left_out(tokenizer):
     condition = text(tokenizer, "learned")
     params = condition.init(jax.random.key(0))
     features = condition.encode(params, jnp.asarray(tokenizer(CAPTIONS * 20)))
-    told = leave_out(jax.random.key(1), condition, params, features, 0.5)
+    drawn = draw_left_out(jax.random.key(1), condition, 0.5, 40)
+    told = leave_out(drawn, condition, params, features)
     dropped = np.asarray((told == params["null"][None]).all(axis=(1, 2)))
     assert 5 < dropped.sum() < 35
     np.testing.assert_array_equal(told[~dropped], features[~dropped])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdcd_jax.conditioning.condition import leave_out
+from cdcd_jax.conditioning.condition import draw_left_out, leave_out
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.typing import Timed
 
@@ -108,7 +108,9 @@ def test_no_dance_takes_the_place_of_one_and_keeps_its_times(encoder):
 
     def some_left_out(cond):
         told = condition.encode(params, cond)
-        return told, leave_out(jax.random.key(1), condition, params, told, 0.5)
+        return told, leave_out(
+            draw_left_out(jax.random.key(1), condition, 0.5, 8), condition, params, told
+        )
 
     cond = draw_cond(motion["frames"], batch=8)
     told, left = jax.jit(some_left_out)(cond)

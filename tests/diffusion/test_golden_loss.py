@@ -10,8 +10,9 @@ from test_golden_diffusion import reference_schedule
 
 import cdcd_jax as cdcd
 from cdcd_jax.diffusion.bound import step_terms
-from cdcd_jax.diffusion.contrastive import weighted_sums
 from cdcd_jax.diffusion.loss import Objective, loss_at
+from cdcd_jax.diffusion.noise import noise_at
+from cdcd_jax.diffusion.scores import weighted_sums
 from cdcd_jax.diffusion.timesteps import timestep_probs, update_timestep_stats
 
 MODES = ["inter_sample", "inter_step", "intra_sample", "intra_step", "vanilla"]
@@ -56,15 +57,23 @@ def case(request, golden):
 
 def evaluate(data, schedule, objective, logits):
     negatives = (jnp.asarray(data["negatives"]),) if objective.contrasts else ()
-    return loss_at(
+    z0 = jnp.asarray(data["x0"])
+    noise = noise_at(
         jax.random.key(0),
         schedule,
-        objective,
-        lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
-        jnp.asarray(data["x0"]),
+        objective.contrasts,
+        z0,
         jnp.asarray(data["xt"]),
         jnp.asarray(data["t"]) + 1,
         jnp.asarray(data["pt"]),
+        negatives=negatives,
+    )
+    return loss_at(
+        schedule,
+        objective,
+        noise,
+        lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
+        z0,
         None,
         negatives=negatives,
     )

@@ -7,12 +7,10 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.contrastive import (
-    denoise_with_negatives,
-    noise_chains,
-    weighted_sums,
-)
+from cdcd_jax.diffusion.contrastive import denoise_with_negatives
 from cdcd_jax.diffusion.loss import Objective, loss_at
+from cdcd_jax.diffusion.noise import noise_at, noise_chains
+from cdcd_jax.diffusion.scores import make_score, weighted_sums
 from cdcd_jax.diffusion.timesteps import (
     TimestepStats,
     sample_timesteps,
@@ -59,6 +57,22 @@ def batch():
     return make_batch()
 
 
+def largest_array(jaxpr):
+    """Return the size of the largest array that a program makes, its inner programs included."""
+    sizes = []
+
+    def visit(jaxpr):
+        for equation in jaxpr.eqns:
+            sizes.extend(int(np.prod(out.aval.shape)) for out in equation.outvars)
+            for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    visit(inner)
+
+    visit(jaxpr.jaxpr)
+    return max(sizes)
+
+
 def finite(tree):
     return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
 
@@ -82,14 +96,18 @@ def test_gradients_are_finite(contrast, num_steps, vocab):
     contrasts = () if contrast is None else (contrast,)
     negatives = tuple((z0[:, None] + 1) % vocab for _ in contrasts)
 
+    objective = Objective(contrasts=contrasts)
+    p_t = jnp.full(6, 1.0 / num_steps)
+
     # The rates are arguments, so that one program serves all schedules.
     @jax.jit
     @jax.value_and_grad
     def loss(logits, schedule):
+        key = jax.random.key(0)
+        noise = noise_at(key, schedule, contrasts, z0, zt, t, p_t, negatives=negatives)
         return loss_at(
-            jax.random.key(0), schedule, Objective(contrasts=contrasts),
-            lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
-            z0, zt, t, jnp.full(6, 1.0 / num_steps), None, negatives=negatives,
+            schedule, objective, noise, lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
+            z0, None, negatives=negatives,
         ).loss  # fmt: skip
 
     for name, make in SCHEDULES.items():
@@ -127,8 +145,9 @@ def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
 
     def run(z0, zt, t, cond, given):
         p_t = jnp.full(t.shape, 0.05)
-        key = jax.random.key(3)
-        return loss_at(key, schedule, objective, denoise_fn, z0, zt, t, p_t, cond, negatives=given)
+        key, terms = jax.random.key(3), objective.contrasts
+        noise = noise_at(key, schedule, terms, z0, zt, t, p_t, negatives=given)
+        return loss_at(schedule, objective, noise, denoise_fn, z0, cond, negatives=given)
 
     eager = run(z0, zt, t, cond, given)
     for ours, theirs in zip(
@@ -153,12 +172,13 @@ def test_parallel_chains_are_each_chain_alone(batch):
     chains = noise_chains(jax.random.key(4), schedule, negatives, t)
 
     @partial(jax.jit, static_argnums=1)
-    def run(key, chunk):
+    def run(chains, chunk):
         return denoise_with_negatives(
-            key, schedule, denoise_fn, z0, [negatives], t, cond, chunk=chunk
-        )
+            make_score(schedule, t), denoise_fn, z0, t, cond, own=negatives, chains=chains,
+            chunk=chunk,
+        )  # fmt: skip
 
-    found = {chunk: run(jax.random.key(4), chunk) for chunk in (None, 1, 3, 4)}
+    found = {chunk: run(chains, chunk) for chunk in (None, 1, 3, 4)}
     for log_p0, _ in found.values():
         np.testing.assert_allclose(log_p0, denoise_fn(z0, t, cond), rtol=1e-5)
     for j in range(negatives.shape[1]):
@@ -202,7 +222,8 @@ def test_several_terms_add_up(batch):
     def run(contrasts, given):
         objective = Objective(contrasts=contrasts)
         key = jax.random.key(5)
-        return loss_at(key, schedule, objective, denoise_fn, z0, zt, t, p_t, cond, negatives=given)
+        noise = noise_at(key, schedule, contrasts, z0, zt, t, p_t, negatives=given)
+        return loss_at(schedule, objective, noise, denoise_fn, z0, cond, negatives=given)
 
     vanilla = run((), ())
     first, second = CONTRASTS["shared"], cdcd.Contrast("sample", weight=0.3)
@@ -277,19 +298,7 @@ def test_no_array_of_all_negatives_times_vocabulary(batch):
                 jax.random.key(0), network(params), z0, jnp.zeros(BATCH, int), negatives=negatives
             )[0].loss
 
-        jaxpr = jax.make_jaxpr(jax.grad(scalar))(params)
-        sizes = []
-
-        def visit(jaxpr):
-            for equation in jaxpr.eqns:
-                sizes.extend(int(np.prod(out.aval.shape)) for out in equation.outvars)
-                for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-                    inner = getattr(value, "jaxpr", value)
-                    if hasattr(inner, "eqns"):
-                        visit(inner)
-
-        visit(jaxpr.jaxpr)
-        return max(sizes)
+        return largest_array(jax.make_jaxpr(jax.grad(scalar))(params))
 
     full = BATCH * count * LENGTH * vocab
     assert largest(CONTRASTS["shared"]) < full
@@ -309,6 +318,7 @@ def test_no_array_of_all_negatives_times_vocabulary(batch):
         (lambda s: cdcd.make_loss(s, aux_weight=-1.0), "aux_weight = -1"),
         (lambda s: cdcd.make_loss(s, aux_time_weight="up"), "aux_time_weight must be one of"),
         (lambda s: cdcd.make_loss(s, chains_per_pass=0), "chains_per_pass must be"),
+        (lambda s: cdcd.make_loss(s, positions_per_pass=0), "positions_per_pass must be"),
     ],
 )
 def test_bad_options_are_named(call, message):

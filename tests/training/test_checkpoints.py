@@ -53,7 +53,7 @@ def test_metrics_tell_each_step_once(tmp_path):
         file.write('{"step": 15, "loss": 1.0}\n{"step": 20, "lo')  # what a kill leaves behind
     run(tmp_path, 20, checkpoint_every=5)
     assert [line["step"] for line in lines(tmp_path)] == [5, 10, 15, 20]
-    assert set(lines(tmp_path)[0]) == {"step", "loss", "vb", "grad_norm", "lr"}
+    assert set(lines(tmp_path)[0]) == {"step", "loss", "vb", "grad_norm", "lr", "skipped"}
 
 
 def test_newest_and_best_are_kept(tmp_path):
@@ -147,12 +147,42 @@ def test_leftovers_of_a_killed_save_are_cleared(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TrainingDivergedError, match="not finite at step 4"):
-        run(tmp_path, 20, bad=3)
+        run(tmp_path, 20, bad={3})
     assert saved_steps(tmp_path) == [2]
     assert [line["step"] for line in lines(tmp_path)] == [2]
     resumed, _ = run(tmp_path, 6)  # the same run with the data repaired
     clean, _ = run(tmp_path / "clean", 6)
     assert_same(resumed, clean)
+
+
+def test_skipped_steps_are_told_left_out_of_the_means_and_resumed(tmp_path, capsys):
+    options = {"bad": {1, 2, 6}, "max_skipped": 2, "checkpoint_every": 3}
+    whole, _ = run(tmp_path / "whole", 10, **options)
+    told = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert told == [
+        "2 of the steps up to 3 had a loss or gradient that is not finite and were skipped "
+        "(2 in all)",
+        "1 of the steps up to 9 had a loss or gradient that is not finite and were skipped "
+        "(3 in all)",
+    ]
+    reports = lines(tmp_path / "whole")
+    assert [report["skipped"] for report in reports] == [2, 2, 2, 3, 3]
+    assert all(np.isfinite(report["loss"]) for report in reports)
+    run(tmp_path / "parts", 3, **options)  # ends on a skipped step
+    parts, _ = run(tmp_path / "parts", 10, **options)
+    assert int(parts.skipped) == 3
+    assert_same(parts, whole)
+
+
+def test_a_window_of_skipped_steps_has_no_means(tmp_path):
+    run(tmp_path, 4, bad={2, 3}, max_skipped=2)
+    assert set(lines(tmp_path)[1]) == {"step", "lr", "skipped"}
+
+
+def test_too_many_skipped_steps_in_a_row_are_counted(tmp_path):
+    with pytest.raises(TrainingDivergedError, match="step 6; the same holds for the 2 steps befo"):
+        run(tmp_path, 20, bad={1, 3, 4, 5}, max_skipped=2)
+    assert saved_steps(tmp_path) == [2, 4]
 
 
 def test_a_file_where_the_folder_should_be_is_named(tmp_path):

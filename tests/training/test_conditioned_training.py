@@ -71,13 +71,15 @@ def test_about_the_share_of_examples_is_left_out_anew_in_each_step(params):
     null = model.null(params, 1)
     kept = []
     for number in range(2):
-        told = model.leave_out(jax.random.key(number), params, features)
+        drawn = model.draw_left_out(jax.random.key(number), 160)
+        told = model.leave_out(drawn, params, features)
         kept.append(np.asarray((told != null).any(axis=(1, 2))))
         assert 50 < kept[-1].sum() < 110  # of 160, 80 +- 5 standard deviations
     assert (kept[0] != kept[1]).any()
     never = make(0.0)
     assert never.null is None
-    assert never.leave_out(jax.random.key(0), params, features) is features
+    assert never.draw_left_out(jax.random.key(0), 160) is None
+    assert never.leave_out(None, params, features) is features
 
 
 SAMPLING = {"num_steps": 2, "truncation": 1.0, "top_k": None, "temperature": 1.0}

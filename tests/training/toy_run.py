@@ -13,21 +13,21 @@ from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.sharding import make_mesh, replicated
 from cdcd_jax.training.state import abstract_state, compute_state, init_state
-from cdcd_jax.training.step import make_train_step
+from cdcd_jax.training.step import Objective, make_train_step
 
 CONFIG = {"denoiser.width": 4, "optimizer.lr": 0.01}
 
 
 class CountingBatches:
-    """Batches that follow from their number alone; one of them may be poisoned."""
+    """Batches that follow from their number alone; some of them may be poisoned."""
 
-    def __init__(self, batch_size=8, bad=None):
+    def __init__(self, batch_size=8, bad=()):
         self.position, self.batch_size, self.bad = 0, batch_size, bad
 
     def __next__(self):
         x = np.random.default_rng(self.position).normal(size=(self.batch_size, 4))
         x = x.astype(np.float32)
-        if self.position == self.bad:
+        if self.position in self.bad:
             x[0, 0] = np.nan
         self.position += 1
         return {"x": x, "y": x @ np.arange(4, dtype=np.float32)}
@@ -43,15 +43,26 @@ def init_fn(key):
     return {"w": jax.random.normal(key, (4,)), "b": jnp.zeros(())}
 
 
-def objective(key, params, batch, stats):
-    noise = 0.1 * jax.random.normal(key, batch["y"].shape)
-    error = batch["x"] @ params["w"] + params["b"] + noise - batch["y"]
+def squared_error(params, batch, stats):
+    error = batch["x"] @ params["w"] + params["b"] + batch.get("noise", 0.0) - batch["y"]
     loss = jnp.mean(error**2)
-    return loss, ({"vb": loss}, {"seen": stats["seen"] + jnp.sum(batch["x"])})
+    return loss, ({"vb": loss}, batch["x"])
+
+
+def add_noise(key, batch, stats):
+    return batch | {"noise": 0.1 * jax.random.normal(key, batch["y"].shape)}
+
+
+def add_up(key, stats, seen):
+    return {"seen": stats["seen"] + jnp.sum(seen)}, {}
+
+
+objective = Objective(squared_error, add_noise, add_up)
+deterministic = Objective(squared_error, update=add_up)
 
 
 @functools.cache
-def make_run(num_microbatches=1, objective_fn=objective, **optimizer_options):
+def make_run(num_microbatches=1, objective_fn=objective, max_skipped=0, **optimizer_options):
     """Return the functions of a run; the same for the same options, so that they compile once."""
     options = {"lr": 0.05, "num_steps": 20, "warmup_steps": 2} | optimizer_options
     optimizer = make_optimizer(**options)
@@ -60,7 +71,12 @@ def make_run(num_microbatches=1, objective_fn=objective, **optimizer_options):
         return init_state(jax.random.key(0), init_fn, optimizer, {"seen": jnp.zeros(())})
 
     step = make_train_step(
-        objective_fn, optimizer, num_microbatches=num_microbatches, ema_decay=0.9, ema_every=2
+        objective_fn,
+        optimizer,
+        num_microbatches=num_microbatches,
+        ema_decay=0.9,
+        ema_every=2,
+        max_skipped=max_skipped,
     )
     return fresh, step
 
@@ -69,7 +85,8 @@ def run(
     workdir: Path,
     num_steps,
     *,
-    bad=None,
+    bad=(),
+    max_skipped=0,
     config=None,
     devices=1,
     tell=print,
@@ -82,7 +99,7 @@ def run(
 ):
     """Train in a folder the way the command line does: resume if there is something to resume."""
     mesh = make_mesh(jax.devices()[:devices])
-    fresh, step = make_run(num_microbatches)
+    fresh, step = make_run(num_microbatches, max_skipped=max_skipped)
     batches = CountingBatches(bad=bad)
     with Checkpoints(workdir / "checkpoints", fingerprint=config or CONFIG, keep=keep) as saved:
         found = saved.restore(abstract_state(fresh, replicated(mesh)), tell=tell)
