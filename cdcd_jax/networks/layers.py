@@ -18,6 +18,28 @@ INIT_STD = 0.02
 NORM_EPSILON = 1e-5
 
 
+@jax.custom_vjp
+def add_bias(x: Float[Array, "*lead out"], bias: Float[Array, " out"]) -> Array:
+    """Add a vector to each of many, in their dtype; its gradient is summed in float32 or better.
+
+    A sum over all positions of a batch in bfloat16, whose steps are 1/256, would soon stand still.
+    """
+    return x + bias.astype(x.dtype).reshape(*(1 for _ in x.shape[1:]), -1)
+
+
+def _add_bias_forward(x: Array, bias: Array) -> tuple[Array, Array]:
+    return add_bias(x, bias), bias
+
+
+def _add_bias_backward(bias: Array, gradient: Array) -> tuple[Array, Array]:
+    wide = jnp.promote_types(gradient.dtype, jnp.float32)
+    summed = gradient.astype(wide).sum(range(gradient.ndim - 1))
+    return gradient, summed.astype(bias.dtype)
+
+
+add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
 class Dense(nnx.Module):
     """Map the last axis by ``x @ kernel + bias``, with weights drawn from N(0, 0.02).
 
@@ -38,7 +60,7 @@ class Dense(nnx.Module):
         flat = x.reshape(-1, x.shape[-1])  # [lead in]
         kernel = self.kernel[...].astype(x.dtype)
         product = jnp.matmul(flat, kernel, preferred_element_type=dtype)
-        return (product + self.bias[...].astype(dtype)[None]).reshape(*x.shape[:-1], -1)
+        return add_bias(product, self.bias[...]).reshape(*x.shape[:-1], -1)
 
 
 class Conv3x3(nnx.Module):
@@ -67,7 +89,7 @@ class Conv3x3(nnx.Module):
             padding="SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return convolved + self.bias[...].astype(x.dtype)[None, None, None]
+        return add_bias(convolved, self.bias[...])
 
 
 class Table(nnx.Module):
@@ -125,7 +147,7 @@ def modulate(
             feature over the positions of its sequence (the ``instance`` variant).
     """
     y = normalise(x, axis)
-    scale, shift = jnp.split(scale_shift[:, None].astype(y.dtype), 2, axis=-1)  # [batch 1 width]
+    scale, shift = jnp.split(scale_shift.astype(y.dtype)[:, None], 2, axis=-1)  # [batch 1 width]
     return (y * (1 + scale) + shift).astype(x.dtype)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.networks import make_denoiser
+from cdcd_jax.networks.layers import add_bias
 from cdcd_jax.typing import Timed
 
 SMALL = {"vocab_size": 7, "num_steps": 5, "grid": (2, 4), "num_layers": 3, "width": 16,
@@ -157,6 +158,45 @@ def test_bfloat16_is_close_and_keeps_float32_around_it():
     assert np.abs(np.exp(half) - np.exp(full)).mean() < 0.02
 
 
+@pytest.mark.parametrize(("condition", "mlp"), [("cross", "linear"), ("class", "conv")])
+def test_bfloat16_sums_and_takes_exponentials_in_float32(condition, mlp):
+    network = make_denoiser(**SMALL, **CONDITIONS[condition], mlp=mlp, compute_dtype="bfloat16")
+    params = jax.eval_shape(network.init, jax.random.key(0))
+
+    def loss(params, *inputs):
+        return network.apply(params, *inputs).sum()
+
+    jaxpr, grads = jax.make_jaxpr(jax.grad(loss), return_shape=True)(params, *example(condition))
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype("float32")}
+    found = {
+        (equation.primitive.name, equation.invars[0].aval.dtype.name)
+        for equation in equations(jaxpr.jaxpr)
+        if equation.invars
+    }
+    assert ("dot_general", "bfloat16") in found
+    for name in ("exp", "log", "rsqrt", "reduce_sum", "reduce_max", "div"):
+        assert (name, "float32") in found
+        assert (name, "bfloat16") not in found
+
+
+def test_the_gradient_of_a_bias_is_summed_in_float32():
+    # In steps of bfloat16 a sum of ones stops at 256.
+    grad = jax.grad(lambda bias: add_bias(jnp.ones((1000, 2), jnp.bfloat16), bias).sum())
+    np.testing.assert_array_equal(grad(jnp.zeros(2)), [1000.0, 1000.0])
+
+
+def equations(jaxpr):
+    """Yield all equations of a jaxpr and of those inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_chains_by_vmap_are_chains_one_by_one(condition):
     network, params = build(condition)
@@ -175,21 +215,12 @@ def test_chains_share_what_the_condition_gives():
     def shapes_of_products(chains):
         function = jax.vmap(network.apply, in_axes=(None, 0, None, None))
         zts = jnp.stack([zt] * chains)
-        found = []
-
-        def visit(jaxpr):
-            for equation in jaxpr.eqns:
-                if equation.primitive.name == "dot_general":
-                    found.append(tuple(equation.outvars[0].aval.shape))
-                for inner in jax.tree.leaves(
-                    list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
-                ):
-                    inner = getattr(inner, "jaxpr", inner)
-                    if hasattr(inner, "eqns"):
-                        visit(inner)
-
-        visit(jax.make_jaxpr(function)(params, zts, t, cond).jaxpr)
-        return found
+        jaxpr = jax.make_jaxpr(function)(params, zts, t, cond).jaxpr
+        return [
+            tuple(equation.outvars[0].aval.shape)
+            for equation in equations(jaxpr)
+            if equation.primitive.name == "dot_general"
+        ]
 
     two, eleven = shapes_of_products(2), shapes_of_products(11)
     assert len(two) == len(eleven)
