@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from cdcd_jax.build.sections import make_section
@@ -141,7 +142,7 @@ def _clip(
 
     def embed(tokens: Any) -> Any:
         """Read a batch where it lies; a batch of the training is on all devices of all hosts."""
-        split = isinstance(tokens, jax.Array) and not isinstance(tokens, jax.core.Tracer)
+        split = isinstance(tokens, jax.Array) and not isinstance(tokens, Tracer)
         if split and isinstance(tokens.sharding, NamedSharding):
             return apply(on_devices_of(tokens.sharding.mesh), tokens)
         return apply(own, tokens)

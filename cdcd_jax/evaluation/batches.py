@@ -22,7 +22,7 @@ class Share(NamedTuple):
         last: The one behind its last.
 
     >>> share = Share(total=10, batch_size=4, first=2, last=4)
-    >>> share.count, share.places(0, share.count).tolist(), share.of_batch(2).tolist()
+    >>> share.num_own, share.places(0, share.num_own).tolist(), share.of_batch(2).tolist()
     (4, [2, 3, 6, 7], [])
     """
 
@@ -32,7 +32,7 @@ class Share(NamedTuple):
     last: int
 
     @property
-    def count(self) -> int:
+    def num_own(self) -> int:
         """Count the host's examples."""
         batches, rest = divmod(self.total, self.batch_size)
         width = self.last - self.first

@@ -27,7 +27,7 @@ class Scorer(NamedTuple):
 
     sees: Sight
     look: Callable[[np.ndarray], Any]
-    init: Callable[[int], Any]
+    init: Callable[[Share], Any]
     update: Callable[[Any, Any, np.ndarray], Any]
     merge: Callable[[Any, Any], Any]
     result: Callable[[Any], dict[str, float]]

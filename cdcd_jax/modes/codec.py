@@ -15,6 +15,7 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import fit_patch_codec, save_patches
 from cdcd_jax.data.image_stream import load_pictures
 from cdcd_jax.data.sources import Source
+from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.pictures import draw_reconstructions, save_picture
 from cdcd_jax.evaluation.real_pictures import RealPictures, spread
@@ -131,7 +132,7 @@ def measure_codec(codec: Codec, source: Source, image_size: int) -> dict[str, fl
         these pictures, and their number.
     """
     scorer = codebook_scorer(codec.vocab_size)
-    psnr, kept, counts = [], [], scorer.init(len(source))
+    psnr, kept, counts = [], [], scorer.init(Share(len(source), 256, 0, 256))
     every = RealPictures(source, image_size=image_size, limit=len(source))
     for images, labels in every.batches(256, title="test pictures", everywhere=True):
         tokens = np.asarray(codec.encode(images))

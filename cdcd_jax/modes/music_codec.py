@@ -16,6 +16,7 @@ from cdcd_jax.codecs.spectra import SpectrumCodec, fit_spectrum_codec, save_spec
 from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.audio_stream import load_crops
 from cdcd_jax.data.recordings import Recordings
+from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.onsets import mel_decibels
 from cdcd_jax.evaluation.real_pictures import spread
@@ -132,7 +133,7 @@ def measure_music_codec(
         (0..1), ``code_perplexity``, and how much there was.
     """
     scorer = codebook_scorer(codec.vocab_size)
-    counts, snr, kept, off, seconds = scorer.init(0), [], [], [], 0.0
+    counts, snr, kept, off, seconds = scorer.init(Share(0, 1, 0, 1)), [], [], [], 0.0
     numbers = range(len(recordings.names))
     hidden = not is_first_host()
     for number in tqdm(numbers, desc="test recordings", unit="recording", disable=hidden):

@@ -6,6 +6,7 @@ import pytest
 from cdcd_jax.data.glyphs import load_glyphs
 from cdcd_jax.data.images import decode_image
 from cdcd_jax.evaluation import glyph_judges
+from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.glyph_judges import fit_glyph_judges, make_glyph_scorers
 from cdcd_jax.evaluation.scorer import score_examples
 from cdcd_jax.evaluation.stroke_features import describe_strokes
@@ -44,7 +45,7 @@ def scorers(splits, fitted_once):
 def score(scorers, pictures, labels):
     halves = np.array_split(np.arange(len(pictures)), 2)
     batches = [({"pictures": pictures[half]}, [labels[half]]) for half in halves]
-    return score_examples(scorers, len(pictures), batches)[0]
+    return score_examples(scorers, own_share(len(pictures), 10), batches)[0]
 
 
 def test_real_glyphs_in_new_styles_are_recognised(scorers, real):

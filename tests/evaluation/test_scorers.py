@@ -102,8 +102,8 @@ def test_shares_of_hosts_make_up_the_set(monkeypatch, num_hosts, total):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         share = own_share(total, 4)
         own = np.concatenate([share.of_batch(index) for index in range(-(-total // 4))])
-        assert len(own) == share.count
-        np.testing.assert_array_equal(share.places(0, share.count), own)
+        assert len(own) == share.num_own
+        np.testing.assert_array_equal(share.places(0, share.num_own), own)
         seen += own.tolist()
     assert sorted(seen) == list(range(total))
 
