@@ -164,7 +164,7 @@ def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "Mesh: 8 x H200 (data 4 x fsdp 2 x tensor 1), batch of 16" in said
     assert (
-        "1 devices are left out: mesh.fsdp = 2 x tensor = 1 does not divide the 1 devices" in said
+        "A mesh of 1 is left out: mesh.fsdp = 2 x tensor = 1 does not divide the 1 devices" in said
     )
     written = json.loads(path.read_text())
     assert [row["num_devices"] for row in written["table"]] == [2, 8]
