@@ -71,7 +71,7 @@ def plan_run(
     rows, left_out = _fill_table(run, hardware, first)
     print(describe_table(rows, planned.batch_size))
     for count, reason in left_out.items():
-        print(f"{count} devices are left out: {reason}")
+        print(f"A mesh of {count} is left out: {reason}")
     path = workdir / "plan.json"
     _write(path, run, hardware, first, rows)
     print(f"Plan: {path}")

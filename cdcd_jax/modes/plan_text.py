@@ -15,7 +15,7 @@ _REDUCED = (
 
 _REASONS = {
     "products": "matrix products",
-    "traffic": "reading the weights",
+    "traffic": "reading and writing memory",
     "near": "collectives inside a node",
     "far": "collectives between nodes",
 }

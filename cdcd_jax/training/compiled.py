@@ -16,6 +16,7 @@ _HEAD = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
 
 
@@ -147,33 +148,35 @@ def _first_group(line: str, num_devices: int) -> tuple[int, ...]:
         return tuple(int(number) for number in explicit[1].split(","))
     if re.search(r"replica_groups=\{\}", line):
         return tuple(range(num_devices))
-    iota = re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line)
+    iota = re.search(rf"replica_groups=\[(\d+),(\d+)\]<={_IOTA}", line)
     if iota:
-        numbers = _numbers(iota[3])
-        if iota[4]:
-            numbers = numbers.transpose([int(axis) for axis in iota[4].split(",")])
+        numbers = _numbers(iota[3], iota[4])
         return tuple(numbers.reshape(int(iota[1]), int(iota[2]))[0].tolist())
-    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}", line)
+    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\](.*?) ?\{([^}]*)\}", line)
     if mesh:
-        return _mesh_group(mesh[1], mesh[2])
+        order = re.fullmatch(rf", device_ids=\({_IOTA}\)", mesh[2])
+        group = _mesh_group(mesh[1], mesh[3])
+        if order:
+            numbers = _numbers(order[1], order[2]).reshape(-1)
+            return tuple(int(number) for number in numbers[group])
+        if not mesh[2]:
+            return tuple(group.tolist())
     raise ValueError(f"the groups of a collective are written in an unknown way: {line.strip()}")
 
 
-def _mesh_group(axes: str, reduced: str) -> tuple[int, ...]:
-    """Read a group along some axes of a mesh, ``mesh['a'=2,'b'=4] {'b'}``.
+def _mesh_group(axes: str, reduced: str) -> np.ndarray:
+    """Find the places of a group along some axes of a mesh, ``mesh['a'=2,'b'=4] {'b'}``.
 
     An axis may be split, ``'b':(2)2``: the part of size 2 that has 2 before it.
     """
     sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", axes)}
-    numbers = _numbers(",".join(str(size) for size in sizes.values()))
-    group = numbers.reshape(-1)[:1]
     strides = dict(zip(sizes, np.cumprod([1, *list(sizes.values())[:0:-1]])[::-1], strict=True))
+    group = np.zeros(1, int)
     for name, before, part in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", reduced):
         size = int(part or sizes[name])
         after = sizes[name] // (int(before or 1) * size)
-        steps = np.arange(size) * after * strides[name]
-        group = (group[:, None] + steps).reshape(-1)
-    return tuple(int(number) for number in group)
+        group = (group[:, None] + np.arange(size) * after * strides[name]).reshape(-1)
+    return group
 
 
 def _chain(pairs: str) -> tuple[int, ...]:
@@ -181,6 +184,8 @@ def _chain(pairs: str) -> tuple[int, ...]:
     return int(source), int(target)
 
 
-def _numbers(sizes: str) -> np.ndarray:
+def _numbers(sizes: str, order: str | None) -> np.ndarray:
+    """Number the devices of a mesh, then order its axes, as in ``[4,2]T(1,0)``."""
     shape = [int(size) for size in sizes.split(",")]
-    return np.arange(math.prod(shape)).reshape(shape)
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return numbers.transpose([int(axis) for axis in order.split(",")]) if order else numbers

@@ -158,17 +158,17 @@ def test_devices_that_do_not_fit_the_configuration_are_named(tmp_path):
 @pytest.mark.slow
 @pytest.mark.quick_compilation
 def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan_mode, "TABLE", (1, 2, 8))
+    monkeypatch.setattr(plan_mode, "TABLE", (1, 8))
     run = build_plan(load("digits_sample_inter", "smoke", mesh__fsdp=2))
     path = plan_run(run, H200, tmp_path / "run", devices=8)
     said = capsys.readouterr().out
     assert "Mesh: 8 x H200 (data 4 x fsdp 2 x tensor 1), batch of 16" in said
     assert (
-        "1 devices are left out: mesh.fsdp = 2 x tensor = 1 does not divide the 1 devices" in said
+        "A mesh of 1 is left out: mesh.fsdp = 2 x tensor = 1 does not divide the 1 devices" in said
     )
     written = json.loads(path.read_text())
-    assert [row["num_devices"] for row in written["table"]] == [2, 8]
-    assert written["plan"] == written["table"][1]
+    assert [row["num_devices"] for row in written["table"]] == [8]
+    assert written["plan"] == written["table"][0]
     assert sum(written["parameters"].values()) == sum(run.planned.count_parameters().values())
     bytes_per_device = written["plan"]["bytes_per_device"]
     total = bytes_per_device.pop("total")

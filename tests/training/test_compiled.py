@@ -34,6 +34,11 @@ def program(line):
             "all-gather", 32, (0, 1, 8, 9),
         ),
         (
+            "f32[8]{0} all-gather(%x), replica_groups=mesh['axis_0'=2,'axis_1'=1,'axis_2'=4], "
+            "device_ids=([4,2]T(1,0)) {'axis_2'}",
+            "all-gather", 32, (0, 2, 4, 6),
+        ),
+        (
             "f32[8]{0} all-gather(%x), replica_groups=mesh['a'=2,'b'=4] {'b':(2)2}",
             "all-gather", 32, (0, 1),
         ),
