@@ -4,6 +4,8 @@
         --batch 4 --steps 80 --negatives 10 --mlp linear --mlp-ratio 4 --cond-length 77 \
         --cond-dim 512 --json OUT
 
+    python -m benchmarks.train_step --preset imagenet      # or aist: the paper's sizes, for a GPU
+
 A step is all that training does: loss and gradient, clip, AdamW, average of the weights. See
 README.md beside this file for what the columns mean.
 """
@@ -18,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.options import SAMPLERS, SETTINGS, parse_arguments
+from benchmarks.rates import add_rates
 from benchmarks.timing import (
     Cost,
     cost_of,
@@ -30,26 +34,24 @@ from benchmarks.timing import (
 from cdcd_jax import Contrast, init_timestep_stats, make_loss, mask_replace_schedule, sample
 from cdcd_jax.diffusion.timesteps import update_timestep_stats
 from cdcd_jax.networks.functional import Network, make_denoiser
-from cdcd_jax.training.optimizer import make_optimizer
-from cdcd_jax.training.state import init_state
+from cdcd_jax.training.flops import count_cost
+from cdcd_jax.training.optimizer import Optimizer, make_optimizer
+from cdcd_jax.training.state import TrainState, init_state
 from cdcd_jax.training.step import Objective, make_train_step
 from cdcd_jax.typing import Params
 
 MATMUL_SIZE = 1024
-SETTINGS = {
-    "vanilla": None,
-    "step_shared": Contrast("step", chains="shared"),
-    "sample": Contrast("sample"),
-    "step_parallel": Contrast("step", chains="parallel"),
-}
-SAMPLERS = {"sampler": 1.0, "sampler_truncated": 0.86}
 
 
 class Variant(NamedTuple):
-    """A compiled function that calls itself on ready-made arguments, and its cost."""
+    """A compiled function that calls itself on ready-made arguments, and its cost.
+
+    ``model_flops`` are the operations of its matrix products, nothing computed twice.
+    """
 
     call: Callable[[], Any]
     cost: Cost
+    model_flops: float
 
 
 def main() -> None:
@@ -67,6 +69,8 @@ def main() -> None:
         for base in ("vanilla", "matmul"):
             if base in times:
                 row[f"ratio_to_{base}"] = median_ratio(times, row["name"], base)
+    products = {name: variant.model_flops for name, variant in variants.items()}
+    add_rates(rows, products, examples=options.batch, seconds=options.seconds)
     print_table(rows)
     if options.json:
         report = {"environment": describe_environment(), "options": vars(options), "rows": rows}
@@ -78,7 +82,7 @@ def make_variant(name: str, options: argparse.Namespace) -> Variant:
         return matmul_variant(options)
     network = make_network(options, options.unroll)
     whole = options.unroll is not None and options.unroll >= options.layers
-    unrolled = network if whole else make_network(options, options.layers)
+    unrolled = network if whole or not options.count else make_network(options, options.layers)
     if name in SAMPLERS:
         return sampler_variant(network, unrolled, SAMPLERS[name], options)
     return training_variant(network, unrolled, SETTINGS[name], options)
@@ -87,48 +91,64 @@ def make_variant(name: str, options: argparse.Namespace) -> Variant:
 def training_variant(
     network: Network, unrolled: Network, contrast: Contrast | None, options: argparse.Namespace
 ) -> Variant:
-    schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
-    loss_fn = make_loss(schedule, contrast=contrast, chains_per_pass=options.chains_per_pass)
-    optimizer = make_optimizer(lr=4.5e-4, num_steps=10_000, warmup_steps=1_000)
     # Each variant has its own copy, because the step consumes its state.
-    state = init_state(
-        jax.random.key(0),
-        lambda _: draw_weights(network),
-        optimizer,
-        init_timestep_stats(options.steps),
-    )
-    batch = make_batch(options, with_negatives=contrast is not None)
-
-    def step_with(network: Network) -> jax.stages.Wrapped:
-        def draw(key, batch, stats):
-            z0, negatives = batch["tokens"], batch.get("negatives")
-            return batch | {"noise": loss_fn.draw(key, z0, negatives=negatives, stats=stats)}
-
-        def loss(params, batch, stats):
-            terms = loss_fn.at(
-                batch["noise"],
-                partial(network.apply, params),
-                batch["tokens"],
-                batch["cond"],
-                negatives=batch.get("negatives"),
-            )
-            return terms.loss, ({"vb": jnp.mean(terms.vb)}, (terms.t, terms.vb))
-
-        def update(key, stats, seen):
-            return update_timestep_stats(stats, *seen), {}
-
-        objective = Objective(loss, draw, update)
-        return jax.jit(make_train_step(objective, optimizer), donate_argnums=0)
-
-    compiled = step_with(network).lower(state, batch).compile()
-    counted = None if unrolled is network else step_with(unrolled).lower(state, batch).compile()
+    state, batch = training_arguments(network, contrast, options)
+    compiled = training_step(network, contrast, options).lower(state, batch).compile()
+    counted = None
+    if unrolled is not network:
+        counted = training_step(unrolled, contrast, options).lower(state, batch).compile()
+    once = make_network(options, options.unroll, remat="none")
+    products = count_cost(training_step(once, contrast, options), state, batch).flops
 
     def call() -> Any:
         nonlocal state
         state, metrics = compiled(state, batch)
         return state.step, metrics
 
-    return Variant(call, cost_of(compiled, counted))
+    return Variant(call, cost_of(compiled, counted), products)
+
+
+def training_step(network: Network, contrast: Contrast | None, options: argparse.Namespace) -> Any:
+    """Make a jitted step, ``step(state, batch)``, of a setting."""
+    schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
+    loss_fn = make_loss(schedule, contrast=contrast, chains_per_pass=options.chains_per_pass)
+
+    def draw(key, batch, stats):
+        z0, negatives = batch["tokens"], batch.get("negatives")
+        return batch | {"noise": loss_fn.draw(key, z0, negatives=negatives, stats=stats)}
+
+    def loss(params, batch, stats):
+        terms = loss_fn.at(
+            batch["noise"],
+            partial(network.apply, params),
+            batch["tokens"],
+            batch["cond"],
+            negatives=batch.get("negatives"),
+        )
+        return terms.loss, ({"vb": jnp.mean(terms.vb)}, (terms.t, terms.vb))
+
+    def update(key, stats, seen):
+        return update_timestep_stats(stats, *seen), {}
+
+    objective = Objective(loss, draw, update)
+    return jax.jit(make_train_step(objective, benchmark_optimizer()), donate_argnums=0)
+
+
+def training_arguments(
+    network: Network, contrast: Contrast | None, options: argparse.Namespace
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Make a state and a batch for a step."""
+    state = init_state(
+        jax.random.key(0),
+        lambda _: draw_weights(network),
+        benchmark_optimizer(),
+        init_timestep_stats(options.steps),
+    )
+    return state, make_batch(options, with_negatives=contrast is not None)
+
+
+def benchmark_optimizer() -> Optimizer:
+    return make_optimizer(lr=4.5e-4, num_steps=10_000, warmup_steps=1_000)
 
 
 def sampler_variant(
@@ -157,17 +177,20 @@ def sampler_variant(
     cost = cost_of(compiled, counted)
     # XLA counts the body of the loop over steps once.
     cost = cost._replace(flops=cost.flops * options.steps, bytes=cost.bytes * options.steps)
-    return Variant(lambda: compiled(*arguments), cost)
+    products = count_cost(draw_with(network), *arguments).flops
+    return Variant(lambda: compiled(*arguments), cost, products)
 
 
 def matmul_variant(options: argparse.Namespace) -> Variant:
     shape = (MATMUL_SIZE, MATMUL_SIZE)
     factor = jax.random.normal(jax.random.key(0), shape).astype(options.dtype)
     compiled = jax.jit(jnp.dot).lower(factor, factor).compile()
-    return Variant(lambda: compiled(factor, factor), cost_of(compiled))
+    return Variant(lambda: compiled(factor, factor), cost_of(compiled), 2.0 * MATMUL_SIZE**3)
 
 
-def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
+def make_network(
+    options: argparse.Namespace, unroll: int | None, *, remat: str | None = None
+) -> Network:
     by_class = options.condition == "class"
     side = math.isqrt(options.length)
     return make_denoiser(
@@ -183,7 +206,7 @@ def make_network(options: argparse.Namespace, unroll: int | None) -> Network:
         num_classes=options.classes if by_class else None,
         cond_dim=None if by_class else options.cond_dim,
         compute_dtype=options.dtype,
-        remat=options.remat,
+        remat=options.remat if remat is None else remat,
         unroll=unroll,
     )
 
@@ -216,7 +239,7 @@ def make_batch(options: argparse.Namespace, *, with_negatives: bool) -> dict[str
 def print_table(rows: list[dict[str, Any]]) -> None:
     print(
         f"{'':<18}{'median ms':>10}{'min ms':>10}{'cpu ms':>10}{'/vanilla':>10}{'/matmul':>9}"
-        f"{'peak MB':>9}{'GFLOP':>10}{'GB moved':>10}{'GFLOP/s':>9}"
+        f"{'peak MB':>9}{'GFLOP':>10}{'GB moved':>10}{'GFLOP/s':>9}{'MFU':>14}{'/s':>10}"
     )
     for row in rows:
         ratios = [row.get(f"ratio_to_{base}", math.nan) for base in ("vanilla", "matmul")]
@@ -224,62 +247,10 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             f"{row['name']:<18}{row['median_ms']:>10.2f}{row['min_ms']:>10.2f}"
             f"{row['cpu_ms']:>10.2f}{ratios[0]:>10.3f}{ratios[1]:>9.2f}{row['peak_mb']:>9.1f}"
             f"{row['flops'] / 1e9:>10.2f}{row['bytes'] / 1e9:>10.3f}"
-            f"{row['flops'] / row['median_ms'] / 1e6:>9.1f}"
+            f"{row['model_flops'] / row['median_ms'] / 1e6:>9.1f}"
+            + (f"{row['mfu']:>14}" if isinstance(row["mfu"], str) else f"{row['mfu']:>14.3f}")
+            + f"{row.get('examples_per_s', math.nan):>10.2f}"
         )
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.train_step",
-        description=(__doc__ or "").split("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    numbers = {
-        "layers": (4, "transformer blocks"),
-        "width": (128, "features per position"),
-        "heads": (8, "attention heads"),
-        "length": (256, "tokens in a sequence; a square number makes a square picture"),
-        "vocab": (1024, "real tokens K"),
-        "batch": (4, "examples"),
-        "steps": (80, "diffusion steps T, of training and sampling alike"),
-        "negatives": (10, "negatives per example N"),
-        "mlp-ratio": (4, "hidden features of the MLP per feature"),
-        "cond-length": (77, "condition tokens of cross-attention"),
-        "cond-dim": (512, "features per condition token"),
-        "classes": (10, "classes, with --condition class"),
-        "rounds": (12, "how often every variant has its turn"),
-        "unroll": (None, "blocks per iteration of the scan over blocks; None: chosen by machine"),
-    }
-    for name, (default, meaning) in numbers.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, help=meaning)
-    parser.add_argument(
-        "--condition", choices=("cross", "class"), default="cross", help="how the network is told"
-    )
-    parser.add_argument("--mlp", choices=("linear", "conv"), default="linear", help="kind of MLP")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
-    )
-    parser.add_argument(
-        "--remat",
-        choices=("none", "blocks", "dots"),
-        default="none",
-        help="what the backward pass recomputes",
-    )
-    parser.add_argument(
-        "--chains-per-pass", type=positive, help="parallel chains in one pass; all by default"
-    )
-    parser.add_argument(
-        "--only", nargs="+", choices=["matmul", *SETTINGS, *SAMPLERS], help="a choice of variants"
-    )
-    parser.add_argument("--json", help="file for the measurements")
-    return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 if __name__ == "__main__":
