@@ -16,8 +16,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Those of configs/imagenet_vanilla.py and configs/aist_vanilla.py, for two seconds of music.
     "imagenet": {
         "layers": 24, "width": 512, "heads": 16, "length": 256, "vocab": 974, "batch": 16,
-        "condition": "class", "classes": 1000, "mlp": "conv", "dtype": "bfloat16", "remat": "blocks",
-        "chains_per_pass": 1, "count": False,
+        "condition": "class", "classes": 1000, "mlp": "conv", "dtype": "bfloat16",
+        "remat": "blocks", "chains_per_pass": 1, "count": False,
     },
     "aist": {
         "layers": 19, "width": 1024, "heads": 16, "length": 344, "vocab": 2048, "batch": 16,
@@ -25,8 +25,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "chains_per_pass": 1, "seconds": 2.0, "count": False,
     },
 }  # fmt: skip
-"""Sizes of the published models. Parallel chains go through the network one after another, because
-eleven at once fit on no single device."""
+"""Sizes of the published models. Parallel chains go through the network one after another, for the
+memory of one."""
 
 
 def parse_arguments() -> argparse.Namespace:
