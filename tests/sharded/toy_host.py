@@ -1,4 +1,4 @@
-"""One host of a run small enough to be started and killed often: ``python toy_host.py WORKDIR ...``.
+"""One host of a run small enough to be started and killed often: ``toy_host.py WORKDIR ...``.
 
 It joins, restores, trains, saves, stops and fails the way the command line does.
 """
