@@ -21,13 +21,13 @@ if ((hosts == 1)); then
 fi
 
 processes=()
+# One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
+trap 'interrupted=1; kill -TERM "${processes[@]:0:1}" 2>/dev/null || true' TERM
 for ((index = 0; index < hosts; index++)); do
   "${PYTHON:-python3}" -m cdcd_jax.main "$@" --coordinator="localhost:${PORT:-29400}" \
     --num_hosts="$hosts" --host_index="$index" &
   processes+=("$!")
 done
-# One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
-trap 'interrupted=1; kill -TERM "${processes[0]}" 2>/dev/null || true' TERM
 code=0
 for process in "${processes[@]}"; do
   interrupted=1

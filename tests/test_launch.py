@@ -16,16 +16,16 @@ LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
 
 PYTHON = """#!/bin/bash
-echo "$SLURM_PROCID|$XLA_FLAGS|$*" >> "$RECORD"
 trap 'echo told >> "$RECORD"; exit 0' TERM
+echo "$SLURM_PROCID|$XLA_FLAGS|$*" >> "$RECORD"
 for ((i = 0; i < ${TENTHS:-1}; i++)); do sleep 0.1; done
 exit "${CODE:-0}"
 """
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done
+trap 'again=1; kill -TERM $one $two' TERM
 SLURM_PROCID=0 "$@" & one=$!
 SLURM_PROCID=1 "$@" & two=$!
-trap 'again=1; kill -TERM $one $two' TERM
 code=0
 for task in $one $two; do
   again=1
