@@ -89,6 +89,7 @@ def main(argv):
         init_state=fresh,
         train_step=step,
         make_batches=lambda: SlowBatches(arguments.pause),
+        batch_size=8,
         loop=LoopOptions(
             num_steps=arguments.num_steps,
             log_every=5,
