@@ -21,20 +21,20 @@ if ((hosts == 1)); then
 fi
 
 processes=()
+# One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
+trap 'interrupted=1; kill -TERM "${processes[@]:0:1}" 2>/dev/null || true' TERM
 for ((index = 0; index < hosts; index++)); do
   "${PYTHON:-python3}" -m cdcd_jax.main "$@" --coordinator="localhost:${PORT:-29400}" \
     --num_hosts="$hosts" --host_index="$index" &
   processes+=("$!")
 done
-# One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
-trap 'kill -TERM "${processes[0]}" 2>/dev/null || true' TERM
 code=0
 for process in "${processes[@]}"; do
-  # A trapped signal interrupts the waiting; it goes on while the process lives.
-  while true; do
+  interrupted=1
+  while ((interrupted)); do  # a trapped signal ends the waiting, not the process
+    interrupted=0
     status=0
     wait "$process" || status=$?
-    kill -0 "$process" 2>/dev/null || break
   done
   if ((status != 0 && code == 0)); then code=$status; fi
 done

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-TOY = Path(__file__).parent / "toy_host.py"
+TOY = ROOT / "tests" / "training" / "toy_host.py"
 
 
 def free_port():
@@ -23,7 +23,7 @@ def environment(num_devices=1, compiled=None):
         os.environ,
         JAX_PLATFORMS="cpu",
         XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
-        PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'training'}",
+        PYTHONPATH=str(ROOT),
     )
     if compiled is not None:
         given |= {

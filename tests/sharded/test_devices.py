@@ -10,7 +10,7 @@ import pytest
 from cdcd_jax.build.experiment import build
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.partition import by_name
-from cdcd_jax.training.sharding import make_mesh, place_batch
+from cdcd_jax.training.sharding import make_mesh, place_batch, replicated
 from cdcd_jax.training.state import compute_state
 
 MESHES = ({"data": 8}, {"tensor": 2}, {"fsdp": 8}, {"fsdp": 2, "tensor": 2})
@@ -44,4 +44,5 @@ def train_on(devices, **sizes):
         losses.append(float(metrics["loss"]))
     split = [leaf for leaf in jax.tree.leaves(state.params) if not leaf.is_fully_replicated]
     assert bool(split) == (mesh.shape["fsdp"] * mesh.shape["tensor"] > 1)
-    return losses, by_name(jax.device_get(state.params))
+    whole = jax.jit(lambda params: params, out_shardings=replicated(mesh))(state.params)
+    return losses, by_name(jax.device_get(whole))

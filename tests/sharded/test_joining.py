@@ -1,4 +1,4 @@
-"""Which host this is follows from flags or from what a scheduler sets; alone, nothing happens."""
+"""Which host this is follows from flags or a scheduler's variables; alone, nothing happens."""
 
 import jax
 import pytest

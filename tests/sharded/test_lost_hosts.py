@@ -13,10 +13,12 @@ from hosts import TOY, Hosts, newest_step
 pytestmark = pytest.mark.slow
 
 ROUNDS = 20
-NUM_STEPS = 240
+NUM_STEPS = 150
 BOUND = 30
-"""Seconds within which a host must have ended after the other was killed. Being killed closes its
-connections, which takes no time to notice; what is bounded here is a hang."""
+"""Seconds within which a host must have ended after the other was killed: at once where it was
+talking to it, after HEARTBEAT where it was only waiting, as for the end of a save."""
+
+HEARTBEAT = 8
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,12 @@ def test_killed_twenty_times_two_hosts_end_as_if_they_had_not_been(tmp_path, com
     for i in range(ROUNDS):
         victim, moment = generator.randrange(2), ("start", "step", "save")[i % 3]
         started, logs = time.monotonic(), tmp_path / f"round{i}"
-        with Hosts([TOY, workdir, *flags], logs, compiled=compiled) as hosts:
+        # Before they have joined, the other waits for as long as it was told to.
+        patience = (
+            f"--host_timeout={BOUND // 2 if moment == 'start' else 60}",
+            f"--heartbeat_timeout={HEARTBEAT}",
+        )
+        with Hosts([TOY, workdir, *flags, *patience], logs, compiled=compiled) as hosts:
             if moment == "start":
                 time.sleep(generator.uniform(0.0, 2.5))
             else:
@@ -89,7 +96,7 @@ def names_in(folder):
 
 def test_a_host_that_falls_silent_ends_the_other(tmp_path, compiled):
     """Its connections stay open, as when its machine hangs: only the missing heartbeats tell."""
-    flags = ("--pause=0.05", "--heartbeat_timeout=6")
+    flags = ("--pause=0.05", f"--heartbeat_timeout={HEARTBEAT}")
     with Hosts([TOY, tmp_path / "run", *flags], tmp_path / "logs", compiled=compiled) as hosts:
         hosts.wait_for(lambda: newest_step(tmp_path / "run" / "checkpoints") >= 3)
         hosts.send(1, signal.SIGSTOP)
@@ -97,20 +104,18 @@ def test_a_host_that_falls_silent_ends_the_other(tmp_path, compiled):
         assert "another task died" in hosts.output(0)
 
 
-@pytest.mark.parametrize("told", [0, 1])
-def test_sigterm_to_one_host_stops_all_at_the_same_step(tmp_path, compiled, told):
+def test_sigterm_to_one_host_stops_all_at_the_same_step(tmp_path, compiled):
     flags = ("--num_steps=500", "--checkpoint_every=50", "--pause=0.05")
     workdir = tmp_path / "run"
     with Hosts([TOY, workdir, *flags], tmp_path / "logs", compiled=compiled) as hosts:
         hosts.wait_for((workdir / "metrics.jsonl").exists)
-        hosts.send(told, signal.SIGTERM)
+        hosts.send(1, signal.SIGTERM)
         codes = hosts.wait(60)
         assert set(codes.values()) == {0}, hosts.outputs()
         assert hosts.last_line(0).startswith("Stopped at step")
         step = newest_step(workdir / "checkpoints")
         assert 0 < step < 500
         assert f"Stopped at step {step};" in hosts.last_line(0)
-    shutil.copytree(workdir, tmp_path / "copy")
     flags = (f"--num_steps={step + 2}",)
     assert "damaged" not in run_all(workdir, tmp_path / "again", *flags, compiled=compiled)
     run_all(tmp_path / "whole", tmp_path / "logs", *flags, compiled=compiled)

@@ -1,5 +1,6 @@
 """Resuming: exact, with a way out where a checkpoint does not fit, is damaged or has no room."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -76,6 +77,19 @@ def test_another_configuration_is_refused_by_its_differing_keys(tmp_path):
     ):
         run(tmp_path, 4, config=other)
     assert saved_steps(tmp_path) == [2]
+
+
+def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(tmp_path):
+    run(tmp_path, 4)
+    fresh, _ = make_run()
+    state = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
+    newer = dataclasses.replace(state, stats={"seen": state.stats["seen"], "told": state.step})
+    with (
+        Checkpoints(tmp_path / "checkpoints", fingerprint=CONFIG) as saved,
+        pytest.raises(CheckpointError, match=r"another version .*\(stats\.told\); finish that run"),
+    ):
+        saved.restore(newer)
+    assert saved_steps(tmp_path) == [2, 4]
 
 
 def data_files(checkpoint):

