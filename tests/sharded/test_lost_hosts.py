@@ -85,7 +85,12 @@ def test_killed_twenty_times_two_hosts_end_as_if_they_had_not_been(tmp_path, com
     for name in names_in(checkpoints):  # every one of them can be gone on from
         shutil.copytree(checkpoints / name, tmp_path / name / "checkpoints" / name)
         output = run_all(
-            tmp_path / name, tmp_path / f"again{name}", *flags, num_hosts=1, compiled=compiled
+            tmp_path / name,
+            tmp_path / f"again{name}",
+            *flags,
+            num_hosts=1,
+            num_devices=2,
+            compiled=compiled,
         )
         assert f"Going on from step {name} " in output or int(name) == NUM_STEPS
 
