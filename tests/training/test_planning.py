@@ -20,7 +20,7 @@ from cdcd_jax.training.partition import shard_state
 from cdcd_jax.training.planning import Planned, plan_mesh
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import init_state
-from cdcd_jax.training.step import make_train_step
+from cdcd_jax.training.step import Objective, make_train_step
 
 WIDTH, LAYERS, BATCH = 32, 3, 64
 NUM_PARAMETERS = LAYERS * WIDTH**2
@@ -31,19 +31,19 @@ def init(key):
     return {"layers": {"kernel": jax.random.normal(key, (LAYERS, WIDTH, WIDTH))}}
 
 
-def objective(key, params, batch, stats):
+def loss(params, batch, stats):
     def layer(x, kernel):
         return jnp.tanh(x @ kernel), None
 
     y, _ = jax.lax.scan(jax.checkpoint(layer), batch["x"], params["layers"]["kernel"])
-    return jnp.mean(y**2), ({}, stats)
+    return jnp.mean(y**2), ({}, ())
 
 
-def plain_objective(key, params, batch, stats):
+def plain_loss(params, batch, stats):
     y = batch["x"]
     for kernel in params["layers"]["kernel"]:
         y = jnp.tanh(y @ kernel)
-    return jnp.mean(y**2), ({}, stats)
+    return jnp.mean(y**2), ({}, ())
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def planned():
     optimizer = make_optimizer(lr=1e-3, num_steps=9)
     return Planned(
         state=jax.eval_shape(lambda: init_state(jax.random.key(0), init, optimizer, None)),
-        train_step=make_train_step(objective, optimizer),
-        unsaving_step=make_train_step(plain_objective, optimizer),
+        train_step=make_train_step(Objective(loss), optimizer),
+        unsaving_step=make_train_step(Objective(plain_loss), optimizer),
         batch={"x": jax.ShapeDtypeStruct((1, WIDTH), "float32")},
         batch_size=BATCH,
         num_microbatches=1,
