@@ -42,7 +42,8 @@ from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
-from cdcd_jax.training.checkpoints import CheckpointError, OtherConfigError
+from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.fingerprint import OtherConfigError
 from cdcd_jax.training.hardware import find_hardware
 from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts
 from cdcd_jax.training.loop import TrainingDivergedError
@@ -96,7 +97,9 @@ def _run(stopper: Stopper) -> None:
     except OtherConfigError as error:
         _fail(str(error), 2)
     except (CheckpointError, TrainingDivergedError, ImageError, RecordError) as error:
-        _fail(explain_loss(error) or str(error), 1)
+        # Alone, words such as "unavailable" are the disk's, not another host's.
+        lost = explain_loss(error) if jax.distributed.is_initialized() else None
+        _fail(lost or str(error), 1)
 
 
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from cdcd_jax.build.codecs import vqgan_options
 from cdcd_jax.build.pictures import Places, find_places, load_source
 from cdcd_jax.build.sections import (
+    find_housekeeping,
     find_mesh,
     find_rules,
     make_decaying_optimizer,
@@ -193,6 +194,7 @@ def make_codec_run(
             config, sections, train="codec_train", optimizer="codec_optimizer"
         )
         | {"data": data_fingerprint},
+        housekeeping=find_housekeeping("codec_train"),
         rules=find_rules(config, "codec_rules"),
     )
     make_section(config, "mesh", training.shardings)

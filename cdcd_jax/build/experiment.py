@@ -14,6 +14,7 @@ from cdcd_jax.build.music import is_music, load_segments
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
 from cdcd_jax.build.sections import (
+    find_housekeeping,
     find_mesh,
     find_rules,
     make_fingerprint,
@@ -141,6 +142,7 @@ def build(
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
         fingerprint=fingerprint,
+        housekeeping=find_housekeeping("train"),
         see=told.see,
         rules=find_rules(config),
     )

@@ -24,6 +24,8 @@ HOUSEKEEPING = (
     "data.path",
     "data.prefetch",
     "data.tokens",
+    "denoiser.attention",
+    "denoiser.remat",
     "loss.chains_per_pass",
     "loss.positions_per_pass",
 )
@@ -78,8 +80,23 @@ def make_fingerprint(
     flat = {f"{name}.{key}": value for name in sections for key, value in everything[name].items()}
     if config[optimizer].decay == "cosine" and config[optimizer].decay_steps is None:
         flat[f"{optimizer}.decay_steps"] = config[train].num_steps
-    ignored = {*HOUSEKEEPING, *(f"{train}.{key}" for key in TRAIN_HOUSEKEEPING)}
+    ignored = find_housekeeping(train)
     return {key: value for key, value in flat.items() if key not in ignored}
+
+
+def find_housekeeping(train: str) -> frozenset[str]:
+    """List the keys, ``section.key``, that may change between two parts of a run.
+
+    Args:
+        train: Name of the section on training.
+
+    Returns:
+        The keys.
+
+    >>> "codec_train.num_steps" in find_housekeeping("codec_train")
+    True
+    """
+    return frozenset({*HOUSEKEEPING, *(f"{train}.{key}" for key in TRAIN_HOUSEKEEPING)})
 
 
 def make_decaying_optimizer(

@@ -14,7 +14,8 @@ from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.modes.performance import name_music, perform
-from cdcd_jax.training.checkpoints import Position, writing
+from cdcd_jax.training.checkpoint_folder import writing
+from cdcd_jax.training.checkpoints import Position
 from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import TrainState

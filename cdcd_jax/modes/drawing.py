@@ -15,7 +15,7 @@ from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.modes.sounds import play
-from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.typing import Params
 

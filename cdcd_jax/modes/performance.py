@@ -18,7 +18,7 @@ from cdcd_jax.evaluation.video import save_dance_video
 from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.dances import Choreography, DanceRequest, Player, read_dance
 from cdcd_jax.modes.drawing import describe
-from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
 
 PIXELS_PER_SECOND = 120

@@ -14,7 +14,7 @@ from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.drawing import describe, describe_steps
 from cdcd_jax.modes.prompts import check_lengths
-from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.training.generation import check_sampling
 
 

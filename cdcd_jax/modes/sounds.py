@@ -16,7 +16,7 @@ from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram_grid
 from cdcd_jax.files import is_first_host
-from cdcd_jax.training.checkpoints import writing
+from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
 
 MAX_SHOWN = 8

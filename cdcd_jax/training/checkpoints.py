@@ -8,16 +8,9 @@ Of many hosts each writes and reads its own parts of the arrays, in one folder t
 one of them cannot read is damaged for all.
 """
 
-import gc
-import json
 import math
-import os
 import shutil
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -26,32 +19,26 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from cdcd_jax.files import is_first_host
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
+from cdcd_jax.training.checkpoint_folder import CheckpointError, cannot_write, prepare_folder
 from cdcd_jax.training.checksums import checksums
+from cdcd_jax.training.fingerprint import (
+    OtherConfigError,
+    OtherVersionError,
+    check_fingerprint,
+    check_names,
+)
+from cdcd_jax.training.orbax import (
+    every_save,
+    newest_and_best,
+    reading_alone,
+    without_stray_messages,
+)
+from cdcd_jax.training.partition import by_name
 from cdcd_jax.training.state import TrainState
 
 T = TypeVar("T")
-
-
-class CheckpointError(Exception):
-    """Say in one sentence why a checkpoint could not be written or read."""
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence: an OSError becomes a CheckpointError."""
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error}") from error
-
-
-class OtherConfigError(ValueError):
-    """Name the keys in which a checkpoint's configuration differs."""
-
-
-class OtherVersionError(CheckpointError):
-    """Name the arrays in which a whole checkpoint differs from what this version keeps."""
 
 
 class Position(NamedTuple):
@@ -72,6 +59,7 @@ class Checkpoints:
     Args:
         folder: Where they lie, one folder per step; made if it does not exist.
         fingerprint: The flat configuration that a checkpoint must share to be resumed.
+        housekeeping: Keys in which it may differ all the same.
         keep: Number of newest checkpoints to keep, >= 1; with 2, one that is damaged on disk still
             leaves one to go back to.
 
@@ -79,21 +67,29 @@ class Checkpoints:
         CheckpointError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: Mapping[str, Any], keep: int = 2):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fingerprint: Mapping[str, Any],
+        housekeeping: Collection[str] = (),
+        keep: int = 2,
+    ):
         if keep < 1:
             raise ValueError(f"keep = {keep} must be at least 1")
         self._fingerprint = dict(fingerprint)
+        self._housekeeping = housekeeping
         self._folder = folder
-        _prepare_folder(folder)
+        prepare_folder(folder)
         try:
             self._checkpointer = ocp.training.Checkpointer(
                 str(folder.absolute()),
-                save_decision_policy=_every_save(),
-                preservation_policy=_newest_and_best(keep),
+                save_decision_policy=every_save(),
+                preservation_policy=newest_and_best(keep),
                 cleanup_tmp_directories=True,
             )
         except OSError as error:
-            raise CheckpointError(_cannot_write(folder, error)) from error
+            raise CheckpointError(cannot_write(folder, error)) from error
         # A shared file system may show each host another list for a while.
         self._known = set(first_hosts_word(self.steps))
 
@@ -112,7 +108,7 @@ class Checkpoints:
             self._checkpointer.close()
         except Exception as failure:
             if error is None:
-                raise CheckpointError(_cannot_write(self._folder, failure)) from failure
+                raise CheckpointError(cannot_write(self._folder, failure)) from failure
 
     @property
     def steps(self) -> list[int]:
@@ -155,7 +151,7 @@ class Checkpoints:
         try:
             self._checkpointer.save_checkpointables_async(
                 step,
-                {"state": _by_name(state), "checksums": checksums(state)},
+                {"state": by_name(state), "checksums": checksums(state)},
                 metrics={"loss": loss},
                 custom_metadata={
                     "config": self._fingerprint,
@@ -164,7 +160,7 @@ class Checkpoints:
                 },
             )
         except Exception as error:
-            raise CheckpointError(_cannot_write(self._folder, error)) from error
+            raise CheckpointError(cannot_write(self._folder, error)) from error
 
     def wait(self) -> None:
         """Wait until the last save is complete on disk.
@@ -175,7 +171,7 @@ class Checkpoints:
         try:
             self._checkpointer.wait()
         except Exception as error:
-            raise CheckpointError(_cannot_write(self._folder, error)) from error
+            raise CheckpointError(cannot_write(self._folder, error)) from error
 
     def restore(
         self, template: TrainState, *, tell: Callable[[str], None] = print
@@ -200,10 +196,10 @@ class Checkpoints:
             restored, error = self._try_load(step, template)
             if restored is None:
                 damaged.append(step)
-                if _speaks():
+                if is_first_host():
                     tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
                 continue
-            if damaged and _speaks():
+            if damaged and is_first_host():
                 tell(f"Going back to the checkpoint of step {step}.")
             for newer in damaged:
                 self._checkpointer.delete(newer)
@@ -237,7 +233,7 @@ class Checkpoints:
         """Read something on all hosts, or on none; each step counts Orbax's calls alike then."""
         found, failure = None, None
         try:
-            with _without_stray_messages(), _reading_alone():
+            with without_stray_messages(), reading_alone():
                 found = read(step, template)
         except (OtherConfigError, OtherVersionError):
             raise
@@ -250,12 +246,14 @@ class Checkpoints:
         metadata: Any = found.custom_metadata
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
-        self._check_fingerprint(metadata["config"])
-        self._check_names(found.metadata["state"], _by_name(template))
+        check_fingerprint(
+            self._folder, metadata["config"], self._fingerprint, housekeeping=self._housekeeping
+        )
+        check_names(self._folder, found.metadata["state"], by_name(template))
         return metadata
 
     def _load(self, step: int, template: TrainState) -> tuple[TrainState, Any]:
-        wanted = _by_name(template)
+        wanted = by_name(template)
         loaded = ocp.load_checkpointables(
             self._path(step), {"state": wanted, "checksums": _like_checksums(template)}
         )
@@ -266,63 +264,6 @@ class Checkpoints:
     def _path(self, step: int) -> str:
         return str(self._folder.absolute() / str(step))
 
-    def _check_names(self, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-        if theirs.keys() != ours.keys():
-            differing = sorted(theirs.keys() ^ ours.keys())
-            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-            raise OtherVersionError(
-                f"{self._folder} holds checkpoints of another version of this program, which keeps "
-                f"other arrays ({', '.join(differing[:3])}{more}); finish that run with the "
-                "version that began it, or give another --workdir"
-            )
-
-    def _check_fingerprint(self, theirs: Mapping[str, Any]) -> None:
-        ours = self._fingerprint
-        absent = "absent"
-        differing = [
-            f"{key} = {theirs.get(key, absent)!r} there, {ours.get(key, absent)!r} now"
-            for key in sorted(ours.keys() | theirs.keys())
-            if ours.get(key, absent) != theirs.get(key, absent)
-        ]
-        if differing:
-            raise OtherConfigError(
-                f"{self._folder} holds checkpoints of another configuration "
-                f"({'; '.join(differing)}); give another --workdir, or those values to resume it"
-            )
-
-
-# Orbax types its policies' arguments by a protocol that its own policies do not meet, hence Any.
-def _every_save() -> Any:
-    return ocp.training.save_decision_policies.FixedIntervalPolicy(1)
-
-
-def _newest_and_best(keep: int) -> Any:
-    policies = ocp.training.preservation_policies
-    best = policies.BestN(
-        get_metric_fn=lambda metrics: metrics["loss"],
-        reverse=True,  # Orbax keeps the last ones.
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
-    return policies.AnyPreservationPolicy([policies.LatestN(keep), best])
-
-
-def _speaks() -> bool:
-    return jax.process_index() == 0
-
-
-@contextmanager
-def _reading_alone() -> Iterator[None]:
-    """Let each host read without waiting for the others, who would wait long for one that fails."""
-    if jax.process_count() == 1:
-        yield
-        return
-    alone, index = ocp.Context(), jax.process_index()
-    alone.multiprocessing.primary_host = index
-    alone.multiprocessing.active_processes = {index}
-    with alone:
-        yield
-
 
 def _like_checksums(template: TrainState) -> jax.ShapeDtypeStruct:
     """Describe the checksums of a state, which are whole on all devices of its mesh."""
@@ -331,83 +272,3 @@ def _like_checksums(template: TrainState) -> jax.ShapeDtypeStruct:
     if isinstance(sharding, jax.sharding.NamedSharding):
         sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Make the folder on the first host, and check that the others see what it has made."""
-    failure, token = None, first_hosts_word([time.time_ns() % 2**31])[0]
-    marker = folder / f"shared-{token}"
-    if jax.process_index() == 0:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _drop_unreadable_losses(folder)
-            if jax.process_count() > 1:
-                marker.touch()
-        except OSError as error:
-            failure = error
-    if not all_agree(failure is None):
-        reason = failure or OSError("host 0 says why")
-        raise CheckpointError(_cannot_write(folder, reason)) from failure
-    if jax.process_count() > 1:
-        seen = _appears(marker)
-        shared = all_agree(seen)
-        if jax.process_index() == 0:
-            marker.unlink(missing_ok=True)
-        if not shared:
-            raise CheckpointError(
-                f"{folder} is not the same folder on all hosts; give a --workdir on storage that "
-                "they share"
-            )
-
-
-def _appears(file: Path, seconds: float = 10.0) -> bool:
-    """Wait for a file that another host has made; network file systems show it with a delay."""
-    deadline = time.monotonic() + seconds
-    while not file.exists():
-        if time.monotonic() > deadline:
-            return False
-        os.listdir(file.parent) if file.parent.is_dir() else None
-        time.sleep(0.1)
-    return True
-
-
-def _drop_unreadable_losses(folder: Path) -> None:
-    """Remove files that would keep Orbax from opening a folder; their checkpoints rank as worst."""
-    for file in folder.glob("*/metrics/metrics"):
-        try:
-            json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            shutil.rmtree(file.parent)
-
-
-@contextmanager
-def _without_stray_messages() -> Iterator[None]:
-    """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-            gc.collect()
-    except Exception:
-        gc.collect()
-        raise
-    finally:
-        sys.unraisablehook = hook
-
-
-def _by_name(state: TrainState) -> dict[str, Any]:
-    """Name each leaf by its path: what is on disk then depends on no class of ours or optax's."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    }
-
-
-def _cannot_write(folder: Path, error: BaseException) -> str:
-    """Say what went wrong and that what was complete stays."""
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return (
-        f"Checkpoints cannot be written to {folder} ({reason[:300]}); complete ones there are "
-        "untouched, so free some space or give another --workdir and run the same command again"
-    )

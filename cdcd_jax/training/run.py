@@ -1,7 +1,7 @@
 """One run from its newest checkpoint, or from nothing, to its last step."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position, writing
+from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
+from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.partition import Rule, shard_state
@@ -33,6 +34,7 @@ class Training:
         loop: Length and intervals.
         keep_checkpoints: Number of newest checkpoints to keep.
         fingerprint: The flat configuration, less what may change between two parts of a run.
+        housekeeping: Keys of what may, which checkpoints of earlier versions may still name.
         see: What frozen networks make of a batch on its devices, before the step takes it.
         rules: Where parameters lie, before the rules of ``partition.RULES``.
     """
@@ -45,6 +47,7 @@ class Training:
     loop: LoopOptions
     keep_checkpoints: int
     fingerprint: dict[str, Any]
+    housekeeping: Collection[str] = ()
     see: Callable[[Batch], Batch] = lambda batch: batch
     rules: Sequence[Rule] = ()
 
@@ -146,5 +149,6 @@ def _open(training: Training, workdir: Path) -> Checkpoints:
     return Checkpoints(
         workdir / "checkpoints",
         fingerprint=training.fingerprint,
+        housekeeping=training.housekeeping,
         keep=training.keep_checkpoints,
     )

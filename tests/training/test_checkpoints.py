@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from toy_run import CONFIG, assert_same, make_run, run
 
-from cdcd_jax.training.checkpoints import CheckpointError, Checkpoints, Position
+from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.sharding import make_mesh, replicated
@@ -77,6 +78,17 @@ def test_another_configuration_is_refused_by_its_differing_keys(tmp_path):
     ):
         run(tmp_path, 4, config=other)
     assert saved_steps(tmp_path) == [2]
+
+
+def test_housekeeping_of_an_earlier_version_is_no_other_configuration(tmp_path):
+    run(tmp_path, 2, config=CONFIG | {"denoiser.remat": False})
+    fresh, _ = make_run()
+    template = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
+    folder, housekeeping = tmp_path / "checkpoints", ("denoiser.remat", "denoiser.attention")
+    with Checkpoints(folder, fingerprint=CONFIG, housekeeping=housekeeping) as saved:
+        found = saved.restore(template)
+    assert found is not None
+    assert int(found[0].step) == 2
 
 
 def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(tmp_path):

@@ -1,0 +1,75 @@
+"""Whether a checkpoint belongs to a run: the same configuration, and the same arrays."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from cdcd_jax.training.checkpoint_folder import CheckpointError
+
+ABSENT = "absent"
+
+
+class OtherConfigError(ValueError):
+    """Name the keys in which a checkpoint's configuration differs."""
+
+
+class OtherVersionError(CheckpointError):
+    """Name the arrays in which a whole checkpoint differs from what this version keeps."""
+
+
+def check_fingerprint(
+    folder: Path,
+    theirs: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    *,
+    housekeeping: Collection[str] = (),
+) -> None:
+    """Check that a checkpoint is of this configuration.
+
+    Args:
+        folder: Where it lies, for the sentence.
+        theirs: The flat configuration that it was written with.
+        ours: That of the run.
+        housekeeping: Keys that do not count. An earlier version may have written some that count no
+            longer, or with values that are now called otherwise.
+
+    Raises:
+        OtherConfigError: If they differ; the sentence names the keys.
+
+    >>> check_fingerprint(Path("run"), {"data.path": "a"}, {}, housekeeping=("data.path",))
+    >>> check_fingerprint(Path("run"), {"optimizer.lr": 0.1}, {"optimizer.lr": 0.2})
+    Traceback (most recent call last):
+    cdcd_jax.training.fingerprint.OtherConfigError: run holds checkpoints of another configuration
+    (optimizer.lr = 0.1 there, 0.2 now); give another --workdir, or those values to resume it
+    """
+    differing = [
+        f"{key} = {theirs.get(key, ABSENT)!r} there, {ours.get(key, ABSENT)!r} now"
+        for key in sorted({*ours, *theirs} - {*housekeeping})
+        if ours.get(key, ABSENT) != theirs.get(key, ABSENT)
+    ]
+    if differing:
+        raise OtherConfigError(
+            f"{folder} holds checkpoints of another configuration ({'; '.join(differing)}); give "
+            "another --workdir, or those values to resume it"
+        )
+
+
+def check_names(folder: Path, theirs: Collection[str], ours: Collection[str]) -> None:
+    """Check that a checkpoint holds the arrays that this version keeps.
+
+    Args:
+        folder: Where it lies, for the sentence.
+        theirs: Names of its arrays.
+        ours: Those of the run's state.
+
+    Raises:
+        OtherVersionError: If they differ; the sentence names up to three.
+    """
+    differing = sorted({*theirs} ^ {*ours})
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise OtherVersionError(
+            f"{folder} holds checkpoints of another version of this program, which keeps other "
+            f"arrays ({', '.join(differing[:3])}{more}); finish that run with the version that "
+            "began it, or give another --workdir"
+        )

@@ -1,0 +1,58 @@
+"""How Orbax is told what to keep, and made to read quietly, each host by itself."""
+
+import gc
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+
+# Orbax types its policies' arguments by a protocol that its own policies do not meet, hence Any.
+def every_save() -> Any:
+    """Save whenever told to: the loop has chosen the steps."""
+    return ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+
+
+def newest_and_best(keep: int) -> Any:
+    """Keep so many of the newest checkpoints, and the one with the lowest loss."""
+    policies = ocp.training.preservation_policies
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics["loss"],
+        reverse=True,  # Orbax keeps the last ones.
+        n=1,
+        keep_checkpoints_without_metrics=False,
+    )
+    return policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+
+
+@contextmanager
+def reading_alone() -> Iterator[None]:
+    """Let each host read without waiting for the others, who would wait long for one that fails."""
+    if jax.process_count() == 1:
+        yield
+        return
+    alone, index = ocp.Context(), jax.process_index()
+    alone.multiprocessing.primary_host = index
+    alone.multiprocessing.active_processes = {index}
+    with alone:
+        yield
+
+
+@contextmanager
+def without_stray_messages() -> Iterator[None]:
+    """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+            gc.collect()
+    except Exception:
+        gc.collect()
+        raise
+    finally:
+        sys.unraisablehook = hook
