@@ -36,6 +36,7 @@ from cdcd_jax.training.generation import (
 )
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
+from cdcd_jax.training.partition import check_use
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.sharding import batch_share
 from cdcd_jax.typing import Params, PRNGKey
@@ -146,7 +147,8 @@ def build(
         see=told.see,
         rules=find_rules(config),
     )
-    make_section(config, "mesh", training.shardings)
+    params = make_section(config, "mesh", training.shardings).params
+    make_section(config, "mesh", check_use, params, mesh)
     return Experiment(
         training=training,
         schedule=schedule,

@@ -12,7 +12,7 @@ from cdcd_jax.build.stand_ins import load_stand_ins
 from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
-from cdcd_jax.training.partition import shard_state
+from cdcd_jax.training.partition import check_use, shard_state
 from cdcd_jax.training.planning import Planned
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import TrainState
@@ -54,8 +54,9 @@ class PlannedRun(NamedTuple):
         mesh = make_section(self.config, "mesh", make_mesh, devices, data=data, **sizes)
         check_heads(self.config, mesh)
         rules = find_rules(self.config)
-        state = self.planned.state
-        return mesh, make_section(self.config, "mesh", shard_state, state, mesh, rules)
+        state = make_section(self.config, "mesh", shard_state, self.planned.state, mesh, rules)
+        make_section(self.config, "mesh", check_use, state.params, mesh)
+        return mesh, state
 
 
 def build_plan(config: Any) -> PlannedRun:

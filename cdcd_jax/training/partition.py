@@ -46,10 +46,9 @@ def shard_state(state: TrainState, mesh: Mesh, rules: Sequence[Rule] = ()) -> Tr
 
     Raises:
         ValueError: If one of ``rules`` finds no parameter, names an axis that the mesh has not, or
-            asks for a split that is not even; or if an axis of the mesh splits nothing at all.
+            asks for a split that is not even.
     """
     params = shard_params(state.params, mesh, rules)
-    _check_use(params, mesh)
     of_parameter = by_name(params)
     whole = NamedSharding(mesh, PartitionSpec())
 
@@ -91,6 +90,26 @@ def shard_params(params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
         return NamedSharding(mesh, _longest(leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(shard, params)
+
+
+def check_use(params: Any, mesh: Mesh) -> None:
+    """Check that the axes of a mesh that are there to split parameters do.
+
+    A mesh is chosen for a denoiser; a codec that is trained on the same may leave an axis unused.
+
+    Args:
+        params: The parameters' shardings, from ``shard_params``.
+        mesh: What they are on.
+
+    Raises:
+        ValueError: If ``fsdp`` or ``tensor`` splits nothing.
+    """
+    used = {axis for leaf in jax.tree.leaves(params) for axis in leaf.spec}
+    for axis in ("fsdp", "tensor"):
+        if mesh.shape[axis] > 1 and axis not in used:
+            raise ValueError(
+                f"{axis} = {mesh.shape[axis]} divides no parameter; take a size that does, or 1"
+            )
 
 
 def by_name(tree: Any) -> dict[str, Any]:
@@ -158,15 +177,6 @@ def _check_rules(rules: Sequence[Rule], names: Mapping[str, Any], mesh: Mesh) ->
             longest = max(names, key=lambda name: math.prod(names[name].shape))
             raise ValueError(
                 f'rules: "{pattern}" matches no parameter; their names are like "{longest}"'
-            )
-
-
-def _check_use(shardings: Any, mesh: Mesh) -> None:
-    used = {axis for leaf in jax.tree.leaves(shardings) for axis in leaf.spec}
-    for axis in ("fsdp", "tensor"):
-        if mesh.shape[axis] > 1 and axis not in used:
-            raise ValueError(
-                f"{axis} = {mesh.shape[axis]} divides no parameter; take a size that does, or 1"
             )
 
 

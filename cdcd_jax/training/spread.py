@@ -69,15 +69,10 @@ def place_rows(rows: Any, mesh: Mesh) -> Any:
     shards, sharding = num_batch_shards(mesh), split_batch(mesh)
     size = -(-_count(rows) // shards) * shards
 
-    def place(array: Any) -> jax.Array:
-        full = array if len(array) == size else array[np.arange(size) % len(array)]
-        if jax.process_count() == 1:
-            return jax.device_put(full, sharding)
-        # Each host puts its own part on its devices; nothing is sent or compared.
-        own = np.asarray(full)
-        return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
+    def fill(array: Any) -> Any:
+        return array if len(array) == size else array[np.arange(size) % len(array)]
 
-    return jax.tree.map(place, rows)
+    return _place(jax.tree.map(fill, rows), sharding)
 
 
 def place_whole(tree: Any, mesh: Mesh) -> Any:
@@ -90,15 +85,7 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
     Returns:
         The same arrays, whole on each device.
     """
-    sharding = replicated(mesh)
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-
-    def place(array: Any) -> jax.Array:
-        own = np.asarray(array)
-        return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
-
-    return jax.tree.map(place, tree)
+    return _place(tree, replicated(mesh))
 
 
 def fetch_whole(tree: Any) -> Any:
@@ -113,6 +100,18 @@ def fetch_whole(tree: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def _place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def place(array: Any) -> jax.Array:
+        # Each host puts its own part on its devices; nothing is sent or compared.
+        own = np.asarray(array)
+        return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
+
+    return jax.tree.map(place, tree)
 
 
 def _count(rows: Any) -> int:
