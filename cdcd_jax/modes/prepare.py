@@ -3,13 +3,12 @@
 from functools import partial
 
 import jax
-from jax.experimental.multihost_utils import sync_global_devices
 
 from cdcd_jax.build.preparation import MusicPreparation, Preparation
 from cdcd_jax.data.manifest import Plan
 from cdcd_jax.data.music_views import load_piece
 from cdcd_jax.data.prepare import prepare, prepare_views
-from cdcd_jax.files import is_first_host
+from cdcd_jax.files import is_first_host, wait_for_hosts
 
 
 def prepare_tokens(preparation: Preparation) -> None:
@@ -39,7 +38,7 @@ def prepare_tokens(preparation: Preparation) -> None:
             **preparation.options[split],
         )
         # Whichever host is last publishes the folder; nobody reads it before.
-        sync_global_devices(f"prepared {split}")
+        wait_for_hosts(f"prepared {split}")
         print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")
 
 
@@ -81,5 +80,5 @@ def prepare_music(preparation: MusicPreparation) -> None:
             progress=is_first_host(),
             **preparation.options,
         )
-        sync_global_devices(f"prepared {split}")
+        wait_for_hosts(f"prepared {split}")
         print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")
