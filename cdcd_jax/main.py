@@ -42,6 +42,7 @@ from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
+from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.fingerprint import OtherConfigError
 from cdcd_jax.training.hardware import find_hardware
@@ -109,8 +110,9 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
         steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
         profile = _checked(parse_profile, FLAGS.profile, **steps)
     if FLAGS.mode == "train" and places is not None:
-        missing_codec = needs_codec(config, places)
-        missing_tokens = not places.has_tokens()
+        # A shared folder may look different to each host for a while; all must go the same way.
+        missing_codec = not all_agree(not needs_codec(config, places))
+        missing_tokens = not all_agree(places.has_tokens())
         if missing_codec or missing_tokens:
             _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
         if missing_codec:

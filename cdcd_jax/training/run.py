@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
@@ -133,7 +134,7 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
     Raises:
         CheckpointError: If there is no checkpoint or none can be read.
     """
-    if (workdir / "checkpoints").is_dir():
+    if all_agree((workdir / "checkpoints").is_dir()):
         with _open(training, workdir) as checkpoints:
             template = abstract_state(training.init_state, training.shardings())
             found = checkpoints.restore(template)
