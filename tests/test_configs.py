@@ -194,8 +194,12 @@ def test_housekeeping_may_change_between_two_parts_of_a_run_and_the_model_not():
         fingerprint = built(config).training.fingerprint
         return {key for key in base | fingerprint if base.get(key) != fingerprint.get(key)}
 
-    assert changed(train__log_every=7, train__checkpoint_every=3, eval__num_samples=9) == set()
-    assert changed(sample__truncation=0.5, data__num_threads=0) == set()
+    places_and_pace = {"train__log_every": 7, "train__checkpoint_every": 3, "data__num_threads": 0}
+    other_sections = {"eval__num_samples": 9, "sample__truncation": 0.5, "mesh__fsdp": 2}
+    memory = {"denoiser__remat": "dots", "denoiser__attention": "plain"}
+    memory |= {"loss__positions_per_pass": 5, "loss__chains_per_pass": 2}
+    memory |= {"train__num_microbatches": 2}
+    assert changed(**places_and_pace, **other_sections, **memory) == set()
     assert changed(denoiser__width=32) == {"denoiser.width"}
     # A cosine that ends with the run is another one if the run is longer; a constant rate is not.
     assert changed(train__num_steps=40) == {"optimizer.decay_steps"}

@@ -18,6 +18,7 @@ from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
 from cdcd_jax.training.partition import shard_params
 from cdcd_jax.training.sharding import make_mesh
 
+MOST = 16
 THREE_AXES = {"data": 2, "fsdp": 2, "tensor": 2}
 
 
@@ -44,26 +45,33 @@ def assert_scores_agree(found, expected):
 
 def draw_and_measure(mesh, count):
     model = make_small_model()
-    cond = np.arange(count, dtype=np.int32) % NUM_CLASSES
+    told = examples(MOST, 3)
     params = placed(model, mesh)
     sample_fn = make_sample_fn(SCHEDULE, model, length=LENGTH, mesh=mesh)
+    cond = told.cond[:count]
     tokens, states = sample_fn(params, jax.random.key(1), cond, return_trajectory=True, **SAMPLING)
     bound_fn = make_bound_fn(SCHEDULE, model, mesh=mesh)
-    bound = bound_fn(params, jax.random.key(2), examples(count, 3).tokens, cond)
+    bound = bound_fn(params, jax.random.key(2), told.tokens[:count], cond)
     assert bound.sharding.device_set == set(mesh.devices.flat)
     return [np.asarray(array) for array in (tokens, states, bound)]
 
 
-@pytest.mark.parametrize(("sizes", "count"), [({"data": 8}, 16), (THREE_AXES, 3)], ids=str)
-def test_samples_and_bounds_are_those_of_one_device(sizes, count):
-    tokens, states, bound = draw_and_measure(one_device(), count)
-    assert tokens.shape == (count, LENGTH)
-    assert states.shape == (SAMPLING["num_steps"] + 1, count, LENGTH)
+@pytest.fixture(scope="module")
+def of_one_device():
+    return draw_and_measure(one_device(), MOST)
+
+
+@pytest.mark.parametrize(("sizes", "count"), [({"data": 8}, MOST), (THREE_AXES, 3)], ids=str)
+def test_samples_and_bounds_are_those_of_one_device(of_one_device, sizes, count):
+    """A row is the same however many there are, too."""
+    tokens, states, bound = of_one_device
+    assert tokens.shape == (MOST, LENGTH)
+    assert states.shape == (SAMPLING["num_steps"] + 1, MOST, LENGTH)
     assert len(np.unique(tokens)) > 2
     others = draw_and_measure(make_mesh(**sizes), count)
-    np.testing.assert_array_equal(others[0], tokens)
-    np.testing.assert_array_equal(others[1], states)
-    np.testing.assert_allclose(others[2], bound, rtol=1e-5)
+    np.testing.assert_array_equal(others[0], tokens[:count])
+    np.testing.assert_array_equal(others[1], states[:, :count])
+    np.testing.assert_allclose(others[2], bound[:count], rtol=1e-5)
 
 
 def test_known_tokens_and_guidance_are_shared_out_too():
