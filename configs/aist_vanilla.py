@@ -4,8 +4,8 @@ Command: ``python -m cdcd_jax.main --config=configs/aist_vanilla.py --config.dat
 --config.codec.weights=vqvae.pt``, where FOLDER is AIST++ with the music beside it (docs/music.md
 says where both come from); ``:4s`` and ``:6s`` behind the name of the file make longer music, and
 ``:smoke`` is a run of a minute or two on synthetic dances. Hardware: the paper's 8 V100 days; not
-run here. Published (CDCD Table 1): coverage 89.0, hit 83.8, genre 25.3, by sampling that starts
-from the true music, which this does not.
+run here, ``--mode=plan`` says what it should take. Published (CDCD Table 1): coverage 89.0, hit
+83.8, genre 25.3, by sampling that starts from the true music, which this does not.
 """
 
 from typing import Any

@@ -6,7 +6,8 @@ Command: ``python -m cdcd_jax.main --config=configs/coco_vanilla.py --config.dat
 codes), its list of the 2887 codes in use, CLIP ViT-B/32 and its merges; docs/data.md and
 docs/published.md say where each comes from. The tokens are prepared first, once. ``:smoke`` needs
 none of these: glyphs stand in for the pictures, a minute or two on a laptop. Hardware: the paper's
-80 V100 days; not run here. Published: FID 36.45, CLIPScore 65.53 at T=80, 35 M parameters.
+80 V100 days; not run here, ``--mode=plan`` says what it should take. Published: FID 36.45,
+CLIPScore 65.53 at T=80, 35 M parameters.
 """
 
 from typing import Any

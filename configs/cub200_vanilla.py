@@ -3,8 +3,8 @@
 Command: ``python -m cdcd_jax.main --config=configs/cub200_vanilla.py --config.data.path=CUB`` and
 the other flags that ``coco_vanilla.py`` explains; CUB holds ``CUB_200_2011`` and the captions of
 Reed et al. (docs/data.md). ``:smoke`` needs none of these: glyphs stand in for the birds, a minute
-or two on a laptop. Hardware: the paper's 20 V100 days; not run here. Published: FID 14.61,
-CLIPScore 74.96 at T=80, 35 M parameters.
+or two on a laptop. Hardware: the paper's 20 V100 days; not run here, ``--mode=plan`` says
+what it should take. Published: FID 14.61, CLIPScore 74.96 at T=80, 35 M parameters.
 """
 
 from typing import Any

@@ -3,8 +3,8 @@
 Command: ``python -m cdcd_jax.main --config=configs/tiktok_vanilla.py --config.data.path=FOLDER
 --config.codec.weights=vqvae.pt`` (docs/music.md says where both come from); ``:4s`` and ``:6s``
 make longer music, and ``:smoke`` is a run of a minute or two on synthetic dances. Hardware: the
-paper's 6 V100 days; not run here. Published (CDCD Table 2): coverage 88.7, hit 81.4, by sampling
-that starts from the true music, which this does not.
+paper's 6 V100 days; not run here, ``--mode=plan`` says what it should take. Published (CDCD
+Table 2): coverage 88.7, hit 81.4, by sampling that starts from the true music, which this does not.
 """
 
 from typing import Any

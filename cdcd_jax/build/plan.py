@@ -107,10 +107,8 @@ def build_plan(config: Any) -> PlannedRun:
 
 def _unsaving(config: Any) -> Any:
     """Take the settings with which nothing is computed twice to save memory."""
-    saving: dict[str, Any] = {"denoiser.remat": "none", "loss.chains_per_pass": None}
-    if "positions_per_pass" in config.loss:
-        saving["loss.positions_per_pass"] = None
-    return _changed(config, saving)
+    saving = {"loss.chains_per_pass": None, "loss.positions_per_pass": None}
+    return _changed(config, {"denoiser.remat": "none", **saving})
 
 
 def _changed(config: Any, changes: dict[str, Any]) -> Any:

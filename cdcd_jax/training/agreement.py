@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from cdcd_jax.files import is_first_host
+
 
 def all_agree(ours: bool) -> bool:
     """Tell whether every host says yes.
@@ -37,6 +39,6 @@ def first_hosts_word(numbers: Sequence[int]) -> list[int]:
         return list(numbers)
     length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(numbers), np.int32)))
     ours = np.zeros(length, np.int32)
-    if jax.process_index() == 0:
+    if is_first_host():
         ours[:] = numbers
     return [int(number) for number in multihost_utils.broadcast_one_to_all(ours)]

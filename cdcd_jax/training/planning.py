@@ -135,12 +135,11 @@ class Planned:
 
     @cached_property
     def _costs(self) -> dict[bool, tuple[Cost, Cost]]:
-        steps = {True: self.train_step, False: self.unsaving_step}
-        sizes = (self.num_microbatches, 2 * self.num_microbatches)
-        return {
-            saving: tuple(count_cost(step, self.state, self.rows(size)) for size in sizes)
-            for saving, step in steps.items()
-        }  # pyright: ignore[reportReturnType]
+        def of_one_and_two(step: TrainStep) -> tuple[Cost, Cost]:
+            one, two = self.rows(self.num_microbatches), self.rows(2 * self.num_microbatches)
+            return count_cost(step, self.state, one), count_cost(step, self.state, two)
+
+        return {True: of_one_and_two(self.train_step), False: of_one_and_two(self.unsaving_step)}
 
 
 def plan_mesh(
