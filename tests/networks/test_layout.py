@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cdcd_jax.networks import make_denoiser
 from cdcd_jax.networks.layout import constrain, free_axes
+from cdcd_jax.training.partition import shard_params
+from cdcd_jax.training.sharding import make_mesh
 
 # Examples, 2, 4 or 8 of them, are what nothing but activations has, beside 13 positions or 7
 # features to attend to.
@@ -17,23 +19,11 @@ SMALL = {"vocab_size": 16, "num_steps": 4, "grid": (1, 13), "num_layers": 2, "wi
          "num_heads": 4, "mlp_ratio": 2, "unroll": 1, "condition": "cross",
          "cond_dim": 12, "embedding_grid": (1, 16)}  # fmt: skip
 BATCH = 8
-RULES = (
-    (r"(query|key|value|expand)/kernel", ("fsdp", "tensor")),
-    (r"(query|key|value|expand)/bias", ("tensor",)),
-    (r"(out|contract)/kernel", ("tensor", "fsdp")),
-    (r"(embedding|kernel)$", (None, "fsdp")),
-)
 
 
 @pytest.fixture
 def mesh():
-    return jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
-
-
-def sharding(mesh, path, leaf):
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    split = next((axes for pattern, axes in RULES if re.search(pattern, name)), ())
-    return NamedSharding(mesh, PartitionSpec(*(None,) * (leaf.ndim - len(split)), *split))
+    return make_mesh(fsdp=2, tensor=2)
 
 
 def example():
@@ -74,7 +64,7 @@ def test_only_sums_of_the_residual_stream_move_between_devices(mesh, mlp):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             return step(params, *inputs)
 
-    shardings = jax.tree_util.tree_map_with_path(lambda *leaf: sharding(mesh, *leaf), params)
+    shardings = shard_params(params, mesh)
     split = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     compiled = (
         jax.jit(
