@@ -71,6 +71,7 @@ def _receive_all(address: str, num_hosts: int, timeout: int, deadline: float) ->
 
 def _welcome(connection: socket.socket, num_hosts: int, present: dict[int, socket.socket]) -> float:
     """Take one host in; return for how many seconds it will wait."""
+    connection.settimeout(1.0)  # A stranger may say half a line and then nothing.
     greeting = GREETING.fullmatch(_receive(connection))
     if greeting is None:  # Not one of ours.
         connection.close()

@@ -1,5 +1,6 @@
 """Hosts wait for each other, and each of them says who is missing."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -50,41 +51,38 @@ def test_without_the_first_host_the_others_name_it():
     assert "host 0 of 2 has not answered at localhost:" in str(outcome)
 
 
-def test_a_host_that_ends_while_waiting_may_come_again():
-    port = free_port()
+@contextlib.contextmanager
+def caller(port, words, seconds=0.0):
+    """Call as soon as somebody listens, say something, and hang up after a while."""
 
-    def come_and_go():
+    def call():
         for _ in range(100):
             try:
                 with socket.create_connection(("localhost", port)) as connection:
-                    connection.sendall(b"cdcd_jax host 1 of 3 waits 20\n")
+                    connection.sendall(words)
+                    time.sleep(seconds)
                     return
             except OSError:
                 time.sleep(0.02)
 
-    early = threading.Thread(target=come_and_go)
-    early.start()
-    outcomes = call_all([(3, 0, 20, 0), (3, 1, 20, 0.5), (3, 2, 20, 0.7)], port)
-    early.join()
+    thread = threading.Thread(target=call)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_host_that_ends_while_waiting_may_come_again():
+    port = free_port()
+    with caller(port, b"cdcd_jax host 1 of 3 waits 20\n"):
+        outcomes = call_all([(3, 0, 20, 0), (3, 1, 20, 0.5), (3, 2, 20, 0.7)], port)
     assert outcomes == ["complete"] * 3
 
 
-def test_strangers_on_the_port_do_no_harm():
+@pytest.mark.parametrize(("words", "seconds"), [(b"GET / HTTP/1.1\r\n\r\n", 0), (b"\x16\x03", 6)])
+def test_strangers_on_the_port_do_no_harm(words, seconds):
     port = free_port()
-
-    def strange():
-        for _ in range(100):
-            try:
-                with socket.create_connection(("localhost", port)) as connection:
-                    connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                    return
-            except OSError:
-                time.sleep(0.02)
-
-    stranger = threading.Thread(target=strange)
-    stranger.start()
-    outcomes = call_all([(2, 0, 20, 0), (2, 1, 20, 0.5)], port)
-    stranger.join()
+    with caller(port, words, seconds):
+        outcomes = call_all([(2, 0, 4, 0), (2, 1, 4, 0.5)], port)
     assert outcomes == ["complete"] * 2
 
 
