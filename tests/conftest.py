@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fork_server import ForkServer
+from fork_server import shared_server
 
 HERE = Path(__file__).parent
 GOLDEN_FOLDERS = (HERE / "golden", HERE.parent.parent / "shared" / "golden")
@@ -35,6 +35,4 @@ def golden():
 @pytest.fixture(scope="session")
 def fork_server():
     """Start commands by a fork instead of by their imports."""
-    server = ForkServer()
-    yield server
-    server.close()
+    return shared_server()
