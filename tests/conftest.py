@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_here import CommandHere, compiled_in
 from fork_server import shared_server
 
 HERE = Path(__file__).parent
@@ -36,3 +37,18 @@ def golden():
 def fork_server():
     """Start commands by a fork instead of by their imports."""
     return shared_server()
+
+
+@pytest.fixture(scope="module")
+def compile_once(tmp_path_factory):
+    """Compile each function once for all commands of a module."""
+    with compiled_in(tmp_path_factory.mktemp("compiled")):
+        yield
+
+
+@pytest.fixture
+def run_here(compile_once, monkeypatch, capsys):
+    """Run the command in this process on one device; return its exit code and what it printed."""
+    command = CommandHere(monkeypatch, capsys)
+    yield command
+    command.close()

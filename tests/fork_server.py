@@ -2,8 +2,9 @@
 
 Importing JAX and the package takes some three seconds of processor, a fork some milliseconds. No
 JAX backend is started before the fork, so a child has one of its own, as if it had come by
-``python -m cdcd_jax.main``, or by ``python FILE`` for a program of the tests: environment, folder, output, signals and exit code are its own. What
-it shares with its siblings is what was imported, and so the seed of Python's hashes.
+``python -m cdcd_jax.main``, or by ``python FILE`` for a program of the tests: environment, folder,
+output, signals and exit code are its own. What it shares with its siblings is what was imported,
+and so the seed of Python's hashes.
 """
 
 import atexit
