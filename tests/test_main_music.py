@@ -5,7 +5,6 @@ The sets on a disk go through all modes in this process, so that JAX starts once
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -89,21 +88,26 @@ def check_music(path, samples):
         assert picture.width > samples / 22_050 * 100
 
 
-def start(workdir, *arguments):
+@pytest.fixture
+def start(fork_server, tmp_path):
     """Run the command in a process of its own, with few of LLVM's optimisations."""
     environment = dict(os.environ, XLA_FLAGS="--xla_backend_optimization_level=0")
     environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}"]
-    done = subprocess.run(
-        [*command, f"--workdir={workdir}", *SMALL, *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=600,
-    )  # fmt: skip
-    return done.returncode, done.stdout
+
+    def start(workdir, *arguments):
+        process = fork_server.popen(
+            [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments],
+            env=environment,
+            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
+        )
+        output = process.finish(600)
+        return process.returncode, output
+
+    return start
 
 
 @pytest.mark.slow
-def test_one_command_makes_codec_tokens_and_music_for_groove(tmp_path, monkeypatch):
+def test_one_command_makes_codec_tokens_and_music_for_groove(start, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     code, output = start(workdir)
     assert code == 0, output
