@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fork_server import ForkServer
+from command_here import CommandHere, compiled_in
+from fork_server import shared_server
 
 HERE = Path(__file__).parent
 GOLDEN_FOLDERS = (HERE / "golden", HERE.parent.parent / "shared" / "golden")
@@ -35,6 +36,19 @@ def golden():
 @pytest.fixture(scope="session")
 def fork_server():
     """Start commands by a fork instead of by their imports."""
-    server = ForkServer()
-    yield server
-    server.close()
+    return shared_server()
+
+
+@pytest.fixture(scope="module")
+def compile_once(tmp_path_factory):
+    """Compile each function once for all commands of a module."""
+    with compiled_in(tmp_path_factory.mktemp("compiled")):
+        yield
+
+
+@pytest.fixture
+def run_here(compile_once, monkeypatch, capsys):
+    """Run the command in this process on one device; return its exit code and what it printed."""
+    command = CommandHere(monkeypatch, capsys)
+    yield command
+    command.close()

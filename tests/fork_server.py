@@ -2,10 +2,13 @@
 
 Importing JAX and the package takes some three seconds of processor, a fork some milliseconds. No
 JAX backend is started before the fork, so a child has one of its own, as if it had come by
-``python -m cdcd_jax.main``: environment, folder, output, signals and exit code are its own. What
-it shares with its siblings is what was imported, and so the seed of Python's hashes.
+``python -m cdcd_jax.main``, or by ``python FILE`` for a program of the tests: environment, folder,
+output, signals and exit code are its own. What it shares with its siblings is what was imported,
+and so the seed of Python's hashes.
 """
 
+import atexit
+import functools
 import gc
 import json
 import os
@@ -26,6 +29,7 @@ LATER = (
     "sklearn.linear_model",
     "matplotlib.pyplot",
     "scipy.linalg",
+    "jax.experimental.multihost_utils",
 )
 """Modules that a run imports while it goes on."""
 
@@ -62,9 +66,10 @@ class ForkServer:
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        program: Path | None = None,
         timeout: float = 120.0,
     ) -> "Command":
-        """Start ``python -m cdcd_jax.main`` with arguments.
+        """Start ``python -m cdcd_jax.main``, or a program, with arguments.
 
         Args:
             arguments: What follows ``cdcd_jax.main``.
@@ -73,6 +78,7 @@ class ForkServer:
             cwd: Its folder.
             env: Its whole environment; this process's by default.
             limits: Names of ``resource`` and how much of each it may use.
+            program: File to run instead of ``cdcd_jax.main``.
             timeout: Seconds until it must have started, the server's imports among them.
 
         Returns:
@@ -90,6 +96,7 @@ class ForkServer:
                 "cwd": str(cwd),
                 "env": dict(os.environ if env is None else env),
                 "limits": dict(limits or {}),
+                "program": program and str(program),
             }
             assert self._server.stdin is not None
             self._server.stdin.write(json.dumps(request).encode() + b"\n")
@@ -117,6 +124,14 @@ class ForkServer:
             else:
                 command.returncode = event["code"]
                 command.has_ended.set()
+
+
+@functools.cache
+def shared_server() -> ForkServer:
+    """Return the server of all tests of this process, which is closed at its end."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 class Command:
@@ -159,7 +174,7 @@ class Command:
         self.send_signal(signal.SIGKILL)
 
 
-def serve(requests: int, events: int) -> list[str]:
+def serve(requests: int, events: int) -> tuple[str | None, list[str]]:
     """Fork for each line of requests until there are no more.
 
     Args:
@@ -167,7 +182,8 @@ def serve(requests: int, events: int) -> list[str]:
         events: Descriptor to write to: that a command started, and how it ended.
 
     Returns:
-        In a child, what to call ``main`` with. The server itself ends here.
+        In a child, the program to run, None for ``main``, and what to call it with. The server
+        itself ends here.
     """
     pending, running = b"", {}
 
@@ -198,7 +214,7 @@ def serve(requests: int, events: int) -> list[str]:
             tell(number=request["number"], pid=pid)
 
 
-def become(*, number, arguments, stdout, stderr, cwd, env, limits) -> list[str]:
+def become(*, number, arguments, stdout, stderr, cwd, env, limits, program):
     """Turn a fresh child into the process that was asked for."""
     import jax
 
@@ -208,7 +224,7 @@ def become(*, number, arguments, stdout, stderr, cwd, env, limits) -> list[str]:
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(cwd)
-    sys.path[0] = cwd
+    sys.path[0] = str(Path(program).parent) if program else cwd
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
@@ -218,7 +234,7 @@ def become(*, number, arguments, stdout, stderr, cwd, env, limits) -> list[str]:
             jax.config.update(name, _typed(given, value))
     for name, most in limits.items():
         resource.setrlimit(getattr(resource, name), (most, most))
-    return arguments
+    return program, arguments
 
 
 def _typed(text, like):
@@ -237,6 +253,9 @@ if __name__ == "__main__":
         __import__(module)
     gc.collect()
     gc.freeze()
-    sys.argv[1:] = serve(requests_in, events_out)
-    del sys.modules["cdcd_jax.main"]  # or runpy would warn that it is there
-    runpy.run_module("cdcd_jax.main", run_name="__main__", alter_sys=True)
+    file, sys.argv[1:] = serve(requests_in, events_out)
+    if file:
+        runpy.run_path(file, run_name="__main__")
+    else:
+        del sys.modules["cdcd_jax.main"]  # or runpy would warn that it is there
+        runpy.run_module("cdcd_jax.main", run_name="__main__", alter_sys=True)

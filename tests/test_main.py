@@ -29,7 +29,7 @@ TINY = (
     "--config.schedule.num_steps=4",
     "--config.eval.num_steps=(2,)",
 )
-LONG_STEPS = 240
+LONG_STEPS = 160
 LONG = (*TINY, f"--config.train.num_steps={LONG_STEPS}")
 
 
@@ -128,13 +128,17 @@ def assert_same(ours, theirs):
 
 
 @pytest.fixture(scope="module")
-def never_stopped(environment, tmp_path_factory):
+def never_stopped(environment, tmp_path_factory, fork_server):
     """The last state of a run of LONG that nothing ever stopped, saved once, at its end."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}", f"--workdir={workdir}"]
-    command += [*LONG, f"--config.train.checkpoint_every={LONG_STEPS}"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    every = f"--config.train.checkpoint_every={LONG_STEPS}"
+    done = fork_server.popen(
+        [f"--config={SMOKE}", f"--workdir={workdir}", *LONG, every],
+        env=environment,
+        stdout=workdir.with_name("output.txt"),
+    )
+    output = done.finish()
+    assert done.returncode == 0, output
     return final_state(workdir, *LONG)
 
 
@@ -239,7 +243,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     generator = random.Random(0)
     mid_save, target = 0, 0
     for _ in range(10):
-        target += generator.randint(3, 15)
+        target += generator.randint(2, 8)
         process = start(*options)
         at_least = max(newest_step(checkpoints) + 1, target)
         while newest_step(checkpoints, suffix) < at_least:
@@ -249,7 +253,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
         process.wait(60)
         mid_save += any(name.endswith("-tmp") for name in os.listdir(checkpoints))
         target = max(target, newest_step(checkpoints))
-        assert target < LONG_STEPS - 60
+        assert target < LONG_STEPS - 30
     assert not suffix or mid_save >= 5
     code, output = run(*LONG, f"--config.train.checkpoint_every={LONG_STEPS}")
     assert code == 0, output

@@ -5,26 +5,17 @@ The sets on a disk go through all modes in this process, so that JAX starts once
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import soundfile
-from absl.testing import flagsaver
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
-from cdcd_jax import main
-from cdcd_jax.build import experiment
-from cdcd_jax.build.experiment import build
 from cdcd_jax.build.music import find_window
 from cdcd_jax.data.groove import load_groove
 from cdcd_jax.data.music_examples import MusicExamples
-from cdcd_jax.training.sharding import make_mesh
-from cdcd_jax.training.stopping import Stopper
 
 sys.path.append(str(Path(__file__).parent / "data"))
 from dance_layouts import (
@@ -97,21 +88,26 @@ def check_music(path, samples):
         assert picture.width > samples / 22_050 * 100
 
 
-def start(workdir, *arguments):
+@pytest.fixture
+def start(fork_server, tmp_path):
     """Run the command in a process of its own, with few of LLVM's optimisations."""
     environment = dict(os.environ, XLA_FLAGS="--xla_backend_optimization_level=0")
     environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}"]
-    done = subprocess.run(
-        [*command, f"--workdir={workdir}", *SMALL, *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=600,
-    )  # fmt: skip
-    return done.returncode, done.stdout
+
+    def start(workdir, *arguments):
+        process = fork_server.popen(
+            [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments],
+            env=environment,
+            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
+        )
+        output = process.finish(600)
+        return process.returncode, output
+
+    return start
 
 
 @pytest.mark.slow
-def test_one_command_makes_codec_tokens_and_music_for_groove(tmp_path, monkeypatch):
+def test_one_command_makes_codec_tokens_and_music_for_groove(start, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     code, output = start(workdir)
     assert code == 0, output
@@ -149,71 +145,16 @@ def test_one_command_makes_codec_tokens_and_music_for_groove(tmp_path, monkeypat
     check_music(music, int(5 * 22_050 / hop) * hop)
 
 
-@pytest.fixture(scope="module")
-def compile_once(tmp_path_factory):
-    """Compile each function once for all modes and both sets."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: jax.config.values[name] for name in options}
-    for settings in (options, before):
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # which else keeps to the folder it knows
-        if settings is options:
-            yield
-
-
-@pytest.fixture
-def run(compile_once, monkeypatch, capsys):
-    """Run the command in this process on one device; return its exit code and what it printed.
-
-    What it built is kept in ``run.built``.
-    """
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(experiment, "find_mesh", lambda _: make_mesh(jax.devices()[:1]))
-    monkeypatch.setattr(
-        "cdcd_jax.build.music_codec_training.find_mesh", lambda _: make_mesh(jax.devices()[:1])
-    )
-    monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
-    stoppers, built = [], []
-
-    def build_and_keep(*arguments, **options):
-        built.append(build(*arguments, **options))
-        return built[-1]
-
-    monkeypatch.setattr(main, "build", build_and_keep)
-    monkeypatch.setattr(main, "Stopper", lambda: stoppers.append(Stopper()) or stoppers[-1])
-
-    def run(*arguments):
-        code = 0
-        # The configuration's flags look here for theirs.
-        monkeypatch.setattr(sys, "argv", ["main", *arguments])
-        with flagsaver.flagsaver():
-            try:
-                main.main(main._parse_flags(sys.argv))
-            except SystemExit as stopped:
-                code = stopped.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    run.built = built
-    yield run
-    for stopper in reversed(stoppers):
-        stopper.uninstall()
-
-
-def run_all(run, workdir, motion, *flags):
+def run_all(run_here, workdir, motion, *flags):
     """Go through the modes and make music for a dance; return the summary."""
     flags = (f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC)
     for mode in ("codec", "prepare", "train"):
-        code, output = run(*flags, f"--mode={mode}")
+        code, output = run_here(*flags, f"--mode={mode}")
         assert code == 0, output
     summary = json.loads((workdir / "summary.json").read_text())
     check_rows(summary)
     sound = workdir / "made" / "dance.wav"
-    code, output = run(
+    code, output = run_here(
         *flags, "--mode=sample", f"--motion={motion['motion']}", f"--audio_out={sound}",
         "--seconds=2.9", "--num_samples=2", "--denoise=1",
         *(f"--{name}={value}" for name, value in motion.items() if name != "motion"),
@@ -225,7 +166,7 @@ def run_all(run, workdir, motion, *flags):
 
 
 @pytest.mark.slow
-def test_aist_as_downloaded(run, tmp_path):
+def test_aist_as_downloaded(run_here, tmp_path):
     """All that can be told of a dance, and negatives whose waveforms were shuffled."""
     folder, workdir = tmp_path / "aist", tmp_path / "run"
     write_aist(folder, seconds=4.0, video_steps=8)
@@ -242,19 +183,19 @@ def test_aist_as_downloaded(run, tmp_path):
         "--config.prepare.shuffles=2",
         "--config.loss.num_negatives=2",
     )
-    summary = run_all(run, workdir, dance, *flags)
+    summary = run_all(run_here, workdir, dance, *flags)
     assert summary["config"]["loss"]["mechanism"] == "step"
     assert 0 <= summary["rows"][0]["genre_accuracy"] <= 1
     assert summary["num_test_examples"] == 2
 
     (workdir / "summary.json").unlink()
-    code, output = run(f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC, "--mode=evaluate")
+    code, output = run_here(f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC, "--mode=evaluate")
     assert code == 0, output
     again = json.loads((workdir / "summary.json").read_text())
     assert again["bits_per_token"] == pytest.approx(summary["bits_per_token"])
     check_rows(again)
 
-    told, data = run.built[-1].told, run.built[-1].data
+    told, data = run_here.built[-1].told, run_here.built[-1].data
     assert isinstance(told.train, MusicExamples)
     # Two dances of 4 s, three pieces of 2 s each, loud and quiet.
     assert len(told.train) == 2 * 3 * 2
@@ -262,7 +203,7 @@ def test_aist_as_downloaded(run, tmp_path):
         "motion": (120, 219), "video": (2, 2048), "genre": (),
     }  # fmt: skip
     assert told.train.cond["genre"].tolist() == [0] * 6 + [5] * 6  # break and house
-    batch = next(run.built[-1].training.make_batches())
+    batch = next(run_here.built[-1].training.make_batches())
     assert batch["intra_negatives"].shape == (4, 2, 43)
     everything = data.train.shards.take(np.arange(6 * 4)).reshape(6, 4, 43)
     for tokens, own in zip(batch["tokens"], batch["intra_negatives"], strict=True):
@@ -286,13 +227,13 @@ def test_aist_as_downloaded(run, tmp_path):
         given = {name: value for name, value in (dance | changed).items() if value is not None}
         asked = [f"--{name}={value}" for name, value in given.items()]
         arguments = (*flags, *SMALL, *TINY_CODEC, "--mode=sample", *asked)
-        code, output = run(f"--workdir={workdir}", *arguments)
+        code, output = run_here(f"--workdir={workdir}", *arguments)
         assert (code, output.count("\n")) == (2, 1)
         assert output.startswith(f"Error: {sentence}")
 
 
 @pytest.mark.slow
-def test_tiktok_as_published(run, tmp_path):
+def test_tiktok_as_published(run_here, tmp_path):
     """Pieces of two seconds, and negatives of other songs."""
     folder, workdir = tmp_path / "tiktok", tmp_path / "run"
     write_tiktok(folder)
@@ -302,7 +243,7 @@ def test_tiktok_as_published(run, tmp_path):
     points = folder / "motion_s2" / f"{TIKTOK_TEST[0]}.npy"
     np.save(dance, np.concatenate([np.load(points)] * 2))
     summary = run_all(
-        run,
+        run_here,
         workdir,
         {"motion": dance},
         "--config=configs/tiktok_sample_inter.py",
@@ -313,12 +254,12 @@ def test_tiktok_as_published(run, tmp_path):
     )
     assert summary["config"]["loss"]["negatives"] == "inter"
     assert "genre_accuracy" not in summary["rows"][0]
-    told = run.built[-1].told
+    told = run_here.built[-1].told
     assert told.train.group.tolist() == [0, 0, 1]
     first, second, other = told.train.take(np.arange(3))
     assert (first == second).all()
     assert (first != other).any()
-    batch = next(run.built[-1].training.make_batches())
+    batch = next(run_here.built[-1].training.make_batches())
     assert set(batch["cond"]) == {"motion"}
     for own, negatives in zip(batch["tokens"], batch["negatives"], strict=True):
         assert (negatives == (other if (own == first).all() else first)).all()
@@ -333,8 +274,8 @@ def test_tiktok_as_published(run, tmp_path):
         (["--motion=dance.npy", "--gif"], "are for pictures; leave out --motion"),
     ],
 )
-def test_flags_that_do_not_belong_together_are_named(run, flags, sentence):
-    code, output = run(f"--config={SMOKE}", "--mode=sample", *flags)
+def test_flags_that_do_not_belong_together_are_named(run_here, flags, sentence):
+    code, output = run_here(f"--config={SMOKE}", "--mode=sample", *flags)
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith("Error: ")
     assert sentence in output

@@ -4,8 +4,6 @@ import dataclasses
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -33,43 +31,50 @@ SMALL = (
 )
 
 
-def run(workdir, *arguments):
+@pytest.fixture
+def run(fork_server, tmp_path):
+    """Run the command to its end; return its exit code and its output."""
     # Most of these programs run a few times only, and most of the time is LLVM's.
     environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    process = subprocess.run(
-        [sys.executable, "-m", "cdcd_jax.main", f"--config={SMOKE}", f"--workdir={workdir}", *SMALL,
-         *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=600,
-    )  # fmt: skip
-    return process.returncode, process.stdout
+
+    def run(workdir, *arguments):
+        process = fork_server.popen(
+            [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments],
+            env=environment,
+            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
+        )
+        output = process.finish(600)
+        return process.returncode, output
+
+    return run
 
 
 @pytest.mark.slow
-def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(tmp_path):
-    code, output = run(tmp_path)
+def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(run, tmp_path):
+    workdir = tmp_path / "run"
+    code, output = run(workdir)
     assert code == 0, output
     assert "There is no codec" in output
     assert "There are no tokens" in output
     assert "No FID and no Inception score: give pt_inception" in output
-    quality = json.loads((tmp_path / "codec" / "summary.json").read_text())
+    quality = json.loads((workdir / "codec" / "summary.json").read_text())
     assert quality["psnr"] > 0
     assert 0 < quality["codes_used"] <= 1
     assert 0 < quality["tokens_kept"] <= 1
     assert Image.open(quality["reconstructions"]).size[0] > 300
-    assert (tmp_path / "codec" / "reconstructions" / "step000002.png").exists()
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (workdir / "codec" / "reconstructions" / "step000002.png").exists()
+    summary = json.loads((workdir / "summary.json").read_text())
     assert summary["config"]["loss"]["mechanism"] == "sample"
     names = [row["name"] for row in summary["rows"]]
     assert names[0] == "real test pictures"
     assert {"accuracy", "frechet_distance", "codes_used", "code_perplexity"} <= set(summary)
     assert Image.open(summary["sample_grid"]).size[0] > 100
 
-    code, output = run(tmp_path, "--mode=sample", "--label=3", "--num_samples=2", "--num_steps=2")
+    code, output = run(workdir, "--mode=sample", "--label=3", "--num_samples=2", "--num_steps=2")
     assert code == 0, output
     assert "There is no codec" not in output
-    assert any("label3" in path.name for path in (tmp_path / "samples").iterdir())
+    assert any("label3" in path.name for path in (workdir / "samples").iterdir())
 
 
 @pytest.mark.slow

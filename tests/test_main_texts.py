@@ -9,20 +9,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image, ImageSequence
 
-from cdcd_jax import main
-from cdcd_jax.build import experiment
 from cdcd_jax.codecs.patches import load_patches
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.evaluation.prompts import name_after_prompt
-from cdcd_jax.training.sharding import make_mesh
-from cdcd_jax.training.stopping import Stopper
 
 sys.path.append(str(Path(__file__).parent / "data"))
 from official_layouts import write_coco, write_cub, write_cub_list
@@ -68,79 +61,27 @@ def describe(colour):
     return (f"A {colour} square.", f"something  {colour} on grey", f"a square that is {colour}")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-    """Compile each function once for all modes and both sets."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: jax.config.values[name] for name in options}
-    for settings in (options, before):
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # which else keeps to the folder it knows
-        if settings is options:
-            yield
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command on one device; return its exit code and what it printed.
-
-    What it built is kept in ``run.built``.
-    """
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(experiment, "find_mesh", lambda _: make_mesh(jax.devices()[:1]))
-    monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
-    stoppers, built = [], []
-
-    def build(*arguments, **options):
-        built.append(experiment.build(*arguments, **options))
-        return built[-1]
-
-    monkeypatch.setattr(main, "build", build)
-    monkeypatch.setattr(main, "Stopper", lambda: stoppers.append(Stopper()) or stoppers[-1])
-
-    def run(*arguments):
-        code = 0
-        # The configuration's flags look here for theirs.
-        monkeypatch.setattr(sys, "argv", ["main", *arguments, *SMALL])
-        with flagsaver.flagsaver():
-            try:
-                main.main(main._parse_flags(sys.argv))
-            except SystemExit as stopped:
-                code = stopped.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    run.built = built
-    yield run
-    for stopper in reversed(stoppers):
-        stopper.uninstall()
-
-
 def open_tokens(workdir):
     codec = load_patches(workdir / "codec" / "codec.safetensors")
     return TokenShards(workdir / "tokens" / "train", fingerprint=codec.fingerprint)
 
 
-def run_all(run, workdir, *flags):
+def run_all(run_here, workdir, *flags):
     """Go through all modes; return the summary and where the samples of the prompts are."""
     (workdir.parent / "prompts.txt").write_text(f"\n{PROMPTS[1]}\n\n {PROMPTS[2]} \n")
-    flags = (f"--workdir={workdir}", *flags)
+    flags = (f"--workdir={workdir}", *flags, *SMALL)
     for mode in ("codec", "prepare", "train"):
-        code, output = run(*flags, f"--mode={mode}")
+        code, output = run_here(*flags, f"--mode={mode}")
         assert code == 0, output
     assert "There are no tokens" not in output
     trained = json.loads((workdir / "summary.json").read_text())
     (workdir / "summary.json").unlink()
-    code, output = run(*flags, "--mode=evaluate")
+    code, output = run_here(*flags, "--mode=evaluate")
     assert code == 0, output
     assert "No CLIPScore and no R-precision: give CLIP ViT-B/32" in output
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["bits_per_token"] == pytest.approx(trained["bits_per_token"])
-    code, output = run(
+    code, output = run_here(
         *flags,
         "--mode=sample",
         f"--prompt={PROMPTS[0]}",
@@ -197,7 +138,7 @@ def check_samples(line):
     assert (frames[0] != frames[-1]).any()
 
 
-def test_coco_as_downloaded(run, tmp_path):
+def test_coco_as_downloaded(run_here, tmp_path):
     """Sample-wise contrast with negatives that a file lists, one list for each caption."""
     folder = tmp_path / "coco"
     owners = {}
@@ -224,7 +165,7 @@ def test_coco_as_downloaded(run, tmp_path):
         "--config.data.test_split=val2014",
         f"--config.data.negatives={negatives}",
     )
-    summary, samples = run_all(run, workdir, *flags)
+    summary, samples = run_all(run_here, workdir, *flags)
     check_summary(summary, num_test=5)
     assert summary["config"]["loss"]["negatives"] == "inter"
     check_samples(samples)
@@ -239,7 +180,7 @@ def test_coco_as_downloaded(run, tmp_path):
     rows = [row.tobytes() for row in tokens.take(np.arange(8))]
     assert len(set(rows)) > 5
     wanted = [(row, {rows[(k + 1) % 8], rows[(k + 4) % 8]}) for k, row in enumerate(rows)]
-    batch = next(run.built[-1].training.make_batches())
+    batch = next(run_here.built[-1].training.make_batches())
     for own, others in zip(batch["tokens"], batch["negatives"], strict=True):
         assert (own.tobytes(), {row.tobytes() for row in others}) in wanted
 
@@ -249,16 +190,16 @@ def test_coco_as_downloaded(run, tmp_path):
         ("--prompt_file=none.txt", "prompt_file = none.txt cannot be read: No such file"),
         ("--label=1", "label = 1: this is a model of texts; give --prompt instead"),
     ):
-        code, output = run(f"--workdir={workdir}", *flags, "--mode=sample", flag)
+        code, output = run_here(f"--workdir={workdir}", *flags, *SMALL, "--mode=sample", flag)
         assert (code, output.count("\n")) == (2, 1)
         assert output.startswith(f"Error: {sentence}")
     negatives.write_text(json.dumps(listed[1:]))
-    code, output = run(f"--workdir={workdir}", *flags, "--mode=train")
+    code, output = run_here(f"--workdir={workdir}", *flags, *SMALL, "--mode=train")
     assert (code, output.count("\n")) == (2, 1)
     assert "has 16 entries, and the set asks for 17" in output
 
 
-def test_cub_as_downloaded(run, tmp_path):
+def test_cub_as_downloaded(run_here, tmp_path):
     """Step-wise contrast with shuffled patches, on species that the test does not share."""
     folder, species = tmp_path / "cub", ("001.Red_Gull", "002.Blue_Jay", "003.Old_Owl")
     names = [f"{species[k // 3]}/Bird_{k:04d}_{k}" for k in range(9)]
@@ -273,7 +214,7 @@ def test_cub_as_downloaded(run, tmp_path):
 
     workdir = tmp_path / "run"
     summary, samples = run_all(
-        run,
+        run_here,
         workdir,
         "--config=configs/cub200_step_intra.py:smoke",
         "--config.data.name=cub",

@@ -3,10 +3,10 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from fork_server import shared_server
 
 ROOT = Path(__file__).parent.parent.parent
 TOY = ROOT / "tests" / "training" / "toy_host.py"
@@ -38,7 +38,8 @@ class Hosts:
     """Hosts of one run that have been started.
 
     Args:
-        command: What each of them runs, less the flags that say which it is.
+        command: What each of them runs, a program and its arguments, less the flags that say which
+            it is.
         logs: Folder of their outputs.
         num_hosts: How many there are.
         start: Which of them to start; all by default.
@@ -49,18 +50,16 @@ class Hosts:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs, self.processes = logs, {}
         self.coordinator = f"localhost:{free_port()}"
+        program, *arguments = command
         for index in range(num_hosts) if start is None else start:
             place = [f"--coordinator={self.coordinator}", f"--num_hosts={num_hosts}"]
             place = [] if num_hosts == 1 else [*place, f"--host_index={index}"]
-            with (logs / f"host{index}.log").open("w") as log:
-                self.processes[index] = subprocess.Popen(
-                    [sys.executable, *map(str, command), *place, *flags],
-                    cwd=ROOT,
-                    env=environment(**options),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+            self.processes[index] = shared_server().popen(
+                [*arguments, *place, *flags],
+                program=program,
+                stdout=logs / f"host{index}.log",
+                env=environment(**options),
+            )
 
     def __enter__(self):
         return self
@@ -86,7 +85,7 @@ class Hosts:
         for index in self.processes if only is None else only:
             try:
                 self.processes[index].wait(max(deadline - time.monotonic(), 0.01))
-            except subprocess.TimeoutExpired:
+            except TimeoutError:
                 raise AssertionError(
                     f"host {index} still runs after {timeout} s\n{self.outputs()}"
                 ) from None

@@ -57,12 +57,12 @@ def test_killed_twenty_times_two_hosts_end_as_if_they_had_not_been(tmp_path, com
         started, logs = time.monotonic(), tmp_path / f"round{i}"
         # Before they have joined, the other waits for as long as it was told to.
         patience = (
-            f"--host_timeout={HEARTBEAT if moment == 'start' else 60}",
+            f"--host_timeout={4 if moment == 'start' else 60}",
             f"--heartbeat_timeout={HEARTBEAT}",
         )
         with Hosts([TOY, workdir, *flags, *patience], logs, compiled=compiled) as hosts:
             if moment == "start":
-                time.sleep(generator.uniform(0.0, 2.5))
+                time.sleep(generator.uniform(0.0, 1.5))
             else:
                 at_least = newest_step(checkpoints) + generator.randint(1, 7)
                 suffix = ".orbax-checkpoint-tmp" if moment == "save" else ""
