@@ -41,7 +41,7 @@ class Stopper:
     def __init__(self, *, others: bool = False):
         self._received: int | None = None
         self._deferring = False
-        self._others = others
+        self._others, self._num_asked = others, 0
         ours = (signal.SIGINT,) if others else self.SIGNALS
         self._previous: dict[int, Any] = {s: signal.signal(s, self._receive) for s in ours}
 
@@ -54,12 +54,15 @@ class Stopper:
         """Tell whether to stop after a step; the same on all hosts.
 
         Args:
-            step: Number of updates applied. Every host must ask after every step.
+            step: Number of updates applied. Every host must ask after every step; one process may
+                train twice, a codec and then what it is for.
 
         Returns:
             As ``requested``.
         """
-        if self._others and multihost_utils.reached_preemption_sync_point(step):
+        self._num_asked += 1
+        # The service expects numbers that grow, and steps begin anew with each training.
+        if self._others and multihost_utils.reached_preemption_sync_point(self._num_asked):
             self._received = signal.SIGTERM
         return self.requested
 
