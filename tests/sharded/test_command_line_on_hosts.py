@@ -1,0 +1,123 @@
+"""The command line on two hosts, from pictures to samples: as one host of as many devices."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hosts import environment, free_port
+from PIL import Image
+
+from cdcd_jax.codecs.codec_file import flatten, load_vqgan
+
+CONFIG = "configs/imagenet_sample_inter.py:smoke"
+SMALL = (
+    "--config.codec.channels=4",
+    "--config.codec.multipliers=(1,2)",
+    "--config.codec.image_size=16",
+    "--config.codec_loss.discriminator_layers=1",
+    "--config.codec_loss.discriminator_start=2",
+    "--config.codec_optimizer.warmup_steps=1",
+    "--config.codec_train.num_steps=4",
+    "--config.codec_train.log_every=1",
+    "--config.codec_train.sample_every=0",
+    "--config.denoiser.num_layers=1",
+    "--config.optimizer.warmup_steps=1",
+    "--config.schedule.num_steps=4",
+    "--config.train.num_steps=4",
+    "--config.train.log_every=1",
+    "--config.train.sample_every=0",
+    "--config.eval.num_steps=(2,)",
+    "--config.sample.num_steps=2",
+    "--config.mesh.fsdp=2",
+)
+SAMPLE = ("--mode=sample", "--num_samples=7", "--num_steps=2", "--trajectory", "--gif")
+
+
+@pytest.fixture
+def run(fork_server, tmp_path_factory):
+    """Run the command on so many hosts, each with its part of four devices; return what is said."""
+    compiled = tmp_path_factory.mktemp("compiled")
+    commands = []
+
+    def run(workdir, num_hosts, *arguments):
+        given = environment(4 // num_hosts, compiled) | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        port, started = free_port(), []
+        for index in range(num_hosts):
+            place = [f"--coordinator=localhost:{port}", f"--num_hosts={num_hosts}"]
+            place = [*place, f"--host_index={index}"] if num_hosts > 1 else []
+            log = workdir.with_name(f"{workdir.name}-{len(commands)}-host{index}")
+            command = fork_server.popen(
+                [f"--config={CONFIG}", f"--workdir={workdir}", *SMALL, *arguments, *place],
+                stdout=log.with_suffix(".out"),
+                stderr=log.with_suffix(".err"),
+                env=given,
+            )
+            started.append((command, log))
+            commands.append(command)
+        said = []
+        for command, log in started:
+            command.wait(300)
+            said.append([log.with_suffix(suffix).read_text() for suffix in (".out", ".err")])
+        assert [command.returncode for command, _ in started] == [0] * num_hosts, said
+        return said
+
+    yield run
+    for command in commands:
+        command.kill()
+
+
+def read(workdir, *names):
+    return json.loads(Path(workdir, *names).read_text())
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {name: [line[name] for line in lines] for name in lines[0]}
+
+
+def files_in(folder):
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    # Of checkpoints each host writes its own part, under names of its own.
+    return {file for file in files if "checkpoints" not in file and "tensorboard" not in file}
+
+
+@pytest.mark.slow
+@pytest.mark.quick_compilation
+def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    (said, bars), (said_by_other, bars_of_other) = run(two, 2)
+    ((said_alone, _),) = run(one, 1)
+    # One host speaks, and says no more than it would alone.
+    assert said_by_other == ""
+    assert "train:" in bars
+    assert "it/s" not in bars_of_other
+    assert "train:" not in bars_of_other
+    for line in ("There is no codec", "There are no tokens", "Trained 4 steps", "Summary:"):
+        assert said.count(line) == said_alone.count(line)
+    assert "4 devices of 2 hosts (data 2 x fsdp 2 x tensor 1)" in said
+
+    ours, theirs = (load_vqgan(folder / "codec" / "codec.safetensors")[0] for folder in (two, one))
+    for name, value in flatten(theirs).items():
+        np.testing.assert_allclose(flatten(ours)[name], value, rtol=0, atol=1e-5, err_msg=name)
+    for folder in ("codec", "."):
+        ours, theirs = metrics(two / folder), metrics(one / folder)
+        assert ours["step"] == theirs["step"] == [1, 2, 3, 4]
+        for name, values in theirs.items():
+            np.testing.assert_allclose(ours[name], values, rtol=1e-5, err_msg=name)
+    ours, theirs = read(two, "summary.json"), read(one, "summary.json")
+    for name, value in theirs.items():
+        if isinstance(value, float) and name != "train_seconds":
+            np.testing.assert_allclose(ours[name], value, rtol=1e-5, err_msg=name)
+
+    said, said_by_other = (said for said, _ in run(two, 2, *SAMPLE))
+    run(one, 1, *SAMPLE)
+    assert said_by_other == ""
+    assert said.count("Samples:") == 1
+    assert said.count("Trajectory:") == 2
+    drawn = sorted(file.name for file in (one / "samples").iterdir())
+    assert len(drawn) == 3
+    for name in drawn:
+        ours, theirs = (Image.open(folder / "samples" / name) for folder in (two, one))
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    assert files_in(two) == files_in(one)
