@@ -67,6 +67,11 @@ def run(fork_server, tmp_path_factory):
         command.kill()
 
 
+def spoken(output):
+    """Return the lines of an output, less what the transport between CPUs says of itself."""
+    return [line for line in output.splitlines() if not line.startswith("[Gloo]")]
+
+
 def read(workdir, *names):
     return json.loads(Path(workdir, *names).read_text())
 
@@ -89,7 +94,7 @@ def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
     (said, bars), (said_by_other, bars_of_other) = run(two, 2)
     ((said_alone, _),) = run(one, 1)
     # One host speaks, and says no more than it would alone.
-    assert said_by_other == ""
+    assert spoken(said_by_other) == []
     assert "train:" in bars
     assert "it/s" not in bars_of_other
     assert "train:" not in bars_of_other
@@ -112,7 +117,7 @@ def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
 
     said, said_by_other = (said for said, _ in run(two, 2, *SAMPLE))
     run(one, 1, *SAMPLE)
-    assert said_by_other == ""
+    assert spoken(said_by_other) == []
     assert said.count("Samples:") == 1
     assert said.count("Trajectory:") == 2
     drawn = sorted(file.name for file in (one / "samples").iterdir())
