@@ -1,7 +1,10 @@
 """The command line on two hosts, from pictures to samples: as one host of as many devices."""
 
 import json
+import os
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 from cdcd_jax.codecs.codec_file import flatten, load_vqgan
 
 CONFIG = "configs/imagenet_sample_inter.py:smoke"
+DIGITS = "configs/digits_sample_inter.py:smoke"
 SMALL = (
     "--config.codec.channels=4",
     "--config.codec.multipliers=(1,2)",
@@ -34,37 +38,53 @@ SMALL = (
 SAMPLE = ("--mode=sample", "--num_samples=7", "--num_steps=2", "--trajectory", "--gif")
 
 
+class Host(NamedTuple):
+    """One process of a command on several hosts, and what it says."""
+
+    command: Any
+    out: Path
+    err: Path
+
+    def said(self):
+        self.command.wait(300)
+        return self.out.read_text(), self.err.read_text()
+
+
 @pytest.fixture
-def run(fork_server, tmp_path_factory):
-    """Run the command on so many hosts, each with its part of four devices; return what is said."""
+def start(fork_server, tmp_path_factory):
+    """Start the command on so many hosts, each with its part of four devices."""
     compiled = tmp_path_factory.mktemp("compiled")
     commands = []
 
-    def run(workdir, num_hosts, *arguments):
+    def start(workdir, *arguments, config=CONFIG, own=((), ())):
+        num_hosts, port, hosts = len(own), free_port(), []
         given = environment(4 // num_hosts, compiled) | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-        port, started = free_port(), []
         for index in range(num_hosts):
             place = [f"--coordinator=localhost:{port}", f"--num_hosts={num_hosts}"]
             place = [*place, f"--host_index={index}"] if num_hosts > 1 else []
-            log = workdir.with_name(f"{workdir.name}-{len(commands)}-host{index}")
-            command = fork_server.popen(
-                [f"--config={CONFIG}", f"--workdir={workdir}", *SMALL, *arguments, *place],
-                stdout=log.with_suffix(".out"),
-                stderr=log.with_suffix(".err"),
-                env=given,
-            )
-            started.append((command, log))
-            commands.append(command)
-        said = []
-        for command, log in started:
-            command.wait(300)
-            said.append([log.with_suffix(suffix).read_text() for suffix in (".out", ".err")])
-        assert [command.returncode for command, _ in started] == [0] * num_hosts, said
-        return said
+            log = workdir.with_name(f"{workdir.name}-{len(commands)}")
+            files = {"stdout": log.with_suffix(".out"), "stderr": log.with_suffix(".err")}
+            flags = [f"--config={config}", f"--workdir={workdir}", *arguments, *own[index], *place]
+            commands.append(fork_server.popen(flags, env=given, **files))
+            hosts.append(Host(commands[-1], *files.values()))
+        return hosts
 
-    yield run
+    yield start
     for command in commands:
         command.kill()
+
+
+@pytest.fixture
+def run(start):
+    """Run the command to its end, which must be a good one; return what each host says."""
+
+    def run(workdir, num_hosts, *arguments):
+        hosts = start(workdir, *SMALL, *arguments, own=((),) * num_hosts)
+        said = [host.said() for host in hosts]
+        assert [host.command.returncode for host in hosts] == [0] * num_hosts, said
+        return said
+
+    return run
 
 
 def spoken(output):
@@ -126,3 +146,23 @@ def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
         ours, theirs = (Image.open(folder / "samples" / name) for folder in (two, one))
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     assert files_in(two) == files_in(one)
+
+
+@pytest.mark.slow
+def test_hosts_that_fail_alike_all_say_why(start, tmp_path):
+    """Host 0 fails first, and its end would end the other."""
+    slow, absent = tmp_path / "slow", tmp_path / "absent"
+    os.mkfifo(slow)  # which the other host reads until it is closed here
+    own = ((f"--prompt_file={absent}",), (f"--prompt_file={slow}",))
+    first, other = start(tmp_path / "run", "--mode=sample", config=DIGITS, own=own)
+    with slow.open("w"):  # as soon as it is being read
+        deadline = time.monotonic() + 60
+        while "Error on host 0" not in first.err.read_text():
+            assert time.monotonic() < deadline, first.said()
+            time.sleep(0.05)
+        time.sleep(0.5)
+    (_, first_words), (_, other_words) = first.said(), other.said()
+    assert (first.command.returncode, other.command.returncode) == (2, 2), other_words
+    assert f"{absent} cannot be read" in first_words
+    assert "Error on host 1: prompt_file" in other_words
+    assert "stack trace" not in other_words
