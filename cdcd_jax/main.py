@@ -46,11 +46,11 @@ from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.fingerprint import OtherConfigError
 from cdcd_jax.training.hardware import find_hardware
-from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts, let_others_speak
+from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.profiling import parse_profile
 from cdcd_jax.training.rollcall import MissingHostError
-from cdcd_jax.training.stopping import Stopper
+from cdcd_jax.training.stopping import Stopper, let_others_speak
 
 T = TypeVar("T")
 

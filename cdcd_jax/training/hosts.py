@@ -8,24 +8,19 @@ import importlib.util
 import os
 import re
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
-
-# What JAX knows of schedulers, and its hosts' common store, have no public names.
-from jax._src import cloud_tpu_init, clusters, distributed
+from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers has no public name.
 
 from cdcd_jax.training.rollcall import call_roll, split_address
+from cdcd_jax.training.stopping import let_others_speak
 
 HEARTBEAT_TIMEOUT = 60
 """Seconds of silence after which JAX's runtime takes a host for dead, and ends all others."""
-
-LAST_WORDS = 5
-"""Seconds that a host 0 that fails gives others that fail as well to say why."""
 
 LOST = re.compile(
     r"gloo|connection (closed|reset)|socket closed|broken pipe|heartbeat|unavailable|"
@@ -207,28 +202,6 @@ def ending_alone(others: bool) -> Iterator[None]:
         if sentence is None:
             let_others_speak()
         os._exit(1)
-
-
-def let_others_speak() -> None:
-    """Wait, before host 0 fails, for the others that fail as it does; at most ``LAST_WORDS``.
-
-    Its end ends all others at once, in the middle of a sentence and with a stack trace. The others
-    only say that they are about to end.
-    """
-    state = distributed.global_state
-    if state.client is None:
-        return
-    deadline = time.monotonic() + LAST_WORDS
-    try:
-        if state.process_id != 0:
-            state.client.key_value_set(f"ending/{state.process_id}", "")
-            return
-        for other in range(1, state.num_processes or 1):
-            left = max(deadline - time.monotonic(), 0.001)
-            state.client.blocking_key_value_get(f"ending/{other}", int(1000 * left))
-        time.sleep(1.0)  # until the last of them, too, has heard that it was heard, and is gone
-    except RuntimeError:
-        pass  # It still works, and will find that this host has gone; or has long gone itself.
 
 
 def explain_loss(error: BaseException) -> str | None:

@@ -1,14 +1,19 @@
-"""Turn SIGTERM and SIGINT into an orderly end: at a step boundary inside training, else at once."""
+"""How a run ends: at a step boundary of its training after a signal, and not before others speak."""
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from jax._src import distributed  # The store that all hosts share has no public name.
 from jax.experimental import multihost_utils
+
+LAST_WORDS = 5
+"""Seconds that a host 0 that fails gives others that fail as well to say why."""
 
 
 class Stopper:
@@ -95,3 +100,25 @@ class Stopper:
         self._received = number
         if again or not self._deferring:
             raise SystemExit(self.exit_code)
+
+
+def let_others_speak() -> None:
+    """Wait, before host 0 fails, for the others that fail as it does; at most ``LAST_WORDS``.
+
+    Its end ends all others at once, in the middle of a sentence and with a stack trace. The others
+    only say that they are about to end.
+    """
+    state = distributed.global_state
+    if state.client is None:
+        return
+    deadline = time.monotonic() + LAST_WORDS
+    try:
+        if state.process_id != 0:
+            state.client.key_value_set(f"ending/{state.process_id}", "")
+            return
+        for other in range(1, state.num_processes or 1):
+            left = max(deadline - time.monotonic(), 0.001)
+            state.client.blocking_key_value_get(f"ending/{other}", int(1000 * left))
+        time.sleep(1.0)  # until the last of them, too, has heard that it was heard, and is gone
+    except RuntimeError:
+        pass  # It still works, and will find that this host has gone; or has long gone itself.
