@@ -1,4 +1,4 @@
-"""How a run ends: at a step boundary of its training after a signal, and not before others speak."""
+"""How a run ends: at a step boundary after a signal, and of several hosts not before all speak."""
 
 import os
 import signal
