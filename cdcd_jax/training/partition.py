@@ -23,6 +23,8 @@ RULES: tuple[Rule, ...] = (
     (r"(query|key|value|expand)\.bias$", ("tensor",)),
     # ... and what comes of them is summed up over the devices (Shoeybi et al. 2019, Sec. 3).
     (r"(out|contract)\.kernel$", ("tensor", "fsdp")),
+    # A dance's token is made of many features, which lie where their example does.
+    (r"fold\.kernel$", (None, "fsdp")),
     (r"(\.|^)(bias|scale)$", ()),
 )
 """What holds unless a configuration's own rules, which come first, say otherwise. An array that no
