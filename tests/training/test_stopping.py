@@ -1,0 +1,32 @@
+"""Signals: what comes between two trainings of one process ends the second."""
+
+from jax.experimental import multihost_utils
+
+from cdcd_jax.training.stopping import Stopper
+
+
+class Service:
+    """JAX's preemption service on one host: all stop when asked with the number after the last."""
+
+    def __init__(self):
+        self.last, self.stop_at = 0, None
+
+    def reached(self, number):
+        self.last = number
+        return number == self.stop_at
+
+    def notice(self):
+        self.stop_at = self.last + 1
+
+
+def test_a_notice_after_the_codecs_training_ends_the_next_at_its_first_step(monkeypatch):
+    service = Service()
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", service.reached)
+    stopper = Stopper(others=True)
+    try:
+        assert not any(stopper.requested_at(step) for step in range(1, 8))
+        service.notice()
+        assert stopper.requested_at(1)
+        assert stopper.exit_code == 0
+    finally:
+        stopper.uninstall()
