@@ -39,7 +39,7 @@ def prepare_tokens(preparation: Preparation) -> None:
         )
         # Whichever host is last publishes the folder; nobody reads it before.
         wait_for_hosts(f"prepared {split}")
-        print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")
+        print(f"Tokens: {folder}, {done.num_shards} shards")
 
 
 def prepare_music(preparation: MusicPreparation) -> None:
@@ -81,4 +81,4 @@ def prepare_music(preparation: MusicPreparation) -> None:
             **preparation.options,
         )
         wait_for_hosts(f"prepared {split}")
-        print(f"Tokens: {folder}, {done.num_complete} of {done.num_shards} shards")
+        print(f"Tokens: {folder}, {done.num_shards} shards")
