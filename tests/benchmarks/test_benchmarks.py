@@ -1,42 +1,17 @@
-import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 
 from benchmarks.compare_settings import format_comparison
 
-ROOT = Path(__file__).parents[2]
 SMALL = "--width 16 --heads 2 --length 9 --vocab 12 --batch 2 --negatives 2 --rounds 1"
 
 
-@pytest.fixture
-def run(fork_server, tmp_path):
-    """Run a benchmark in a process of its own and return what it prints and what it writes."""
-    # Nothing here says how fast it is, and most of the time is LLVM's.
-    environment = dict(os.environ, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
-
-    def run(module, options, path):
-        process = fork_server.popen(
-            [*options.split(), "--json", str(path)],
-            program=ROOT / "benchmarks" / f"{module}.py",
-            env=environment,
-            stdout=tmp_path / "printed.txt",
-            stderr=tmp_path / "complaints.txt",
-        )
-        printed = process.finish()
-        assert process.returncode == 0, (tmp_path / "complaints.txt").read_text()
-        return printed, json.loads(path.read_text())
-
-    return run
-
-
 @pytest.mark.slow
-def test_train_step_reports_every_row(run, tmp_path):
+def test_train_step_reports_every_row(run_benchmark, tmp_path):
     # One block in a loop of one is not compiled a second time to be counted.
     options = f"{SMALL} --layers 1 --unroll 1 --steps 3 --mlp conv --cond-length 3 --cond-dim 4"
-    printed, report = run("train_step", options, tmp_path / "new" / "out.json")
+    printed, report = run_benchmark("train_step", options, tmp_path / "new" / "out.json")
     rows = {row["name"]: row for row in report["rows"]}
     assert set(rows) == {
         "vanilla",
@@ -62,13 +37,13 @@ def test_train_step_reports_every_row(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_operations_of_all_blocks_and_all_steps_are_counted(run, tmp_path):
+def test_operations_of_all_blocks_and_all_steps_are_counted(run_benchmark, tmp_path):
     """XLA counts the body of a loop once; here twice the loop must be about twice the count."""
 
     def count(layers, steps):
         options = f"{SMALL} --only sampler --layers {layers} --steps {steps} --width 64"
         options += " --condition class --unroll 1"
-        _, report = run("train_step", options, tmp_path / "out.json")
+        _, report = run_benchmark("train_step", options, tmp_path / "out.json")
         return report["rows"][0]["flops"]
 
     base = count(2, 2)
@@ -76,8 +51,10 @@ def test_operations_of_all_blocks_and_all_steps_are_counted(run, tmp_path):
     assert count(2, 4) == pytest.approx(2 * base, rel=0.05)
 
 
-def test_input_pipeline_reports_each_number_of_threads(run, tmp_path):
-    _, report = run("input_pipeline", "--batch 8 --batches 3 --threads 0 1", tmp_path / "out.json")
+def test_input_pipeline_reports_each_number_of_threads(run_benchmark, tmp_path):
+    _, report = run_benchmark(
+        "input_pipeline", "--batch 8 --batches 3 --threads 0 1", tmp_path / "out.json"
+    )
     assert [row["num_threads"] for row in report["rows"]] == [0, 1]
     assert all(row["batches_per_second"] > 0 for row in report["rows"])
 

@@ -3,8 +3,6 @@
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -204,24 +202,15 @@ def test_what_devices_send_each_other_follows_from_the_parameters():
 
 
 @pytest.mark.slow
-def test_the_command_imagines_devices_and_ends_with_a_sentence(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "cdcd_jax.main",
-        "--mode=plan",
-        f"--workdir={tmp_path / 'run'}",
-    ]
-    command += [
-        "--config=configs/digits_vanilla.py:smoke",
-        "--config.mesh.fsdp=2",
-        "--devices=1023",
-    ]
+def test_the_command_imagines_devices_and_ends_with_a_sentence(fork_server, tmp_path):
+    arguments = ["--mode=plan", f"--workdir={tmp_path / 'run'}", "--devices=1023"]
+    arguments += ["--config=configs/digits_vanilla.py:smoke", "--config.mesh.fsdp=2"]
     environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
+    output = done.finish()
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
+    assert output.splitlines()[-1] == (
         "Error: mesh.fsdp = 2 x tensor = 1 does not divide the 1023 devices; take sizes whose "
         "product does"
     )
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in output
