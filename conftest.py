@@ -12,7 +12,7 @@ import jax
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
-QUICK_TO_COMPILE = ("codecs", "diffusion", "networks", "training")
+QUICK_TO_COMPILE = ("codecs", "diffusion", "networks", "planning", "training")
 """Folders whose slow tests, too, spend most of their time in LLVM, on programs that run once."""
 
 

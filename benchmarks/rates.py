@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from cdcd_jax.training.hardware import HARDWARE
+from cdcd_jax.planning.hardware import HARDWARE
 
 
 def add_rates(

@@ -42,10 +42,10 @@ from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.modes.published import name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
+from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.fingerprint import OtherConfigError
-from cdcd_jax.training.hardware import find_hardware
 from cdcd_jax.training.hosts import ending_alone, explain_loss, join_hosts
 from cdcd_jax.training.loop import TrainingDivergedError
 from cdcd_jax.training.profiling import parse_profile

@@ -11,9 +11,9 @@ from cdcd_jax.build.sections import find_rules, make_section
 from cdcd_jax.build.stand_ins import load_stand_ins
 from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.data.pipeline import make_train_dataset
+from cdcd_jax.planning.mesh_plan import Planned
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.partition import check_use, shard_state
-from cdcd_jax.training.planning import Planned
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import TrainState
 

@@ -12,8 +12,8 @@ import jax
 from cdcd_jax.build.plan import PlannedRun
 from cdcd_jax.files import whole_file
 from cdcd_jax.modes.plan_text import describe_mesh_plan, describe_model, describe_table
-from cdcd_jax.training.hardware import EFFICIENCY, Hardware
-from cdcd_jax.training.planning import MeshPlan, plan_mesh
+from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
+from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
 from cdcd_jax.training.sharding import check_batch_size
 
 TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cdcd_jax.training.hardware import EFFICIENCY, FAR_LATENCY, LATENCY, Hardware
-from cdcd_jax.training.planning import MeshPlan, Planned
+from cdcd_jax.planning.hardware import EFFICIENCY, FAR_LATENCY, LATENCY, Hardware
+from cdcd_jax.planning.mesh_plan import MeshPlan, Planned
 
 LEAST_EFFICIENCY = 0.5
 """Throughput per device, as a share of the first row's, below which more devices do not pay."""

@@ -14,10 +14,10 @@ from cdcd_jax.flags import FLAGS, check_flags
 from cdcd_jax.modes import plan as plan_mode
 from cdcd_jax.modes.plan import fitting_batch_size, imagine_devices, plan_run
 from cdcd_jax.modes.plan_text import describe_mesh_plan, describe_table, find_limit
-from cdcd_jax.training.compiled import Collective
-from cdcd_jax.training.flops import Cost
-from cdcd_jax.training.hardware import HARDWARE, predict_step
-from cdcd_jax.training.planning import Memory, MeshPlan, plan_mesh
+from cdcd_jax.planning.compiled import Collective
+from cdcd_jax.planning.flops import Cost
+from cdcd_jax.planning.hardware import HARDWARE, predict_step
+from cdcd_jax.planning.mesh_plan import Memory, MeshPlan, plan_mesh
 
 ROOT = Path(__file__).parent.parent.parent
 H200 = HARDWARE["h200"]

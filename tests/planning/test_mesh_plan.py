@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdcd_jax.training.compiled import Collective
-from cdcd_jax.training.flops import Cost, count_cost
-from cdcd_jax.training.hardware import (
+from cdcd_jax.planning.compiled import Collective
+from cdcd_jax.planning.flops import Cost, count_cost
+from cdcd_jax.planning.hardware import (
     EFFICIENCY,
     FAR_LATENCY,
     HARDWARE,
@@ -15,9 +15,9 @@ from cdcd_jax.training.hardware import (
     find_hardware,
     predict_step,
 )
+from cdcd_jax.planning.mesh_plan import Planned, plan_mesh
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.partition import shard_state
-from cdcd_jax.training.planning import Planned, plan_mesh
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import init_state
 from cdcd_jax.training.step import Objective, make_train_step

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cdcd_jax.training.compiled import Collective
-from cdcd_jax.training.flops import Cost
+from cdcd_jax.planning.compiled import Collective
+from cdcd_jax.planning.flops import Cost
 
 EFFICIENCY = 0.4
 """Share of the peak that matrix products are assumed to reach. Large transformers are reported at

@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from cdcd_jax.networks.functional import make_denoiser
-from cdcd_jax.training.flops import count_cost
+from cdcd_jax.planning.flops import count_cost
 
 LAYERS, WIDTH, LENGTH, TOKENS, BATCH, CLASSES = 3, 64, 32, 24, 4, 5
 

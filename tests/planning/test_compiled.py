@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cdcd_jax.training.compiled import read_collectives
+from cdcd_jax.planning.compiled import read_collectives
 from cdcd_jax.training.sharding import make_mesh
 
 WIDTH, LAYERS, BATCH = 16, 3, 32
