@@ -1,30 +1,15 @@
-"""Golden files, where they are at hand, and commands that need no imports."""
+"""Golden files by name, and commands that need no imports."""
 
+import json
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_here import CommandHere, compiled_in
 from fork_server import shared_server
+from golden_files import load_golden
 
-HERE = Path(__file__).parent
-GOLDEN_FOLDERS = (HERE / "golden", HERE.parent.parent / "shared" / "golden")
-"""Numbers computed by the published PyTorch code: a small choice travels with the tests, the whole
-set may lie beside the checkout."""
-
-
-def find_golden(name: str) -> Path:
-    """Return the path of a golden file, or skip the test where it is not at hand."""
-    for folder in GOLDEN_FOLDERS:
-        if (folder / name).exists():
-            return folder / name
-    pytest.skip(f"{name} is not among the golden files at hand")
-
-
-def load_golden(name: str) -> dict[str, np.ndarray]:
-    """Load a golden ``.npz`` file as a dict of arrays."""
-    with np.load(find_golden(name)) as file:
-        return {key: file[key] for key in file.files}
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -52,3 +37,24 @@ def run_here(compile_once, monkeypatch, capsys):
     command = CommandHere(monkeypatch, capsys)
     yield command
     command.close()
+
+
+@pytest.fixture
+def run_benchmark(fork_server, tmp_path):
+    """Run a benchmark in a process of its own and return what it prints and what it writes."""
+    # Nothing here says how fast it is, and most of the time is LLVM's.
+    environment = dict(os.environ, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+
+    def run_benchmark(module, options, path):
+        process = fork_server.popen(
+            [*options.split(), "--json", str(path)],
+            program=ROOT / "benchmarks" / f"{module}.py",
+            env=environment,
+            stdout=tmp_path / "printed.txt",
+            stderr=tmp_path / "complaints.txt",
+        )
+        printed = process.finish()
+        assert process.returncode == 0, (tmp_path / "complaints.txt").read_text()
+        return printed, json.loads(path.read_text())
+
+    return run_benchmark

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_files import load_golden
 from PIL import Image
 
 from cdcd_jax.conditioning.clip_image import DEVIATION, MEAN, make_clip_image, prepare_pictures
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.interop.clip import clip_image_from_state_dict, clip_text_from_state_dict
-from conftest import load_golden
 
 sys.path.append(str(Path(__file__).parent.parent / "features"))
 from procedural import layout_of, procedural_state

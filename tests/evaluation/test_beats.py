@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from golden_files import find_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from cdcd_jax.evaluation.beats import (
     coverage_and_hit,
     kinematic_beats,
 )
-from conftest import find_golden
 
 
 def test_published_scores_of_published_beats():

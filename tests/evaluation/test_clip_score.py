@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from golden_files import load_golden
 from safetensors.numpy import save_file
 
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
@@ -15,7 +16,6 @@ from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.clip_score import clip_scorer, make_clip_scorer
 from cdcd_jax.evaluation.clip_towers import check_vit_b_32, load_clip
 from cdcd_jax.evaluation.scorer import score_examples
-from conftest import load_golden
 
 sys.path.append(str(Path(__file__).parent.parent / "features"))
 from procedural import layout_of, procedural_state

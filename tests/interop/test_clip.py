@@ -9,12 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from golden_files import find_golden, load_golden
 from safetensors.numpy import save_file
 
 from cdcd_jax.evaluation.clip_towers import check_vit_b_32, load_clip
 from cdcd_jax.interop import describe_clip_image, describe_clip_text, read_state_dict
 from cdcd_jax.interop.clip import HUGGING_FACE, HUGGING_FACE_IMAGE, OPENAI, OPENAI_IMAGE
-from conftest import find_golden, load_golden
 
 sys.path.append(str(Path(__file__).parent.parent / "features"))
 sys.path.append(str(Path(__file__).parent))

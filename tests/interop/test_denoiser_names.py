@@ -12,9 +12,8 @@ from cdcd_jax.interop import denoiser_from_reference, denoiser_to_reference
 from cdcd_jax.networks import make_denoiser
 
 sys.path.append(str(Path(__file__).parent.parent / "networks"))
+from golden_files import find_golden
 from published import PUBLISHED, template
-
-from conftest import find_golden
 
 DENOISER = ("content_emb.", "blocks.", "to_logits.")
 PREFIXES = {"model": "transformer.transformer.", "ema": "transformer."}

@@ -12,9 +12,8 @@ from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict, jukebox_to_state_dict
 
 sys.path.append(str(Path(__file__).parent.parent / "codecs"))
+from golden_files import find_golden
 from published_jukebox import names_and_shapes, template
-
-from conftest import find_golden
 
 
 def test_every_published_name_and_shape_has_its_place():

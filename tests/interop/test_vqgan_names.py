@@ -18,10 +18,9 @@ from cdcd_jax.interop.vqgan import (
 
 sys.path.append(str(Path(__file__).parent.parent / "codecs"))
 sys.path.append(str(Path(__file__).parent))
+from golden_files import find_golden
 from published_vqgan import F8, F16, TINY, names_and_shapes, template
 from test_state_dict import tensor, write_torch
-
-from conftest import find_golden
 
 
 @pytest.mark.parametrize(
