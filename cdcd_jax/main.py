@@ -1,6 +1,5 @@
 """The command line: ``python -m cdcd_jax.main --config=configs/digits_sample_inter.py``."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
-from cdcd_jax.build.plan import build_plan
+from cdcd_jax.build.plan import build_plan, count_devices
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
@@ -211,11 +210,10 @@ def _make_tokens(workdir: Path) -> None:
 
 def _plan(workdir: Path) -> None:
     hardware = _checked(find_hardware, FLAGS.hardware or "h200")
-    sizes = [FLAGS.config.mesh[name] or 1 for name in ("data", "fsdp", "tensor")]
-    asked = math.prod(sizes) if FLAGS.devices is None else FLAGS.devices
-    _checked(imagine_devices, asked)
+    asked = FLAGS.devices
+    _checked(imagine_devices, count_devices(FLAGS.config) if asked is None else asked)
     run = _checked(build_plan, FLAGS.config)
-    _checked(plan_run, run, hardware, workdir, devices=FLAGS.devices)
+    _checked(plan_run, run, hardware, workdir, devices=asked)
 
 
 def _checked(make: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -14,7 +14,7 @@ from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.planning.mesh_plan import Planned
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.partition import check_use, shard_state
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.sharding import AXES, make_mesh
 from cdcd_jax.training.state import TrainState
 
 
@@ -59,6 +59,11 @@ class PlannedRun(NamedTuple):
         return mesh, state
 
 
+def count_devices(config: Any) -> int:
+    """Count the devices that the section ``mesh`` asks for; at least one."""
+    return math.prod(config.mesh[name] or 1 for name in AXES)
+
+
 def build_plan(config: Any) -> PlannedRun:
     """Describe the training of a configuration: nothing is read, computed or compiled.
 
@@ -78,7 +83,6 @@ def build_plan(config: Any) -> PlannedRun:
     step = make_step(config, told, vocab_size=vocab_size, grid=grid)
     unsaving = make_step(_unsaving(config), told, vocab_size=vocab_size, grid=grid)
     loss, train = config.loss, config.train
-    num_devices = math.prod(config.mesh[name] or 1 for name in ("data", "fsdp", "tensor"))
     first: Any = make_section(
         config,
         "data",
@@ -102,7 +106,7 @@ def build_plan(config: Any) -> PlannedRun:
     )
     rows = planned.rows(train.num_microbatches)
     make_section(config, "loss", jax.eval_shape, step.train_step, planned.state, rows)
-    return PlannedRun(planned, config, data.train.length, vocab_size, num_devices)
+    return PlannedRun(planned, config, data.train.length, vocab_size, count_devices(config))
 
 
 def _unsaving(config: Any) -> Any:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from cdcd_jax.training.loop import LoopOptions
 from cdcd_jax.training.optimizer import Optimizer, make_optimizer
 from cdcd_jax.training.partition import Rule
-from cdcd_jax.training.sharding import check_batch_size, make_mesh
+from cdcd_jax.training.sharding import AXES, check_batch_size, make_mesh
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ def make_decaying_optimizer(
 
 def find_mesh(config: Any) -> Mesh:
     """Arrange all devices as the section ``mesh`` says."""
-    sizes = {name: config.mesh[name] for name in ("data", "fsdp", "tensor")}
+    sizes = {name: config.mesh[name] for name in AXES}
     return make_section(config, "mesh", make_mesh, **sizes)
 
 

@@ -1,21 +1,17 @@
 """Stand-ins for data and weights that are not at hand: their shapes, which a plan is made from."""
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from cdcd_jax.build.codecs import codec_shape
 from cdcd_jax.build.conditions import Told, load_condition
 from cdcd_jax.build.music import SOUND
 from cdcd_jax.build.texts import Texts
-from cdcd_jax.build.token_data import TokenData, rehearsal_data
-from cdcd_jax.codecs.pixels import PixelCodec
+from cdcd_jax.build.token_data import TokenData, random_tokens, rehearsal_data, two_of_each
 from cdcd_jax.conditioning.clip_text import ClipTextOptions
 from cdcd_jax.conditioning.condition import feature_condition
 from cdcd_jax.data import aist, tiktok
-from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.captioned import Captions
 
 NUM_CLASSES = {"imagenet": 1000, "grocery": 81}
@@ -67,10 +63,10 @@ def load_stand_ins(config: Any) -> tuple[TokenData, Told]:
 
 
 def _pictures(config: Any, *, num_classes: int) -> TokenData:
-    labels = np.tile(np.arange(num_classes or 2, dtype=np.int32), 2)
+    labels = two_of_each(num_classes)
     captions = Captions([("a picture",)] * len(labels), np.arange(len(labels)))
     names = tuple(str(number) for number in range(num_classes))
-    return _tokens(config, labels, labels, names, None if num_classes else captions)
+    return random_tokens(config, labels, labels, names, None if num_classes else captions)
 
 
 def _dances(config: Any) -> TokenData:
@@ -81,7 +77,7 @@ def _dances(config: Any) -> TokenData:
     if is_aist and data.motion not in MOTION_FEATURES:
         raise ValueError(f"data.motion = {data.motion} must be one of {', '.join(MOTION_FEATURES)}")
     features = MOTION_FEATURES[data.motion] if is_aist else TIKTOK_FEATURES
-    genres = np.tile(np.arange(len(names) or 2, dtype=np.int32), 2)
+    genres = two_of_each(len(names))
     shape = (len(genres), round(data.seconds * fps), features)
     cond: dict[str, np.ndarray] = {"motion": np.zeros(shape, np.float32)}
     if data.video is not None:
@@ -89,30 +85,7 @@ def _dances(config: Any) -> TokenData:
         cond["video"] = np.zeros(shape, np.float32)
     if names:
         cond["genre"] = genres
-    return _tokens(config, cond, genres, names, None, fps=fps)
-
-
-def _tokens(
-    config: Any,
-    cond: Any,
-    group: np.ndarray,
-    names: tuple[str, ...],
-    captions: Captions | None,
-    **options: Any,
-) -> TokenData:
-    vocab_size, grid = codec_shape(config)
-    shape = (len(group), math.prod(grid))
-    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
-    examples = TokenExamples(tokens=tokens, cond=cond, group=group)
-    return TokenData(
-        codec=PixelCodec(vocab_size=vocab_size, grid=grid),
-        train=examples,
-        test=examples,
-        class_names=names,
-        train_captions=captions,
-        test_captions=captions,
-        **options,
-    )
+    return random_tokens(config, cond, genres, names, fps=fps)
 
 
 def _texts(config: Any) -> Texts | None:

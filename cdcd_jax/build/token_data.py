@@ -103,21 +103,50 @@ def rehearsal_data(config: Any) -> TokenData:
     if config.data.negatives is not None and not Path(config.data.negatives).is_file():
         raise ValueError(f"data.negatives = {config.data.negatives} is no file")
     make_section(config, "data", check_classes, train.class_names, test.class_names)
-    vocab_size, grid = codec_shape(config)
-    codec = PixelCodec(vocab_size=vocab_size, grid=grid)
-    labels = np.tile(np.arange(len(train.class_names) or 2, dtype=np.int32), 2)
-    shape = (len(labels), math.prod(grid))
-    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
-    examples = TokenExamples(tokens=tokens, cond=labels, group=labels)
+    labels = two_of_each(len(train.class_names))
     captions = train[0].captions
     told = Captions([captions] * len(labels), np.arange(len(labels))) if captions else None
+    return random_tokens(config, labels, labels, train.class_names, told)
+
+
+def two_of_each(num_classes: int) -> np.ndarray:
+    """Label two examples of each class, or of two where there are no classes."""
+    return np.tile(np.arange(num_classes or 2, dtype=np.int32), 2)
+
+
+def random_tokens(
+    config: Any,
+    cond: Any,
+    group: np.ndarray,
+    class_names: tuple[str, ...],
+    captions: Captions | None = None,
+    **options: Any,
+) -> TokenData:
+    """Stand in for tokens with some that mean nothing, of the codec's shape.
+
+    Args:
+        config: The whole configuration; the section ``codec`` is read here.
+        cond: What the examples are generated from.
+        group: Group of each example.
+        class_names: Names of the classes, if there are any.
+        captions: Captions of the examples, if they have any.
+        **options: More of ``TokenData``.
+
+    Returns:
+        The same examples for training and test.
+    """
+    vocab_size, grid = codec_shape(config)
+    shape = (len(group), math.prod(grid))
+    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
+    examples = TokenExamples(tokens=tokens, cond=cond, group=group)
     return TokenData(
-        codec=codec,
+        codec=PixelCodec(vocab_size=vocab_size, grid=grid),
         train=examples,
         test=examples,
-        class_names=train.class_names,
-        train_captions=told,
-        test_captions=told,
+        class_names=class_names,
+        train_captions=captions,
+        test_captions=captions,
+        **options,
     )
 
 
@@ -149,8 +178,8 @@ def _rehearsed_music(config: Any) -> TokenData:
     make_section(config, "data", _check_intra, config.data.intra, shuffles)
     sources = [load_segments(config, split) for split in ("train", "test")]
     make_section(config, "data", check_classes, *(source.genre_names for source in sources))
-    source, (vocab_size, grid) = sources[0], codec_shape(config)
-    genres = np.tile(np.arange(len(source.genre_names) or 2, dtype=np.int32), 2)
+    source = sources[0]
+    genres = two_of_each(len(source.genre_names))
     cond: dict[str, np.ndarray] = {
         "motion": np.zeros((len(genres), source.frames, source.num_features), np.float32)
     }
@@ -159,15 +188,7 @@ def _rehearsed_music(config: Any) -> TokenData:
         cond["video"] = np.zeros(shape, np.float32)
     if source.genre_names:
         cond["genre"] = genres
-    shape = (len(genres), math.prod(grid))
-    tokens = np.random.default_rng(0).integers(0, vocab_size, shape, dtype=np.int32)
-    examples = TokenExamples(tokens=tokens, cond=cond, group=genres)
-    return TokenData(
-        codec=PixelCodec(vocab_size=vocab_size, grid=grid),
-        train=examples,
-        test=examples,
-        class_names=source.genre_names,
-    )
+    return random_tokens(config, cond, genres, source.genre_names)
 
 
 def _listed_negatives(config: Any, train: TokenShards) -> Negatives | None:

@@ -28,7 +28,7 @@ def measure_bits(
 ) -> tuple[float, float]:
     """Average the full variational bound over a set of examples.
 
-    All hosts score the same batches together, each with ``bound_fn``'s devices of its own.
+    All hosts go through the same batches together; ``bound_fn`` shares their rows.
 
     Args:
         key: Random key.

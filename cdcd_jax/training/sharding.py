@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cdcd_jax.networks.layout import BATCH
+
 AXES = ("data", "fsdp", "tensor")
 """``data`` splits the batch; ``fsdp`` splits the batch, and parameters where they lie; ``tensor``
 splits heads and hidden features where they are computed."""
@@ -71,12 +73,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split_batch(mesh: Mesh) -> NamedSharding:
     """Say that an array's first axis is split over ``data`` and ``fsdp``."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def num_batch_shards(mesh: Mesh) -> int:
     """Count the parts that a batch is split in."""
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+    return math.prod(mesh.shape[name] for name in BATCH)
 
 
 def batch_share(mesh: Mesh) -> tuple[int, int]:
