@@ -24,6 +24,24 @@ def fork_server():
     return shared_server()
 
 
+@pytest.fixture
+def run_forked(fork_server, tmp_path):
+    """Run a command to its end in a process of its own; return its exit code and its output."""
+    # Most of these programs run a few times only, and most of the time is LLVM's.
+    environment = dict(os.environ, JAX_PLATFORMS="cpu", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+
+    def run_forked(*arguments, xla_flags=""):
+        process = fork_server.popen(
+            list(arguments),
+            env=environment | {"XLA_FLAGS": xla_flags},
+            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
+        )
+        output = process.finish(600)
+        return process.returncode, output
+
+    return run_forked
+
+
 @pytest.fixture(scope="module")
 def compile_once(tmp_path_factory):
     """Compile each function once for all commands of a module."""

@@ -4,7 +4,6 @@ The sets on a disk go through all modes in this process, so that JAX starts once
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -89,19 +88,12 @@ def check_music(path, samples):
 
 
 @pytest.fixture
-def start(fork_server, tmp_path):
+def start(run_forked):
     """Run the command in a process of its own, with few of LLVM's optimisations."""
-    environment = dict(os.environ, XLA_FLAGS="--xla_backend_optimization_level=0")
-    environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
     def start(workdir, *arguments):
-        process = fork_server.popen(
-            [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments],
-            env=environment,
-            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
-        )
-        output = process.finish(600)
-        return process.returncode, output
+        flags = [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments]
+        return run_forked(*flags, xla_flags="--xla_backend_optimization_level=0")
 
     return start
 

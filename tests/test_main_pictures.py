@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -32,20 +31,11 @@ SMALL = (
 
 
 @pytest.fixture
-def run(fork_server, tmp_path):
+def run(run_forked):
     """Run the command to its end; return its exit code and its output."""
-    # Most of these programs run a few times only, and most of the time is LLVM's.
-    environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
     def run(workdir, *arguments):
-        process = fork_server.popen(
-            [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments],
-            env=environment,
-            stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
-        )
-        output = process.finish(600)
-        return process.returncode, output
+        return run_forked(f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments)
 
     return run
 
