@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -20,7 +20,9 @@ class Stopper:
     """Remember that a signal asked the program to end.
 
     While a ``deferred`` block runs, a signal only sets ``requested``; outside of one it ends the
-    program, as there is nothing to save then. A second signal always ends it.
+    program, as there is nothing to save then. A second signal always ends it. That end is
+    ``os._exit``: an exception may come up in a callback of JAX, which would lose it, and Python's
+    own end in the middle of JAX's work can crash in one of JAX's threads.
 
     Of several hosts none may stop alone. SIGTERM on one of them is a notice that JAX's preemption
     service hands to all, and ``requested_at`` tells each to stop at the same step; it is remembered
@@ -91,15 +93,14 @@ class Stopper:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self._others:
-            # Nothing can be saved alone, and an orderly end would wait for the others.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(130)
         again = self.requested
         self._received = number
-        if again or not self._deferring:
-            raise SystemExit(self.exit_code)
+        # Of several hosts nothing can be saved alone.
+        if self._others or again or not self._deferring:
+            with suppress(RuntimeError):  # where it came in the middle of a print
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(self.exit_code)
 
 
 def let_others_speak() -> None:

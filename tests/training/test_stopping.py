@@ -1,5 +1,6 @@
-"""Signals: what comes between two trainings of one process ends the second."""
+"""Signals: none is lost; what comes between two trainings of one process ends the second."""
 
+import pytest
 from jax.experimental import multihost_utils
 
 from cdcd_jax.training.stopping import Stopper
@@ -30,3 +31,24 @@ def test_a_notice_after_the_codecs_training_ends_the_next_at_its_first_step(monk
         assert stopper.exit_code == 0
     finally:
         stopper.uninstall()
+
+
+SIGNAL_IN_A_CALLBACK = """
+import gc, signal
+from cdcd_jax.training.stopping import Stopper
+Stopper()
+gc.callbacks.append(lambda *_: signal.raise_signal(signal.{name}))
+print("before", end="")
+gc.collect()
+print("lost")
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
+def test_a_signal_ends_the_program_where_exceptions_are_lost(fork_server, tmp_path, name, code):
+    """JAX has a callback of Python's garbage collection, and what that raises is only printed."""
+    program = tmp_path / "program.py"
+    program.write_text(SIGNAL_IN_A_CALLBACK.format(name=name))
+    process = fork_server.popen([], program=program, stdout=tmp_path / "output.txt")
+    assert process.finish() == "before"
+    assert process.returncode == code
