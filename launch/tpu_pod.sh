@@ -4,8 +4,9 @@
 #   DRY_RUN=1 launch/tpu_pod.sh NAME ...   prints the commands and runs none
 #
 # Run it in the root of a checkout, which is copied to all hosts. They find each other by the TPU's
-# metadata. ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to ask for. After a host was lost the
-# command runs again, up to MAX_ATTEMPTS times; a slice that was taken away is asked for again.
+# metadata. ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to ask for. After a host was lost, or told
+# to stop, the command runs again, up to MAX_ATTEMPTS times; a slice that was taken away is asked for
+# again.
 set -euo pipefail
 if (($# < 2)) || [[ "$1" == -* ]]; then
   echo "Usage: launch/tpu_pod.sh NAME --config=FILE --workdir=FOLDER ..." >&2
@@ -40,7 +41,7 @@ create() {
     --accelerator-type="${ACCELERATOR:-v4-32}" \
     --runtime-version="${RUNTIME:-tpu-ubuntu2204-base}" ${spot[@]+"${spot[@]}"}
   until [[ -n "${DRY_RUN:-}" || "$now" == ACTIVE ]]; do
-    sleep 30
+    if [[ -n "$now" ]]; then sleep 30; fi
     now=$(state)
     if [[ "$now" == FAILED || "$now" == SUSPENDED ]]; then
       echo "The queued resource $name is $now" >&2
@@ -56,11 +57,23 @@ on_all_hosts() {
   run gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$1"
 }
 
+# A training that was told to stop ends with 0, too; only the summary says that it is done.
+done="true"
+training=1
+for argument in "$@"; do
+  case "$argument" in
+    --workdir=*) done="test -e $(printf '%q' "${argument#*=}")/summary.json" ;;
+    --mode=train) ;;
+    --mode=*) training=0 ;;
+  esac
+done
+if ((training == 0)); then done="true"; fi
+
 trap delete EXIT
 create
 for ((attempt = 1; attempt <= max_attempts; attempt++)); do
   code=0
-  on_all_hosts "python3 -m cdcd_jax.main $(printf '%q ' "$@")" || code=$?
+  on_all_hosts "python3 -m cdcd_jax.main $(printf '%q ' "$@")&& { $done || exit 75; }" || code=$?
   # 0 is done; 2 is a wrong flag or configuration, which no other attempt would mend.
   if ((code == 0 || code == 2)); then exit "$code"; fi
   echo "Attempt $attempt of $max_attempts ended with code $code" >&2

@@ -38,11 +38,25 @@ SCONTROL = """#!/bin/bash
 echo "scontrol $*" >> "$RECORD"
 """
 
+GCLOUD = """#!/bin/bash
+case "$*" in
+  *" describe "*) echo ACTIVE ;;
+  *" ssh "*) last="${@: -1}"; bash -c "${last#--command=}" ;;
+esac
+"""
+FAKES = {
+    "python3": PYTHON,
+    "srun": SRUN,
+    "scontrol": SCONTROL,
+    "gcloud": GCLOUD,
+    "pip": "#!/bin/bash",
+}
+
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a script where python, srun and scontrol only write down what they were asked."""
-    for name, script in {"python3": PYTHON, "srun": SRUN, "scontrol": SCONTROL}.items():
+    """Start a script where python and the schedulers only write down what they were asked."""
+    for name, script in FAKES.items():
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     record = tmp_path / "record"
@@ -175,14 +189,30 @@ def test_a_tpu_pod_is_asked_for_used_and_given_back():
     assert copied.rstrip().endswith("--worker=all")
     assert "delete mine --zone=z --force" in deleted
     assert "--worker=all" in run
+
+
+@pytest.mark.parametrize(
+    ("mode", "done", "expected", "attempts"),
+    [(None, True, 0, 1), ("--mode=train", False, 1, 2), ("--mode=sample", False, 0, 1)],
+)
+def test_a_tpu_pod_goes_on_until_the_run_is_done(start, tmp_path, mode, done, expected, attempts):
+    """A run that was told to stop ends with exit code 0, too."""
+    workdir = tmp_path / "a b"
+    workdir.mkdir()
+    if done:
+        (workdir / "summary.json").touch()
+    arguments = ["mine", f"--workdir={workdir}", *([mode] if mode else [])]
+    code, output, record = end(start("tpu_pod.sh", *arguments, MAX_ATTEMPTS="2", XLA_FLAGS=""))
+    assert code == expected, output
     # What the remote shell reads is what was typed here.
-    inner = subprocess.run(["bash", "-c", f"set -- {run}; echo \"${{@: -1}}\""],
-                           capture_output=True, text=True, check=True).stdout  # fmt: skip
-    words = subprocess.run(
-        ["bash", "-c", f"printf '%s|' {inner.strip().removeprefix('--command=')}"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    assert words == "python3|-m|cdcd_jax.main|--config=x|--workdir=/a b|"
+    assert record == attempts * [" ".join(["||-m cdcd_jax.main", *arguments[1:]])]
+
+
+def test_a_tpu_pod_does_not_repeat_a_mistake(start, tmp_path):
+    process = start("tpu_pod.sh", "mine", f"--workdir={tmp_path}", CODE="2", XLA_FLAGS="")
+    code, _, record = end(process)
+    assert code == 2
+    assert len(record) == 1
 
 
 def test_a_tpu_pod_needs_a_name():

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from checkpoint_steps import SAVING, newest_begun, newest_step
 from PIL import Image
 
 from cdcd_jax.build.experiment import build
@@ -147,13 +148,6 @@ def reported_steps(workdir):
     return [json.loads(line)["step"] for line in lines]
 
 
-def newest_step(checkpoints, suffix=""):
-    """Return the newest step whose folder's name has a suffix, 0 if there is none."""
-    names = os.listdir(checkpoints) if checkpoints.exists() else []
-    steps = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
-    return max((int(step) for step in steps if step.isdigit()), default=0)
-
-
 def wait_until(condition, process):
     while not condition():
         assert process.poll() is None, process.finish()
@@ -233,7 +227,7 @@ def test_sigterm_before_training_ends_at_once(start, seconds):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("never_stopped")
-@pytest.mark.parametrize("suffix", ["", ".orbax-checkpoint-tmp"], ids=["any_time", "mid_save"])
+@pytest.mark.parametrize("suffix", ["", SAVING], ids=["any_time", "mid_save"])
 def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     start, run, tmp_path, never_stopped, suffix
 ):
@@ -241,19 +235,18 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(
     options = (*LONG, "--config.train.checkpoint_every=3")
     checkpoints = tmp_path / "run" / "checkpoints"
     generator = random.Random(0)
-    mid_save, target = 0, 0
+    mid_save = 0
     for _ in range(10):
-        target += generator.randint(2, 8)
+        # What the last one was writing when it was killed is still there.
+        at_least = newest_begun(checkpoints) + generator.randint(2, 8)
         process = start(*options)
-        at_least = max(newest_step(checkpoints) + 1, target)
         while newest_step(checkpoints, suffix) < at_least:
             assert process.poll() is None, process.finish()
         time.sleep(0 if suffix else generator.uniform(0, 0.05))
         process.kill()
         process.wait(60)
-        mid_save += any(name.endswith("-tmp") for name in os.listdir(checkpoints))
-        target = max(target, newest_step(checkpoints))
-        assert target < LONG_STEPS - 30
+        mid_save += newest_step(checkpoints, SAVING) >= max(at_least, newest_step(checkpoints) + 1)
+        assert newest_begun(checkpoints) < LONG_STEPS - 30
     assert not suffix or mid_save >= 5
     code, output = run(*LONG, f"--config.train.checkpoint_every={LONG_STEPS}")
     assert code == 0, output

@@ -84,7 +84,7 @@ def join_hosts(
         place.host_index,
         place.local_device_ids,
         cluster_detection_method="deactivate",
-        initialization_timeout=min(timeout, HEARTBEAT_TIMEOUT),  # they were all there just now
+        initialization_timeout=min(timeout, heartbeat_timeout),  # all were there just now
         heartbeat_timeout_seconds=heartbeat_timeout,
     )
     return True

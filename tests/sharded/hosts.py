@@ -101,10 +101,3 @@ class Hosts:
 
     def send(self, index, number=signal.SIGKILL):
         self.processes[index].send_signal(number)
-
-
-def newest_step(folder, suffix=""):
-    """Return the step of the newest complete checkpoint, or of one being written, or 0."""
-    names = os.listdir(folder) if folder.exists() else []
-    steps = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return max((int(step) for step in steps if step.isdigit()), default=0)
