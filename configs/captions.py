@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> Any:
         "seed": 0,
         "shard_size": 4096,
         "batch_size": 256,
-        "on_bad_image": "stop",
+        "on_bad": "stop",
     }
     config.codec = {
         "name": "patches",

@@ -178,6 +178,7 @@ def test_an_unknown_variant_is_named():
         ({"data__intra": "wave"}, r'data\.intra = "wave" must be one of "tokens", "waveform"'),
         ({"data__intra": "waveform"}, r'data\.intra = "waveform" needs prepare\.shuffles of 1'),
         ({"prepare__views": 0}, r"prepare\.views = 0 must be at least 1"),
+        ({"prepare__shard_size": 0}, r"prepare\.shard_size = 0 must be at least 1"),
         ({"prepare__shuffles": -1}, r"prepare\.shuffles = -1 must be at least 0"),
         ({"prepare__quietest": 0.0}, r"prepare\.quietest = 0\.0 must lie in \(0, 1\]"),
         ({"codec__name": "vqgan"}, r'codec\.name = "vqgan" is no codec of music'),

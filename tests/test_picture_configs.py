@@ -168,6 +168,9 @@ def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
         ({"codec__num_codes": 1}, r"codec\.num_codes = 1 must be at least 2"),
         ({"codec__image_size": 30}, r"codec\.image_size = 30 must be a multiple of 4"),
         ({"codec__used_codes": "none.pt"}, r"codec.*none\.pt"),
+        ({"prepare__batch_size": 0}, r"prepare\.batch_size = 0 must be at least 1"),
+        ({"prepare__flip": True}, r"prepare\.views = 1, flip = True need random_crop"),
+        ({"prepare__on_bad": "ignore"}, r'prepare\.on_bad = "ignore" must be "stop" or "skip"'),
     ],
 )
 def test_a_wrong_value_is_named_before_anything_is_trained(tmp_path, changes, message):

@@ -13,6 +13,7 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import PatchCodec
 from cdcd_jax.codecs.spectra import SpectrumCodec
 from cdcd_jax.data.music_views import WaveformPlan
+from cdcd_jax.data.prepare import check_options
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.sources import Source
 
@@ -57,7 +58,7 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
     sources = {split: load_source(config, split) for split in ("train", "test")}
     names = [source.class_names for source in sources.values()]
     make_section(config, "data", check_classes, *names)
-    options = config.prepare.to_dict()
+    options = check_prepare(config)
     centred = {"views": 1, "random_crop": False, "flip": False}
     codec = load_codec(config, places)
     assert isinstance(codec, (ImageCodec, PatchCodec))
@@ -113,7 +114,7 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
     segments = {split: load_segments(config, split) for split in ("train", "test")}
     names = [pieces.genre_names for pieces in segments.values()]
     make_section(config, "data", check_classes, *names)
-    train = plan_waveforms(config)
+    options, train = check_prepare(config), plan_waveforms(config)
     codec = load_codec(config, places)
     assert isinstance(codec, (AudioCodec, SpectrumCodec))
     return MusicPreparation(
@@ -126,8 +127,22 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
         },
         seed=config.prepare.seed,
         shard_size=config.prepare.shard_size,
-        options={"batch_size": config.prepare.batch_size, "on_bad": config.prepare.on_bad},
+        options={name: options[name] for name in ("batch_size", "on_bad")},
     )
+
+
+def check_prepare(config: Any) -> dict[str, Any]:
+    """Check the section ``prepare``, but for what only music has; return it.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    section = config.prepare.to_dict()
+    of_crops = {name: section[name] for name in ("random_crop", "flip") if name in section}
+    names = ("views", "seed", "shard_size", "batch_size", "on_bad")
+    options = {name: section[name] for name in names} | of_crops
+    make_section(config, "prepare", check_options, **options)
+    return section
 
 
 def plan_waveforms(config: Any) -> WaveformPlan:

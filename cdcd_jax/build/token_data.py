@@ -10,7 +10,7 @@ import numpy as np
 from cdcd_jax.build.codecs import codec_shape, load_codec
 from cdcd_jax.build.music import SOUND, is_music, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
-from cdcd_jax.build.preparation import plan_waveforms
+from cdcd_jax.build.preparation import check_prepare, plan_waveforms
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
@@ -97,6 +97,7 @@ def rehearsal_data(config: Any) -> TokenData:
     """Stand in for tokens that do not exist yet: random ones, two of each class or so."""
     if config.codec.name == "pixels":
         return load_data(config, None)
+    check_prepare(config)
     if is_music(config):
         return _rehearsed_music(config)
     train, test = load_source(config, "train"), load_source(config, "test")

@@ -57,7 +57,7 @@ def prepare(
     process_index: int = 0,
     num_processes: int = 1,
     num_threads: int = 4,
-    on_bad_image: str = "stop",
+    on_bad: str = "stop",
     progress: bool = True,
 ) -> Progress:
     """Encode this host's part of a source, and publish the folder when all parts are there.
@@ -83,7 +83,7 @@ def prepare(
         process_index: Which host this is.
         num_processes: Number of hosts.
         num_threads: Threads that read and decode pictures ahead of the encoder.
-        on_bad_image: What to do with a picture that cannot be decoded: ``"stop"``, or ``"skip"``
+        on_bad: What to do with a picture that cannot be decoded: ``"stop"``, or ``"skip"``
             it and list it in the manifest.
         progress: Whether to show a progress bar with the time left.
 
@@ -91,7 +91,7 @@ def prepare(
         How many shards of all hosts are complete.
 
     Raises:
-        ImageError: If a picture cannot be decoded and ``on_bad_image`` is ``"stop"``.
+        ImageError: If a picture cannot be decoded and ``on_bad`` is ``"stop"``.
         ValueError: If an option is out of range, the folder was begun with other ones, a file
             cannot be read or written, or the encoder's result does not fit.
     """
@@ -110,7 +110,8 @@ def prepare(
         seed=seed,
         shard_size=shard_size,
     )
-    _check_crops(plan)
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1, got {image_size}")
     return prepare_views(
         partial(_load_crops, source, plan),
         encode_fn,
@@ -120,7 +121,7 @@ def prepare(
         process_index=process_index,
         num_processes=num_processes,
         num_threads=num_threads,
-        on_bad=on_bad_image,
+        on_bad=on_bad,
         progress=progress,
     )
 
@@ -162,7 +163,21 @@ def prepare_views(
         ImageError: If something is broken and ``on_bad`` is ``"stop"``.
         ValueError: As ``prepare``.
     """
-    _check(plan, batch_size, num_threads, process_index, num_processes, on_bad)
+    check_options(
+        views=plan.views,
+        seed=plan.seed,
+        shard_size=plan.shard_size,
+        batch_size=batch_size,
+        random_crop=plan.random_crop or plan.waveforms is not None,
+        flip=plan.flip,
+        on_bad=on_bad,
+    )
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+    if plan.num_images == 0:
+        raise ValueError(f"{plan.source} holds nothing to encode")
+    if not 0 <= process_index < num_processes:
+        raise ValueError(f"process_index must lie in 0..{num_processes - 1}, got {process_index}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,44 +245,53 @@ def _counted(pictures: Iterable[Views], bar: tqdm, on_bad: str) -> Iterator[View
             if not isinstance(picture.error, ImageError):
                 raise picture.error
             raise ImageError(
-                f'{picture.error}; repair the picture, or skip such ones with on_bad_image="skip"'
+                f'{picture.error}; repair the picture, or skip such ones with on_bad="skip"'
             )
         yield picture
         bar.update()
 
 
-def _check_crops(plan: Plan) -> None:
-    if plan.image_size < 1:
-        raise ValueError(f"image_size must be at least 1, got {plan.image_size}")
-    if not plan.random_crop and (plan.views > 1 or plan.flip):
+def check_options(
+    *,
+    views: int,
+    seed: int,
+    shard_size: int,
+    batch_size: int,
+    random_crop: bool = True,
+    flip: bool = False,
+    on_bad: str = "stop",
+) -> None:
+    """Check what does not depend on what is encoded, so that it can be done before anything else.
+
+    Args:
+        views: As for ``prepare``, and so are the others.
+        seed: Of all that is random.
+        shard_size: Pictures or pieces in a shard.
+        batch_size: Views encoded at once.
+        random_crop: Whether crops are random.
+        flip: Whether to mirror them at random.
+        on_bad: What to do with what is broken.
+
+    Raises:
+        ValueError: If one of them is out of range; it comes first in the sentence.
+
+    >>> check_options(views=2, seed=0, shard_size=4096, batch_size=0)
+    Traceback (most recent call last):
+    ValueError: batch_size = 0 must be at least 1
+    """
+    least = {
+        "views": (views, 1),
+        "seed": (seed, 0),
+        "shard_size": (shard_size, 1),
+        "batch_size": (batch_size, 1),
+    }
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise ValueError(f"{name} = {value} must be at least {lowest}")
+    if not random_crop and (views > 1 or flip):
         raise ValueError(
-            f"views = {plan.views}, flip = {plan.flip} need random_crop: "
+            f"views = {views}, flip = {flip} need random_crop: "
             "the central crop is the same every time"
         )
-
-
-def _check(
-    plan: Plan,
-    batch_size: int,
-    num_threads: int,
-    process_index: int,
-    num_processes: int,
-    on_bad: str,
-) -> None:
-    least = {
-        "views": plan.views,
-        "shard_size": plan.shard_size,
-        "batch_size": batch_size,
-        "num_threads": num_threads,
-    }
-    for name, value in least.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if plan.seed < 0:
-        raise ValueError(f"seed must be at least 0, got {plan.seed}")
-    if plan.num_images == 0:
-        raise ValueError(f"{plan.source} holds nothing to encode")
-    if not 0 <= process_index < num_processes:
-        raise ValueError(f"process_index must lie in 0..{num_processes - 1}, got {process_index}")
     if on_bad not in ("stop", "skip"):
-        raise ValueError(f'on_bad must be "stop" or "skip", got "{on_bad}"')
+        raise ValueError(f'on_bad = "{on_bad}" must be "stop" or "skip"')

@@ -122,7 +122,7 @@ def test_running_again_repairs_what_is_missing_or_truncated(tmp_path, trouble):
 
 def test_a_bad_picture_stops_the_preparation_by_name(tmp_path):
     source = damage_picture(make_source(50), 20)
-    with pytest.raises(ImageError, match=r"^20 cannot be decoded .* on_bad_image=\"skip\"$"):
+    with pytest.raises(ImageError, match=r"^20 cannot be decoded .* on_bad=\"skip\"$"):
         prepare(source, encode, tmp_path, **options())
     # The shard before it is kept; no half-written file stays.
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -135,7 +135,7 @@ def test_a_bad_picture_stops_the_preparation_by_name(tmp_path):
 def test_skipped_pictures_are_listed_and_the_others_keep_their_names(tmp_path):
     bad = {3, *range(16, 32)}  # one, and a whole shard
     source = damage_picture(make_source(50), *bad)
-    assert prepare(source, encode, tmp_path, **options(), on_bad_image="skip").finished
+    assert prepare(source, encode, tmp_path, **options(), on_bad="skip").finished
     shards = TokenShards(tmp_path, fingerprint="f" * 64)
     kept = [k for k in range(50) if k not in bad]
     assert [int(shards.name_of(k)) for k in range(len(shards))] == kept
@@ -150,7 +150,7 @@ def test_skipped_pictures_are_listed_and_the_others_keep_their_names(tmp_path):
 def test_nothing_but_bad_pictures_is_no_data_set(tmp_path):
     source = damage_picture(make_source(5), *range(5))
     with pytest.raises(ValueError, match="none of the 5 pictures of noise can be decoded"):
-        prepare(source, encode, tmp_path, **options(), on_bad_image="skip")
+        prepare(source, encode, tmp_path, **options(), on_bad="skip")
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
     ("changes", "message"),
     [
         ({"image_size": 0}, "image_size must be at least 1, got 0"),
-        ({"views": 0}, "views must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"views": 0}, "views = 0 must be at least 1"),
+        ({"batch_size": 0}, "batch_size = 0 must be at least 1"),
+        ({"seed": -1}, "seed = -1 must be at least 0"),
         ({"views": 2}, "need random_crop: the central crop is the same every time"),
         ({"flip": True}, "need random_crop"),
         ({"count": 0}, "noise holds nothing to encode"),
         ({"process_index": 1}, r"process_index must lie in 0\.\.0, got 1"),
-        ({"on_bad_image": "ignore"}, 'must be "stop" or "skip", got "ignore"'),
+        ({"on_bad": "ignore"}, 'on_bad = "ignore" must be "stop" or "skip"'),
         ({"grid": (2, 2)}, r"made tokens of shape \(6, 16\) of 6 pictures, not \(6, 4\)"),
         ({"vocab_size": 40}, r"tokens must lie in 0\.\.39"),
     ],

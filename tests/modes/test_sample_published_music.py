@@ -149,6 +149,18 @@ def test_music_is_written(model, folder, tmp_path):
     np.testing.assert_array_equal(soundfile.read(again[0])[0], audio)
 
 
+def test_less_music_than_asked_for_is_said(model, folder, tmp_path, capsys):
+    """The dance lasts 60 / 413 s."""
+    for seconds, said in ((0.1, False), (3, True)):
+        request = ask(folder, seconds=seconds)
+        written = perform_published(
+            model, folder / "aist.pth", tmp_path, request, seed=0, num_samples=1, **SAMPLING
+        )
+        sentence = f"{folder / 'dance.npy'} lasts 0.15 s, less than the 3 s asked for"
+        assert (sentence in capsys.readouterr().out) == said
+    assert len(soundfile.read(written[0])[0]) == 25 * 128
+
+
 @pytest.mark.slow
 def test_tiktok_needs_no_genre(tiktok, folder, tmp_path):
     path = folder / "tiktok.pth"
