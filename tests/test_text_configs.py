@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from cdcd_jax.build import conditions
 from cdcd_jax.build.experiment import build
 from cdcd_jax.training.sharding import make_mesh
 
@@ -59,6 +60,16 @@ def test_every_smoke_variant_rehearses_on_glyphs(name, rehearsed):
     assert ("negatives" in batch) == name.endswith("inter")
     assert experiment.told.num_classes == 0
     assert "letter" in experiment.told.test_texts[0] or "digit" in experiment.told.test_texts[0]
+
+
+def test_captions_that_are_tokenised_in_pieces_are_the_same(rehearsed, monkeypatch):
+    config = load("glyphs_vanilla", "smoke")
+    whole = rehearsed(config).told
+    assert len(whole.test_texts) % 3
+    monkeypatch.setattr(conditions, "CAPTIONS_AT_ONCE", 3)
+    pieces = rehearse(config).told
+    assert pieces.test_texts == whole.test_texts
+    np.testing.assert_array_equal(pieces.test.cond, whole.test.cond)
 
 
 @pytest.mark.parametrize("name", NAMES)

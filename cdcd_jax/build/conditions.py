@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from cdcd_jax.build.music import find_window, is_music, load_dances, motion_statistics
 from cdcd_jax.build.sections import make_section
@@ -16,7 +17,11 @@ from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples, Captions, number_captions
 from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.files import is_first_host
 from cdcd_jax.training.step import Batch
+
+CAPTIONS_AT_ONCE = 8192
+"""Captions that are tokenised between two looks at the clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,4 +210,8 @@ def _with_captions(
     examples: Examples, captions: Captions, texts: Texts
 ) -> tuple[CaptionedExamples, list[str]]:
     flat, first = number_captions(captions.texts)
-    return CaptionedExamples(examples, texts.tokenize(flat), first, captions.picture_of), flat
+    pieces = range(0, len(flat), CAPTIONS_AT_ONCE)
+    # COCO has 414,113; the bar shows where it takes longer than two seconds.
+    bar = tqdm(pieces, desc="captions", unit="piece", delay=2.0, disable=not is_first_host())
+    tokens = [texts.tokenize(flat[start : start + CAPTIONS_AT_ONCE]) for start in bar]
+    return CaptionedExamples(examples, np.concatenate(tokens), first, captions.picture_of), flat
