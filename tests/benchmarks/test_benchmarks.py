@@ -62,18 +62,25 @@ def test_input_pipeline_reports_each_number_of_threads(run_benchmark, tmp_path):
 def test_comparison_shows_mean_and_deviation_over_seeds():
     def summary(accuracy):
         row = {"num_samples": 10, "frechet_distance": 1.0, "num_steps": 5, "truncation": 0.86}
+        real = {"num_samples": 9, "num_steps": None, "truncation": None}
         return {
             "bits_per_token": 2.0,
             "train_seconds": 3.0,
             "rows": [
-                row | {"name": "real test examples", "accuracy": 0.9},
+                real | {"name": "real test examples", "accuracy": 0.9},
                 row | {"name": "samples", "accuracy": accuracy},
                 row | {"name": "samples, labels shuffled", "accuracy": 0.1},
             ],
         }
 
     lines = format_comparison({"vanilla": [summary(0.7), summary(0.8)]}, 400).splitlines()
-    assert "90.0" in lines[2]
-    assert "75.0 ± 7.1" in lines[3]
+    assert "10 samples a seed" in lines[0]
+    assert lines[2].split() == ["real", "test", "examples", *4 * ["-"], "90.0%", "-", "-"]
+    assert "75.0 ± 7.1%" in lines[3]
     assert "labels shuffled" in lines[4]
-    assert "10.0 ± 0.0" in lines[4]
+    assert "10.0 ± 0.0%" in lines[4]
+    assert "seed by seed, 5 steps" in lines[5]
+    assert [line.split() for line in lines[6:]] == [
+        ["vanilla", "0", "2.0000", "70.0%", "1.00"],
+        ["vanilla", "1", "2.0000", "80.0%", "1.00"],
+    ]
