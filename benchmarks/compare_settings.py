@@ -27,6 +27,8 @@ SETTINGS = {
         "--config.loss.chains=parallel",
         "--config.loss.num_negatives=2",
     ],
+    "sample_inter, lambda=5e-4": ["--config.loss.contrast_weight=5e-4"],
+    "sample_inter, lambda=2e-3": ["--config.loss.contrast_weight=2e-3"],
 }
 """Name, which begins as that of the configuration ends, and what else it is told."""
 
@@ -37,10 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="digits", help="the configs/TASK_SETTING.py to run")
     names = {"choices": list(SETTINGS), "metavar": "SETTING"}
-    main_ones = ["vanilla", "sample_inter", "step_intra"]
-    others = [name for name in SETTINGS if name not in main_ones]
-    parser.add_argument("--settings", nargs="+", default=main_ones, help="with every seed", **names)
-    parser.add_argument("--once", nargs="*", default=others, help="with the first seed", **names)
+    every = ["vanilla", "sample_inter", "step_intra"]
+    once = ["step_inter", "sample_intra", "step_inter, parallel, N=2"]
+    parser.add_argument("--settings", nargs="+", default=every, help="with every seed", **names)
+    parser.add_argument("--once", nargs="*", default=once, help="with the first seed", **names)
     parser.add_argument("--steps", type=int, default=400, help="training steps of every run")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the main settings")
     parser.add_argument("--runs", type=Path, default=Path("runs/settings"), help="folder of runs")
