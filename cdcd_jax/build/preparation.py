@@ -13,7 +13,7 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import PatchCodec
 from cdcd_jax.codecs.spectra import SpectrumCodec
 from cdcd_jax.data.music_views import WaveformPlan
-from cdcd_jax.data.prepare import check_options
+from cdcd_jax.data.prepare_options import check_options
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.sources import Source
 

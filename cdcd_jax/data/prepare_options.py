@@ -1,0 +1,47 @@
+"""What a preparation of tokens may be told."""
+
+
+def check_options(
+    *,
+    views: int,
+    seed: int,
+    shard_size: int,
+    batch_size: int,
+    random_crop: bool = True,
+    flip: bool = False,
+    on_bad: str = "stop",
+) -> None:
+    """Check what does not depend on what is encoded, so that it can be done before anything else.
+
+    Args:
+        views: As for ``prepare``, and so are the others.
+        seed: Of all that is random.
+        shard_size: Pictures or pieces in a shard.
+        batch_size: Views encoded at once.
+        random_crop: Whether crops are random.
+        flip: Whether to mirror them at random.
+        on_bad: What to do with what is broken.
+
+    Raises:
+        ValueError: If one of them is out of range; it comes first in the sentence.
+
+    >>> check_options(views=2, seed=0, shard_size=4096, batch_size=0)
+    Traceback (most recent call last):
+    ValueError: batch_size = 0 must be at least 1
+    """
+    least = {
+        "views": (views, 1),
+        "seed": (seed, 0),
+        "shard_size": (shard_size, 1),
+        "batch_size": (batch_size, 1),
+    }
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise ValueError(f"{name} = {value} must be at least {lowest}")
+    if not random_crop and (views > 1 or flip):
+        raise ValueError(
+            f"views = {views}, flip = {flip} need random_crop: "
+            "the central crop is the same every time"
+        )
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f'on_bad = "{on_bad}" must be "stop" or "skip"')
