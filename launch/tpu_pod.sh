@@ -58,16 +58,18 @@ on_all_hosts() {
 }
 
 # A training that was told to stop ends with 0, too; only the summary says that it is done.
-done="true"
-training=1
+mode=train
+workdir=""
 for argument in "$@"; do
   case "$argument" in
-    --workdir=*) done="test -e $(printf '%q' "${argument#*=}")/summary.json" ;;
-    --mode=train) ;;
-    --mode=*) training=0 ;;
+    --mode=*) mode="${argument#*=}" ;;
+    --workdir=*) workdir="${argument#*=}" ;;
   esac
 done
-if ((training == 0)); then done="true"; fi
+done="true"
+if [[ "$mode" == train && -n "$workdir" ]]; then
+  done="test -e $(printf '%q' "$workdir")/summary.json"
+fi
 
 trap delete EXIT
 create

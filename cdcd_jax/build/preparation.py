@@ -1,5 +1,6 @@
 """The preparation of tokens, from the sections ``data``, ``codec`` and ``prepare``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import PatchCodec
 from cdcd_jax.codecs.spectra import SpectrumCodec
 from cdcd_jax.data.music_views import WaveformPlan
-from cdcd_jax.data.prepare_options import check_options
+from cdcd_jax.data.prepare_options import check_crops, check_options
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.sources import Source
 
@@ -138,10 +139,13 @@ def check_prepare(config: Any) -> dict[str, Any]:
         ValueError: If a value is wrong.
     """
     section = config.prepare.to_dict()
-    of_crops = {name: section[name] for name in ("random_crop", "flip") if name in section}
-    names = ("views", "seed", "shard_size", "batch_size", "on_bad")
-    options = {name: section[name] for name in names} | of_crops
-    make_section(config, "prepare", check_options, **options)
+
+    def check(function: Callable[..., None], *names: str) -> None:
+        make_section(config, "prepare", function, **{name: section[name] for name in names})
+
+    check(check_options, "views", "seed", "shard_size", "batch_size", "on_bad")
+    if "random_crop" in section:
+        check(check_crops, "views", "random_crop", "flip")
     return section
 
 

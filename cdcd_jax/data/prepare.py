@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
 from cdcd_jax.data.manifest import Plan, agree_on_plan
-from cdcd_jax.data.prepare_options import check_options
+from cdcd_jax.data.prepare_options import check_crops, check_options
 from cdcd_jax.data.shard_writer import Views, is_complete, publish, write_shard
 from cdcd_jax.data.sources import Source
 
@@ -113,6 +113,7 @@ def prepare(
     )
     if image_size < 1:
         raise ValueError(f"image_size must be at least 1, got {image_size}")
+    check_crops(views=views, random_crop=random_crop, flip=flip)
     return prepare_views(
         partial(_load_crops, source, plan),
         encode_fn,
@@ -169,8 +170,6 @@ def prepare_views(
         seed=plan.seed,
         shard_size=plan.shard_size,
         batch_size=batch_size,
-        random_crop=plan.random_crop or plan.waveforms is not None,
-        flip=plan.flip,
         on_bad=on_bad,
     )
     if num_threads < 1:

@@ -7,8 +7,6 @@ def check_options(
     seed: int,
     shard_size: int,
     batch_size: int,
-    random_crop: bool = True,
-    flip: bool = False,
     on_bad: str = "stop",
 ) -> None:
     """Check what does not depend on what is encoded, so that it can be done before anything else.
@@ -18,8 +16,6 @@ def check_options(
         seed: Of all that is random.
         shard_size: Pictures or pieces in a shard.
         batch_size: Views encoded at once.
-        random_crop: Whether crops are random.
-        flip: Whether to mirror them at random.
         on_bad: What to do with what is broken.
 
     Raises:
@@ -38,10 +34,23 @@ def check_options(
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise ValueError(f"{name} = {value} must be at least {lowest}")
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f'on_bad = "{on_bad}" must be "stop" or "skip"')
+
+
+def check_crops(*, views: int, random_crop: bool, flip: bool) -> None:
+    """Check how pictures are cropped, as ``check_options`` does what music has as well.
+
+    Args:
+        views: Number of crops of each picture.
+        random_crop: Whether they are random.
+        flip: Whether to mirror them at random.
+
+    Raises:
+        ValueError: If crops that are not random are to differ.
+    """
     if not random_crop and (views > 1 or flip):
         raise ValueError(
             f"views = {views}, flip = {flip} need random_crop: "
             "the central crop is the same every time"
         )
-    if on_bad not in ("stop", "skip"):
-        raise ValueError(f'on_bad = "{on_bad}" must be "stop" or "skip"')
