@@ -5,7 +5,6 @@ Both go through all modes, one after another in this process, so that JAX starts
 
 import io
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,11 +13,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 from cdcd_jax.codecs.patches import load_patches
+from cdcd_jax.data.miniature.coco import write_coco
+from cdcd_jax.data.miniature.cub import write_cub, write_cub_list
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.evaluation.prompts import name_after_prompt
-
-sys.path.append(str(Path(__file__).parent / "data"))
-from official_layouts import write_coco, write_cub, write_cub_list
 
 pytestmark = [pytest.mark.slow, pytest.mark.quick_compilation]
 
@@ -150,7 +148,7 @@ def test_coco_as_downloaded(run_here, tmp_path):
             pictures[name] = draw(colour)
             captions += [{"image_id": number, "id": 0, "caption": c} for c in describe(colour)[:2]]
         captions.append({"image_id": 30, "id": 1, "caption": describe(colours[0])[2]})
-        write_coco(folder, images=images, captions=captions, split=split, pictures=pictures)
+        write_coco(folder, split, images=images, captions=captions, pictures=pictures)
         owners[split] = [caption["image_id"] for caption in captions]
     listed = [[30 + (owner - 29) % 8, 30 + (owner - 26) % 8] for owner in owners["train2014"]]
     negatives = tmp_path / "negatives.json"
