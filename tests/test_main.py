@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -175,9 +176,17 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
     for place in ("summary.json", "samples.png", "checkpoints", "metrics.jsonl"):
         assert f"{workdir}/{place}" in output
 
+    written = {name: (workdir / name).read_bytes() for name in ("summary.json", "samples.png")}
     code, output = run("--mode=evaluate")
     assert code == 0, output
-    again = json.loads((workdir / "summary.json").read_text())
+    assert written == {name: (workdir / name).read_bytes() for name in written}
+    (folder,) = (workdir / "evaluations").iterdir()
+    assert re.fullmatch(
+        r"step000020-seed1-num_samples20-num_steps10-truncations0\.86-[0-9a-f]{6}", folder.name
+    )
+    again = json.loads((folder / "summary.json").read_text())
+    assert again["sample_grid"] == str(folder / "samples.png")
+    assert (folder / "samples.png").read_bytes() == written["samples.png"]
     for name in ("bits_per_token", "accuracy", "frechet_distance", "steps", "train_seconds"):
         assert again[name] == summary[name]
 

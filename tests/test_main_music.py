@@ -180,10 +180,10 @@ def test_aist_as_downloaded(run_here, tmp_path):
     assert 0 <= summary["rows"][0]["genre_accuracy"] <= 1
     assert summary["num_test_examples"] == 2
 
-    (workdir / "summary.json").unlink()
     code, output = run_here(f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC, "--mode=evaluate")
     assert code == 0, output
-    again = json.loads((workdir / "summary.json").read_text())
+    (evaluation,) = (workdir / "evaluations").iterdir()
+    again = json.loads((evaluation / "summary.json").read_text())
     assert again["bits_per_token"] == pytest.approx(summary["bits_per_token"])
     check_rows(again)
 

@@ -73,11 +73,11 @@ def run_all(run_here, workdir, *flags):
         assert code == 0, output
     assert "There are no tokens" not in output
     trained = json.loads((workdir / "summary.json").read_text())
-    (workdir / "summary.json").unlink()
     code, output = run_here(*flags, "--mode=evaluate")
     assert code == 0, output
     assert "No CLIPScore and no R-precision: give CLIP ViT-B/32" in output
-    summary = json.loads((workdir / "summary.json").read_text())
+    (folder,) = (workdir / "evaluations").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
     assert summary["bits_per_token"] == pytest.approx(trained["bits_per_token"])
     code, output = run_here(
         *flags,

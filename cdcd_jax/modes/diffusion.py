@@ -1,25 +1,20 @@
 """Train, evaluate and sample an experiment on diffusion."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cdcd_jax.build.experiment import Experiment
-from cdcd_jax.evaluation.run import evaluate
-from cdcd_jax.evaluation.table import format_table
-from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
+from cdcd_jax.modes.evaluation import evaluation_folder, score
 from cdcd_jax.modes.performance import name_music, perform
-from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.training.checkpoints import Position
 from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.stopping import Stopper
+from cdcd_jax.typing import Params
 
 
 def train_and_evaluate(
@@ -37,12 +32,16 @@ def train_and_evaluate(
         draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
 
     found = run_training(experiment.training, workdir, stopper, hook=draw_progress, profile=profile)
-    _score(experiment, workdir, config_file, *found)
+    about, params = _describe_run(config_file, *found)
+    score(experiment, params, workdir, about)
+    print(f"{'Metrics:':<13}{workdir}/metrics.jsonl, tensorboard")
+    print(f"{'Checkpoints:':<13}{workdir}/checkpoints")
 
 
 def evaluate_newest(experiment: Experiment, workdir: Path, config_file: str) -> None:
-    """Score the newest checkpoint."""
-    _score(experiment, workdir, config_file, *load_training(experiment.training, workdir))
+    """Score the newest checkpoint, in a folder of its own beside what the training wrote."""
+    about, params = _describe_run(config_file, *load_training(experiment.training, workdir))
+    score(experiment, params, find_folder(experiment, workdir, f"step{about['steps']:06d}"), about)
 
 
 def sample_newest(
@@ -109,50 +108,23 @@ def perform_newest(
         print(f"Music: {file}")
 
 
-def _score(
-    experiment: Experiment, workdir: Path, config_file: str, state: TrainState, position: Position
-) -> None:
-    params, options = state.ema_params, dict(experiment.evaluation)
-    # What samples are drawn with, but for what the evaluation varies.
-    fixed = {name: experiment.sampling[name] for name in ("top_k", "temperature", "guidance")}
-    embed = experiment.told.embed
-    result = evaluate(
-        jax.random.key(options.pop("seed")),
-        bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, embed(cond)),
-        sample_fn=lambda key, cond, num_steps, truncation: experiment.sample_fn(
-            params, key, embed(cond), num_steps=num_steps, truncation=truncation, **fixed
-        ),
-        train=experiment.told.train,
-        test=experiment.told.test,
-        **experiment.scoring.make_options(),
-        **options,
+def find_folder(experiment: Experiment, workdir: Path, subject: str) -> Path:
+    """Name the folder of an evaluation, see ``evaluation_folder``."""
+    return evaluation_folder(
+        workdir,
+        subject,
+        evaluation=experiment.evaluation,
+        sampling=experiment.sampling,
+        config=experiment.config,
     )
-    grid = draw(experiment, params, workdir / "samples.png", experiment.seed, **experiment.sampling)
-    summary = {
+
+
+def _describe_run(
+    config_file: str, state: TrainState, position: Position
+) -> tuple[dict[str, Any], Params]:
+    about = {
         "config_file": config_file,
         "steps": int(state.step),
         "train_seconds": position.train_seconds,
-        **result,
-        "sample_grid": str(grid),
-        "config": experiment.config,
     }
-    write_summary(workdir, summary)
-    print(format_table(result))
-    for sentence in experiment.scoring.unmeasured:
-        print(sentence)
-    print(f"Trained {summary['steps']} steps in {position.train_seconds:.0f} s")
-    for name, place in {
-        "Summary": "summary.json",
-        "Samples": grid.name,
-        "Metrics": "metrics.jsonl, tensorboard",
-        "Checkpoints": "checkpoints",
-    }.items():
-        print(f"{name + ':':<13}{workdir}/{place}")
-
-
-def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write ``summary.json`` whole or not at all; of many hosts, the first does."""
-    if not is_first_host():
-        return
-    with writing(workdir), whole_file(workdir / "summary.json") as part:
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return about, state.ema_params

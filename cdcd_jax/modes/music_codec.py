@@ -21,7 +21,7 @@ from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.onsets import mel_decibels
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.files import is_first_host, wait_for_hosts
-from cdcd_jax.modes.diffusion import write_summary
+from cdcd_jax.modes.evaluation import write_summary
 from cdcd_jax.modes.sounds import show_sounds
 from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.training.run import run_training
