@@ -3,14 +3,15 @@
 Sound is a float32 array [samples] with values about -1..1 everywhere in the package.
 """
 
-from math import gcd
+import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 import soundfile
+import soxr
 from jaxtyping import Float, Float32
 
+from cdcd_jax.data.audio_truncation import find_missing
 from cdcd_jax.files import whole_file
 
 SAMPLE_RATE = 22_050
@@ -19,14 +20,20 @@ SAMPLE_RATE = 22_050
 FULL_SCALE = 2**15 - 1
 """What 1.0 becomes in a file of 16-bit integers."""
 
+CANCELLED = 0.01
+"""Power of the mean of all channels over the mean of their powers, below which they cancel. It is
+0.5 for two channels that have nothing in common."""
+
 
 def load_audio(
     path: str | Path, *, sample_rate: int = SAMPLE_RATE
 ) -> Float32[np.ndarray, " samples"]:
     """Read a sound file as mono.
 
-    Channels are averaged; another rate is converted with a polyphase low-pass filter, so that n
-    samples become ceil(n * sample_rate / rate).
+    Channels are averaged; where they cancel each other, as L = -R does, the loudest is taken, with
+    a warning. Another rate is converted by soxr, whose filter passes 91% of the lower of both
+    bands within 0.1 dB and lets no alias above -120 dB through, so that n samples become
+    n * sample_rate / rate, rounded.
 
     Args:
         path: A file of any kind that libsndfile knows: WAV, FLAC, Ogg, MP3 ...
@@ -36,9 +43,10 @@ def load_audio(
         The sound; -1..1 in files of integers.
 
     Raises:
-        ValueError: If the file is missing, damaged or empty, or holds a value that is no finite
-            number.
+        ValueError: If the file is missing, cut short, damaged or empty, or holds a value that is no
+            finite number.
     """
+    _check_whole(path)
     try:
         channels, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -50,10 +58,9 @@ def load_audio(
         raise ValueError(
             f"{path} holds a value that is no finite number at sample {bad[0]}; write the file anew"
         )
-    audio = channels.mean(axis=1, dtype=np.float64)
+    audio = _mix(channels, path)
     if rate != sample_rate:
-        divisor = gcd(rate, sample_rate)
-        audio = scipy.signal.resample_poly(audio, sample_rate // divisor, rate // divisor)
+        audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     return audio.astype(np.float32)
 
 
@@ -61,8 +68,9 @@ def audio_seconds(path: str | Path) -> float:
     """Tell how long a sound file is, from its header.
 
     Raises:
-        ValueError: If the file is missing or damaged.
+        ValueError: If the file is missing, cut short or damaged.
     """
+    _check_whole(path)
     try:
         header = soundfile.info(str(path))
     except (OSError, RuntimeError) as error:
@@ -97,6 +105,34 @@ def save_wav(
     integers = np.round(np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
     with whole_file(Path(path)) as part:
         soundfile.write(str(part), integers, sample_rate, subtype="PCM_16", format="WAV")
+
+
+def _mix(
+    channels: Float32[np.ndarray, "samples channels"], path: str | Path
+) -> Float[np.ndarray, " samples"]:
+    """Average the channels, or take the loudest where little but rounding would be left."""
+    mean = channels.mean(axis=1, dtype=np.float64)
+    powers = np.mean(channels.astype(np.float64) ** 2, axis=0)
+    if np.mean(mean**2) >= CANCELLED * powers.mean():
+        return mean
+    loudest = int(np.argmax(powers))
+    warnings.warn(
+        f"{path}: its channels cancel each other, so channel {loudest + 1} is taken alone",
+        stacklevel=3,
+    )
+    return channels[:, loudest].astype(np.float64)
+
+
+def _check_whole(path: str | Path) -> None:
+    """Raise a ValueError if a file is missing or cut short."""
+    try:
+        missing = find_missing(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if missing:
+        raise ValueError(
+            f"{path} is cut short: it lacks {missing}; copy the file again, or leave it out"
+        )
 
 
 def _unreadable(path: str | Path, error: Exception) -> ValueError:

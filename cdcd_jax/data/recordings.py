@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dances
-from cdcd_jax.data.waveforms import PEAK
+from cdcd_jax.data.waveforms import is_silent, normalise_peak
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 """Endings of the files that count as sound, in lower case."""
@@ -106,5 +106,4 @@ class SoundFolder:
 
 def _as_loud_as_can_be(audio: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
     """Bring a recording to a peak of 0.95; silence stays silence, which a codec must know, too."""
-    peak = np.abs(audio).max(initial=0.0)
-    return audio * np.float32(PEAK / peak) if peak else audio
+    return audio if is_silent(audio) else normalise_peak(audio)

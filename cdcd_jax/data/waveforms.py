@@ -6,8 +6,18 @@ from jaxtyping import Float
 PEAK = 0.95
 """Largest absolute value of normalised sound, as in the published training."""
 
-SILENCE = 1e-5
-"""Sound that nowhere exceeds this, less than half a step of 16 bits, is taken for silence."""
+SILENCE = 4 / 2**15
+"""Sound that nowhere is further than this from its middle is taken for silence: four steps of 16
+bits, -78 dB. Rounding with the usual dither takes up to two."""
+
+
+def is_silent(audio: Float[np.ndarray, " samples"]) -> bool:
+    """Whether sound is nothing but a constant and what rounding to 16 bits adds.
+
+    >>> is_silent(np.array([0.2, 0.2001])), is_silent(np.array([0.0, 0.001]))
+    (True, False)
+    """
+    return not audio.size or float(np.ptp(audio)) <= 2 * SILENCE
 
 
 def normalise_peak(
@@ -23,15 +33,14 @@ def normalise_peak(
         The scaled sound, of the same type.
 
     Raises:
-        ValueError: If the sound is silence, which no factor makes louder.
+        ValueError: If the sound is silence: only the noise of its rounding would become loud.
 
     >>> normalise_peak(np.array([0.1, -0.2])).round(3).tolist()
     [0.475, -0.95]
     """
-    loudest = float(np.abs(audio).max(initial=0.0))
-    if not loudest > SILENCE:
+    if is_silent(audio):
         raise ValueError("it is silent, so it cannot be normalised; leave it out")
-    return audio * audio.dtype.type(peak / loudest)
+    return audio * audio.dtype.type(peak / float(np.abs(audio).max()))
 
 
 def vary_amplitude(

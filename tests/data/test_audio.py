@@ -20,14 +20,23 @@ def test_any_rate_and_channel_count_becomes_the_same_mono_tone(tmp_path, rate, c
     assert audio.dtype == np.float32
     assert len(audio) == SAMPLE_RATE // 2
     # The resampling filter starts and ends on silence, so the edges are left out.
-    np.testing.assert_allclose(audio[500:-500], tone(SAMPLE_RATE)[500:-500], atol=2e-3)
+    np.testing.assert_allclose(audio[500:-500], tone(SAMPLE_RATE)[500:-500], atol=1e-4)
     assert audio_seconds(path) == pytest.approx(0.5)
 
 
-def test_what_is_too_high_for_the_new_rate_is_taken_away(tmp_path):
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_what_is_too_high_for_the_new_rate_is_taken_away_and_the_rest_kept(tmp_path, rate):
     path = tmp_path / "whistle.wav"
-    soundfile.write(path, tone(48_000, pitch=16_000.0), 48_000)
-    assert np.abs(load_audio(path)[200:-200]).max() < 0.005
+
+    def decibels(pitch):
+        soundfile.write(path, tone(rate, pitch=pitch), rate, subtype="FLOAT")
+        audio = load_audio(path)[1000:-1000]
+        return 20 * np.log10(np.sqrt(2 * np.mean(audio**2)) / 0.5)
+
+    for pitch in (11_050.0, 11_500.0, 12_000.0, 16_000.0):
+        assert decibels(pitch) < -80
+    for pitch in (1000.0, 9000.0, 10_000.0):
+        assert abs(decibels(pitch)) < 0.1
 
 
 def test_a_written_file_is_clipped_and_read_back(tmp_path):
@@ -64,3 +73,21 @@ def test_bad_files_are_named(tmp_path):
     soundfile.write(tmp_path / "inf.wav", sound, SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"inf\.wav .*sample 2"):
         load_audio(tmp_path / "inf.wav")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.99])
+def test_channels_that_cancel_are_not_averaged(tmp_path, share):
+    path = tmp_path / "phase.wav"
+    sound = tone(SAMPLE_RATE)
+    soundfile.write(path, np.stack([sound, -share * sound], axis=1), SAMPLE_RATE)
+    with pytest.warns(UserWarning, match=r"phase\.wav: its channels cancel .* channel 1"):
+        audio = load_audio(path)
+    np.testing.assert_allclose(audio, sound, atol=1e-4)
+
+
+@pytest.mark.parametrize("right", [0.0, -0.3, 1.0])
+def test_other_channels_are_averaged(tmp_path, right):
+    path = tmp_path / "wide.wav"
+    sound = tone(SAMPLE_RATE)
+    soundfile.write(path, np.stack([sound, right * sound], axis=1), SAMPLE_RATE)
+    np.testing.assert_allclose(load_audio(path), (1 + right) / 2 * sound, atol=1e-4)

@@ -12,10 +12,26 @@ def test_normalised_sound_has_the_peak_and_keeps_its_shape():
     np.testing.assert_allclose(loud / loud[0], audio / audio[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("audio", [np.zeros(10), np.full(10, 1e-6), np.zeros(0)])
+def dithered(sound):
+    """Round to 16 bits with the usual dither: the sum of two uniform numbers."""
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(-0.5, 0.5, (2, len(sound))).sum(axis=0)
+    return np.round(sound * 2**15 + noise) / 2**15
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [np.zeros(10), np.zeros(0), dithered(np.zeros(5000)), 0.01 + dithered(np.zeros(5000))],
+    ids=["zero", "empty", "dither", "offset"],
+)
 def test_silence_is_refused(audio):
     with pytest.raises(ValueError, match="silent"):
         normalise_peak(audio)
+
+
+def test_a_quiet_sound_is_no_silence():
+    quiet = 1e-3 * np.sin(np.arange(5000) / 10)
+    assert np.abs(normalise_peak(dithered(quiet))).max() == pytest.approx(0.95)
 
 
 def test_amplitudes_fill_their_range():

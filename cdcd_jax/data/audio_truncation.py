@@ -1,0 +1,163 @@
+"""Sound files that are cut short: what their container announces is compared with what is there.
+
+Decoders return the part of such a file that is left, mostly without a word.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from struct import unpack
+from typing import BinaryIO
+
+import soundfile
+
+STREAMED = 0x7FFFF000
+"""Sizes from here on are written by programs that did not know the size, into a pipe."""
+
+OGG_PAGE = 27 + 255 + 255 * 255
+"""Most bytes of a page of an Ogg file."""
+
+MPEG_RATES = (44_100, 48_000, 32_000)
+MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+def find_missing(path: str | Path) -> str | None:
+    """Say what a sound file lacks at its end.
+
+    WAV, AIFF, FLAC, Ogg and MP3 files are recognised by their first bytes. Of the sound itself
+    nothing is decoded but, of FLAC, the last block.
+
+    Args:
+        path: A file of any kind.
+
+    Returns:
+        What is missing, in a few words; None for a whole file and one of another kind.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        start = file.read(12)
+        size = file.seek(0, os.SEEK_END)
+        if start[:4] in (b"RIFF", b"FORM", b"RF64"):
+            return _check_chunks(file, start[:4], size)
+        if start[:4] == b"OggS":
+            return _check_last_page(file, size)
+        if start[:4] == b"fLaC":
+            return _check_last_block(path)
+        if start[:3] == b"ID3" or (start[:1] == b"\xff" and _frame_bytes(start[:4])):
+            file.seek(0)
+            return _check_frames(file.read())
+    return None
+
+
+def _check_chunks(file: BinaryIO, kind: bytes, size: int) -> str | None:
+    """Walk over the chunks of WAV and AIFF, each of which says how long it is, up to the sound."""
+    place, order, large = 12, ">" if kind == b"FORM" else "<", None
+    while place + 8 <= size:
+        file.seek(place)
+        head = file.read(8)
+        length = unpack(f"{order}I", head[4:])[0]
+        if head[:4] == b"ds64":
+            large = unpack("<Q", file.read(16)[8:])[0]
+        if head[:4] == b"data" and kind == b"RF64" and large is not None:
+            length = large
+        elif length >= STREAMED:
+            return None
+        missing = place + 8 + length - size
+        if missing > 0:
+            return f"{missing:,} bytes of its sound"
+        if head[:4] in (b"data", b"SSND"):
+            return None
+        place += 8 + length + length % 2
+    return None
+
+
+def _check_last_page(file: BinaryIO, size: int) -> str | None:
+    """Find the last page of an Ogg file, which must be whole and marked as the last."""
+    file.seek(max(0, size - 2 * OGG_PAGE))
+    end = file.read()
+    place = end.rfind(b"OggS\0")
+    page = end[place:]
+    if place < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+        return "its last page"
+    if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        return "a part of its last page"
+    return None if page[5] & 4 else "the page that ends the stream"
+
+
+def _check_last_block(path: str | Path) -> str | None:
+    """Decode the last sample of a FLAC file; its header tells how many there are."""
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            if file.frames < 1:
+                return None
+            try:
+                file.seek(file.frames - 1)
+                found = len(file.read(1))
+            except RuntimeError:
+                found = 0
+            return None if found else f"the last of its {file.frames:,} samples"
+    except RuntimeError:
+        # No FLAC at all, or a header that cannot be read: reading it will say so.
+        return None
+
+
+def _check_frames(data: bytes) -> str | None:
+    """Walk over the frames of an MP3 file; the first may tell how many there are."""
+    first, count = _skip_tags(data), 0
+    for place, length in _walk_frames(data, first):
+        count += 1
+        if place + length > len(data):
+            return "a part of its last frame"
+    announced = _announced_frames(data[first : first + 200])
+    # Whether the frame that tells the number is counted itself is a matter of the encoder.
+    if announced is not None and count < announced:
+        return f"{announced - count:,} of its {announced:,} frames"
+    return None
+
+
+def _skip_tags(data: bytes) -> int:
+    """Find the end of the ID3v2 tags at the beginning, whose sizes have 7 bits a byte."""
+    place = 0
+    while data[place : place + 3] == b"ID3" and len(data) >= place + 10:
+        high, middle, low, least = data[place + 6 : place + 10]
+        length = (high << 21) + (middle << 14) + (low << 7) + least
+        place += 10 + length + (10 if data[place + 5] & 16 else 0)
+    # Some writers leave zeros between the tag and the first frame.
+    while data[place : place + 1] == b"\0":
+        place += 1
+    return place
+
+
+def _walk_frames(data: bytes, place: int) -> Iterator[tuple[int, int]]:
+    """Yield place and length of frames that follow each other, the last perhaps cut."""
+    while length := _frame_bytes(data[place : place + 4]):
+        yield place, length
+        place += length
+
+
+def _frame_bytes(head: bytes) -> int:
+    """Compute the length of a frame of MPEG layer III from its header; 0 if it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    version, rate = head[1] >> 3 & 3, head[2] >> 2 & 3
+    kbits = (MPEG1_KBITS if version == 3 else MPEG2_KBITS)[(head[2] >> 4) % 15]
+    if version == 1 or rate == 3 or not kbits:
+        return 0
+    samples_per_second = MPEG_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    padding = head[2] >> 1 & 1
+    return (144 if version == 3 else 72) * kbits * 1000 // samples_per_second + padding
+
+
+def _announced_frames(first: bytes) -> int | None:
+    """Read the number of frames from the first, where encoders with a varying rate leave it."""
+    for name, flagged, offset in ((b"Xing", True, 8), (b"Info", True, 8), (b"VBRI", False, 14)):
+        place = first.find(name, 4)
+        if place < 0 or len(first) < place + offset + 4:
+            continue
+        if flagged and not first[place + 7] & 1:
+            return None
+        return unpack(">I", first[place + offset : place + offset + 4])[0]
+    return None
