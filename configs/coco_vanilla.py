@@ -50,11 +50,14 @@ def get_config(arg: str = "") -> Any:
         num_layers=18, width=192, num_heads=16, mlp="conv", compute_dtype="bfloat16", remat="blocks"
     )
     config.optimizer.update(
-        lr=2e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6
-    )
+        lr=2e-4, decay="plateau", warmup_steps=1000, warmup_from=3e-6, end_lr=1e-6,
+        plateau_patience=60_000,
+    )  # fmt: skip
+    # 100 epochs of 82,783 pictures.
     config.train.update(
-        batch_size=64, num_steps=500_000, ema_every=25, log_every=100, checkpoint_every=5000,
+        batch_size=32, num_steps=258_700, ema_every=25, log_every=100, checkpoint_every=5000,
         sample_every=5000,
     )  # fmt: skip
-    config.eval.update(num_samples=30_000, num_steps=(80,), truncations=(0.86,), num_real=30_000)
+    config.eval.update(num_samples=30_000, num_steps=(80,), truncations=(0.85,), num_real=30_000)
+    config.sample.truncation = 0.85
     return config

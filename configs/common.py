@@ -64,17 +64,18 @@ def get_config(arg: str = "") -> Any:
         "lr": 2e-3,
         "decay": "cosine",
         "decay_steps": config_dict.placeholder(int),  # train.num_steps unless given
+        "cooldown_steps": config_dict.placeholder(int),  # of "wsd": a fifth of decay_steps
         "warmup_steps": 100,
         "warmup_from": 0.0,
         "end_lr": 0.0,
         "plateau_factor": 0.5,
-        "plateau_patience": 7,
+        "plateau_patience": 60_000,
         "plateau_threshold": 0.1,
-        "plateau_window": 100,
         "b1": 0.9,
         "b2": 0.96,
         "weight_decay": 4.5e-2,
         "clip_norm": 0.5,
+        "clip_steps": config_dict.placeholder(int),  # all unless given
     }
     config.train = {
         "seed": 0,

@@ -16,4 +16,5 @@ def get_config(arg: str = "") -> Any:
     config = cub200_vanilla.get_config(arg)
     config.loss.mechanism = "sample"
     config.loss.negatives = "inter"
+    config.loss.contrast_weight = 5e-6
     return config

@@ -22,7 +22,6 @@ def get_config(arg: str = "") -> Any:
         tokens="runs/cub200_tokens",
     )  # fmt: skip
     config.prepare.update(views=4, flip=True)
-    config.loss.contrast_weight = 5e-6
-    config.optimizer.update(lr=4.5e-4, warmup_steps=1000)
-    config.train.update(num_steps=200_000)
+    config.optimizer.update(lr=4.5e-4, plateau_patience=25_000)
+    config.train.update(batch_size=24, num_steps=147_600)  # 400 epochs of 8,855 pictures
     return config

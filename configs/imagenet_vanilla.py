@@ -46,10 +46,12 @@ def get_config(arg: str = "") -> Any:
         remat="blocks",
     )
     config.optimizer.update(
-        lr=4.5e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6
-    )
+        lr=4.5e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6,
+        plateau_patience=100_000,
+    )  # fmt: skip
+    # 100 epochs of 1,281,167 pictures.
     config.train.update(
-        batch_size=256, num_steps=500_000, ema_every=25, log_every=100, checkpoint_every=5000,
+        batch_size=192, num_steps=667_300, ema_every=25, log_every=100, checkpoint_every=5000,
         sample_every=5000,
     )  # fmt: skip
     config.eval.update(num_samples=50_000, num_steps=(80,), truncations=(0.86,), batch_size=256)

@@ -1,4 +1,4 @@
-"""AdamW with clipping, a warm-up, three ways to go on after it, and the average of the weights.
+"""AdamW with clipping, a warm-up, a schedule after it, and the average of the weights.
 
 The update is optax's; the numbers of the published PyTorch code are reproduced.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.training.plateau import scale_on_plateau
 from cdcd_jax.typing import Params
 
 
@@ -38,40 +39,47 @@ def make_optimizer(
     warmup_from: float = 0.0,
     end_lr: float = 0.0,
     plateau_factor: float = 0.5,
-    plateau_patience: int = 7,
+    plateau_patience: int = 60_000,
     plateau_threshold: float = 0.1,
-    plateau_window: int = 100,
+    cooldown_steps: int | None = None,
     b1: float = 0.9,
     b2: float = 0.96,
     eps: float = 1e-8,
     weight_decay: float = 4.5e-2,
     clip_norm: float = 0.5,
+    clip_steps: int | None = None,
 ) -> Optimizer:
     """Build AdamW with a global-norm clip and a learning-rate schedule.
 
-    The rate rises linearly from ``warmup_from`` to ``lr`` in ``warmup_steps`` updates. After that
-    it stays (``constant``), falls to ``end_lr`` on half a cosine that ends at update ``num_steps``
-    (``cosine``), or is cut by ``plateau_factor``, never below ``end_lr``, when the training loss
-    stops improving (``plateau``): the loss is averaged over windows of ``plateau_window`` updates,
-    and a window counts as better if it is below ``1 - plateau_threshold`` times the best; one more
-    than ``plateau_patience`` windows in a row without that bring the cut.
+    The rate rises linearly from ``warmup_from`` to ``lr`` in ``warmup_steps`` updates. ``decay``
+    says what follows:
+
+    - ``constant``: it stays.
+    - ``cosine``: it falls to ``end_lr`` on half a cosine that ends at update ``num_steps``.
+    - ``wsd`` (warm-up, stable, decay): it stays and falls linearly to ``end_lr`` in the last
+      ``cooldown_steps`` before update ``num_steps``. A longer run has the same rates up to there,
+      so a run can go on from any of its checkpoints.
+    - ``plateau``: it is cut by ``plateau_factor``, never below ``end_lr``, after more than
+      ``plateau_patience`` updates in a row whose loss is not below ``1 - plateau_threshold`` times
+      the best. Losses of the warm-up do not count.
 
     Args:
         lr: Peak rate, > 0.
-        num_steps: Update at which the cosine ends; unused by the others.
-        decay: What follows the warm-up: ``"constant"``, ``"cosine"`` or ``"plateau"``.
+        num_steps: Update at which ``cosine`` and ``wsd`` end; unused by the others.
+        decay: What follows the warm-up: ``"constant"``, ``"cosine"``, ``"wsd"`` or ``"plateau"``.
         warmup_steps: Length of the warm-up, >= 0.
         warmup_from: Rate of the first update of the warm-up, 0..lr.
         end_lr: Smallest rate after the warm-up, 0..lr.
         plateau_factor: Share of the rate kept by a cut, in (0, 1).
-        plateau_patience: Windows without improvement that are put up with, >= 0.
+        plateau_patience: Updates in a row without improvement that bring no cut yet, >= 0.
         plateau_threshold: Relative improvement that counts, in (0, 1).
-        plateau_window: Number of losses averaged before they are compared, >= 1.
+        cooldown_steps: Length of the fall of ``wsd``, >= 1; None takes a fifth of ``num_steps``.
         b1: Decay of the first moment, in [0, 1).
         b2: Decay of the second moment, in [0, 1).
         eps: Added to the root of the second moment, > 0.
         weight_decay: Decoupled decay of every parameter, times the rate, >= 0.
         clip_norm: Largest global norm of the gradient, > 0.
+        clip_steps: Number of updates that are clipped, the first ones; None clips all.
 
     Returns:
         The optimizer. Its state, plateau included, is a plain pytree.
@@ -80,15 +88,19 @@ def make_optimizer(
         ValueError: If a value is out of its range.
 
     Note:
-        The reference feeds its plateau the loss of single steps with a patience of tens of
-        thousands. A window of 1 does that here.
+        The published settings of clipping end it at iteration 5,000, but the published code clips
+        at every iteration: the end is tested beside a start of 0 that always holds.
+
+    References:
+        Hu et al., 2024, MiniCPM (https://arxiv.org/abs/2404.06395): ``wsd``.
 
     >>> optimizer = make_optimizer(lr=1e-3, num_steps=100, warmup_steps=10)
     >>> float(optimizer.learning_rate(optimizer.init({"w": jnp.ones(2)})))
     0.0
     """
     positive = {"lr": lr, "num_steps": num_steps, "eps": eps, "clip_norm": clip_norm}
-    positive["plateau_window"] = plateau_window
+    positive |= {} if clip_steps is None else {"clip_steps": clip_steps}
+    positive |= {} if cooldown_steps is None else {"cooldown_steps": cooldown_steps}
     unsigned = {"warmup_steps": warmup_steps, "weight_decay": weight_decay}
     unsigned["plateau_patience"] = plateau_patience
     fractions = {"b1": b1, "b2": b2}
@@ -99,21 +111,23 @@ def make_optimizer(
     _check(fractions, lambda x: 0 <= x < 1, "must lie in [0, 1)")
     _check(inside, lambda x: 0 < x < 1, "must lie between 0 and 1")
     _check(rates, lambda x: 0 <= x <= lr, f"must lie between 0 and lr = {lr}")
-    schedule = _schedule(lr, num_steps, decay, warmup_steps, warmup_from, end_lr)
+    schedule = _schedule(lr, num_steps, decay, warmup_steps, warmup_from, end_lr, cooldown_steps)
+    clip = optax.clip_by_global_norm(clip_norm)
+    if clip_steps is not None:
+        clip = optax.conditionally_transform(clip, lambda step, **_: jnp.less(step, clip_steps))
     parts = {
-        "clip": optax.clip_by_global_norm(clip_norm),
+        "clip": clip,
         "adamw": optax.adamw(
             schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, nesterov=False
         ),
     }
     if decay == "plateau":
-        parts["plateau"] = optax.contrib.reduce_on_plateau(
+        parts["plateau"] = scale_on_plateau(
             factor=plateau_factor,
-            # optax cuts at the patience-th window without improvement, PyTorch at the one after it.
-            patience=plateau_patience + 1,
-            rtol=plateau_threshold,
-            accumulation_size=plateau_window,
+            patience=plateau_patience,
+            threshold=plateau_threshold,
             min_scale=end_lr / lr,
+            warmup_steps=warmup_steps,
         )
     chain = optax.named_chain(*parts.items())
 
@@ -155,19 +169,34 @@ def update_ema(
 
 
 def _schedule(
-    lr: float, num_steps: int, decay: str, warmup_steps: int, warmup_from: float, end_lr: float
+    lr: float,
+    num_steps: int,
+    decay: str,
+    warmup_steps: int,
+    warmup_from: float,
+    end_lr: float,
+    cooldown_steps: int | None,
 ) -> optax.Schedule:
+    if decay in ("cosine", "wsd") and warmup_steps >= num_steps:
+        raise ValueError(
+            f"warmup_steps = {warmup_steps} leaves nothing of num_steps = {num_steps} for the "
+            f'decay "{decay}"; shorten the warm-up'
+        )
+    after_warmup = num_steps - warmup_steps
     if decay == "cosine":
-        if warmup_steps >= num_steps:
+        after = optax.cosine_decay_schedule(lr, after_warmup, alpha=end_lr / lr)
+    elif decay == "wsd":
+        cooldown = max(num_steps // 5, 1) if cooldown_steps is None else cooldown_steps
+        if cooldown > after_warmup:
             raise ValueError(
-                f"warmup_steps = {warmup_steps} leaves nothing of num_steps = {num_steps} for the "
-                "cosine; shorten the warm-up"
+                f"cooldown_steps = {cooldown} is longer than the {after_warmup} updates after the "
+                "warm-up; shorten it"
             )
-        after = optax.cosine_decay_schedule(lr, num_steps - warmup_steps, alpha=end_lr / lr)
+        after = optax.linear_schedule(lr, end_lr, cooldown, after_warmup - cooldown)
     elif decay in ("constant", "plateau"):
         after = optax.constant_schedule(lr)
     else:
-        raise ValueError(f'decay = "{decay}" must be one of "constant", "cosine", "plateau"')
+        raise ValueError(f'decay = "{decay}" must be one of "constant", "cosine", "plateau", "wsd"')
     if warmup_steps == 0:
         return after
     warmup = optax.linear_schedule(warmup_from, lr, warmup_steps)

@@ -22,10 +22,10 @@ from cdcd_jax.planning.mesh_plan import Memory, MeshPlan, plan_mesh
 ROOT = Path(__file__).parent.parent.parent
 H200 = HARDWARE["h200"]
 SIZES = {
-    "coco_sample_inter": (1024, 8192, 64),
-    "cub200_step_intra": (1024, 8192, 64),
-    "imagenet_step_intra": (256, 16384, 256),
-    "tiktok_step_intra": (344, 2048, 16),
+    "coco_sample_inter": (1024, 8192, 32),
+    "cub200_step_intra": (1024, 8192, 24),
+    "imagenet_step_intra": (256, 16384, 192),
+    "tiktok_step_intra": (344, 2048, 48),
     "groove_step_inter": (86, 512, 32),
     "glyphs_vanilla": (64, 512, 64),
     "emoji_sample_inter": (64, 1024, 64),
