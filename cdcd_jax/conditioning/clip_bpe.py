@@ -31,7 +31,14 @@ class ClipTokenizer:
         end: The token after it.
     """
 
-    def __init__(self, merges_file: str | Path, *, length: int = 77, num_merges: int = NUM_MERGES):
+    def __init__(
+        self,
+        merges_file: str | Path,
+        *,
+        length: int = 77,
+        num_merges: int = NUM_MERGES,
+        lower_first: bool = True,
+    ):
         """Read the merges.
 
         Args:
@@ -39,6 +46,7 @@ class ClipTokenizer:
                 same unpacked; also part of the packages open_clip_torch and clip-anytorch.
             length: Tokens of a text, >= 2.
             num_merges: How many of the merges are used.
+            lower_first: See :func:`clean_text`.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -51,7 +59,7 @@ class ClipTokenizer:
         words = [*letters, *(letter + WORD_END for letter in letters)]
         words += ["".join(merge) for merge in merges] + [START, END]
         vocabulary = {word: token for token, word in enumerate(words)}
-        self.length = length
+        self.length, self._lower_first = length, lower_first
         self.start, self.end = vocabulary[START], vocabulary[END]
         self._tokenizer = Tokenizer(
             models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=WORD_END)
@@ -71,7 +79,7 @@ class ClipTokenizer:
 
     def count(self, texts: Sequence[str]) -> Int[np.ndarray, " batch"]:
         """Count each text's tokens, start and end included, before anything is cut."""
-        encoded = self._tokenizer.encode_batch([clean_text(text) for text in texts])
+        encoded = self._tokenizer.encode_batch(self._clean(texts))
         return np.array([len(one.ids) + 2 for one in encoded], np.int64)
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "batch length"]:
@@ -85,23 +93,34 @@ class ClipTokenizer:
             the end.
         """
         rows = np.zeros((len(texts), self.length), np.int32)
-        cleaned = [clean_text(text) for text in texts]
-        for row, encoded in zip(rows, self._tokenizer.encode_batch(cleaned), strict=True):
+        encodings = self._tokenizer.encode_batch(self._clean(texts))
+        for row, encoded in zip(rows, encodings, strict=True):
             tokens = [self.start, *encoded.ids][: self.length - 1]
             row[: len(tokens) + 1] = [*tokens, self.end]
         return rows
 
+    def _clean(self, texts: Sequence[str]) -> list[str]:
+        return [clean_text(text, lower_first=self._lower_first) for text in texts]
 
-def clean_text(text: str) -> str:
+
+def clean_text(text: str, *, lower_first: bool = True) -> str:
     """Lower-case, repair the encoding, resolve HTML entities twice, join by single spaces.
 
-    The published code lower-cases before it repairs, and again after, which matters to what was
-    wrongly decoded.
+    Args:
+        text: Any Unicode.
+        lower_first: Whether to lower-case before repairing, and again after, as the code of CDCD
+            and VQ-Diffusion does: what was wrongly decoded may then stay so. CLIP itself
+            lower-cases only after.
+
+    Returns:
+        The text in lower case.
 
     >>> clean_text("Smart “Quotes” &amp;amp;  tabs")
     'smart "quotes" & tabs'
+    >>> clean_text("CafÃ©", lower_first=False), clean_text("CafÃ©")
+    ('café', 'cafã©')
     """
-    repaired = ftfy.fix_text(text.lower())
+    repaired = ftfy.fix_text(text.lower() if lower_first else text)
     return " ".join(html.unescape(html.unescape(repaired)).split()).lower()
 
 

@@ -127,13 +127,14 @@ def make_clip_scorer(
         raise ValueError(f"clip_weights: {weights} has no image tower; take the whole ViT-B-32.pt")
     options = towers.text_options
     try:
-        tokenizer = clip_tokenizer(merges, options)
+        tokenizer = clip_tokenizer(merges, options, lower_first=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"clip_merges: {error}") from error
     text = make_clip_text(compute_dtype=compute_dtype, **vars(options))
     image = make_clip_image(compute_dtype=compute_dtype, **vars(towers.image_options))
     places: dict[str, int] = {}
-    numbers = np.array([places.setdefault(clean_text(each), len(places)) for each in captions])
+    cleaned = [clean_text(caption, lower_first=False) for caption in captions]
+    numbers = np.array([places.setdefault(text, len(places)) for text in cleaned])
     tokens = tokenizer([PREFIX + each for each in places])
     embed = apply_in_batches(text.embed, towers.text_params, batch_size)
     embeddings = embed(tokens, "captions" if progress else None)

@@ -74,15 +74,27 @@ def load_clip(path: str | Path) -> ClipTowers:
     return ClipTowers(text_options, text_params, image_options, image_params)
 
 
-def clip_tokenizer(merges: str | Path, options: ClipTextOptions) -> ClipTokenizer:
+def clip_tokenizer(
+    merges: str | Path, options: ClipTextOptions, *, lower_first: bool = True
+) -> ClipTokenizer:
     """Read the merges that a text tower was trained with: as many as its vocabulary has.
+
+    Args:
+        merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``.
+        options: Of the text tower.
+        lower_first: See ``clip_bpe.clean_text``.
+
+    Returns:
+        The tokenizer.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file has fewer merges.
     """
     num_merges = options.vocab_size - BYTE_TOKENS - 2
-    return ClipTokenizer(merges, length=options.length, num_merges=num_merges)
+    return ClipTokenizer(
+        merges, length=options.length, num_merges=num_merges, lower_first=lower_first
+    )
 
 
 def check_vit_b_32(towers: ClipTowers, path: str | Path) -> None:

@@ -33,13 +33,14 @@ def init_splits(share: Share, num_classes: int) -> Splits:
 
 
 def update_splits(splits: Splits, logits: Float[np.ndarray, "batch classes"]) -> Splits:
-    """Add a batch; the whole set fills one part after the other, as published scores do it."""
+    """Add a batch; part i is the examples [i N // 10 : (i+1) N // 10], as in published scores."""
     logits = logits.astype(np.float64)
     log_probs = logits - logits.max(axis=1, keepdims=True)
     log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
     probs = np.exp(log_probs)
     position = splits.share.places(int(splits.counts.sum()), len(logits))
-    part = np.minimum(position * NUM_SPLITS // splits.share.total, NUM_SPLITS - 1)
+    # The last i with i N // 10 <= position; parts without examples are passed over.
+    part = ((position + 1) * NUM_SPLITS - 1) // splits.share.total
     member = (part[None, :] == np.arange(NUM_SPLITS)[:, None]).astype(np.float64)
     return Splits(
         splits.share,

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from cdcd_jax.codecs.codebook import Codebook, init_codebook, update_codebook
@@ -35,7 +34,7 @@ def make_codec_objective(
 
         generator  |x - r| + w_p distance(x, r) + w_c |e - stop(z)|^2 - w_d lambda mean D(r)
         lambda     |d reconstruction / d W| / (|d adversarial / d W| + 1e-4), at most 1e4, W the
-                   last convolution (Esser et al. 2021, Eq. 7)
+                   kernel of the last convolution (Esser et al. 2021, Eq. 7)
         critic     (mean relu(1 - D(x)) + mean relu(1 + D(r))) / 2
 
     Both are minimised in one step: each one's gradient reaches its own parameters only. The
@@ -95,7 +94,10 @@ def make_codec_objective(
         )(reconstruction)
         _, pull_back = jax.vjp(lambda p: vqgan.project(p, hidden), params["generator"])
         (of_fidelity,), (of_critic,) = pull_back(slope), pull_back(adversarial_slope)
-        balance = optax.tree.norm(of_fidelity) / (optax.tree.norm(of_critic) + 1e-4)
+        # The kernel alone, without its bias, as published.
+        slopes = (of["decoder"]["last"]["kernel"] for of in (of_fidelity, of_critic))
+        fidelity_norm, critic_norm = map(jnp.linalg.norm, map(jnp.ravel, slopes))
+        balance = fidelity_norm / (critic_norm + 1e-4)
         balance = jnp.minimum(balance, 1e4)
         told = {"adversarial": adversarial, "lambda": balance}
         return discriminator_weight * balance * adversarial_slope, told

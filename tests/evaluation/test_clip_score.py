@@ -124,6 +124,18 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     assert result["r_precision"] == np.mean(own >= cosines.max(axis=1))
 
 
+def test_captions_are_repaired_before_they_are_lower_cased(files, data, monkeypatch):
+    """CLIP's order: lower-casing "Ã©" first would leave two signs that nothing can repair."""
+    weights, merges, _ = files
+    monkeypatch.setattr(clip_score, "check_vit_b_32", lambda towers, path: None)
+    scorer = make_clip_scorer(weights, merges, ["CafÃ©", "café", "other"], progress=False)
+    seen = scorer.look(data["pictures"][:2] / np.float32(255))
+    broken, whole = (
+        scorer.result(scorer.update(scorer.init(2), seen, np.full(2, label))) for label in (0, 1)
+    )
+    assert broken == whole
+
+
 def test_wrong_files_are_named(files, tmp_path, monkeypatch):
     weights, merges, state = files
 

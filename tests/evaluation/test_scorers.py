@@ -159,6 +159,17 @@ def test_inception_score_by_its_definition():
     assert inception_score(update_splits(init_splits(all_of(3), 7), np.full((3, 7), 1e4)))[0] == 1.0
 
 
+@pytest.mark.parametrize("total", [3, 10, 105])
+def test_the_parts_of_the_inception_score_are_rounded_as_published(total):
+    logits = RNG.normal(size=(total, 3)) * 3
+    splits = update_splits(init_splits(all_of(total), 3), logits)
+    bounds = [(i * total // 10, (i + 1) * total // 10) for i in range(10)]
+    assert splits.counts.tolist() == [end - start for start, end in bounds]
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = [probs[start:end].sum(axis=0) for start, end in bounds]
+    np.testing.assert_allclose(splits.probs, expected)
+
+
 def test_the_distance_is_to_the_reference():
     scorer = scorers()["inception"]
     state = run(scorer, scorer.init(all_of(40)), np.arange(40))
