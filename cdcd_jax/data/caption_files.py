@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,17 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def split_lines(text: str) -> list[str]:
+    r"""Split a text where a line ends: LF, CR LF, or CR alone as files of old Macs have it.
+
+    Not ``str.splitlines``, which also cuts at characters that a caption or JSON string may hold.
+
+    >>> split_lines("a\r\nb\rc\nd\u2028e")
+    ['a', 'b', 'c', 'd\u2028e']
+    """
+    return re.split("\r\n?|\n", text)
+
+
 def read_json(path: Path) -> Any:
     """Read a file of one JSON value.
 
@@ -114,8 +126,7 @@ def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         ValueError: If the file or a line is of another form; the sentence names the line.
     """
     rows = []
-    # Not splitlines, which also cuts at characters that a JSON string may hold.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
@@ -138,9 +149,9 @@ def read_caption_lines(path: Path) -> list[str]:
     Raises:
         ValueError: If the file is missing, not in UTF-8 or holds no caption.
     """
-    lines = [line for line in map(clean_line, read_text(path).split("\n")) if line]
+    lines = [line for line in map(clean_line, split_lines(read_text(path))) if line]
     if not lines:
-        raise ValueError(f"{path} holds no caption; write one a line, or remove the picture")
+        raise ValueError(f"{path} holds no caption; write one a line")
     return lines
 
 
@@ -163,7 +174,7 @@ def check_caption(caption: Any, where: str) -> str:
         raise ValueError(f"{where}: a caption must be a text, not {caption!r:.60}")
     text = clean_line(caption)
     if not text:
-        raise ValueError(f"{where}: a caption is empty; remove it or describe the picture")
+        raise ValueError(f"{where}: a caption is empty; write what the picture shows")
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError(f"{where}: a caption holds half a character, {text!r:.60}")
     return text

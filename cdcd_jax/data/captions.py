@@ -19,7 +19,7 @@ from cdcd_jax.data.caption_files import (
     read_caption_lines,
     read_json_lines,
 )
-from cdcd_jax.data.sources import SPLITS, SUFFIXES, PictureFiles, sub_folders
+from cdcd_jax.data.sources import SPLITS, SUFFIXES, PictureFiles, is_clutter, sub_folders
 
 
 def load_captions(folder: str | Path, split: str = "train") -> CaptionedPictures:
@@ -43,7 +43,8 @@ def load_captions(folder: str | Path, split: str = "train") -> CaptionedPictures
         return _load_list(path, split)
     folders = sub_folders(folder)
     splits = [name for name in folders if name in SPLITS]
-    if listed := sorted(found.stem for found in folder.glob("*.jsonl")):
+    lists = [found for found in folder.glob("*.jsonl") if not is_clutter(found.name)]
+    if listed := sorted(found.stem for found in lists):
         raise ValueError(f'{folder} has no split "{split}", only {listed}; write {split}.jsonl')
     if split not in (splits or ["train"]):
         raise ValueError(
@@ -122,7 +123,7 @@ def _find_pictures(root: Path) -> Sequence[str]:
     """List the paths of all visible pictures of a folder and its sub-folders, in order."""
     found = []
     for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures = [n for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        pictures = [n for n in files if n.lower().endswith(SUFFIXES) and not is_clutter(n)]
         found += [(Path(place) / name).relative_to(root).as_posix() for name in pictures]
     return sorted(found)

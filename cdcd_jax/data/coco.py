@@ -87,10 +87,10 @@ def _read_images(content: Any, path: Path) -> dict[int, str]:
         if not isinstance(number, int) or not isinstance(name, str):
             raise ValueError(f"{where}: an id must be a number and a file_name a text")
         if number in file_names:
-            raise ValueError(f"{where}: picture {number} is listed twice; remove one of them")
+            raise ValueError(f"{where}: picture {number} is listed twice; list it once")
         file_names[number] = name
     if repeated := find_repeated(file_names.values()):
-        raise ValueError(f"{path} lists {repeated} twice; remove one of them")
+        raise ValueError(f"{path} lists {repeated} twice; list it once")
     return file_names
 
 

@@ -1,9 +1,10 @@
 """Birds of 200 species with ten captions each: CUB-200-2011 (Wah et al. 2011; Reed et al. 2016).
 
 The pictures, ``CUB_200_2011/`` with ``images/<class>/*.jpg`` and its lists, are Caltech's. The
-captions, ``text/<class>/<picture>.txt`` (or ``text_c10/``, ``text/text/``), are those that Reed et
-al. collected; the text-to-image literature passes them on. They may lie inside or beside
-``CUB_200_2011``. A picture's class is its folder, as ``image_class_labels.txt`` says too.
+captions, ``text/<class>/<picture>.txt`` (or ``text_c10/``, ``text/text/``, and all of them below
+``cvpr2016_cub/`` or ``birds/``), are those that Reed et al. collected; the text-to-image literature
+passes them on. They may lie inside or beside ``CUB_200_2011``. A picture's class is its folder, as
+``image_class_labels.txt`` says too.
 
 There are two splits. The official one, ``train_test_split.txt``, has every species in both parts
 (5,994 and 5,794 pictures). The literature since Reed et al., VQ-Diffusion and CDCD included, tests
@@ -23,12 +24,18 @@ from cdcd_jax.data.caption_files import (
     find_repeated,
     read_caption_lines,
     read_text,
+    split_lines,
 )
 from cdcd_jax.data.sources import PictureFiles, sub_folders
 
 SPLITS = ("train", "test", "train_classes", "test_classes")
 
-CAPTION_FOLDERS = ("text", "text_c10", "text/text")
+RELEASES = ("", "cvpr2016_cub/", "birds/")
+"""What archives of the captions and lists unpack to: Reed et al.'s, and StackGAN's."""
+
+CAPTION_FOLDERS = tuple(
+    release + name for release in RELEASES for name in ("text", "text_c10", "text/text")
+)
 
 
 def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
@@ -52,13 +59,14 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
     classes = sub_folders(root / "images")
     if split.endswith("_classes"):
         part = split.removesuffix("_classes")
-        path = _find(folder, root, [f"{part}/filenames.pickle"])
-        names = [name.removesuffix(".jpg") + ".jpg" for name in _read_names(path)]
+        path = _find(folder, root, [f"{release}{part}/filenames.pickle" for release in RELEASES])
+        # Lists that were written on Windows have a carriage return behind each name.
+        names = [name.strip().removesuffix(".jpg") + ".jpg" for name in _read_names(path)]
     else:
         path = root / "train_test_split.txt"
         names = _official_names(root, split)
     if repeated := find_repeated(names):
-        raise ValueError(f"{path} lists {repeated} twice; remove one of them")
+        raise ValueError(f"{path} lists {repeated} twice; list it once")
     labels = _find_labels(names, classes, root / "images", path)
     captions = _read_captions(names, _find(folder, root, CAPTION_FOLDERS))
     class_names = [name.partition(".")[2].replace("_", " ") or name for name in classes]
@@ -71,11 +79,11 @@ def _find(folder: Path, root: Path, names: Iterable[str]) -> Path:
     places = [place / name for name in names for place in (root, folder)]
     for place in places:
         # "text" may itself hold no classes but one more folder "text".
-        if place.is_file() or (place.is_dir() and any(place.glob("*/*.txt"))):
+        if place.is_file() or (place.is_dir() and any(place.glob("[!._]*/*.txt"))):
             return place
+    listed = " or ".join(name for name in names if not name.startswith(RELEASES[1:]))
     raise ValueError(
-        f"{folder} has no {' or '.join(names)}, which the authors of the captions publish; "
-        "put it there"
+        f"{folder} has no {listed}, which the authors of the captions publish; put it there"
     )
 
 
@@ -96,7 +104,7 @@ def _official_names(root: Path, split: str) -> list[str]:
 def _read_pairs(path: Path) -> dict[str, str]:
     """Read a list whose lines are a number and what is said of that number."""
     pairs: dict[str, str] = {}
-    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
+    for line_number, line in enumerate(split_lines(read_text(path).rstrip()), start=1):
         fields = line.split()
         if len(fields) != 2 or fields[0] in pairs:
             raise ValueError(
@@ -159,5 +167,7 @@ def _read_captions(names: list[str], folder: Path) -> list[list[str]]:
     ]
     for path, texts in zip(files, captions, strict=True):
         if not all(texts):
-            raise ValueError(f"{path} has a caption without a readable sign; remove it")
+            raise ValueError(
+                f"{path} has a caption without a readable sign; take another copy of the set"
+            )
     return captions

@@ -1,10 +1,12 @@
-"""ImageNet (ILSVRC2012) as it is distributed: ``train/<wnid>/`` and 50,000 validation pictures.
+"""ImageNet (ILSVRC2012) in the forms that people have it in.
 
-The official tar unpacks the validation pictures flat, ``val/ILSVRC2012_val_00000001.JPEG`` and so
-on. Their classes are in the development kit, as numbers of its own order, which its ``meta.mat``
-turns into wnids; or, by name, in the ``LOC_val_solution.csv`` of the Kaggle release. Many copies
-have the pictures moved into a folder per wnid already. A class's label is its wnid's place in
-order, as in the published code and in torchvision.
+The official tars unpack to ``train/<wnid>/`` and to 50,000 validation pictures in one folder, whose
+classes are in the development kit, as numbers of its own order, which its ``meta.mat`` turns into
+wnids. Kaggle's release has both in ``ILSVRC/Data/CLS-LOC/``, and above it ``LOC_val_solution.csv``
+with the classes and ``LOC_synset_mapping.txt`` with their names. Hugging Face's has the wnid at the
+end of each picture's name, ``n01751748_123_n01751748.JPEG``. Many copies have the validation
+pictures in a folder for each wnid. A class's label is its wnid's place in order, as in the
+published code and in torchvision.
 """
 
 import csv
@@ -15,11 +17,21 @@ from pathlib import Path
 
 from scipy.io import loadmat
 
+from cdcd_jax.data.caption_files import read_text, split_lines
 from cdcd_jax.data.sources import PictureFiles, list_classes, picture_names, sub_folders
 
 DEVKIT = "ILSVRC2012_devkit_t12/data"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 SOLUTION = "LOC_val_solution.csv"
+MAPPING = "LOC_synset_mapping.txt"
+CLASS_INDEX = "imagenet_class_index.json"
+
+ROOTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+"""Where ``train/`` and ``val/`` are, from the folder that is given."""
+
+WNID = re.compile(r"n\d{8}")
+NAMED_WNID = re.compile(r"_(n\d{8})\.[^.]+$|^(n\d{8})_")
+"""A picture's name that says its class: at its end, or, of a training picture, at its start."""
 
 
 def load_imagenet(
@@ -32,16 +44,18 @@ def load_imagenet(
     """List ImageNet, or a part of its classes in the same layout.
 
     Args:
-        folder: Holds ``train/<wnid>/*.JPEG`` and ``val/``.
+        folder: Holds ``train/`` and ``val/``, of which one is enough for that split; or the top of
+            Kaggle's tree; or the pictures of the split themselves, in wnid folders or flat.
         split: ``"train"`` or ``"val"``.
-        class_index: ``imagenet_class_index.json``, ``{"0": ["n01440764", "tench"], ...}``; without
-            it, or where ``folder`` has none, the classes are called by their wnids.
+        class_index: ``imagenet_class_index.json``, ``{"0": ["n01440764", "tench"], ...}``, or
+            ``LOC_synset_mapping.txt``. Without it, or where none is found, the classes are called
+            by their wnids.
         val_labels: The classes of flat validation pictures: ``LOC_val_solution.csv``, or
             ``ILSVRC2012_validation_ground_truth.txt`` beside its ``meta.mat``. By default they are
-            looked for in ``folder`` and in ``folder/ILSVRC2012_devkit_t12/data``.
+            taken from the pictures' names, or looked for around the pictures.
 
     Returns:
-        The pictures, ordered by class and name, or by name where they lie flat.
+        The pictures, ordered by class and name, or by name where they are flat.
 
     Raises:
         ValueError: If something is missing, a class is empty, or the files contradict each other.
@@ -49,25 +63,82 @@ def load_imagenet(
     folder = Path(folder)
     if split not in ("train", "val"):
         raise ValueError(f'there is no split "{split}" of ImageNet, only "train" and "val"')
-    root = folder / split
-    folders = sub_folders(root)
-    if class_index is None and (folder / "imagenet_class_index.json").exists():
-        class_index = folder / "imagenet_class_index.json"
-    named = _read_class_index(Path(class_index)) if class_index is not None else {}
-    if (folder / "train").is_dir():
-        wnids = sub_folders(folder / "train")
-    else:
-        wnids = sorted(named) or folders
+    sub_folders(folder)  # says so where there is no such folder
+    root, places = _find_split(folder, split)
+    named_by = (
+        Path(class_index) if class_index is not None else _first(places, CLASS_INDEX, MAPPING)
+    )
+    named = _read_class_names(named_by) if named_by is not None else {}
+    wnids = _wnids(root.parent / "train") if root.name in ("train", "val") else []
+    wnids = wnids or sorted(named) or _wnids(root)
     if named and wnids != sorted(named):
         unlike = sorted(set(named) ^ set(wnids))[0]
-        raise ValueError(f"{class_index} and the folders of {folder} differ in class {unlike}")
-    if folders or split == "train":
+        raise ValueError(f"{named_by} and the folders of {folder} differ in class {unlike}")
+    if sub_folders(root):
         names, labels = list_classes(root, wnids, all_classes=split == "train")
     else:
         names = picture_names(root)
-        labels = _flat_labels(names, wnids, folder, val_labels)
+        listing, wnid_of = _list_flat(names, root, places, val_labels)
+        wnids = wnids or sorted(set(wnid_of.values()))
+        labels = _flat_labels(names, wnid_of, wnids, listing)
     class_names = [named.get(wnid, wnid) for wnid in wnids]
     return PictureFiles(f"imagenet, {split}", root, names, labels, class_names)
+
+
+def _find_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
+    """Find the folder of a split, and those where its lists may be, the nearest first."""
+    for place in ROOTS:
+        root = folder / place
+        if (root / split).is_dir():
+            # Kaggle's lists are above its pictures, whichever of its folders is given.
+            resolved = root.resolve()
+            above = resolved.parents[:3] if resolved.name == "CLS-LOC" else ()
+            return root / split, [root, *above, folder]
+    other = "train" if split == "val" else "val"
+    if any((folder / place / other).is_dir() for place in ROOTS):
+        raise ValueError(
+            f"{folder} has no folder {split}, only {other}; unpack those pictures too, or take "
+            f'the split "{other}"'
+        )
+    pictures = picture_names(folder) or any(map(WNID.fullmatch, sub_folders(folder)))
+    if pictures and folder.resolve().name != other:
+        return folder, [folder, folder.resolve().parent]
+    raise ValueError(
+        f"{folder} has neither {split}/ nor ILSVRC/Data/CLS-LOC/{split}/, and is no folder of "
+        "ImageNet's pictures, in folders such as n01440764 or flat"
+    )
+
+
+def _first(places: Sequence[Path], *names: str) -> Path | None:
+    files = (place / name for place in places for name in names)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _wnids(root: Path) -> list[str]:
+    """List the classes of a folder of pictures: its sub-folders, or what flat names say."""
+    if not root.is_dir():
+        return []
+    return sub_folders(root) or sorted(set(filter(None, map(_named_wnid, picture_names(root)))))
+
+
+def _named_wnid(name: str) -> str | None:
+    found = NAMED_WNID.search(name)
+    return found[1] or found[2] if found else None
+
+
+def _read_class_names(path: Path) -> dict[str, str]:
+    """Read the name of each wnid, in the order of the wnids."""
+    return _read_class_index(path) if path.suffix == ".json" else _read_mapping(path)
+
+
+def _read_mapping(path: Path) -> dict[str, str]:
+    """Read Kaggle's file: lines of a wnid and the synset's words, of which the first is taken."""
+    lines = [line.partition(" ") for line in split_lines(read_text(path)) if line.strip()]
+    if wrong := [wnid for wnid, _, words in lines if not (WNID.fullmatch(wnid) and words.strip())]:
+        raise ValueError(
+            f'{path}: each line must be such as "n01440764 tench", not {wrong[0]!r:.60}'
+        )
+    return {wnid: words.split(",")[0].strip() for wnid, _, words in sorted(lines)}
 
 
 def _read_class_index(path: Path) -> dict[str, str]:
@@ -86,34 +157,46 @@ def _read_class_index(path: Path) -> dict[str, str]:
     return named
 
 
-def _flat_labels(
-    names: Sequence[str], wnids: Sequence[str], folder: Path, val_labels: str | Path | None
-) -> list[int]:
-    path = _find_val_labels(folder) if val_labels is None else Path(val_labels)
+def _list_flat(
+    names: Sequence[str], root: Path, places: Sequence[Path], val_labels: str | Path | None
+) -> tuple[str, dict[str, str]]:
+    """Return what says the classes of flat pictures, and the wnid of each by its name's stem."""
+    if val_labels is None:
+        by_name = {name.split(".")[0]: wnid for name in names if (wnid := _named_wnid(name))}
+        if len(by_name) == len(names):
+            return "their names", by_name
+    path = _find_val_labels(root, places) if val_labels is None else Path(val_labels)
     read = _read_solution if path.suffix == ".csv" else _read_ground_truth
     try:
-        wnid_of = read(path)
+        return str(path), read(path)
     except OSError as error:
         raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _flat_labels(
+    names: Sequence[str], wnid_of: dict[str, str], wnids: Sequence[str], listing: str
+) -> list[int]:
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     labels = []
     for name in names:
         wnid = wnid_of.get(name.split(".")[0])
         if wnid not in label_of:
             known = f"of class {wnid}, which has no training folder" if wnid else "not listed"
-            raise ValueError(f"{name} is {known} in {path}; remove the picture or give all labels")
+            raise ValueError(
+                f"{name} is {known}, by {listing}; take pictures and lists of one copy"
+            )
         labels.append(label_of[wnid])
     return labels
 
 
-def _find_val_labels(folder: Path) -> Path:
-    for place in (folder / SOLUTION, folder / DEVKIT / GROUND_TRUTH, folder / GROUND_TRUTH):
-        if place.exists():
-            return place
-    raise ValueError(
-        f"the validation pictures of {folder} lie flat, so their classes are needed: put "
-        f"{SOLUTION} there, or the development kit as {DEVKIT}"
-    )
+def _find_val_labels(root: Path, places: Sequence[Path]) -> Path:
+    found = _first(places, SOLUTION, f"{DEVKIT}/{GROUND_TRUTH}", GROUND_TRUTH)
+    if found is None:
+        raise ValueError(
+            f"the pictures of {root} lie flat, so their classes are needed: put "
+            f"{SOLUTION} into {places[0]}, or the development kit as {DEVKIT}"
+        )
+    return found
 
 
 def _read_solution(path: Path) -> dict[str, str]:

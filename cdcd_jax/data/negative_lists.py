@@ -117,6 +117,7 @@ class _Finder:
                 f"{self._path}: the negatives of {owner} must be names or numbers, "
                 f"not {called!r:.60}"
             )
+        called = called.strip()  # a carriage return, in lists that were written on Windows
         if called in self._by_name:
             return self._by_name[called]
         # Paths may have been written on another computer: their ends still hold.

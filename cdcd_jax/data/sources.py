@@ -165,7 +165,7 @@ def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
     Layouts: ``folder/<class>/*.jpg``, which has the one split "train", or
     ``folder/<split>/<class>/*.jpg`` with splits train, val, validation or test. Classes are
     numbered in the order of their names; those of ``train`` hold for all splits, and other splits
-    may lack some. Names that start with a dot and files of other kinds are passed over.
+    may lack some. What :func:`is_clutter` names and files of other kinds are passed over.
 
     Args:
         folder: The folder.
@@ -189,14 +189,23 @@ def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
 
 
 def sub_folders(folder: Path) -> list[str]:
-    """List the names of a folder's visible sub-folders in order.
+    """List the names of a folder's sub-folders in order, without what :func:`is_clutter` names.
 
     Raises:
         ValueError: If there is no such folder.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; give the folder that holds the pictures")
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_clutter(p.name))
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by macOS: ``.DS_Store``, ``._*``, ``__MACOSX``.
+
+    >>> [is_clutter(name) for name in ("._cat.jpg", "__MACOSX", "cat.jpg")]
+    [True, True, False]
+    """
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def list_classes(
@@ -226,7 +235,9 @@ def list_classes(
             continue
         pictures = picture_names(root / name) if name in present else []
         if not pictures:
-            raise ValueError(f"{root / name} holds no pictures; remove the class or fill it")
+            raise ValueError(
+                f"{root / name} holds no pictures ({', '.join(SUFFIXES)}); every class needs some"
+            )
         names += [f"{name}/{picture}" for picture in pictures]
         labels += [label] * len(pictures)
     return names, labels
@@ -236,7 +247,7 @@ def picture_names(folder: Path) -> list[str]:
     """List the names of the pictures that lie in a folder, in order."""
     # No Path for each: ImageNet has 1.28 million.
     names = os.listdir(folder)
-    return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
+    return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not is_clutter(n))
 
 
 def listing_digest(class_names: Iterable[str], names: Iterable[str], labels: Iterable[int]) -> str:

@@ -51,7 +51,9 @@ def test_texts_beside_pictures(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"picture")
         path.with_suffix(".txt").write_text(text)
-    (tmp_path / "test" / ".hidden.jpg").write_bytes(b"")
+    for clutter in (".hidden.jpg", "__MACOSX/._b.jpg", "sub/._a.PNG"):
+        (tmp_path / "test" / clutter).parent.mkdir(exist_ok=True)
+        (tmp_path / "test" / clutter).write_bytes(b"")
     expected = [("b.jpg", ("one", "two")), ("sub/a.PNG", ("three",))]
     source = load_captions(tmp_path, "test")
     assert [(picture.name, picture.captions) for picture in pictures_of(source)] == expected

@@ -29,7 +29,10 @@ def test_the_official_split(root):
     assert train[1].data.startswith(b"the bird c")
 
 
-@pytest.mark.parametrize("place", ["text_c10", "text/text", "CUB_200_2011/text"])
+@pytest.mark.parametrize(
+    "place",
+    ["text_c10", "text/text", "CUB_200_2011/text", "cvpr2016_cub/text_c10", "birds/text"],
+)
 def test_captions_may_lie_elsewhere(root, place):
     (root / "text").rename(root / "moved")
     (root / place).parent.mkdir(exist_ok=True)
@@ -48,6 +51,22 @@ def test_the_split_by_species_keeps_the_order_of_its_list(root, protocol):
     assert names_of(test) == [NAMES[2]]
     assert train.class_names == test.class_names
     assert test[0].label == 1
+
+
+def test_files_that_were_written_on_other_systems(root):
+    """Names with a carriage return, captions with old Macs' line ends, and macOS's clutter."""
+    write_pickle(root / "cvpr2016_cub", "train", [f"{name}\r" for name in NAMES[:2]])
+    (root / "text" / f"{NAMES[0]}.txt").write_bytes(b"a red bird\ra  blue one\r\ra third\r")
+    for place in ("CUB_200_2011/images/__MACOSX", "text/__MACOSX"):
+        (root / place).mkdir()
+    (root / "CUB_200_2011/images/001.Black_footed_Albatross/._a.jpg").write_bytes(b"")
+    source = load_cub(root, "train_classes")
+    assert names_of(source) == list(NAMES[:2])
+    assert source.class_names == ("Black footed Albatross", "Laysan Albatross")
+    assert source.captions[0] == ("a red bird", "a blue one", "a third")
+    listing = root / "CUB_200_2011" / "images.txt"
+    listing.write_bytes(listing.read_bytes().replace(b"\n", b"\r"))
+    assert len(load_cub(root, "train")) == 2
 
 
 class Harmful:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,6 +88,73 @@ def test_names_come_from_the_class_index(tmp_path):
         load_imagenet(tmp_path)
 
 
+def make_kaggle(root):
+    """Write the tree of Kaggle's archive, its lists at the top, and what macOS leaves in it."""
+    make_imagenet(root / "ILSVRC/Data/CLS-LOC")
+    for clutter in ("train/__MACOSX", "train/.DS_Store"):
+        (root / "ILSVRC/Data/CLS-LOC" / clutter).mkdir()
+    (root / f"ILSVRC/Data/CLS-LOC/train/{WNIDS[0]}/._{WNIDS[0]}_1.JPEG").write_bytes(b"")
+    write_solution(root / "LOC_val_solution.csv")
+    words = ("tench, Tinca tinca", "goldfish, Carassius auratus", "Mexican hairless")
+    lines = [f"{wnid} {word}\n" for wnid, word in zip(WNIDS, words, strict=True)]
+    (root / "LOC_synset_mapping.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("given", ["", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
+def test_kaggles_tree_from_any_of_its_folders(tmp_path, given):
+    make_kaggle(tmp_path)
+    train, val = (load_imagenet(tmp_path / given, split) for split in ("train", "val"))
+    assert train.class_names == val.class_names == ("tench", "goldfish", "Mexican hairless")
+    assert (labels_of(train), labels_of(val)) == ([0, 1, 2], [2, 0, 2, 1])
+
+
+def test_kaggles_list_of_classes_must_be_of_the_folders(tmp_path):
+    make_kaggle(tmp_path)
+    path = tmp_path / "LOC_synset_mapping.txt"
+    path.write_text(f"{WNIDS[0]} tench\n")
+    with pytest.raises(ValueError, match=rf"mapping\.txt and the folders of .* {WNIDS[1]}"):
+        load_imagenet(tmp_path)
+    path.write_text("tench\n")
+    with pytest.raises(ValueError, match=r"mapping\.txt: each line must be such as .* not \'tench"):
+        load_imagenet(tmp_path)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("given", ["", "val"])
+def test_validation_pictures_alone(tmp_path, flat, given):
+    """They are enough for an evaluation; the classes are those of the list or of the folders."""
+    make_imagenet(tmp_path, flat=flat)
+    shutil.rmtree(tmp_path / "train")
+    if flat:
+        write_solution(tmp_path / "LOC_val_solution.csv")
+    source = load_imagenet(tmp_path / given, "val")
+    assert sorted(labels_of(source)) == [0, 1, 2, 2]
+    assert source.class_names == WNIDS
+    with pytest.raises(ValueError, match=r'has no folder train, only val; .* the split "val"'):
+        load_imagenet(tmp_path, "train")
+
+
+def test_names_that_say_their_class(tmp_path):
+    """As Hugging Face's archives have them, all pictures of a split in one folder."""
+    names = {
+        "train": [f"{wnid}_{k}_{wnid}.JPEG" for k, wnid in enumerate((*WNIDS, WNIDS[0]))],
+        "val": [f"ILSVRC2012_val_{k:08d}_{wnid}.JPEG" for k, wnid in enumerate(WNIDS[1:], 1)],
+    }
+    for split, listed in names.items():
+        (tmp_path / split).mkdir()
+        for name in listed:
+            (tmp_path / split / name).write_bytes(b"")
+    train, val = (load_imagenet(tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == val.class_names == WNIDS
+    assert [train[k].name for k in range(4)] == sorted(names["train"])
+    assert (labels_of(train), labels_of(val)) == ([0, 0, 1, 2], [1, 2])
+    # The folder of the pictures itself; the training pictures beside it number the classes.
+    assert labels_of(load_imagenet(tmp_path / "val", "val")) == [1, 2]
+    with pytest.raises(ValueError, match=r"has neither val/ nor ILSVRC/Data/CLS-LOC/val/"):
+        load_imagenet(tmp_path / "train", "val")
+
+
 def test_what_is_missing_is_named_with_the_way_out(tmp_path):
     make_imagenet(tmp_path)
     with pytest.raises(ValueError, match="lie flat, so their classes are needed: put LOC_val"):
@@ -98,7 +166,7 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.csv cannot be read: No such file"):
         load_imagenet(tmp_path, "val", val_labels=tmp_path / "nowhere.csv")
     write_solution(tmp_path / "short.csv", WNIDS)
-    with pytest.raises(ValueError, match=r"_00000004\.JPEG is not listed in .*short\.csv"):
+    with pytest.raises(ValueError, match=r"_00000004\.JPEG is not listed, by .*short\.csv"):
         load_imagenet(tmp_path, "val", val_labels=tmp_path / "short.csv")
     write_solution(tmp_path / "other.csv", ("n09999999",) * 4)
     with pytest.raises(ValueError, match="is of class n09999999, which has no training folder"):

@@ -54,7 +54,7 @@ def write_cub_list(folder: Path, part: str, names: Any, protocol: int = 0) -> Pa
     Returns:
         The file.
     """
-    (folder / part).mkdir(exist_ok=True)
+    (folder / part).mkdir(parents=True, exist_ok=True)
     path = folder / part / "filenames.pickle"
     path.write_bytes(pickle.dumps(names, protocol=protocol))
     return path
