@@ -29,7 +29,7 @@ from cdcd_jax.data.image_stream import make_image_iterator
 from cdcd_jax.data.sources import Source
 from cdcd_jax.features.lpips import make_lpips
 from cdcd_jax.interop.lpips import lpips_from_torch
-from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.training.codec_objective import (
     init_codec_training,
     make_codec_objective,
@@ -225,7 +225,7 @@ def _distance(lpips_weights: str | None) -> Callable[..., jax.Array]:
     try:
         state = {}
         for path in lpips_weights.split(","):
-            state |= read_state_dict(path, "state_dict" if path.endswith(".ckpt") else None)
+            state.update(open_state_dict(path, "state_dict"))
         params = lpips_from_torch(state, jax.eval_shape(lpips.init, jax.random.key(0)))
     except (ValueError, OSError) as error:
         raise ValueError(f"lpips_weights = {lpips_weights} cannot be used: {error}") from error

@@ -18,8 +18,7 @@ from cdcd_jax.codecs.spectra import SpectrumCodec, load_spectra
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
-from cdcd_jax.interop.state_dict import read_state_dict
-from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
+from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 
 
 def vqgan_options(section: Any) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     own_codes = None
     if section.weights:
         template = jax.eval_shape(vqgan.init, jax.random.key(0))
-        params = vqgan_from_state_dict(read_state_dict(section.weights, "state_dict"), template)
+        params = vqgan_from_state_dict(read_vqgan(section.weights), template)
     else:
         _check_trained(places)
         params, theirs, own_codes = load_vqgan(places.codec_file)

@@ -27,8 +27,7 @@ from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.published import Published, describe_vqgan, read_published
-from cdcd_jax.interop.state_dict import read_state_dict
-from cdcd_jax.interop.vqgan import read_used_codes, vqgan_from_state_dict
+from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import Model
@@ -150,7 +149,8 @@ def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int
         write_arrays(folder / TEXT, text, {"options": json.dumps(text_options)})
     metadata = {"architecture": json.dumps(architecture), "source": source}
     write_arrays(folder / DENOISER, flatten(denoiser), metadata)
-    print(f"Converted {path} into {folder}")
+    which = "" if found.averaged else ": the last weights, as it holds no averaged ones"
+    print(f"Converted {path} into {folder}{which}")
 
 
 def _take_codec(
@@ -161,7 +161,7 @@ def _take_codec(
     if not state and not weights:
         raise ValueError(f"{found.path} holds no codec; name its file, --config.codec.weights=FILE")
     if not state:
-        state = read_state_dict(weights, "state_dict")
+        state = read_vqgan(weights)
     options = VQGANOptions(**describe_vqgan(state, image_size=image_size))
     vqgan = make_vqgan(**asdict(options))
     used_codes = read_used_codes(config.codec.used_codes) if config.codec.used_codes else None

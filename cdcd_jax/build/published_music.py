@@ -66,7 +66,7 @@ class PublishedMusicModel:
 def load_published_music(
     path: Path,
     *,
-    weights: str = "ema",
+    weights: str | None = None,
     motion_frames: int | None = None,
     level: int | None = None,
     batch_size: int = 4,
@@ -76,7 +76,8 @@ def load_published_music(
 
     Args:
         path: The ``.pth`` file.
-        weights: ``"ema"`` for the running average, ``"model"`` for the last weights.
+        weights: ``"ema"`` for the running average, ``"model"`` for the last weights; None for the
+            average where the file has one.
         motion_frames: Frames of the dances at hand, to be checked; None to take the file's.
         level: Level of the codec that the tokens belong to; None for the top, the published one.
         batch_size: Examples that the codec decodes at a time.

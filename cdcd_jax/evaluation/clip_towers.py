@@ -16,7 +16,7 @@ from cdcd_jax.interop.clip import (
     clip_text_from_state_dict,
 )
 from cdcd_jax.interop.clip_shapes import describe_clip_image, describe_clip_text
-from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.typing import Params
 
 EMBED_DIM = 512
@@ -57,7 +57,7 @@ def load_clip(path: str | Path) -> ClipTowers:
             The sentence names the file.
     """
     try:
-        state = read_state_dict(path)
+        state = open_state_dict(path)
         projected = any(names["projection"][0] in state for names in (OPENAI, HUGGING_FACE))
         text = describe_clip_text(state, embedding=projected)
         image = describe_clip_image(state)

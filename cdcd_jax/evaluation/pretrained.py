@@ -22,7 +22,7 @@ from cdcd_jax.features.layers import FrozenNetwork
 from cdcd_jax.features.resnet import make_resnet
 from cdcd_jax.interop import inception as inception_names
 from cdcd_jax.interop import torchvision as resnet_names
-from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.state_dict import open_state_dict
 
 IMAGENET_CLASSES = 1000
 
@@ -213,7 +213,7 @@ def _load(
 ) -> Any:
     try:
         layout = jax.eval_shape(network.init, jax.random.key(0))
-        params = convert(read_state_dict(path), layout)
+        params = convert(open_state_dict(path), layout)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
     return apply_in_batches(network.apply, params, batch_size)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cdcd_jax.interop.denoiser import StateDict
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 FILE = "ViT-B-32.pt"

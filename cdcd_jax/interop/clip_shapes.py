@@ -10,7 +10,7 @@ from cdcd_jax.interop.clip import (
     OPENAI,
     OPENAI_IMAGE,
 )
-from cdcd_jax.interop.denoiser import StateDict
+from cdcd_jax.interop.stored import StateDict
 
 
 def describe_clip_text(state: StateDict, *, embedding: bool = False) -> dict[str, Any]:

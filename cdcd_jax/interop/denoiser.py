@@ -4,16 +4,13 @@ The published code keeps each block apart (``blocks.3.attn1.query.weight``) and 
 [out in]; ours stacks the blocks on a leading axis and keeps kernels as [in out].
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
-
-StateDict: TypeAlias = Mapping[str, np.ndarray]
-"""Arrays by their dotted PyTorch names."""
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -123,7 +120,10 @@ def denoiser_from_reference(
         if path[0] != "blocks":
             return take(TOP_NAMES["/".join(path)], "", shape)
         name = BLOCK_NAMES["/".join(path[1:])]
-        return np.stack([take(name, f"blocks.{i}.", shape[1:]) for i in range(shape[0])])
+        stacked = np.empty(shape, np.float32)  # filled in place: the arrays may be most of the file
+        for index in range(shape[0]):
+            stacked[index] = take(name, f"blocks.{index}.", shape[1:])
+        return stacked
 
     params = jax.tree_util.tree_map_with_path(
         lambda path, leaf: convert(tuple(entry.key for entry in path), leaf), template

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 
@@ -22,7 +23,7 @@ class Layer(NamedTuple):
 
 
 def frozen_from_state_dict(
-    state: Mapping[str, np.ndarray],
+    state: StateDict,
     layers: Mapping[str, Layer],
     template: Params,
     *,

@@ -1,10 +1,9 @@
 """The names in ``pt_inception-2015-12-05-6726825d.pth``, the weights of the Frechet distance."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -51,7 +50,7 @@ LAYERS = {
 """Our path -> their names."""
 
 
-def inception_from_torch(state: Mapping[str, np.ndarray], template: Params) -> Params:
+def inception_from_torch(state: StateDict, template: Params) -> Params:
     """Arrange the weights of the Frechet distance's InceptionV3 as ours.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.interop.denoiser import StateDict
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 LEAVES = {"kernel": "weight", "bias": "bias"}

@@ -1,10 +1,9 @@
 """The names in the files of LPIPS: VGG16's convolutions and what LPIPS learned on top of them."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 FILES = ("vgg16-397923af.pth", "vgg.pth")
@@ -27,7 +26,7 @@ IGNORED = ("classifier.", "scaling_layer.", "lins.")
 """VGG16's classifier; the constants of the input; ``lin0`` to ``lin4`` under a second name."""
 
 
-def lpips_from_torch(state: Mapping[str, np.ndarray], template: Params) -> Params:
+def lpips_from_torch(state: StateDict, template: Params) -> Params:
     """Arrange the weights of LPIPS on VGG16, version 0.1, as ours.
 
     Args:
@@ -64,7 +63,7 @@ def lpips_from_torch(state: Mapping[str, np.ndarray], template: Params) -> Param
     return params
 
 
-def _without_prefix(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def _without_prefix(state: StateDict) -> StateDict:
     """Take what lies beside ``lin0``, without the prefix of its name."""
     mark = "lin0.model.1.weight"
     found = sorted(name.removesuffix(mark) for name in state if name.endswith(mark))
@@ -79,7 +78,7 @@ def _without_prefix(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]
     }
 
 
-def _learned(state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _learned(state: StateDict, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name not in state:
         raise ValueError(f"The state dict has no {name}, which LPIPS on VGG16 needs.")
     array = np.asarray(state[name], np.float32)

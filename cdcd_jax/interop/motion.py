@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.interop.denoiser import Path, StateDict
+from cdcd_jax.interop.denoiser import Path
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 MOTION = "condition_codec_motion."

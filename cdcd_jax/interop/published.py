@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cdcd_jax.interop.denoiser import StateDict
 from cdcd_jax.interop.published_entries import read_entries
+from cdcd_jax.interop.stored import StateDict
 
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
@@ -48,6 +48,7 @@ class Published(NamedTuple):
         empty_text: [length width] float32, what the denoiser attends to in place of no text; None
             where the file has none, or for classes. It is learned in models made to be guided.
             A later version of the published code always has it, and then it may be noise.
+        averaged: Whether the denoiser's weights are the running average.
     """
 
     path: Path
@@ -56,23 +57,25 @@ class Published(NamedTuple):
     codec: StateDict
     condition: StateDict
     empty_text: np.ndarray | None
+    averaged: bool
 
 
-def read_published(path: str | Path, *, weights: str = "ema") -> Published:
-    """Read a published checkpoint of an image model.
+def read_published(path: str | Path, *, weights: str | None = None) -> Published:
+    """Find the parts of a published checkpoint of an image model.
 
     Args:
         path: The ``.pth`` file.
         weights: ``"ema"`` takes the running average of the denoiser's weights, ``"model"`` the
-            last ones. The codec and the text tower never change in training.
+            last ones; None the average where the file has one. The codec and the text tower never
+            change in training.
 
     Returns:
-        Its parts.
+        Its parts; arrays stay in the file until ``np.asarray`` or a converter reads them.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, is no such checkpoint or one of music, lacks the weights
-            asked for, or holds an array that belongs to no part.
+            that must be there, or holds an array that belongs to no part.
     """
     path = Path(path)
     entries = read_entries(path, weights)
@@ -88,13 +91,13 @@ def read_published(path: str | Path, *, weights: str = "ema") -> Published:
     if stray:
         raise ValueError(f"{path} holds {stray[0]}, which belongs to no known part of a model.")
     diffusion = {key.removeprefix(DIFFUSION): array for key, array in inside.items()}
-    if weights == "ema":
-        diffusion |= entries["ema"]
+    diffusion |= entries.get("ema", {})
     empty_text = diffusion.pop(EMPTY_TEXT, None)
     denoiser, condition = _split(diffusion, path)
     architecture = describe_denoiser(denoiser, path)
     empty_text = _empty_text(empty_text, architecture["cond_dim"], path)
-    return Published(path, denoiser, architecture, codec, condition, empty_text)
+    averaged = "ema" in entries
+    return Published(path, denoiser, architecture, codec, condition, empty_text, averaged)
 
 
 def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:
@@ -188,7 +191,7 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
     }
 
 
-def _codec(model: StateDict, path: Path) -> dict[str, np.ndarray]:
+def _codec(model: StateDict, path: Path) -> StateDict:
     """Join the two halves, each of which has a copy of the codebook."""
     halves = [
         {key.removeprefix(prefix): array for key, array in model.items() if key.startswith(prefix)}
@@ -200,7 +203,7 @@ def _codec(model: StateDict, path: Path) -> dict[str, np.ndarray]:
     return halves[0] | halves[1]
 
 
-def _empty_text(array: np.ndarray | None, dim: int | None, path: Path) -> np.ndarray | None:
+def _empty_text(array: Any, dim: int | None, path: Path) -> np.ndarray | None:
     if array is None or dim is None:
         return None
     if array.ndim != 2 or array.shape[1] != dim:
@@ -208,10 +211,10 @@ def _empty_text(array: np.ndarray | None, dim: int | None, path: Path) -> np.nda
             f"{path} holds {EMPTY_TEXT} of shape {array.shape}, but the denoiser attends to tokens "
             f"of {dim} features."
         )
-    return array.astype(np.float32)
+    return np.asarray(array, np.float32)
 
 
-def _split(diffusion: StateDict, path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _split(diffusion: StateDict, path: Path) -> tuple[StateDict, StateDict]:
     denoiser, condition = {}, {}
     for key, array in diffusion.items():
         if key.startswith(DENOISER):

@@ -3,45 +3,43 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from cdcd_jax.interop.state_dict import is_flat, read_tree, select_arrays
+from cdcd_jax.interop.stored import StateDict
 
-from cdcd_jax.interop.torch_file import read_torch
-
-LEFT_OUT_ENTRIES = ("last_epoch", "last_iter", "clip_grad_norm", "optimizer_and_scheduler")
-"""Entries of the file that are not read: the state of its training."""
+WEIGHTS = ("ema", "model")
 
 
-def read_entries(path: Path, weights: str) -> dict[str, dict[str, np.ndarray]]:
-    """Read the arrays of a checkpoint, of pictures or music, by its entries.
+def read_entries(path: Path, weights: str | None) -> dict[str, StateDict]:
+    """Find the arrays of a checkpoint, of pictures or music, by its entries.
+
+    Nothing but ``model`` and ``ema`` is read: not the optimizer's moments, nor epochs and settings.
 
     Args:
         path: The ``.pth`` file.
-        weights: ``"ema"`` or ``"model"``: what must be there.
+        weights: ``"ema"`` or ``"model"``: what must be there. None takes the average where there
+            is one.
 
     Returns:
-        The arrays of ``model`` and, for ``"ema"``, of ``ema``.
+        The arrays of ``model`` and, if they are to be taken, of ``ema``. A file that holds the
+        model's arrays and no entries is all ``model``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no such checkpoint or lacks the weights asked for.
+        ValueError: The file is damaged, is no such checkpoint or lacks the weights that must be
+            there.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    if weights not in ("ema", "model"):
+    if weights not in (*WEIGHTS, None):
         raise ValueError(f'weights = "{weights}" must be "ema" or "model".')
-    tree = read_torch(path)
-    entries = set(tree) if isinstance(tree, Mapping) else set()
+    tree = read_tree(path)
+    entries = tree if isinstance(tree, Mapping) else {}
+    if "model" not in entries and is_flat(tree):
+        entries = {"model": entries}
     if "model" not in entries:
-        raise ValueError(
-            f"{path} is no published checkpoint: it has no entry model, but "
-            f"{', '.join(sorted(map(str, entries))) or 'no entries'}."
-        )
-    unknown = sorted(entries - {"model", "ema", *LEFT_OUT_ENTRIES})
-    if unknown:
-        raise ValueError(f"{path} has an entry {unknown[0]} that no published checkpoint has.")
-    if weights == "ema" and "ema" not in entries:
+        have = ", ".join(sorted(key for key in entries if isinstance(key, str))) or "no entries"
+        raise ValueError(f"{path} is no published checkpoint: it has no entry model, but {have}.")
+    if weights == "ema" and not entries.get("ema"):
         raise ValueError(f'{path} holds no averaged weights; take the last ones, weights="model".')
-    return {
-        name: {key: value for key, value in tree[name].items() if isinstance(value, np.ndarray)}
-        for name in {"model", weights}
-    }
+    taken = WEIGHTS if weights != "model" and entries.get("ema") else ("model",)
+    return {name: select_arrays(entries, name, path) for name in taken}

@@ -7,9 +7,6 @@ encoder has no running average, and each name belongs to a part below, too, or i
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from cdcd_jax.interop.denoiser import StateDict
 from cdcd_jax.interop.motion import GENRES, JOIN_THREE, JOIN_TWO, MOTION, describe_dance
 from cdcd_jax.interop.published import (
     DENOISER,
@@ -19,7 +16,8 @@ from cdcd_jax.interop.published import (
 )
 from cdcd_jax.interop.published import LEFT_OUT as LEFT_OUT_OF_PICTURES
 from cdcd_jax.interop.published_entries import read_entries
-from cdcd_jax.interop.state_dict import read_state_dict
+from cdcd_jax.interop.state_dict import open_state_dict
+from cdcd_jax.interop.stored import StateDict
 
 LEFT_OUT = LEFT_OUT_OF_PICTURES | {
     MUSIC: "the codec a second time",
@@ -39,6 +37,7 @@ class PublishedMusic(NamedTuple):
         condition: For ``dance_from_reference``.
         dance: Options of ``dance_condition`` that the shapes tell: all but ``seconds`` and
             ``null``.
+        averaged: Whether the denoiser's weights are the running average.
     """
 
     path: Path
@@ -47,32 +46,32 @@ class PublishedMusic(NamedTuple):
     codec: StateDict
     condition: StateDict
     dance: dict[str, Any]
+    averaged: bool
 
 
-def read_published_music(path: str | Path, *, weights: str = "ema") -> PublishedMusic:
-    """Read a published checkpoint of a model that makes music for dances.
+def read_published_music(path: str | Path, *, weights: str | None = None) -> PublishedMusic:
+    """Find the parts of a published checkpoint of a model that makes music for dances.
 
     Args:
         path: The ``.pth`` file.
         weights: ``"ema"`` takes the running average of the denoiser's weights, of the genres' and
-            of the layer that joins the condition's parts, ``"model"`` the last ones. The motion
-            encoder and the codec have no average.
+            of the layer that joins the condition's parts, ``"model"`` the last ones; None the
+            average where the file has one. The motion encoder and the codec have no average.
 
     Returns:
-        Its parts.
+        Its parts; arrays stay in the file until ``np.asarray`` or a converter reads them.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, is no such checkpoint or one of pictures, lacks the weights
-            asked for, or holds an array that belongs to no part.
+            that must be there, or holds an array that belongs to no part.
     """
     path = Path(path)
     entries = read_entries(path, weights)
     codec, condition, diffusion = _split_model(entries["model"], path)
-    if weights == "ema":
-        diffusion |= entries["ema"]
+    diffusion |= entries.get("ema", {})
     denoiser, more = _split_diffusion(diffusion, path)
-    condition |= more
+    condition = {**condition, **more}
     architecture = describe_denoiser(denoiser, path)
     dance = describe_dance(condition, path)
     if architecture["condition"] != "cross" or architecture["cond_dim"] != dance["width"]:
@@ -81,11 +80,12 @@ def read_published_music(path: str | Path, *, weights: str = "ema") -> Published
             f"{architecture['cond_dim'] or 'none'}."
         )
     architecture["grid"] = architecture.pop("embedding_grid")
-    return PublishedMusic(path, denoiser, architecture, codec, condition, dance)
+    averaged = "ema" in entries
+    return PublishedMusic(path, denoiser, architecture, codec, condition, dance, averaged)
 
 
-def read_vqvae(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the weights of Jukebox's codec from a file of its own.
+def read_vqvae(path: str | Path) -> StateDict:
+    """Find the weights of Jukebox's codec from a file of its own.
 
     Args:
         path: The published ``vqvae.pt``, a bare state dict; OpenAI's ``vqvae.pth.tar``, which has
@@ -98,13 +98,7 @@ def read_vqvae(path: str | Path) -> dict[str, np.ndarray]:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged or holds no such codec.
     """
-    try:
-        state = read_state_dict(path)
-    except ValueError as error:
-        try:
-            state = read_state_dict(path, "model")
-        except ValueError:
-            raise error from None
+    state = open_state_dict(path, "model")
     inside = {key.removeprefix(MUSIC): a for key, a in state.items() if key.startswith(MUSIC)}
     state = inside or state
     if "bottleneck.level_blocks.0.k" not in state:
@@ -156,9 +150,7 @@ def describe_jukebox(state: StateDict) -> dict[str, Any]:
     }
 
 
-def _split_model(
-    model: StateDict, path: Path
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _split_model(model: StateDict, path: Path) -> tuple[StateDict, StateDict, dict[str, Any]]:
     """Return what belongs to the codec, to the motion encoder and to the diffusion."""
     codec, condition, diffusion = {}, {}, {}
     parts = [part for part in (MUSIC, MOTION) if not any(key.startswith(part) for key in model)]
@@ -179,9 +171,7 @@ def _split_model(
     return codec, condition, diffusion
 
 
-def _split_diffusion(
-    diffusion: StateDict, path: Path
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _split_diffusion(diffusion: StateDict, path: Path) -> tuple[StateDict, StateDict]:
     """Return the denoiser's arrays without their prefix, and those of the condition."""
     denoiser, condition = {}, {}
     joins_two = f"{JOIN_TWO}.weight" in diffusion

@@ -1,35 +1,64 @@
 """Read a state dict, arrays by their dotted names, from any of the usual files."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from cdcd_jax.interop.safetensors_file import read_safetensors
+from cdcd_jax.interop.stored import StateDict, StoredTensor
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
+from cdcd_jax.interop.unpickler import stand_in_name
+
+WRAPPER = "module."
+"""What (Distributed)DataParallel puts before every name."""
 
 
-def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.ndarray]:
+def read_state_dict(
+    path: str | Path, entry: str | Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
     """Read arrays by name from ``.npz``, ``.safetensors`` or, for any other suffix, a torch file.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed, and what is not wanted is not read.
 
     Args:
         path: The file.
         entry: Which dict of a torch file holds the arrays, where it holds several, such as
-            ``"model"`` or ``"ema"``; ``"ema.shadow"`` is one inside another.
+            ``"model"`` or ``"ema"``; ``"ema.shadow"`` is one inside another. Of several names the
+            first that is there. A file that is a bare state dict has no entries and needs none.
 
     Returns:
-        The arrays; what else the dict holds (counters, settings) is left out.
+        The arrays; what else the dict holds (counters, settings) is left out. A ``module.`` that
+        all names begin with is stripped.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds something to execute, or has no such entry.
+        ValueError: The file is damaged, has no such entry, or something among the arrays wanted is
+            an object of a class that is not known here; the sentence names it.
+    """
+    return {name: np.asarray(array) for name, array in open_state_dict(path, entry).items()}
+
+
+def open_state_dict(path: str | Path, entry: str | Sequence[str] | None = None) -> StateDict:
+    """Do the same, but leave the arrays in their file until ``np.asarray`` reads them.
+
+    Converters read each array once, into the parameters it becomes, so that a file is never in
+    memory beside them.
+
+    Args:
+        path: As above.
+        entry: As above.
+
+    Returns:
+        Arrays, or what has their ``shape`` and ``dtype`` and becomes one by ``np.asarray``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As above.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,14 +66,88 @@ def read_state_dict(path: str | Path, entry: str | None = None) -> dict[str, np.
     if path.suffix == ".npz":
         return _read_npz(path)
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+        return read_safetensors(path)
     if entry is None and is_torchscript(path):
         return read_torchscript(path)
-    tree = read_legacy_torch(path) if is_legacy_torch(path) else read_torch(path)
-    return _select(tree, entry, path)
+    return select_arrays(read_tree(path), entry, path)
+
+
+def read_tree(path: Path) -> Any:
+    """Read a torch file of either age as plain containers, its tensors still unread."""
+    return read_legacy_torch(path) if is_legacy_torch(path) else read_torch(path)
+
+
+def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> StateDict:
+    """Take the arrays of one entry; see ``read_state_dict``."""
+    choices = [entry] if isinstance(entry, str) else list(entry or ())
+    chosen = tree
+    found = [inner for inner in (_descend(tree, name) for name in choices) if inner is not None]
+    if found:
+        chosen = found[0]
+    elif choices and not is_flat(tree):
+        have = ", ".join(map(_describe, tree)) if isinstance(tree, Mapping) else "no entries"
+        raise ValueError(f"{path} has no entry {' or '.join(map(repr, choices))}; it has {have}.")
+    if stand_in_name(chosen):
+        raise _unknown(chosen, path)
+    chosen = chosen if isinstance(chosen, Mapping) else {}
+    for key, value in chosen.items():
+        if stand_in_name(value) or stand_in_name(key):
+            raise _unknown(value if stand_in_name(value) else key, path)
+    arrays = {key: value for key, value in chosen.items() if isinstance(value, StoredTensor)}
+    if not arrays:
+        inner = [str(key) for key, value in chosen.items() if isinstance(value, Mapping)]
+        hint = f"; choose an entry of {', '.join(inner)}" if inner else ""
+        where = f" in {' or '.join(map(repr, choices))}" if choices else ""
+        raise ValueError(f"{path} holds no arrays by name{where}{hint}.")
+    return strip_wrapper(arrays)
+
+
+def strip_wrapper(state: StateDict) -> StateDict:
+    """Strip a ``module.`` from names that all begin with it, as often as they do.
+
+    >>> list(strip_wrapper({"module.a": np.zeros(1), "module.b": np.zeros(1)}))
+    ['a', 'b']
+    """
+    while state and all(key.startswith(WRAPPER) for key in state):
+        state = {key.removeprefix(WRAPPER): array for key, array in state.items()}
+    return state
+
+
+def strip_prefix(state: StateDict, mark: str) -> StateDict:
+    """Strip whatever stands before a name that must be there, if it stands before all names.
+
+    >>> list(strip_prefix({"net.conv.weight": np.zeros(1), "net.b": np.zeros(1)}, "conv.weight"))
+    ['conv.weight', 'b']
+    """
+    for key in state:
+        prefix = key.removesuffix(mark)
+        if key.endswith(f".{mark}") and all(other.startswith(prefix) for other in state):
+            return {other.removeprefix(prefix): array for other, array in state.items()}
+    return state
+
+
+def is_flat(tree: Any) -> bool:
+    """Whether a file is a bare state dict."""
+    return isinstance(tree, Mapping) and any(isinstance(x, StoredTensor) for x in tree.values())
+
+
+def _descend(tree: Any, entry: str) -> Any:
+    for name in entry.split("."):
+        if not isinstance(tree, Mapping) or name not in tree:
+            return None
+        tree = tree[name]
+    return tree
+
+
+def _describe(key: Any) -> str:
+    return stand_in_name(key) or str(key)
+
+
+def _unknown(value: Any, path: Path) -> ValueError:
+    return ValueError(
+        f"{path} asks for {stand_in_name(value)}, which is neither a tensor nor a plain "
+        "container, so it is not read; save the state dict alone."
+    )
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -53,20 +156,3 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is no complete .npz file of arrays: {error}.") from error
-
-
-def _select(tree: Any, entry: str | None, path: Path) -> dict[str, np.ndarray]:
-    for name in entry.split(".") if entry else ():
-        if not isinstance(tree, Mapping) or name not in tree:
-            have = ", ".join(map(str, tree)) if isinstance(tree, Mapping) else "no entries"
-            raise ValueError(f"{path} has no entry {entry!r}; it has {have}.")
-        tree = tree[name]
-    tree = tree if isinstance(tree, Mapping) else {}
-    arrays = {key: value for key, value in tree.items() if isinstance(value, np.ndarray)}
-    if not arrays:
-        inner = [str(key) for key, value in tree.items() if isinstance(value, Mapping)]
-        hint = f"; choose an entry of {', '.join(inner)}" if inner else ""
-        raise ValueError(
-            f"{path} holds no arrays by name{f' in {entry!r}' if entry else ''}{hint}."
-        )
-    return arrays

@@ -6,13 +6,14 @@ each key the number of elements in 8 bytes, and their bytes.
 """
 
 import pickle
-from collections.abc import Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from cdcd_jax.interop.torch_file import TensorUnpickler
+from cdcd_jax.interop.stored import Storage, open_file_at
+from cdcd_jax.interop.unpickler import DAMAGES, TensorUnpickler
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 HEAD = pickle.dumps(MAGIC_NUMBER, protocol=2)
@@ -26,17 +27,16 @@ def is_legacy_torch(path: Path) -> bool:
 
 
 def read_legacy_torch(path: Path) -> Any:
-    """Read such a file as plain containers of NumPy arrays.
+    """Read such a file as plain containers of tensors that stay in the file.
 
     Args:
         path: The file.
 
     Returns:
-        What was saved: usually a dict, tensors as arrays of their own memory.
+        What was saved, as ``read_torch`` does.
 
     Raises:
-        ValueError: The file is damaged, or its pickle asks for anything but tensors and plain
-            containers; the sentence names what.
+        ValueError: The file is damaged or of another kind.
     """
     try:
         with path.open("rb") as file:
@@ -44,58 +44,45 @@ def read_legacy_torch(path: Path) -> Any:
             version, machine = (_LegacyUnpickler(file, path).load() for _ in range(2))
             if version != VERSION or not machine["little_endian"]:
                 raise ValueError(f"{path} is of a kind of PyTorch file that is not supported.")
-            start = file.tell()
-            # The storages come after the object, so the first reading only finds out their types.
-            survey = _LegacyUnpickler(file, path)
-            survey.load()
+            unpickler = _LegacyUnpickler(file, path)
+            tree = unpickler.load()
             keys = _LegacyUnpickler(file, path).load()
-            storages = {key: _read_storage(file, path, *survey.wanted[key]) for key in keys}
-            file.seek(start)
-            return _LegacyUnpickler(file, path, storages).load()
-    except (
-        pickle.UnpicklingError, EOFError, KeyError, TypeError, IndexError, AttributeError
-    ) as error:  # fmt: skip
+            unpickler.starts.update(_find_starts(file, path, keys, unpickler.storages))
+            return tree
+    except DAMAGES as error:
         raise ValueError(f"{path} is truncated or has a damaged pickle: {error!r}.") from error
 
 
-def _read_storage(file: BinaryIO, path: Path, dtype: np.dtype, size: int) -> np.ndarray:
-    stored = int.from_bytes(file.read(8), "little")
-    data = file.read(stored * dtype.itemsize)
-    if stored != size or len(data) < size * dtype.itemsize:
-        raise ValueError(
-            f"{path} is truncated: one of its storages has {len(data)} bytes of "
-            f"{size * dtype.itemsize}."
-        )
-    return np.frombuffer(data, dtype)
+def _find_starts(
+    file: BufferedIOBase, path: Path, keys: list[str], storages: dict[str, Storage]
+) -> dict[str, int]:
+    """Find where each storage's numbers begin, from one storage's length to the next."""
+    starts, end = {}, path.stat().st_size
+    for key in keys:
+        if key not in storages:
+            raise ValueError(f"{path} has a storage of a type of numbers that is not supported.")
+        stored = int.from_bytes(file.read(8), "little")
+        starts[key] = file.tell()
+        file.seek(storages[key].num_bytes, 1)
+        if stored != storages[key].size or file.tell() > end:
+            raise ValueError(f"{path} is truncated in its storage {key}.")
+    missing = sorted(storages.keys() - starts.keys())
+    if missing:
+        raise ValueError(f"{path} is truncated: it has no storage {missing[0]}.")
+    return starts
 
 
 class _LegacyUnpickler(TensorUnpickler):
-    """Answer to the same few names; without storages, note which are wanted and build nothing."""
+    """Unpickler of one of the pickles; where storages begin is known after the last."""
 
-    def __init__(
-        self, file: BinaryIO, path: Path, storages: Mapping[str, np.ndarray] | None = None
-    ):
-        pickle.Unpickler.__init__(self, file, encoding="utf-8")
-        self.path, self.read = path, storages
-        self.wanted: dict[str, tuple[np.dtype, int]] = {}
+    def __init__(self, file: BufferedIOBase, path: Path):
+        super().__init__(file, path)
+        self.starts: dict[str, int] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Answer a name of the pickle, never by importing it."""
-        if (module, name) == ("torch._utils", "_rebuild_tensor"):
-            return self._rebuild_tensor
-        return super().find_class(module, name)
+    def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
+        """Say where the numbers of a storage are."""
 
-    def persistent_load(self, pid: Any) -> Any:
-        """Return a storage as a flat array, or nothing if none has been read."""
-        kind, dtype, key, _, size, view = pid
-        if kind != "storage" or view is not None:
-            raise ValueError(f"{self.path} refers to an object that is no whole storage.")
-        self.wanted[key] = (dtype, size)
-        return None if self.read is None else self.read[key]
+        def open_at(byte: int) -> BufferedIOBase:
+            return open_file_at(self.path, self.starts[key])(byte)
 
-    def _rebuild_tensor(
-        self, storage: Any, offset: int, shape: tuple, stride: tuple, *_: Any
-    ) -> Any:
-        return (
-            storage if storage is None else super()._rebuild_tensor(storage, offset, shape, stride)
-        )
+        return Storage(self.path, key, dtype, size, size * dtype.itemsize, open_at)

@@ -5,15 +5,14 @@ and of a pickle of the module that the program belongs to. The pickle names clas
 ``__torch__...``; here each becomes the same inert holder of attributes.
 """
 
-import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cdcd_jax.interop.torch_file import TensorUnpickler
+from cdcd_jax.interop.stored import StoredTensor
+from cdcd_jax.interop.torch_file import ZipUnpickler
+from cdcd_jax.interop.unpickler import DAMAGES, stand_in_name
 
 PROGRAM = "__torch__"
 
@@ -32,7 +31,7 @@ def is_torchscript(path: Path) -> bool:
     return root is not None and any(name.startswith(f"{root}code/") for name in names)
 
 
-def read_torchscript(path: Path) -> dict[str, np.ndarray]:
+def read_torchscript(path: Path) -> dict[str, StoredTensor]:
     """Read the arrays of a TorchScript module by their dotted names.
 
     Args:
@@ -47,12 +46,14 @@ def read_torchscript(path: Path) -> dict[str, np.ndarray]:
             and modules of its own program, or modules contain themselves.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            root = next(name for name in archive.namelist() if _is_pickle(name))
-            module = _ModuleUnpickler(archive, root.removesuffix("data.pkl"), path).load()
-    except (zipfile.BadZipFile, EOFError, KeyError, StopIteration) as error:
+        archive = zipfile.ZipFile(path)  # the storages read from it later
+        root = next(name for name in archive.namelist() if _is_pickle(name))
+        unpickler = _ModuleUnpickler(archive, root.removesuffix("data.pkl"), path)
+    except (zipfile.BadZipFile, EOFError, StopIteration) as error:
         raise ValueError(f"{path} is no complete TorchScript archive ({error}).") from error
-    except (pickle.UnpicklingError, TypeError, IndexError, AttributeError) as error:
+    try:
+        module = unpickler.load()
+    except DAMAGES as error:
         raise ValueError(f"{path} has a damaged pickle: {error}.") from error
     if not isinstance(module, _Module):
         raise ValueError(f"{path} is a TorchScript archive, but not one of a module.")
@@ -69,8 +70,8 @@ class _Module:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-class _ModuleUnpickler(TensorUnpickler):
-    """Answer to the names of tensors, and to all of the archive's own program with the holder."""
+class _ModuleUnpickler(ZipUnpickler):
+    """Unpickler that answers to all names of the archive's own program with the holder."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Answer a name of the pickle, never by importing it."""
@@ -83,7 +84,7 @@ def _is_pickle(name: str) -> bool:
     return name.count("/") == 1 and name.endswith("/data.pkl")
 
 
-def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, StoredTensor]]:
     pending, count = [("", module)], 0
     while pending:
         prefix, parent = pending.pop()
@@ -92,7 +93,12 @@ def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, np.ndarray]]:
             raise ValueError(f"{path} has modules that contain themselves, at {prefix[:60]}")
         # A module that was made but never given its attributes has none.
         for name, value in vars(parent).get("attributes", {}).items():
-            if isinstance(value, np.ndarray):
+            if stand_in_name(value):
+                raise ValueError(
+                    f"{path} asks for {stand_in_name(value)}, which is neither a tensor nor a "
+                    "module of its own program, so it is not read."
+                )
+            if isinstance(value, StoredTensor):
                 yield f"{prefix}{name}", value
             elif isinstance(value, _Module):
                 pending.append((f"{prefix}{name}.", value))

@@ -1,10 +1,7 @@
 """The names in torchvision's ResNet files."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.typing import Params
 
 FILE = "resnet101-63fe2227.pth"
@@ -35,7 +32,7 @@ def resnet_layers(template: Params) -> dict[str, Layer]:
     return layers
 
 
-def resnet_from_torch(state: Mapping[str, np.ndarray], template: Params) -> Params:
+def resnet_from_torch(state: StateDict, template: Params) -> Params:
     """Arrange torchvision's weights of a ResNet as ours.
 
     Args:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.interop.denoiser import StateDict
+from cdcd_jax.interop.state_dict import open_state_dict, strip_prefix
+from cdcd_jax.interop.stored import StateDict, StoredTensor
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.typing import Params
 
@@ -56,7 +57,7 @@ def vqgan_from_state_dict(state: StateDict, template: Params) -> Params:
     """Arrange a taming-transformers state dict as the parameters of our VQGAN.
 
     Args:
-        state: Arrays by name, such as ``read_state_dict(path, "state_dict")`` gives.
+        state: Arrays by name, such as ``read_vqgan`` gives.
         template: What ``jax.eval_shape(vqgan.init, key)`` gives: the layout wanted.
 
     Returns:
@@ -92,6 +93,25 @@ def vqgan_from_state_dict(state: StateDict, template: Params) -> Params:
             f"{min(unused)}: check its options against the checkpoint's."
         )
     return params
+
+
+def read_vqgan(path: str | Path) -> StateDict:
+    """Find the weights of a VQGAN in a file of its own.
+
+    Args:
+        path: A Lightning checkpoint of taming-transformers (``last.ckpt``), which has them as
+            ``state_dict`` among its trainer's settings; a file that has them as ``model``; or a
+            bare state dict, also as ``.safetensors`` or ``.npz``.
+
+    Returns:
+        Arrays by name, for ``vqgan_from_state_dict``, still in the file. A prefix that all names
+        share is stripped.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or holds no arrays by name.
+    """
+    return strip_prefix(open_state_dict(path, ("state_dict", "model")), "encoder.conv_in.weight")
 
 
 def vqgan_to_state_dict(params: Params) -> dict[str, np.ndarray]:
@@ -132,6 +152,7 @@ def read_used_codes(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     table = np.load(path, allow_pickle=False) if path.suffix == ".npy" else read_torch(path)
+    table = np.asarray(table) if isinstance(table, StoredTensor) else table
     try:
         return used_codes(table)
     except ValueError as error:

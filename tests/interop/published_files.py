@@ -81,11 +81,10 @@ def write_checkpoint(path: Path, entries: dict[str, dict[str, np.ndarray]]) -> P
     for entry, arrays in entries.items():
         tree[entry] = {}
         for name, array in arrays.items():
-            kind = next(kind for kind, dtype in KINDS.items() if array.dtype == dtype)
+            kind = kind_of(array)
             key = str(len(storages))
             storages[key] = np.ascontiguousarray(array)
-            strides = tuple(step // array.itemsize for step in storages[key].strides)
-            tree[entry][name] = tensor(kind, key, array.shape, strides, array.size)
+            tree[entry][name] = tensor(kind, key, array.shape, steps(storages[key]), array.size)
     return write_torch(path, tree, storages)
 
 
@@ -96,3 +95,25 @@ def write_map(path: Path, num_codes: int, used: list[int]) -> Path:
     return write_torch(
         path, tensor("LongStorage", "0", table.shape, (1,), table.size), {"0": table}
     )
+
+
+def write_bare(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Write arrays by name as torch.save does with a state dict."""
+    storages = {
+        str(index): np.ascontiguousarray(array) for index, array in enumerate(arrays.values())
+    }
+    tree = {
+        name: tensor(kind_of(array), key, array.shape, steps(array), array.size)
+        for name, (key, array) in zip(arrays, storages.items(), strict=True)
+    }
+    return write_torch(path, tree, storages)
+
+
+def kind_of(array: np.ndarray) -> str:
+    """Name PyTorch's storage of an array's numbers."""
+    return next(kind for kind, dtype in KINDS.items() if array.dtype == dtype)
+
+
+def steps(array: np.ndarray) -> tuple[int, ...]:
+    """Count an array's strides in numbers."""
+    return tuple(step // array.itemsize for step in array.strides)

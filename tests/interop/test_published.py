@@ -24,6 +24,7 @@ from published_files import (
     make_entries,
     random_like,
     template,
+    write_bare,
     write_checkpoint,
 )
 
@@ -64,6 +65,33 @@ def test_the_average_is_taken_unless_the_last_weights_are_asked_for(checkpoint, 
         jax.tree.map(np.testing.assert_array_equal, params, random_like(shapes, seed))
 
 
+def test_files_without_an_average_or_without_entries_are_read(checkpoint, tmp_path):
+    entries = checkpoint[2]
+    model = entries["model"]
+    path = write_checkpoint(tmp_path / "a.pth", entries | {"scaler": {"scale": np.ones(2)}})
+    found = read_published(path)
+    assert found.averaged
+    bare = write_bare(tmp_path / "bare.pth", model)
+    wrapped = {
+        entry: {f"module.{key}": array for key, array in arrays.items()}
+        for entry, arrays in entries.items()
+    }
+    for file, averaged in (
+        (write_checkpoint(tmp_path / "b.pth", {"model": model}), False),
+        (bare, False),
+        (write_checkpoint(tmp_path / "c.pth", wrapped), True),
+    ):
+        other = read_published(file)
+        assert other.averaged == averaged
+        assert other.architecture == found.architecture
+        assert other.codec.keys() == found.codec.keys()
+        assert other.condition.keys() == found.condition.keys()
+        source = entries["ema"] if averaged else model
+        prefix = "transformer." if averaged else "transformer.transformer."
+        for key, array in other.denoiser.items():
+            np.testing.assert_array_equal(array, source[prefix + key])
+
+
 def test_what_stands_for_no_text_is_handed_over(checkpoint, tmp_path):
     name, _, entries = checkpoint
     assert read_published(write_checkpoint(tmp_path / "a.pth", entries)).empty_text is None
@@ -95,8 +123,10 @@ def test_what_is_no_such_file_is_named(checkpoint, tmp_path):
 
     model = entries["model"]
     refused({"state_dict": model}, "no entry model, but last_epoch, last_iter, state_dict")
-    refused({"model": model}, 'no averaged weights; take the last ones, weights="model"')
-    refused(entries | {"teacher": {}}, "an entry teacher that")
+    refused(
+        {"model": model}, 'no averaged weights; take the last ones, weights="model"', weights="ema"
+    )
+    refused({"model": {}}, "holds no arrays by name in 'model'")
     refused(entries, 'weights = "best" must be "ema" or "model"', weights="best")
     one = {"x": np.zeros(1, np.float32)}
     refused({"model": model | {f"head.{k}": v for k, v in one.items()}, "ema": {}}, "holds head.x")

@@ -17,7 +17,7 @@ from cdcd_jax.networks import make_denoiser
 
 sys.path.append(str(Path(__file__).parent))
 from music_files import KEYS, NAMES, SMALL, make_music_entries
-from published_files import template, tensor, write_checkpoint, write_torch
+from published_files import template, write_bare, write_checkpoint
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -76,7 +76,10 @@ def test_what_is_no_such_file_is_named(shallow, tmp_path):
             read_published_music(write_checkpoint(path, entries))
 
     one = np.zeros(1, np.float32)
-    refused({"model": model}, 'no averaged weights; take the last ones, weights="model"')
+    bare = write_checkpoint(path, {"model": model})
+    with pytest.raises(ValueError, match="no averaged weights; take the last ones"):
+        read_published_music(bare, weights="ema")
+    assert not read_published_music(bare).averaged
     refused(entries | {"model": model | {"head.x": one}}, "holds head.x, which")
     refused(entries | {"ema": {"lin3.weight": one}}, "holds transformer.lin3.weight, which")
     pictures = {key: array for key, array in model.items() if not key.startswith("vqvae.")}
@@ -105,14 +108,3 @@ def test_the_codec_is_read_from_any_of_its_files(shallow, tmp_path):
         read_vqvae(other)
     with pytest.raises(ValueError, match="holds no codec of Jukebox: it lacks bottleneck"):
         describe_jukebox({})
-
-
-def write_bare(path, arrays):
-    """Write arrays by name as torch.save does with a state dict."""
-    storages = {str(index): array for index, array in enumerate(arrays.values())}
-    tree = {
-        name: tensor("FloatStorage", str(index), array.shape,
-                     tuple(step // array.itemsize for step in array.strides), array.size)
-        for index, (name, array) in enumerate(arrays.items())
-    }  # fmt: skip
-    return write_torch(path, tree, storages)

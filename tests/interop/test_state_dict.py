@@ -57,9 +57,9 @@ def tensor(kind, key, shape, stride, size, offset=0):
     return Call(rebuild, Storage(kind, key, size), offset, shape, stride, False, {})
 
 
-def write_torch(path, tree, storages, byteorder=b"little"):
+def write_torch(path, tree, storages, byteorder=b"little", pickler=TorchPickler):
     buffer = io.BytesIO()
-    TorchPickler(buffer, protocol=2).dump(tree)
+    pickler(buffer, protocol=2).dump(tree)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", buffer.getvalue())
         archive.writestr("archive/byteorder", byteorder)

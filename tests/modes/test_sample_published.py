@@ -231,7 +231,7 @@ def test_files_that_do_not_fit_are_named(published, tmp_path):
     without = {k: v for k, v in entries["model"].items() if k.startswith("transformer.")}
     bare = write_checkpoint(tmp_path / "bare.pth", entries | {"model": without})
     refused(r"bare.pth holds no codec; name its file, --config.codec.weights=FILE", bare)
-    refused("bare.pth has no entry 'state_dict'", bare, make_config(weights=str(bare)))
+    refused("holds no VQGAN of taming", bare, make_config(weights=str(bare)))
     free = {
         entry: {k: v for k, v in arrays.items() if ".ln2.emb." not in k and ".attn2.key." not in k}
         for entry, arrays in entries.items()

@@ -1,0 +1,60 @@
+"""Read safetensors files as tensors that stay in the file.
+
+The format is 8 bytes with the length of a JSON header, the header, and the numbers; the header
+gives each tensor's type, shape and place. ``safetensors`` reads the header, so that a file that it
+would refuse is refused here.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from cdcd_jax.interop.stored import Storage, StoredTensor, open_file_at
+
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64",
+    "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """Read what tensors a file holds.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors by name, still unread.
+
+    Raises:
+        ValueError: The file is damaged, or has a type of numbers that NumPy does not have.
+    """
+    try:
+        with safe_open(path, framework="numpy"), path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+    header.pop("__metadata__", None)
+    return {name: _tensor(path, name, entry, 8 + length) for name, entry in header.items()}
+
+
+def _tensor(path: Path, name: str, entry: dict, start: int) -> StoredTensor:
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(
+            f"{path} holds {name} of the type {entry['dtype']}, which is not supported."
+        )
+    shape, (first, end) = tuple(entry["shape"]), entry["data_offsets"]
+    strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    storage = Storage(
+        path=path,
+        name=name,
+        dtype=np.dtype(DTYPES[entry["dtype"]]),
+        size=math.prod(shape),
+        num_bytes=end - first,
+        open_at=open_file_at(path, start + first),
+    )
+    return StoredTensor(storage, 0, shape, strides)

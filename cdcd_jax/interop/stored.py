@@ -1,0 +1,153 @@
+"""Tensors that stay in their file until they are needed.
+
+A checkpoint holds several times what is wanted of it: AdamW's moments, a second copy of the
+weights. So a file is described first, and then only what is wanted is read, once, into the array
+that it becomes.
+"""
+
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+CHUNK_BYTES = 1 << 20
+"""How much is read at a time, and held twice meanwhile."""
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """A block of numbers in a file.
+
+    Attributes:
+        path: The file.
+        name: In error messages.
+        dtype: Of the numbers.
+        size: How many there should be.
+        num_bytes: How many bytes there are.
+        open_at: ``open_at(byte) -> file`` that reads on from that byte of the block.
+    """
+
+    path: Path
+    name: str
+    dtype: np.dtype
+    size: int
+    num_bytes: int
+    open_at: Callable[[int], Any]
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Read some of the numbers.
+
+        Args:
+            first: The first of them.
+            count: How many.
+
+        Returns:
+            An array [count] of its own memory.
+
+        Raises:
+            ValueError: The block is shorter than it should be, or damaged.
+        """
+        itemsize = self.dtype.itemsize
+        if self.num_bytes < self.size * itemsize:
+            raise ValueError(
+                f"{self.path} is truncated: its storage {self.name} has {self.num_bytes} bytes of "
+                f"{self.size * itemsize}."
+            )
+        array = np.empty(count, self.dtype)
+        to_fill = array.view(np.uint8).data
+        try:
+            with self.open_at(first * itemsize) as file:
+                while to_fill:
+                    part = file.read(min(CHUNK_BYTES, len(to_fill)))
+                    if not part:
+                        raise EOFError("it ends too early")
+                    to_fill[: len(part)] = part
+                    to_fill = to_fill[len(part) :]
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+            raise ValueError(f"{self.path} is damaged in its storage {self.name}: {error}.") from (
+                error
+            )
+        return array
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A tensor in a file; ``np.asarray`` reads it.
+
+    Attributes:
+        storage: The block that its numbers are in.
+        offset: Its first number's place there.
+        shape: Its shape.
+        strides: Steps along each axis, counted in numbers.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __post_init__(self):
+        inside = self.offset >= 0 and min((*self.shape, *self.strides), default=0) >= 0
+        if inside and self.size:
+            inside = self.size <= self.storage.size and self._span <= (
+                self.storage.size - self.offset
+            )
+        if not inside or len(self.shape) != len(self.strides):
+            raise ValueError(
+                f"{self.storage.path} describes a tensor {self.shape} that exceeds its storage."
+            )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the numbers."""
+        return self.storage.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def _span(self) -> int:
+        """Numbers from the first to the last, both included."""
+        pairs = zip(self.shape, self.strides, strict=False)
+        return 1 + sum((size - 1) * step for size, step in pairs)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Read the tensor as an array of its own memory."""
+        if not self.size:
+            return np.zeros(self.shape, dtype or self.dtype)
+        flat = self.storage.read(self.offset, self._span)
+        strides = tuple(step * flat.itemsize for step in self.strides)
+        view = np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+        array = flat.reshape(self.shape) if view.flags.c_contiguous else view.copy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+StateDict: TypeAlias = Mapping[str, np.ndarray | StoredTensor]
+"""Arrays by their dotted PyTorch names, in memory or still in their file."""
+
+
+def open_file_at(path: Path, start: int) -> Callable[[int], BufferedIOBase]:
+    """Return the ``open_at`` of a block that begins at a byte of a file."""
+
+    def open_at(byte: int) -> BufferedIOBase:
+        file = path.open("rb")
+        file.seek(start + byte)
+        return file
+
+    return open_at

@@ -1,0 +1,117 @@
+"""The one unpickler of the package: tensors and plain containers, and inert objects for the rest.
+
+A pickle is a program: it may name any function and have it called. The unpickler answers to the
+names of tensors, storages and ordered dictionaries with functions of its own. Every other name
+becomes a class that does nothing, so a checkpoint that also holds its trainer's settings can be
+read, and nothing of it is imported or executed.
+"""
+
+import collections
+import pickle
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cdcd_jax.interop.stored import Storage, StoredTensor
+
+STORAGE_DTYPES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+"""PyTorch's name of a storage -> the name of its type of numbers: text, which nothing can alter."""
+
+DAMAGES = (
+    pickle.UnpicklingError, EOFError, KeyError, TypeError, IndexError, AttributeError,
+    OverflowError, UnicodeDecodeError, MemoryError, RecursionError,
+)  # fmt: skip
+"""What a damaged or nonsensical pickle raises while it is read."""
+
+
+class StandIn:
+    """An inert object in place of a function, a class or an instance of one.
+
+    Called, changed or filled, it does nothing.
+
+    Attributes:
+        name: What the pickle named.
+    """
+
+    name: ClassVar[str]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
+        """Take any arguments and keep none."""
+        return super().__new__(cls)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "StandIn":
+        """Return itself."""
+        return self
+
+    def _ignore(*args: Any, **kwargs: Any) -> None:
+        pass
+
+    __setstate__ = __setattr__ = __setitem__ = append = extend = add = update = _ignore
+
+
+def stand_in_name(value: Any) -> str | None:
+    """Return what a stand-in, or a class of stand-ins, stands for; None for anything else.
+
+    >>> stand_in_name(type("Namespace", (StandIn,), {"name": "argparse.Namespace"})())
+    'argparse.Namespace'
+    """
+    kind = value if isinstance(value, type) else type(value)
+    return kind.name if issubclass(kind, StandIn) else None
+
+
+class TensorUnpickler(pickle.Unpickler):
+    """Unpickler of tensors that stay in their file; subclasses say where a storage is."""
+
+    def __init__(self, file: BufferedIOBase, path: Path):
+        super().__init__(file, encoding="utf-8")
+        self.path = path
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Answer a name of the pickle, never by importing it."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return self._rebuild_tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda data, requires_grad, hooks: data
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        if module == "torch" and name in STORAGE_DTYPES:
+            return STORAGE_DTYPES[name]
+        return type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return a storage, still unread."""
+        match pid:
+            case ("storage", kind, str(key), _, int(size), *view) if view in ([], [None]):
+                if stand_in_name(kind):
+                    return kind()  # of a type of numbers that NumPy does not have
+                if key not in self.storages:
+                    self.storages[key] = self.find_storage(key, np.dtype(kind), size)
+                return self.storages[key]
+        raise ValueError(f"{self.path} refers to an object that is no whole storage.")
+
+    def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
+        """Say where the numbers of a storage are."""
+        raise NotImplementedError
+
+    def _rebuild_tensor(
+        self, storage: Any, offset: int, shape: tuple, stride: tuple, *_: Any
+    ) -> StoredTensor | StandIn:
+        if isinstance(storage, StandIn):
+            return storage
+        return StoredTensor(storage, offset, tuple(shape), tuple(stride))
