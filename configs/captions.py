@@ -67,6 +67,7 @@ def get_config(arg: str = "") -> Any:
         clip_merges=config_dict.placeholder(str),
         reference=config_dict.placeholder(str),  # <workdir>/inception_reference.npz unless given
         num_real=5000,
+        all_captions=False,  # draw samples for all captions of each test picture, not for one
     )
     # The published 5e-4 leaves the text unheard for several hundred steps longer.
     config.loss.aux_weight = 0.2

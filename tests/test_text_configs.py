@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from cdcd_jax.build import conditions
+from cdcd_jax.build.conditions import load_condition
 from cdcd_jax.build.experiment import build
+from cdcd_jax.build.token_data import random_tokens
+from cdcd_jax.data.captioned import Captions
 from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +73,23 @@ def test_captions_that_are_tokenised_in_pieces_are_the_same(rehearsed, monkeypat
     pieces = rehearse(config).told
     assert pieces.test_texts == whole.test_texts
     np.testing.assert_array_equal(pieces.test.cond, whole.test.cond)
+
+
+def test_an_evaluation_of_birds_draws_samples_for_all_captions():
+    """CUB's ten captions of each test picture; of the others, one caption for each."""
+    birds = load("cub200_vanilla").eval
+    assert birds.all_captions
+    assert birds.num_samples >= 29_330
+    assert not load("coco_vanilla").eval.all_captions
+    captions = Captions([[f"bird {k}", f"{k} birds"] for k in range(3)], np.arange(3))
+    for everything, count in ((True, 6), (False, 3)):
+        config = load("glyphs_vanilla", "smoke", eval__all_captions=everything)
+        data = random_tokens(config, np.arange(3), np.arange(3), (), captions)
+        told = load_condition(config, data, None)
+        assert len(told.test_texts) == count
+        asked = told.test.cond if told.requests is None else told.requests.cond
+        np.testing.assert_array_equal(asked, told.texts.tokenize(told.test_texts))
+    assert told.requests is None
 
 
 @pytest.mark.parametrize("name", NAMES)

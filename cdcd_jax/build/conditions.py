@@ -17,6 +17,7 @@ from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples, Captions, number_captions
 from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.files import is_first_host
 from cdcd_jax.training.step import Batch
 
@@ -35,7 +36,9 @@ class Told:
         test: The held-out set with its conditions.
         class_names: The classes that a sample may be asked for; empty with texts.
         texts: What turns texts into conditions, if these are texts.
-        test_texts: The text that each test example's condition is, if it is one.
+        test_texts: The texts that samples of an evaluation are drawn for, if there are any: each
+            test example's condition or, with ``eval.all_captions``, all captions.
+        requests: Their conditions, where they are more than the test examples.
         by_example: Whether a sample is asked for by the condition of an example, not by a class.
     """
 
@@ -46,6 +49,7 @@ class Told:
     class_names: tuple[str, ...] = ()
     texts: Texts | None = None
     test_texts: tuple[str, ...] = ()
+    requests: SampleRequests | None = None
     by_example: bool = False
 
     @property
@@ -121,13 +125,17 @@ def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts 
     texts = texts or load_texts(config, data.train_captions, folder)
     train, _ = _with_captions(data.train, data.train_captions, texts)
     test, flat = _with_captions(data.test, data.test_captions, texts)
+    test_texts, requests = tuple(flat[number] for number in test.caption_of), None
+    if config.eval.get("all_captions", False):
+        test_texts, requests = tuple(flat), SampleRequests(test.texts, test.caption_of)
     return Told(
         condition=texts.condition,
         denoiser={"condition": "cross", "cond_dim": texts.cond_dim},
         train=train,
         test=test,
         texts=texts,
-        test_texts=tuple(flat[number] for number in test.caption_of),
+        test_texts=test_texts,
+        requests=requests,
         by_example=True,
     )
 

@@ -46,6 +46,10 @@ SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optim
 them: the fingerprint of the tokens says it."""
 
 
+EVAL_KEYS = (*PLACES, "num_judged", "all_captions")
+"""Keys of the section ``eval`` that are no options of ``evaluate``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Hold what an experiment is made of.
@@ -194,4 +198,4 @@ def _evaluation(schedule: Schedule, **options: Any) -> dict[str, Any]:
         check_num_steps(num_steps, schedule)
     for truncation in options["truncations"]:
         check_truncation("truncations", truncation)
-    return {name: value for name, value in options.items() if name not in (*PLACES, "num_judged")}
+    return {name: value for name, value in options.items() if name not in EVAL_KEYS}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cdcd_jax.build.conditions import Told
 from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_scoring import music_options
@@ -113,6 +115,14 @@ def _class_options(
     }
 
 
+def _pictures_of_requests(told: Told, test: TokenShards) -> np.ndarray:
+    """Number in the source the picture that each text of an evaluation is of."""
+    if told.requests is None:
+        return test.source_index
+    assert test.captions is not None
+    return np.repeat(test.source_index, [len(texts) for texts in test.captions])
+
+
 def _caption_options(
     config: Any, data: TokenData, told: Told, files: dict[str, Any]
 ) -> dict[str, Any]:
@@ -142,7 +152,7 @@ def _caption_options(
     if isinstance(source, GlyphPictures):
         train = load_source(config, "train")
         assert isinstance(train, GlyphPictures)
-        scorers += make_glyph_scorers(train, source, test.source_index)
+        scorers += make_glyph_scorers(train, source, _pictures_of_requests(told, test))
     return {
         "by_example": True,
         "scorers": scorers,

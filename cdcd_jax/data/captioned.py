@@ -34,6 +34,7 @@ class CaptionedExamples:
         ValueError: If a picture has no caption, or the arrays do not fit together.
 
     Attributes:
+        texts: As given.
         caption_of: [examples] the caption that ``cond`` holds, for what must be the same each time:
             the captions of a picture in turn, over its views or, with one view, over the pictures.
     """
@@ -53,14 +54,14 @@ class CaptionedExamples:
         counts = np.diff(first)
         if (counts < 1).any():
             raise ValueError(f"picture {int(np.argmin(counts))} has no caption")
-        self._examples, self._texts = examples, texts
+        self._examples, self.texts = examples, texts
         self._first, self._count = first[picture_of], counts[picture_of]
         self.caption_of = self._first + np.arange(len(examples)) % self._count
 
     @property
     def cond(self) -> Int32[np.ndarray, "examples text_length"]:
         """The caption that each example always has."""
-        return self._texts[self.caption_of]
+        return self.texts[self.caption_of]
 
     @property
     def group(self) -> np.ndarray:
@@ -90,7 +91,7 @@ class CaptionedExamples:
         >>> np.unique(drawn[:50]).tolist(), np.unique(drawn[50:]).tolist()
         ([7], [8, 9])
         """
-        return self._texts[self._first[indices] + rng.integers(0, self._count[indices])]
+        return self.texts[self._first[indices] + rng.integers(0, self._count[indices])]
 
     def take(self, indices: Integer[np.ndarray, "..."], /) -> np.ndarray:
         """Read the tokens of some examples' pictures."""

@@ -17,6 +17,7 @@ from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
 from cdcd_jax.evaluation.real_pictures import spread
+from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.scorer import RawExamples, Scorer, score_examples
 from cdcd_jax.typing import PRNGKey
 
@@ -39,6 +40,7 @@ def evaluate(
     train: Examples,
     test: Examples,
     by_example: bool = False,
+    requests: SampleRequests | None = None,
     scorers: Sequence[Scorer] | None = None,
     decode_fn: DecodeFn | None = None,
     raw: RawExamples | None = None,
@@ -65,6 +67,8 @@ def evaluate(
         by_example: Whether ``cond`` is a caption or a dance for each example, not its class. What
             scorers take for the label is then the number of the test example whose caption or dance
             was asked for.
+        requests: With ``by_example``, conditions to draw samples for in place of the test
+            examples' own; the label is then the number of the request.
         scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
         decode_fn: The codec's way back, for scorers that look at pictures or listen.
         raw: Held-out pictures or music that never went through the codec.
@@ -99,11 +103,17 @@ def evaluate(
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = spread(len(test), num_real)
     bounds = _bounds(bound_key, bound_fn, test, real, by_example, batch_size, progress)
-    test_labels = np.arange(len(test)) if by_example else test.cond
-    real_rows = _real_rows(scorers, look, test, test_labels, real, raw, batch_size, progress)
-    asked = spread(len(test), num_samples) if by_example else np.unique(train.cond)
-    labels = np.resize(asked, num_samples)
-    conds = take_rows(test.cond, labels) if by_example else labels
+    if by_example and requests is None:
+        requests = SampleRequests(test.cond, np.arange(len(test)))
+    test_labels = test.cond if requests is None else requests.of_example
+    real_rows = _real_rows(
+        scorers, look, test, test_labels, real, raw, by_example, batch_size, progress
+    )
+    if requests is None:
+        labels = conds = np.resize(np.unique(train.cond), num_samples)
+    else:
+        labels = np.resize(spread(requests.num_requests, num_samples), num_samples)
+        conds = take_rows(requests.cond, labels)
     shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
     verdicts = []
     for steps in num_steps:
@@ -185,6 +195,7 @@ def _real_rows(
     test_labels: np.ndarray,
     chosen: np.ndarray,
     raw: RawExamples | None,
+    by_example: bool,
     batch_size: int,
     progress: bool,
 ) -> list[dict[str, Any]]:
@@ -193,7 +204,11 @@ def _real_rows(
         name = "real, through the codec"
         seeing = [scorer for scorer in scorers if scorer.sees == raw.sees]
         batches = raw.batches(batch_size, progress)
-        stream = (({raw.sees: batch}, (labels,)) for batch, labels in batches)
+        stream = (
+            # By example, raw examples are numbered as the test examples that were made of them.
+            ({raw.sees: batch}, (test_labels[numbers] if by_example else numbers,))
+            for batch, numbers in batches
+        )
         (scores,) = score_examples(seeing, own_share(raw.num_examples, batch_size), stream)
         rows.append(_row(raw.name, raw.num_examples, scores))
 

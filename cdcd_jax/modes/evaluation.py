@@ -44,6 +44,7 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
         ),
         train=experiment.told.train,
         test=experiment.told.test,
+        requests=experiment.told.requests,
         **experiment.scoring.make_options(),
         **options,
     )

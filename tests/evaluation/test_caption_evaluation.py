@@ -11,6 +11,7 @@ from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples
 from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
+from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.scorer import Scorer
 from cdcd_jax.evaluation.table import format_table
@@ -41,12 +42,12 @@ def captioned():
 TEST = captioned()
 
 
-def match_scorer(sees, asked):
-    """Count how often what is seen has the shade of the example with the label's number."""
+def match_scorer(sees, asked, shades=SHADES):
+    """Count how often what is seen has the shade that belongs to the label."""
 
     def update(state, seen, labels):
         asked.extend(labels.tolist())
-        return state + np.array([len(labels), np.sum(seen == SHADES[labels])])
+        return state + np.array([len(labels), np.sum(seen == shades[labels])])
 
     def look(batch):
         return np.round(255 * batch[:, 0, 0, 0]) if sees == "pictures" else batch[:, 0]
@@ -74,7 +75,7 @@ def bound(key, z0, cond):
     return 4 * np.log(2.0) * (z0[:, 0] != cond[:, 0])
 
 
-def run(sample_fn, asked=None, **options):
+def run(sample_fn, asked=None, shades=SHADES, **options):
     source = PictureBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
     options = {"num_samples": 12, "num_real": 100} | options
     return evaluate(
@@ -85,8 +86,8 @@ def run(sample_fn, asked=None, **options):
         test=TEST,
         by_example=True,
         scorers=[
-            match_scorer("tokens", [] if asked is None else asked),
-            match_scorer("pictures", []),
+            match_scorer("tokens", [] if asked is None else asked, shades),
+            match_scorer("pictures", [], shades),
         ],
         decode_fn=lambda tokens: np.broadcast_to(
             tokens[:, :1, None, None] / np.float32(255), (len(tokens), 4, 4, 3)
@@ -135,6 +136,28 @@ def test_scorers_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
     assert own == wanted
     assert sorted(others) == sorted(wanted)
     assert others != own
+
+
+@pytest.mark.parametrize("num_samples", [24, 12, 30])
+def test_samples_for_all_captions_of_each_picture(num_samples):
+    """Eight pictures with three captions each: 24 are asked for, and the real ones have their own.
+
+    A label is then the number of a caption, of which the match takes the picture's shade.
+    """
+    asked = []
+    requests = SampleRequests(TEST.texts, TEST.caption_of)
+    shades = SHADES.repeat(3)
+    result = run(listen, asked, shades=shades, num_samples=num_samples, requests=requests)
+    raw, coded, samples, shuffled = result["rows"]
+    assert raw["pictures_match"] == coded["tokens_match"] == samples["tokens_match"] == 1
+    assert shuffled["tokens_match"] < 0.5
+    assert asked[:8] == TEST.caption_of.tolist()
+    drawn = asked[8:]
+    assert len(drawn) == 2 * num_samples
+    assert len(set(drawn)) == min(num_samples, 24)
+    # Both the labels asked for and the shuffled ones: each caption as often as the others.
+    counts = np.bincount(drawn, minlength=24)
+    assert counts.max() - counts.min() <= 2
 
 
 @pytest.mark.parametrize(("num_real", "count"), [(100, 8), (3, 3), (2, 2)])
