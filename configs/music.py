@@ -34,8 +34,10 @@ def get_config(arg: str = "") -> Any:
         "seconds": 2.0,
         "stride": 1.0,
         "test_stride": 2.0,
+        "test_rest": config_dict.placeholder(float),  # one more window where so much is left
         "video_steps": 1,
         "intra": "tokens",
+        "negatives": config_dict.placeholder(str),  # a list of each piece's inter negatives
         "num_dances": 160,
         "num_test_dances": 40,
         "dance_seconds": 20.0,

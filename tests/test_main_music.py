@@ -19,9 +19,12 @@ from cdcd_jax.data.music_examples import MusicExamples
 sys.path.append(str(Path(__file__).parent / "data"))
 from dance_layouts import (
     AIST_TEST,
+    PIECES_TEST,
     TIKTOK_TEST,
     TIKTOK_TRAIN,
     write_aist,
+    write_aist_pieces,
+    write_piece_negatives,
     write_sound,
     write_tiktok,
 )
@@ -225,6 +228,52 @@ def test_aist_as_downloaded(run_here, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path):
+    """D2M-GAN's and CDCD's own files by one command, then sampled and evaluated."""
+    folder, workdir = tmp_path / "pieces", tmp_path / "run"
+    write_aist_pieces(folder)
+    write_piece_negatives(folder / "aist_extra_negative_samples.json")
+    flags = (
+        f"--workdir={workdir}",
+        "--config=configs/aist_step_intra.py",
+        f"--config.data.path={folder}",
+        f"--config.data.negatives={folder / 'aist_extra_negative_samples.json'}",
+        "--config.condition.genre_width=4",
+        "--config.prepare.views=2",
+        "--config.prepare.shuffles=2",
+        "--config.loss.num_negatives=2",
+        *SMALL,
+        *TINY_CODEC,
+    )
+    code, output = run_here(*flags)
+    assert code == 0, output
+    assert "There is no codec" in output
+    check_rows(json.loads((workdir / "summary.json").read_text()))
+    experiment = run_here.built[-1]
+    cond = next(experiment.training.make_batches())["cond"]
+    assert {name: rows.shape[1:] for name, rows in cond.items()} == {
+        "motion": (120, 219), "video": (1, 2048), "genre": (),
+    }  # fmt: skip
+    # Lock, middle hip-hop twice and house, loud and quiet each.
+    group = np.repeat([2, 3, 3, 5], 2)
+    assert experiment.told.train.cond["genre"].tolist() == group.tolist()
+    drawn = experiment.data.others.draw(np.random.default_rng(0), np.arange(8), num_negatives=3)
+    for own, negatives in enumerate(drawn):
+        assert set(negatives // 2) == set(np.flatnonzero(group[::2] != group[own]))
+
+    name, sound = PIECES_TEST[0], tmp_path / "made.wav"
+    code, output = run_here(
+        *flags, "--mode=sample", f"--audio_out={sound}", "--genre=pop",
+        *(f"--{kind}={folder / f'{kind}_s2/test/{name}.npy'}" for kind in ("motion", "video")),
+    )  # fmt: skip
+    assert code == 0, output
+    check_music(sound, 43 * 1024)
+    code, output = run_here(*flags, "--mode=evaluate")
+    assert code == 0, output
+    assert all(row in output for row in ROWS)
+
+
+@pytest.mark.slow
 def test_tiktok_as_published(run_here, tmp_path):
     """Pieces of two seconds, and negatives of other songs."""
     folder, workdir = tmp_path / "tiktok", tmp_path / "run"
@@ -237,7 +286,7 @@ def test_tiktok_as_published(run_here, tmp_path):
     summary = run_all(
         run_here,
         workdir,
-        {"motion": dance},
+        {"motion": dance, "video": folder / "video_s2" / f"{TIKTOK_TEST[0]}.npy"},
         "--config=configs/tiktok_sample_inter.py",
         f"--config.data.path={folder}",
         "--config.prepare.views=1",
@@ -252,7 +301,7 @@ def test_tiktok_as_published(run_here, tmp_path):
     assert (first == second).all()
     assert (first != other).any()
     batch = next(run_here.built[-1].training.make_batches())
-    assert set(batch["cond"]) == {"motion"}
+    assert set(batch["cond"]) == {"motion", "video"}  # what the paper tells of TikTok
     for own, negatives in zip(batch["tokens"], batch["negatives"], strict=True):
         assert (negatives == (other if (own == first).all() else first)).all()
 

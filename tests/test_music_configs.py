@@ -120,8 +120,9 @@ def test_longer_music_is_the_same_but_for_its_length():
             config, base = load(name, variant), load(name)
             assert find_window(config).length == LENGTHS[variant]
             with base.unlocked():
-                base.data.seconds = seconds
                 base.train.num_steps = config.train.num_steps
+                # The test pieces: without overlap, but for the last of a dance.
+                base.data.update(seconds=seconds, test_stride=seconds, test_rest=1.9)
             assert config == base
 
 
@@ -218,7 +219,8 @@ def test_a_wrong_value_is_named_before_any_work(changes, message):
             {"condition__genre": True},
             r'condition\.genre = True.*of "tiktok" have no genre',
         ),
-        ("tiktok", {"condition__video": True}, r'condition\.video = True.*"tiktok" have no video'),
+        ("aist", {"condition__video": True}, r'condition\.video = True.*"aist" have no video'),
+        ("aist", {"data__negatives": "none.json"}, r"data\.negatives = none\.json is no file"),
         ("tiktok", {"data__test_split": "val"}, r'data: there is no split "val" of TikTok'),
         ("aist", {"codec__level": 3}, r"codec\.level = 3 does not exist: the codec has 3, from 0"),
         ("aist", {"codec__strides": (2, 2)}, r"codec\.downs.*must have one entry for each level"),

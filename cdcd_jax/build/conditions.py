@@ -156,7 +156,7 @@ def _dances(
     *,
     encoder: str,
     motion: bool,
-    video: bool,
+    video: bool | None,
     genre: bool,
     width: int,
     genre_width: int,
@@ -167,9 +167,13 @@ def _dances(
     channels: tuple[int, ...],
     compute_dtype: str,
 ) -> Told:
-    """Tell those parts of a dance that are wanted; each encoder has sizes of its own."""
+    """Tell those parts of a dance that are wanted; each encoder has sizes of its own.
+
+    ``video=None`` wants it where the dances have it.
+    """
     window, fps = find_window(config), data.fps or load_dances(config, "train").fps
     cond = data.train.cond
+    video = "video" in cond if video is None else video
     wanted = {"motion": motion, "video": video, "genre": genre}
     for name, is_wanted in wanted.items():
         if is_wanted and name not in cond:

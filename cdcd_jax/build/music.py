@@ -10,6 +10,7 @@ from cdcd_jax.codecs.jukebox import JukeboxOptions
 from cdcd_jax.codecs.phases import SpectrumOptions
 from cdcd_jax.data.aist import load_aist
 from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.data.dance_files import DanceFiles
 from cdcd_jax.data.dances import Dances
 from cdcd_jax.data.groove import load_groove
 from cdcd_jax.data.recordings import DanceMusic, Recordings, SoundFolder
@@ -113,10 +114,12 @@ def _load_dances(data: Any, split: str) -> Dances:
         )
     if data.name not in DANCES:
         raise ValueError(f'name = "{data.name}" holds no dances; there are {", ".join(DANCES)}')
-    path = _path(data)
+    path, seconds = _path(data), data.seconds
     if data.name == "aist":
-        return load_aist(path, theirs, motion=data.motion, music=data.music, video=data.video)
-    return load_tiktok(path, theirs, video=data.video is not None)
+        return load_aist(
+            path, theirs, motion=data.motion, music=data.music, video=data.video, seconds=seconds
+        )
+    return load_tiktok(path, theirs, video=data.video is not None or None, seconds=seconds)
 
 
 def load_recordings(config: Any, split: str) -> Recordings:
@@ -149,6 +152,8 @@ def load_segments(config: Any, split: str) -> Segments:
         samples=window.samples,
         listed=data.test_segments if test else data.train_segments,
         video_steps=data.video_steps,
+        rest=data.test_rest if test else None,
+        filled=isinstance(dances, DanceFiles) and dances.piece_seconds is not None,
     )
 
 

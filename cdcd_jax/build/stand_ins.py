@@ -80,7 +80,7 @@ def _dances(config: Any) -> TokenData:
     genres = two_of_each(len(names))
     shape = (len(genres), round(data.seconds * fps), features)
     cond: dict[str, np.ndarray] = {"motion": np.zeros(shape, np.float32)}
-    if data.video is not None:
+    if data.video is not None or config.condition.video is None:
         shape = (len(genres), data.video_steps, VIDEO_FEATURES)
         cond["video"] = np.zeros(shape, np.float32)
     if names:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.build.codecs import codec_shape, load_codec
-from cdcd_jax.build.music import SOUND, is_music, load_segments
+from cdcd_jax.build.music import SOUND, is_music, load_dances, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
 from cdcd_jax.build.preparation import check_prepare, plan_waveforms
 from cdcd_jax.build.sections import make_section
@@ -101,13 +101,17 @@ def rehearsal_data(config: Any) -> TokenData:
     if is_music(config):
         return _rehearsed_music(config)
     train, test = load_source(config, "train"), load_source(config, "test")
-    if config.data.negatives is not None and not Path(config.data.negatives).is_file():
-        raise ValueError(f"data.negatives = {config.data.negatives} is no file")
+    _check_listed(config)
     make_section(config, "data", check_classes, train.class_names, test.class_names)
     labels = two_of_each(len(train.class_names))
     captions = train[0].captions
     told = Captions([captions] * len(labels), np.arange(len(labels))) if captions else None
     return random_tokens(config, labels, labels, train.class_names, told)
+
+
+def _check_listed(config: Any) -> None:
+    if config.data.negatives is not None and not Path(config.data.negatives).is_file():
+        raise ValueError(f"data.negatives = {config.data.negatives} is no file")
 
 
 def two_of_each(num_classes: int) -> np.ndarray:
@@ -155,12 +159,24 @@ def _music(config: Any, codec: Codec, train: TokenShards, test: TokenShards) -> 
     check_classes(train.class_names, test.class_names)
     heard = MusicExamples(train)
     _check_intra(config.data.intra)
+    others = None
+    if config.data.negatives is not None:
+        pieces = train.picture_names
+        others = load_negatives(
+            config.data.negatives,
+            # A piece that begins with its dance has the dance's name, as in the published file.
+            [name.removesuffix("@0.0s") for name in pieces],
+            np.arange(len(heard)) // heard.waveforms.views,
+            heard.group,
+            listed_names=load_dances(config, "train").names,
+        )
     return TokenData(
         codec=codec,
         train=heard,
         test=MusicExamples(test),
         class_names=train.class_names,
         fingerprint=train.plan.digest,
+        others=others,
         own=ShuffledWaveforms(heard) if config.data.intra == "waveform" else None,
     )
 
@@ -178,6 +194,7 @@ def _rehearsed_music(config: Any) -> TokenData:
     shuffles = plan_waveforms(config).shuffles
     make_section(config, "data", _check_intra, config.data.intra, shuffles)
     sources = [load_segments(config, split) for split in ("train", "test")]
+    _check_listed(config)
     make_section(config, "data", check_classes, *(source.genre_names for source in sources))
     source = sources[0]
     genres = two_of_each(len(source.genre_names))

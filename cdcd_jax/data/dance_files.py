@@ -45,9 +45,13 @@ class DanceFiles:
         fps: Frames of motion per second.
         genre_names: Name of each genre.
         edges: See ``Dances.edges``.
+        piece_seconds: How long each is meant to be, if these are pieces of one length.
 
     Raises:
         ValueError: If there are no dances or files are missing.
+
+    Attributes:
+        piece_seconds: As given.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class DanceFiles:
         fps: float,
         genre_names: tuple[str, ...] = (),
         edges: tuple[tuple[int, int], ...] = (),
+        piece_seconds: float | None = None,
     ):
         if not files:
             raise ValueError(f"{name} has no dances; check its lists")
@@ -66,6 +71,7 @@ class DanceFiles:
         _check_there(name, [file.video for file in files if file.video], "video")
         self.name, self.fps, self.genre_names, self.edges = name, fps, genre_names, edges
         self.joints, self._files = find_joints, tuple(files)
+        self.piece_seconds = piece_seconds
         self.names: Sequence[str] = [file.name for file in files]
         self.groups: Int32[np.ndarray, " dances"] = np.array([f.group for f in files], np.int32)
         # Songs are few and shared; eight minutes of them take about 40 MB.

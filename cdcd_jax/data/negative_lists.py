@@ -4,7 +4,9 @@ The published code draws the inter negatives of captioned pictures beforehand, t
 and reads them from one JSON file (``negative_sample_path`` of its data sets). The file is a list of
 lists. CUB's has an entry for each name of ``train/filenames.pickle``, in order, of paths of
 pictures; COCO's has one for each caption of ``captions_train2014.json``, in order, of numbers of
-pictures. A file of one's own may be an object instead, ``{"a.jpg": ["b.jpg", "c.jpg"], ...}``.
+pictures; AIST++'s (``aist_extra_negative_samples.json``) one for each training piece of 6 s, in
+their list's order, of paths of sound files. A file of one's own may be an object instead,
+``{"a.jpg": ["b.jpg", "c.jpg"], ...}``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -85,8 +87,8 @@ def _entry_names(
 ) -> Iterable[str]:
     if listed_names is None:
         raise ValueError(
-            f"{path} is a list, and only a set with captions says which picture each entry is "
-            'for; write an object instead, {"a.jpg": ["b.jpg", "c.jpg"], ...}'
+            f"{path} is a list, and only a set with captions or dances says which example each "
+            'entry is for; write an object instead, {"a.jpg": ["b.jpg", "c.jpg"], ...}'
         )
     if len(content) != len(listed_names):
         raise ValueError(
@@ -121,6 +123,7 @@ class _Finder:
         if called in self._by_name:
             return self._by_name[called]
         # Paths may have been written on another computer: their ends still hold.
-        parts = PurePosixPath(called).parts
-        tails = ["/".join(parts[start:]) for start in range(1, len(parts))]
+        path = PurePosixPath(called)
+        tails = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        tails.append(path.stem)  # a piece of music, whose name has no ending
         return next((self._by_name[tail] for tail in tails if tail in self._by_name), None)

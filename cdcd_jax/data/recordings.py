@@ -11,10 +11,9 @@ from jaxtyping import Float, Float32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dances
+from cdcd_jax.data.sound_files import FILM_SUFFIXES, SUFFIXES, film_command
+from cdcd_jax.data.sources import is_clutter
 from cdcd_jax.data.waveforms import is_silent, normalise_peak
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
-"""Endings of the files that count as sound, in lower case."""
 
 TEST_EVERY = 10
 """Where a folder has no sub-folders ``train`` and ``test``, every tenth file is for testing."""
@@ -81,7 +80,11 @@ class SoundFolder:
             raise ValueError(f"there is no folder {folder}; give the folder that holds the sound")
         parted = all((folder / name).is_dir() for name in ("train", "test"))
         root = folder / split if parted else folder
-        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        everything = sorted(path for path in root.rglob("*") if path.suffix)
+        everything = [
+            path for path in everything if not any(map(is_clutter, path.relative_to(root).parts))
+        ]
+        files = [path for path in everything if path.suffix.lower() in SUFFIXES]
         if not parted:
             every = min(TEST_EVERY, len(files))
             tested = [number % every == every - 1 for number in range(len(files))]
@@ -91,6 +94,12 @@ class SoundFolder:
                 if is_test == (split == "test")
             ]
         if not files:
+            films = [path for path in everything if path.suffix.lower() in FILM_SUFFIXES]
+            if films:
+                raise ValueError(
+                    f"{films[0]} is a film, and only sound files are read; take the sound out with "
+                    f"`{film_command(films[0].parent, films[0].suffix)}`"
+                )
             raise ValueError(
                 f"{root} holds too little sound ({', '.join(SUFFIXES)}); two files are the least"
             )

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.caption_files import read_text
 from cdcd_jax.data.dances import Dance, Dances
+from cdcd_jax.data.windows import MAX_PADDING, SLACK, number_windows, read_windows
 
-MAX_PADDING = 128
-"""Samples by which a dance may be too short for its last window, which then ends with silence: one
-token of the published music codec. Pieces cut to two seconds often lack a few samples."""
-
-SLACK = MAX_PADDING / SAMPLE_RATE
+LEAST_PIECE = 1.9
+"""Seconds that a published piece lasts at least, or nine tenths of it if it is shorter: of a dance
+of 8 s the second piece of 6 s can only have 2 s, and a hundredth of a second may be lost."""
 
 NUM_CACHED = 4
 """Dances kept in memory, as consecutive windows are mostly of one dance."""
@@ -57,9 +54,14 @@ class Segments:
             all windows of a dance. Empty lines and what follows a # are passed over. None for all
             windows of all dances.
         video_steps: Steps of video in a window, >= 1; the nearest are taken.
+        rest: One more window ends with the dance where at least so many seconds, > 0, come after
+            the last one; None for no such window.
+        filled: Whether the dances are pieces as long as a window, of which each is one: where one
+            is shorter, silence and its last frame of motion fill it.
 
     Attributes:
         num_skipped: How many (listed) dances are shorter than a window and have none.
+        num_filled: How many windows are filled for more than ``SLACK`` seconds.
         dance_numbers: [windows] number of each window's dance.
         starts: [windows] when each begins, in seconds.
         groups: [windows] int32 group of each window's dance.
@@ -78,7 +80,11 @@ class Segments:
         samples: int,
         listed: str | Path | None = None,
         video_steps: int = 8,
+        rest: float | None = None,
+        filled: bool = False,
     ):
+        if rest is not None and rest <= 0:
+            raise ValueError(f"rest = {rest} seconds must be positive")
         if not (seconds > 0 and stride > 0 and samples > 0 and video_steps > 0):
             raise ValueError(
                 "seconds, stride, samples and video_steps of windows must be positive, "
@@ -88,8 +94,16 @@ class Segments:
         self.frames, self.video_steps = round(seconds * dances.fps), video_steps
         wanted: list[tuple[int, float | None]] = [(number, None) for number in range(len(dances))]
         if listed is not None:
-            wanted = _read_list(Path(listed), dances, seconds)
-        windows, self.num_skipped = _number_windows(dances.seconds, wanted, seconds, stride)
+            wanted = read_windows(Path(listed), dances, seconds)
+        self._filled, self.num_skipped, self.num_filled = filled, 0, 0
+        if filled:
+            windows = [(number, start or 0.0) for number, start in wanted]
+            lengths = dances.seconds[[number for number, _ in windows]]
+            self.num_filled = int(np.sum(lengths < seconds - SLACK))
+        else:
+            windows, self.num_skipped = number_windows(
+                dances.seconds, wanted, seconds, stride, rest
+            )
         if not windows:
             longest = int(np.argmax(dances.seconds)) if len(dances) else None
             what = (
@@ -136,6 +150,22 @@ class Segments:
         """Count the windows."""
         return len(self.starts)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What else there is to say of the windows, in sentences."""
+        said = []
+        if self.num_skipped:
+            said.append(
+                f"{self.num_skipped} dances of {self.name} are shorter than {self.seconds:g} s and "
+                "are left out"
+            )
+        if self.num_filled:
+            said.append(
+                f"{self.num_filled} of {len(self)} pieces of {self.name} are shorter than "
+                f"{self.seconds:g} s; silence fills them, as in the published code"
+            )
+        return said
+
     def segment_name(self, index: int) -> str:
         """Name a window without reading it."""
         start = round(float(self.starts[index]), 3)
@@ -152,91 +182,47 @@ class Segments:
             raise IndexError(f"there is no window {index} among {len(self)}")
         dance, start = self._read(int(self.dance_numbers[index])), float(self.starts[index])
         name, group = self.segment_name(index), int(self.groups[index])
-        audio = _cut_audio(dance, name, round(start * SAMPLE_RATE), self.samples)
-        motion = _cut_motion(dance, name, round(start * self.dances.fps), self.frames)
+        # What a window may lack: rounding, or, of a piece that is filled, all but the least.
+        lacking = self.seconds - min(LEAST_PIECE, 0.9 * self.seconds) if self._filled else 0.0
+        fps, sample, frame = (
+            self.dances.fps,
+            round(start * SAMPLE_RATE),
+            round(start * self.dances.fps),
+        )
+        most = MAX_PADDING + round(lacking * SAMPLE_RATE)
+        audio = _cut_audio(dance, name, slice(sample, sample + self.samples), most)
+        most = 1 + round(lacking * fps)
+        motion = _cut_motion(dance, name, slice(frame, frame + self.frames), most)
         video = None
         if dance.video is not None:
-            length = len(dance.motion) / self.dances.fps
+            length = len(dance.motion) / fps
             video = cut_video(dance.video, start / length, self.seconds / length, self.video_steps)
         return Segment(name, group, dance.genre, audio, motion, video, dance.tempo)
 
 
-def _number_windows(
-    lengths: Float[np.ndarray, " dances"],
-    wanted: list[tuple[int, float | None]],
-    seconds: float,
-    stride: float,
-) -> tuple[list[tuple[int, float]], int]:
-    """List dance and start of each window, and count the dances that have none."""
-    windows, num_skipped = [], 0
-    for number, start in wanted:
-        if start is not None:
-            windows.append((number, start))
-            continue
-        count = int(np.floor((lengths[number] + SLACK - seconds) / stride)) + 1
-        num_skipped += count < 1
-        windows += [(number, position * stride) for position in range(max(0, count))]
-    return windows, num_skipped
-
-
-def _read_list(path: Path, dances: Dances, seconds: float) -> list[tuple[int, float | None]]:
-    """Read which windows are wanted: number of a dance, and a start or None for all of its."""
-    numbers = {name: number for number, name in enumerate(dances.names)}
-    wanted: list[tuple[int, float | None]] = []
-    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
-        fields = line.partition("#")[0].split()
-        if not fields:
-            continue
-        where = f"{path}, line {line_number}"
-        if fields[0] not in numbers:
-            raise ValueError(f"{where}: {dances.name} has no dance {fields[0]}; remove the line")
-        number = numbers[fields[0]]
-        wanted.append((number, None))
-        if len(fields) > 1:
-            start = _read_start(fields, where)
-            if not 0 <= start <= dances.seconds[number] + SLACK - seconds:
-                raise ValueError(
-                    f"{where}: a window of {seconds} s from {fields[1]} s does not lie within the "
-                    f"{dances.seconds[number]:.2f} s of {fields[0]}"
-                )
-            wanted[-1] = (number, start)
-    if not wanted:
-        raise ValueError(f"{path} lists no window; write a line `name start_seconds` for each")
-    return wanted
-
-
-def _read_start(fields: list[str], where: str) -> float:
-    try:
-        if len(fields) != 2:
-            raise ValueError
-        return float(fields[1])
-    except ValueError:
-        raise ValueError(
-            f"{where}: this must be a name and one number of seconds, not {' '.join(fields)!r:.60}"
-        ) from None
-
-
-def _cut_audio(dance: Dance, name: str, first: int, samples: int) -> np.ndarray:
-    audio = dance.audio[first : first + samples]
+def _cut_audio(dance: Dance, name: str, part: slice, most: int) -> np.ndarray:
+    """Cut out a window's sound; at most so many samples may be missing and become silence."""
+    audio = dance.audio[part]
+    samples = part.stop - part.start
     missing = samples - len(audio)
-    if missing > MAX_PADDING:
+    if missing > most:
         raise ValueError(f"{name} lacks {missing} of its {samples} samples; its sound file is cut")
     return np.pad(audio, (0, missing))
 
 
-def _cut_motion(dance: Dance, name: str, first: int, frames: int) -> np.ndarray:
-    motion = dance.motion[first : first + frames]
-    if frames - len(motion) > 1:
-        raise ValueError(
-            f"{name} lacks {frames - len(motion)} of its {frames} frames; its motion file is cut"
-        )
-    if len(motion) < frames:  # rounding of the start: the last frame stands twice
-        motion = np.concatenate([motion, dance.motion[-1:]])
+def _cut_motion(dance: Dance, name: str, part: slice, most: int) -> np.ndarray:
+    """Cut out a window's motion; for at most so many missing frames the last one is held."""
+    motion = dance.motion[part]
+    frames = part.stop - part.start
+    missing = frames - len(motion)
+    if missing > most:
+        raise ValueError(f"{name} lacks {missing} of its {frames} frames; its motion file is cut")
+    motion = np.concatenate([motion, np.repeat(dance.motion[-1:], missing, axis=0)])
     bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
     if bad.size:
         raise ValueError(
             f"the motion of {dance.name} holds a value that is no finite number in frame "
-            f"{first + bad[0]}"
+            f"{part.start + bad[0]}"
         )
     return motion
 

@@ -1,15 +1,15 @@
-"""TikTok Dance-Music (Zhu et al. 2022): 445 dance videos with 85 songs, as people film themselves.
+"""TikTok Dance-Music (Zhu et al. 2022): 445 dance videos with 86 songs, as people film themselves.
 
 The authors' lists name pieces of two seconds, ``./tiktok/motion_s2/000000_0_0_seg3.npy``: 60 frames
 of 25 key points (OpenPose: x, y, confidence), with ``audio_s2/*.wav`` and ``video_s2/*.npy`` of the
-same names. Two layouts are read:
+same names: 2,384 pieces of 43 songs to train on, 307 of 43 others to test. Two layouts are read:
 
-    motion_s2/, audio_s2/, video_s2/ and tiktok_audio_{train,test}_segment.txt
+    motion_s2/, audio_s2/, video_s2/ and tiktok_motion_{train,test}_segment.txt
     motion/, audio/, video/ and {train,test}.txt
 
-the first with pieces, the second with whole dances. A line of a list is a name, or a path of which
-only the last part counts. In ``000011_82_354_seg1`` 82 is the song and 354 the video: inter
-negatives come from other songs.
+the first with pieces (``dance_pieces.py``), the second with whole dances. A line of a list is a
+name, or a path of which only the last part counts. In ``000011_82_354_seg1`` 82 is the song and 354
+the video: inter negatives come from other songs.
 """
 
 import re
@@ -17,7 +17,9 @@ from pathlib import Path
 
 from cdcd_jax.data.caption_files import find_repeated, read_text
 from cdcd_jax.data.dance_files import DanceFile, DanceFiles
+from cdcd_jax.data.dance_pieces import Piece, find_pieces, list_pieces, piece_name
 from cdcd_jax.data.motion import OPENPOSE_EDGES
+from cdcd_jax.data.sound_files import SoundFiles
 
 SPLITS = ("train", "test")
 
@@ -26,13 +28,16 @@ FPS = 30.0
 _SEGMENT = re.compile(r"_seg\d+$")
 
 
-def load_tiktok(path: str | Path, split: str, *, video: bool = False) -> DanceFiles:
+def load_tiktok(
+    path: str | Path, split: str, *, video: bool | None = None, seconds: float = 2.0
+) -> DanceFiles:
     """List the dances, or pieces of dances, of a split.
 
     Args:
         path: Folder of one of the two layouts.
         split: ``"train"`` or ``"test"``.
-        video: Whether to read features of the videos.
+        video: Whether to read features of the videos; None to do so where they are there.
+        seconds: Length of the published pieces that are wanted.
 
     Returns:
         The dances in the order of the list; no genres, groups are songs.
@@ -43,26 +48,45 @@ def load_tiktok(path: str | Path, split: str, *, video: bool = False) -> DanceFi
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of TikTok, only {", ".join(SPLITS)}')
     path = Path(path)
-    suffix = "" if (path / "motion").is_dir() else "_s2"
-    if not (path / f"motion{suffix}").is_dir():
+    root = find_pieces(path, "tiktok")
+    if root is not None:
+        found = list_pieces(root, "tiktok", split, seconds, video=video).pieces
+    elif (path / "motion").is_dir():
+        found = _whole_dances(path, split, video)
+    else:
         raise ValueError(f"{path} has no folder motion or motion_s2 with key points; put it there")
-    listing = path / (f"tiktok_audio_{split}_segment.txt" if suffix else f"{split}.txt")
-    lines = [line.strip() for line in read_text(listing).splitlines()]
-    names = [Path(line).name.removesuffix(".wav").removesuffix(".npy") for line in lines if line]
+    songs = {
+        song: number for number, song in enumerate(dict.fromkeys(find_song(d.name) for d in found))
+    }
+    files = [
+        DanceFile(dance.name, dance.audio, dance.motion, dance.video, songs[find_song(dance.name)])
+        for dance in found
+    ]
+    return DanceFiles(
+        f"TikTok Dance-Music, {split}",
+        files,
+        fps=FPS,
+        edges=OPENPOSE_EDGES,
+        piece_seconds=None if root is None else seconds,
+    )
+
+
+def _whole_dances(path: Path, split: str, video: bool | None) -> list[Piece]:
+    listing = path / f"{split}.txt"
+    names = [piece_name(line) for line in read_text(listing).splitlines() if line.strip()]
     if repeated := find_repeated(names):
         raise ValueError(f"{listing} lists {repeated} twice; remove one of them")
-    songs = {song: number for number, song in enumerate(dict.fromkeys(map(find_song, names)))}
-    files = [
-        DanceFile(
+    sounds = SoundFiles([path / "audio"])
+    features = (path / "video").is_dir() if video is None else video
+    return [
+        Piece(
             name,
-            path / f"audio{suffix}" / f"{name}.wav",
-            path / f"motion{suffix}" / f"{name}.npy",
-            path / f"video{suffix}" / f"{name}.npy" if video else None,
-            songs[find_song(name)],
+            sounds.find(name),
+            path / "motion" / f"{name}.npy",
+            path / "video" / f"{name}.npy" if features else None,
         )
         for name in names
     ]
-    return DanceFiles(f"TikTok Dance-Music, {split}", files, fps=FPS, edges=OPENPOSE_EDGES)
 
 
 def find_song(name: str) -> str:

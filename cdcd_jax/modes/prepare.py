@@ -55,6 +55,8 @@ def prepare_music(preparation: MusicPreparation) -> None:
     codec = preparation.codec
     for split, segments in preparation.segments.items():
         folder, waveforms = preparation.places.tokens / split, preparation.plans[split]
+        for remark in segments.remarks:
+            print(remark)
         plan = Plan(
             fingerprint=codec.fingerprint,
             source=segments.name,

@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+import soundfile
 from dance_layouts import AIST_TRAIN, write_aist, write_pickle, write_sound
 
 from cdcd_jax.data.aist import GENRES, load_aist, read_name
@@ -49,6 +52,42 @@ def test_videos_and_windows(tmp_path):
         dances[1]
 
 
+@pytest.mark.parametrize(
+    ("folder", "stem", "ending"),
+    [
+        ("music", "song", ".mp3"),
+        ("wavs", "sequence", ".wav"),
+        ("all_musics", "song", ".WAV"),
+        ("wav", "film", ".ogg"),  # AIST's films are of one camera
+        ("music", "song", ".flac"),
+    ],
+)
+def test_songs_are_found_as_people_hold_them(tmp_path, folder, stem, ending):
+    write_aist(tmp_path)
+    (tmp_path / "music").rename(tmp_path / "before")
+    for name in AIST_TRAIN:
+        song = name.split("_")[4]
+        called = {"song": song, "sequence": name, "film": name.replace("cAll", "c01")}[stem]
+        audio, rate = soundfile.read(tmp_path / "before" / f"{song}.wav")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        soundfile.write(tmp_path / folder / f"{called}{ending}", audio, rate)
+        (tmp_path / folder / f"._{called}.wav").write_bytes(b"\0\5\x16\7")
+    dances = load_aist(tmp_path, "train")
+    np.testing.assert_allclose(dances.seconds, 3.0, atol=0.05)
+    assert abs(len(dances[1].audio) - 4 * 22_050) < 0.1 * 22_050
+
+
+def test_a_film_in_place_of_music_is_refused_with_the_command_to_run(tmp_path):
+    write_aist(tmp_path)
+    name = AIST_TRAIN[1].replace("cAll", "c01")
+    (tmp_path / "music" / "mHO3.wav").rename(tmp_path / "music" / f"{name}.mp4")
+    command = (
+        f'for film in {tmp_path}/music/*.mp4; do ffmpeg -i "$film" -vn "${{film%.*}}.wav"; done'
+    )
+    with pytest.raises(ValueError, match=rf"{name}\.mp4 is a film, .*{re.escape(command)}"):
+        load_aist(tmp_path, "train")
+
+
 def test_names_tell_genre_song_and_tempo():
     for code in GENRES:
         for song in range(6):
@@ -71,7 +110,7 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"lacks 1 of its 2 sound files, .*mBR0\.wav first"):
         load_aist(tmp_path, "train")
     (tmp_path / "music").rename(tmp_path / "songs")
-    with pytest.raises(ValueError, match="has no folder music or wav"):
+    with pytest.raises(ValueError, match="has no folder music, wav, wavs or all_musics"):
         load_aist(tmp_path, "train")
     assert len(load_aist(tmp_path, "test", music=tmp_path / "songs")) == 1
     (tmp_path / "motions" / f"{AIST_TRAIN[1]}.pkl").unlink()

@@ -25,6 +25,21 @@ def test_a_folder_is_split_or_splits_itself(tmp_path):
     assert train.fingerprint != test.fingerprint
 
 
+def test_what_systems_leave_behind_is_passed_over_and_films_are_refused(tmp_path):
+    for name in ("a.wav", "b.WAV", ".hidden/c.wav"):
+        write_sound(tmp_path / name, seconds=0.1)
+    (tmp_path / "__MACOSX").mkdir()
+    for name in (".DS_Store", "._a.wav", "__MACOSX/._a.wav", "__MACOSX/a.wav"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    names = [*SoundFolder(tmp_path, "train").names, *SoundFolder(tmp_path, "test").names]
+    assert names == ["a.wav", "b.WAV"]
+    film = tmp_path / "films" / "a.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"\0")
+    with pytest.raises(ValueError, match=r"a\.mp4 is a film, .* `for film in .*films/\*\.mp4; do"):
+        SoundFolder(film.parent, "train")
+
+
 def test_what_is_no_folder_of_sound_is_named(tmp_path):
     with pytest.raises(ValueError, match="there is no folder"):
         SoundFolder(tmp_path / "none", "train")

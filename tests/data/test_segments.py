@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from cdcd_jax.data.aist import read_name
 from cdcd_jax.data.dances import Dance
 from cdcd_jax.data.segments import Segments
 
@@ -73,9 +74,36 @@ def test_a_window_of_six_seconds_has_the_published_tokens():
     assert segments[0].motion.shape == (360, 2)
 
 
+PUBLISHED = dict.fromkeys(("mPO1", "mLO2", "mMH3", "mBR0", "mLH4", "mKR2", "mWA0", "mJS3"), 2)
+"""Test pieces of six seconds of each dance in CDCD's ``aist_audio_test_segment_s6.txt``, by song;
+the others have one. There are two dances of each song, 36 pieces in all, and 86 of two seconds."""
+
+
+def test_the_published_test_pieces_of_aist():
+    songs = [*PUBLISHED, "mHO5", "mJB5"] * 2
+    tempi = [read_name(f"g{song[1:3]}_sBM_cAll_d01_{song}_ch02")[2] for song in songs]
+    # Basic dances last 16 beats, and a file of motion may lack a frame.
+    for lost in (0.0, 1 / 60):
+        dances = Numbered([16 * 60 / tempo - lost for tempo in tempi])
+        segments = make(dances=dances, seconds=6.0, stride=6.0, samples=1033 * 128, rest=1.9)
+        counts = np.bincount(segments.dance_numbers)
+        assert counts.tolist() == [PUBLISHED.get(song, 1) for song in songs]
+        assert len(segments) == 36
+        # The last one ends with its dance.
+        left = dances.seconds[segments.dance_numbers] - segments.starts - 6.0
+        last = np.flatnonzero(segments.starts)
+        assert (left >= 0).all()
+        assert (left[last] < 0.02).all()
+        assert all(segments[number].motion.shape == (360, 2) for number in last.tolist())
+    assert len(make(dances=Numbered([960 / tempo for tempo in tempi]), stride=2.0)) == 86
+    with pytest.raises(ValueError, match="rest = 0"):
+        make(rest=0.0)
+
+
 def test_short_dances_are_counted_and_none_is_an_error():
     segments = make(dances=Numbered([1.0, 3.0, 1.5]))
     assert (len(segments), segments.num_skipped) == (2, 2)
+    assert segments.remarks == ["2 dances of numbered are shorter than 2 s and are left out"]
     with pytest.raises(ValueError, match=r"numbered .* window of 2\.0 s: the longest of 2, dance1"):
         make(dances=Numbered([1.0, 1.9]))
     with pytest.raises(ValueError, match="must be positive"):

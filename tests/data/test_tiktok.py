@@ -16,11 +16,13 @@ def test_both_layouts_are_read(tmp_path, suffix):
     assert dances.genre_names == ()
     # Two pieces of one video, then another song.
     assert dances.groups.tolist() == [0, 0, 1]
-    assert (dances.fps, dances.num_features, dances.video_features) == (30.0, 75, None)
+    # Features of the videos are taken where they are there.
+    assert (dances.fps, dances.num_features, dances.video_features) == (30.0, 75, 2048)
+    assert load_tiktok(tmp_path, "train", video=False).video_features is None
     dance = dances[2]
     assert dance.motion.shape == (60, 75)
-    assert (dance.genre, dance.tempo, dance.video) == (0, None, None)
-    assert load_tiktok(tmp_path, "test", video=True)[0].video.shape == (7, 2048)
+    assert (dance.genre, dance.tempo) == (0, None)
+    assert dance.video.shape == (1 if suffix else 7, 2048)
     segments = Segments(dances, seconds=2.0, stride=2.0, samples=344 * 128)
     assert len(segments) == 3
     assert segments[1].motion.shape == (60, 75)
@@ -52,12 +54,13 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "audio_s2" / "000001_1_21_seg1.wav").unlink()
     with pytest.raises(ValueError, match=r"lacks 1 of its 3 sound files, .*000001_1_21_seg1\.wav"):
         load_tiktok(tmp_path, "train")
-    listing = tmp_path / "tiktok_audio_test_segment.txt"
-    listing.write_text("\n")
+    for listing in tmp_path.glob("tiktok_*_test_segment.txt"):
+        listing.write_text("\n")
     with pytest.raises(ValueError, match="has no dances"):
         load_tiktok(tmp_path, "test")
-    listing.unlink()
-    with pytest.raises(ValueError, match=r"tiktok_audio_test_segment\.txt cannot be read"):
+    for listing in tmp_path.glob("tiktok_*_test_segment.txt"):
+        listing.unlink()
+    with pytest.raises(ValueError, match=r"no list tiktok_motion_test_segment\.txt of the pieces"):
         load_tiktok(tmp_path, "test")
 
 

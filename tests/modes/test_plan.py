@@ -56,7 +56,7 @@ def test_the_largest_configuration_is_described_without_its_data():
     assert run.planned.count_parameters()["denoiser"] == 407_199_744 - (1033 - 344) * 1024 + 19 * 16
     assert (run.length, run.vocab_size, run.num_devices) == (344, 2048, 1)
     shapes = {name: leaf.shape for name, leaf in run.planned.batch["cond"].items()}
-    assert shapes == {"motion": (1, 120, 219), "genre": (1,)}
+    assert shapes == {"motion": (1, 120, 219), "video": (1, 1, 2048), "genre": (1,)}
     assert run.planned.batch["intra_negatives"].shape == (1, 10, 344)
     assert all(
         isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(run.planned.state)
