@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> Any:
     }
     config.prepare = {
         "views": 1,
-        "random_crop": False,
+        "crop": "center",
         "flip": False,
         "seed": 0,
         "shard_size": 4096,

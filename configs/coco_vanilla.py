@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> Any:
         name="coco", train_split="train2014", test_split="val2014", tokens="runs/coco_tokens",
         num_threads=16,
     )  # fmt: skip
-    config.prepare.update(random_crop=True, batch_size=32)
+    config.prepare.update(views=4, crop="dalle", batch_size=32)
     config.codec.update(
         image_size=256, channels=128, multipliers=(1, 1, 2, 4), num_res_blocks=2, norm_groups=32,
         attention_resolutions=(32,), latent_dim=256, code_dim=256, num_codes=8192,

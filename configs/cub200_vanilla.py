@@ -21,7 +21,6 @@ def get_config(arg: str = "") -> Any:
         name="cub", train_split="train_classes", test_split="test_classes",
         tokens="runs/cub200_tokens",
     )  # fmt: skip
-    config.prepare.update(views=4, flip=True)
     config.optimizer.update(lr=4.5e-4, plateau_patience=25_000)
     config.train.update(batch_size=24, num_steps=147_600)  # 400 epochs of 8,855 pictures
     config.eval.all_captions = True  # 29,330 of 2,933 test pictures

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> Any:
     config.data.name = "grocery"
     config.data.tokens = "runs/grocery_tokens"
     config.codec.folder = "runs/grocery_codec"
-    config.prepare.update(views=2, flip=True, random_crop=True)
+    config.prepare.update(views=2, flip=True, crop="random")
     config.denoiser.width = 192
     config.optimizer.lr = 1e-3
     config.train.update(num_steps=1000, sample_every=500)

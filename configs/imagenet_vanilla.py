@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> Any:
     config.data.update(
         name="imagenet", test_split="val", tokens="runs/imagenet_tokens", num_threads=16
     )
-    config.prepare.update(random_crop=True)
+    config.prepare.update(views=4, crop="dalle")
     config.codec.update(
         image_size=256,
         channels=128,

@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> Any:
     }
     config.prepare = {
         "views": 1,
-        "random_crop": False,
+        "crop": "center",
         "flip": False,
         "seed": 0,
         "shard_size": 4096,
@@ -85,7 +85,7 @@ def get_config(arg: str = "") -> Any:
         "num_steps": 1400,
         "num_microbatches": 1,
         "max_skipped": 5,
-        "random_crop": True,
+        "crop": "random",
         "flip": True,
         "log_every": 20,
         "checkpoint_every": 200,

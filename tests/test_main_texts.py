@@ -220,7 +220,7 @@ def test_cub_as_downloaded(run_here, tmp_path):
         "--config.data.train_split=train_classes",
         "--config.data.test_split=test_classes",
         "--config.prepare.views=2",
-        "--config.prepare.random_crop=True",
+        "--config.prepare.crop=dalle",
         "--config.prepare.flip=True",
     )
     check_summary(summary, num_test=3)

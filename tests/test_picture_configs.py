@@ -169,7 +169,11 @@ def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
         ({"codec__image_size": 30}, r"codec\.image_size = 30 must be a multiple of 4"),
         ({"codec__used_codes": "none.pt"}, r"codec.*none\.pt"),
         ({"prepare__batch_size": 0}, r"prepare\.batch_size = 0 must be at least 1"),
-        ({"prepare__flip": True}, r"prepare\.views = 1, flip = True need random_crop"),
+        (
+            {"prepare__crop": "middle"},
+            r'prepare\.crop = "middle" must be one of "center", "random"',
+        ),
+        ({"prepare__flip": True}, r"prepare\.flip = True needs a random crop"),
         ({"prepare__on_bad": "ignore"}, r'prepare\.on_bad = "ignore" must be "stop" or "skip"'),
     ],
 )
@@ -186,6 +190,11 @@ def test_a_wrong_value_is_named_before_anything_is_trained(tmp_path, changes, me
         ({"codec_loss__lpips_weights": "no.pth"}, r"codec_loss\.lpips_weights = no\.pth cannot"),
         ({"codec__quantizer": "gumbel"}, r'codec_loss.*quantizer = "gumbel" can be loaded but'),
         ({"codec_train__batch_size": 0}, r"codec_train\.batch_size = 0"),
+        ({"codec_train__crop": "middle"}, r'codec_train\.crop = "middle" must be one of'),
+        (
+            {"codec_train__crop": "center", "codec_train__flip": True},
+            r"codec_train\.flip = True needs a random crop",
+        ),
         ({"codec_optimizer__lr": -1.0}, r"codec_optimizer.*lr = -1"),
     ],
 )

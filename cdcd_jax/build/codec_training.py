@@ -26,6 +26,7 @@ from cdcd_jax.codecs.discriminator import make_discriminator, smallest_picture
 from cdcd_jax.codecs.pyramid import pyramid_distance
 from cdcd_jax.codecs.vqgan import VQGAN, make_vqgan
 from cdcd_jax.data.image_stream import make_image_iterator
+from cdcd_jax.data.prepare_options import check_crops
 from cdcd_jax.data.sources import Source
 from cdcd_jax.features.lpips import make_lpips
 from cdcd_jax.interop.lpips import lpips_from_torch
@@ -85,6 +86,7 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
     if places is None:
         raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
     train, loss = config.codec_train, config.codec_loss.to_dict()
+    make_section(config, "codec_train", check_crops, views=1, crop=train.crop, flip=train.flip)
     sources = load_source(config, "train"), load_source(config, "test")
     vqgan = make_section(config, "codec", make_vqgan, **vqgan_options(config.codec))
     critic = make_section(config, "codec_loss", _critic, loss, vqgan.options.image_size)
@@ -109,7 +111,7 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
             image_size=size,
             batch_size=batch_size,
             seed=train.seed,
-            random_crop=train.random_crop,
+            crop=train.crop,
             flip=train.flip,
             process_index=share,
             num_processes=num_shares,

@@ -60,7 +60,7 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
     names = [source.class_names for source in sources.values()]
     make_section(config, "data", check_classes, *names)
     options = check_prepare(config)
-    centred = {"views": 1, "random_crop": False, "flip": False}
+    centred = {"views": 1, "crop": "center", "flip": False}
     codec = load_codec(config, places)
     assert isinstance(codec, (ImageCodec, PatchCodec))
     return Preparation(
@@ -144,8 +144,8 @@ def check_prepare(config: Any) -> dict[str, Any]:
         make_section(config, "prepare", function, **{name: section[name] for name in names})
 
     check(check_options, "views", "seed", "shard_size", "batch_size", "on_bad")
-    if "random_crop" in section:
-        check(check_crops, "views", "random_crop", "flip")
+    if "crop" in section:
+        check(check_crops, "views", "crop", "flip")
     return section
 
 

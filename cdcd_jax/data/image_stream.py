@@ -6,7 +6,7 @@ import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from cdcd_jax.data.images import crop_image, decode_image
+from cdcd_jax.data.images import Crop, crop_image, decode_image
 from cdcd_jax.data.sources import Picture, Source
 
 
@@ -16,7 +16,7 @@ def make_image_iterator(
     image_size: int,
     batch_size: int,
     seed: int,
-    random_crop: bool = True,
+    crop: Crop = "random",
     flip: bool = True,
     process_index: int = 0,
     num_processes: int = 1,
@@ -33,8 +33,8 @@ def make_image_iterator(
         image_size: Height and width of the pictures.
         batch_size: Number of pictures in a batch, of all processes together.
         seed: Seed of order and crops, 0..2**32-1.
-        random_crop: Whether to cut out a random square of a picture; the central one otherwise.
-        flip: Whether to mirror half of the pictures; only with random crops.
+        crop: Which square of a picture is taken, see ``crop_image``.
+        flip: Whether to mirror half of the pictures.
         process_index: Which process this is.
         num_processes: How many share the batch.
         num_threads: Threads that decode.
@@ -59,10 +59,9 @@ def make_image_iterator(
     def load(indices: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         # Seeds drawn for the whole batch, so that the split over processes changes nothing.
         seeds = rng.integers(2**63, size=len(indices))[local]
-        rngs = [np.random.default_rng(seed) if random_crop else None for seed in seeds]
         pictures = [
-            _decode(source[int(index)], image_size, crop_rng, flip and random_crop)
-            for index, crop_rng in zip(indices[local], rngs, strict=True)
+            _decode(source[int(index)], image_size, crop, np.random.default_rng(seed), flip)
+            for index, seed in zip(indices[local], seeds, strict=True)
         ]
         return {"images": np.stack(pictures)}
 
@@ -88,9 +87,16 @@ def load_pictures(
         RGB values 0..255, and the pictures' labels.
     """
     found = [source[index] for index in indices]
-    squares = [_decode(picture, image_size, None, False) for picture in found]
+    squares = [_decode(picture, image_size) for picture in found]
     return np.stack(squares), np.array([picture.label for picture in found])
 
 
-def _decode(picture: Picture, size: int, rng: np.random.Generator | None, flip: bool) -> np.ndarray:
-    return crop_image(decode_image(picture.data, name=picture.name), size=size, rng=rng, flip=flip)
+def _decode(
+    picture: Picture,
+    size: int,
+    crop: Crop = "center",
+    rng: np.random.Generator | None = None,
+    flip: bool = False,
+) -> np.ndarray:
+    image = decode_image(picture.data, name=picture.name)
+    return crop_image(image, size=size, crop=crop, rng=rng, flip=flip)

@@ -1,15 +1,19 @@
-"""Encoded pictures to uint8 RGB squares: robust decoding and the published crops.
+"""Encoded pictures to uint8 RGB squares: robust decoding and crops, the published one among them.
 
-The published preprocessing (VQ-Diffusion's and CDCD's for ImageNet) resizes the shorter side to
-``size`` with Pillow's bicubic filter, cuts the longer side's length down to an integer, and takes a
-square: a random one in training, the central one otherwise.
+Pictures are resized with Pillow's bicubic filter.
 """
 
 import io
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+
+Crop: TypeAlias = Literal["center", "random", "dalle"]
+"""How a square is cut out of a picture; see ``crop_image``."""
+
+CROPS: tuple[Crop, ...] = get_args(Crop)
 
 
 class ImageError(ValueError):
@@ -75,22 +79,32 @@ def crop_image(
     image: UInt8[np.ndarray, "height width 3"],
     *,
     size: int,
+    crop: Crop = "center",
     rng: np.random.Generator | None = None,
     flip: bool = False,
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Resize a picture's shorter side and cut out a square.
+    """Cut a square out of a picture and resize it.
+
+    - ``center`` and ``random``: the shorter side is resized to ``size``, the longer side's length
+      is rounded down to an integer, and the central square, or one anywhere, is taken.
+    - ``dalle``: a square of the shorter side's length, whose place is drawn from the middle quarter
+      of what the longer side has more, is resized to a random size between ``size`` and 9/8 of it,
+      and a square anywhere in it is taken. A picture smaller than 9/8 ``size`` is not enlarged
+      further than to ``size``. DALL-E's crop, as VQ-Diffusion's and CDCD's code have it for all
+      their data sets in training.
 
     Args:
         image: RGB values 0..255.
         size: Height and width of the result, >= 1.
-        rng: Where a random square comes from; None takes the central one.
-        flip: Whether to mirror left and right with probability 1/2; needs ``rng``.
+        crop: Which square is taken.
+        rng: What ``random``, ``dalle`` and ``flip`` draw from.
+        flip: Whether to mirror left and right with probability 1/2.
 
     Returns:
         RGB values 0..255.
 
     Raises:
-        ValueError: If the size is out of range, or a flip is wanted without randomness.
+        ValueError: If the size is out of range, or something is random without ``rng``.
 
     Note:
         Only the pixels of the square are computed, by the filter that would compute them all; the
@@ -101,13 +115,21 @@ def crop_image(
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    if flip and rng is None:
-        raise ValueError("flip needs rng: a central crop is deterministic")
-    height, width = image.shape[:2]
-    shorter = min(height, width)
-    new_height, new_width = size * height // shorter, size * width // shorter
+    if rng is None and (flip or crop != "center"):
+        raise ValueError(f'crop = "{crop}", flip = {flip} need rng: they are random')
+    if crop == "dalle":
+        assert rng is not None
+        image = _square_near_the_middle(image, rng)
+        side = len(image)
+        # Not larger than the square itself, unless that is too small for a crop.
+        resized = rng.integers(size, max(min(side, round(9 / 8 * size)), size) + 1)
+        new_height = new_width = int(resized)
+    else:
+        shorter = min(image.shape[:2])
+        new_height, new_width = (size * length // shorter for length in image.shape[:2])
     spare = np.array([new_height - size, new_width - size])
-    top, left = spare // 2 if rng is None else rng.integers(0, spare + 1)
+    top, left = spare // 2 if rng is None or crop == "center" else rng.integers(0, spare + 1)
+    height, width = image.shape[:2]
     rows, columns = height / new_height, width / new_width
     # Pillow refuses a box that leaves the picture by a rounding error.
     box = (
@@ -120,6 +142,18 @@ def crop_image(
     if flip and rng is not None and rng.random() < 0.5:
         square = ImageOps.mirror(square)
     return np.array(square)
+
+
+def _square_near_the_middle(
+    image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "side side 3"]:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    first = [3 * (length - side) // 8 for length in (height, width)]
+    last = [max(5 * (length - side) // 8, low + 1) for length, low in
+            zip((height, width), first, strict=True)]  # fmt: skip
+    top, left = rng.integers(first, last)
+    return image[top : top + side, left : left + side]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cdcd_jax.data.images import Crop
 from cdcd_jax.files import whole_file
 
 FORMAT = "cdcd_jax token shards"
@@ -43,7 +44,7 @@ class Plan:
         grid: Rows and columns of tokens.
         image_size: Height and width that the codec sees.
         views: Number of crops of each picture, or of records of each piece of music.
-        random_crop: Whether they are random, or the central one.
+        crop: Which square of a picture they are, see ``images.crop_image``.
         flip: Whether random crops are mirrored at random.
         seed: Seed of all that is random.
         shard_size: Number of pictures, or pieces, in a shard.
@@ -60,7 +61,7 @@ class Plan:
     grid: tuple[int, int]
     image_size: int = 0
     views: int
-    random_crop: bool = False
+    crop: Crop = "center"
     flip: bool = False
     seed: int
     shard_size: int
@@ -88,7 +89,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON types, with the format's name and version."""
         plan = asdict(self) | {"class_names": list(self.class_names), "grid": list(self.grid)}
-        of_pictures = ("image_size", "random_crop", "flip")
+        of_pictures = ("image_size", "crop", "flip")
         for key in ("waveforms",) if self.waveforms is None else of_pictures:
             del plan[key]
         return {"format": FORMAT, "version": VERSION, "plan": plan}
@@ -114,6 +115,11 @@ class Plan:
             )
         try:
             plan = dict(content["plan"])
+            if "random_crop" in plan:
+                raise ValueError(
+                    f"{path.parent} holds shards of version 0.1, whose crops were others "
+                    f"(random_crop = {plan['random_crop']}); prepare them anew in another folder"
+                )
             plan |= {"class_names": tuple(plan["class_names"]), "grid": tuple(plan["grid"])}
             return cls(**plan)
         except (KeyError, TypeError) as error:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
+from cdcd_jax.data.images import Crop, ImageError, crop_image, decode_image, image_rng
 from cdcd_jax.data.manifest import Plan, agree_on_plan
 from cdcd_jax.data.prepare_options import check_crops, check_options
 from cdcd_jax.data.shard_writer import Views, is_complete, publish, write_shard
@@ -50,7 +50,7 @@ def prepare(
     grid: tuple[int, int],
     image_size: int,
     views: int = 1,
-    random_crop: bool = False,
+    crop: Crop = "center",
     flip: bool = False,
     seed: int = 0,
     shard_size: int = 4096,
@@ -75,8 +75,8 @@ def prepare(
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens; their product is the length.
         image_size: Height and width of the crops.
-        views: Number of random crops of each picture, >= 1.
-        random_crop: Whether crops are random; the central one otherwise.
+        views: Number of crops of each picture, >= 1.
+        crop: Which square of a picture is taken, see ``crop_image``.
         flip: Whether to mirror random crops at random.
         seed: Seed of the random crops, >= 0.
         shard_size: Number of pictures in a shard, >= 1.
@@ -106,14 +106,14 @@ def prepare(
         grid=grid,
         image_size=image_size,
         views=views,
-        random_crop=random_crop,
+        crop=crop,
         flip=flip,
         seed=seed,
         shard_size=shard_size,
     )
     if image_size < 1:
         raise ValueError(f"image_size must be at least 1, got {image_size}")
-    check_crops(views=views, random_crop=random_crop, flip=flip)
+    check_crops(views=views, crop=crop, flip=flip)
     return prepare_views(
         partial(_load_crops, source, plan),
         encode_fn,
@@ -233,8 +233,10 @@ def _load_crops(source: Source, plan: Plan, index: int) -> Views:
         return Views(index, name, label, (), error, captions)
     crops = []
     for view in range(plan.views):
-        rng = image_rng(plan.seed, index, view) if plan.random_crop else None
-        crops.append(crop_image(image, size=plan.image_size, rng=rng, flip=plan.flip))
+        rng = image_rng(plan.seed, index, view)
+        crops.append(
+            crop_image(image, size=plan.image_size, crop=plan.crop, rng=rng, flip=plan.flip)
+        )
     return Views(index, name, label, crops, captions=captions)
 
 

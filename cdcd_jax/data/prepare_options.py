@@ -1,5 +1,7 @@
 """What a preparation of tokens may be told."""
 
+from cdcd_jax.data.images import CROPS
+
 
 def check_options(
     *,
@@ -38,19 +40,26 @@ def check_options(
         raise ValueError(f'on_bad = "{on_bad}" must be "stop" or "skip"')
 
 
-def check_crops(*, views: int, random_crop: bool, flip: bool) -> None:
-    """Check how pictures are cropped, as ``check_options`` does what music has as well.
+def check_crops(*, views: int, crop: str, flip: bool) -> None:
+    """Check how images are cropped, as ``check_options`` does what music has as well.
 
     Args:
-        views: Number of crops of each picture.
-        random_crop: Whether they are random.
+        views: Number of crops of each image.
+        crop: Which square of an image is taken, see ``crop_image``.
         flip: Whether to mirror them at random.
 
     Raises:
-        ValueError: If crops that are not random are to differ.
+        ValueError: If there is no such crop, or crops that are not random are to differ.
+
+    >>> check_crops(views=2, crop="center", flip=False)
+    Traceback (most recent call last):
+    ValueError: views = 2 needs a random crop, "random" or "dalle": "center" is the same every time
     """
-    if not random_crop and (views > 1 or flip):
+    if crop not in CROPS:
+        known = '", "'.join(CROPS)
+        raise ValueError(f'crop = "{crop}" must be one of "{known}"')
+    if crop == "center" and (views > 1 or flip):
+        random = f"views = {views}" if views > 1 else "flip = True"
         raise ValueError(
-            f"views = {views}, flip = {flip} need random_crop: "
-            "the central crop is the same every time"
+            f'{random} needs a random crop, "random" or "dalle": "center" is the same every time'
         )

@@ -78,7 +78,7 @@ def prepare_slowly(folder, process_index=0, num_processes=1):
         make_captioned_source(240),
         slow_encode,
         folder,
-        **options(views=2, random_crop=True, flip=True),
+        **options(views=2, crop="random", flip=True),
         process_index=process_index,
         num_processes=num_processes,
     )

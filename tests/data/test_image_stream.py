@@ -44,7 +44,7 @@ def test_crops_and_flips_are_random_unless_told_otherwise():
     lefts = {(row[0, 1] < row[-1, 1], min(row[0, 1], row[-1, 1])) for row in
              take(20)[:, :, 0].reshape(-1, 8, 3)}  # fmt: skip
     assert len(lefts) == 10  # five places, both ways round
-    central = take(20, random_crop=False)
+    central = take(20, crop="center", flip=False)
     assert set(central[:, :, 0, 0, 1].ravel().tolist()) == {2}
 
 

@@ -111,7 +111,7 @@ def test_random_crops_are_windows_of_the_resized_picture_and_reach_both_ends(sha
     ]
     found = set()
     for view in range(100):
-        square = crop_image(image, size=16, rng=image_rng(0, 0, view))
+        square = crop_image(image, size=16, crop="random", rng=image_rng(0, 0, view))
         distance = [np.abs(square - window).max() for window in windows]
         assert min(distance) <= 1
         found.add(int(np.argmin(distance)))
@@ -119,13 +119,60 @@ def test_random_crops_are_windows_of_the_resized_picture_and_reach_both_ends(sha
 
 
 def test_the_crop_follows_from_seed_index_and_view():
-    image = np.random.default_rng(0).integers(0, 256, (16, 99, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (20, 999, 3), np.uint8)
+    for kind in ("random", "dalle"):
 
-    def crop(*numbers):
-        return crop_image(image, size=16, rng=image_rng(*numbers), flip=True).tobytes()
+        def crop(*numbers, kind=kind):
+            return crop_image(image, size=16, crop=kind, rng=image_rng(*numbers)).tobytes()
 
-    assert crop(1, 2, 3) == crop(1, 2, 3)
-    assert len({crop(1, 2, 3), crop(0, 2, 3), crop(1, 0, 3), crop(1, 2, 0)}) == 4
+        assert crop(1, 2, 3) == crop(1, 2, 3)
+        assert len({crop(1, 2, 3), crop(0, 2, 3), crop(1, 0, 3), crop(1, 2, 0)}) == 4
+
+
+def published_training_crop(image, size, rng):
+    """Compute ``DalleTransformerPreprocessor``, resizing all of the square, from the same draws."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    first = [3 * (height - side) // 8, 3 * (width - side) // 8]
+    last = [max(first[0] + 1, 5 * (height - side) // 8), max(first[1] + 1, 5 * (width - side) // 8)]
+    top, left = rng.integers(first, last)
+    square = Image.fromarray(image).crop((left, top, left + side, top + side))
+    largest = max(min(side, round(9 / 8 * size)), size)
+    resized = int(rng.integers(size, largest + 1))
+    y, x = rng.integers(0, [resized - size + 1] * 2)
+    return np.array(square.resize((resized, resized)))[y : y + size, x : x + size].astype(int)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (40, 40), (33, 50), (20, 70)])
+def test_dalles_crop_is_the_published_one(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for view in range(30):
+        square = crop_image(image, size=32, crop="dalle", rng=image_rng(0, 0, view))
+        expected = published_training_crop(image, 32, image_rng(0, 0, view))
+        assert np.abs(square - expected).max() <= 1
+
+
+def test_dalles_crop_of_a_photograph_has_the_published_places_and_sizes():
+    """640 x 480: squares of 480 start at 60..99 and are resized to 256..288."""
+    across = np.arange(640.0)
+    # The three channels follow the column with slope 1, one after another.
+    image = np.stack([np.clip(across - start, 0, 255) for start in (0, 200, 400)], -1)
+    image = np.broadcast_to(image.astype(np.uint8), (480, 640, 3)).copy()
+    lefts, sides = [], []
+    for view in range(400):
+        row = crop_image(image, size=256, crop="dalle", rng=image_rng(0, 0, view))[0].astype(float)
+        first, last = row[0, 0], 400 + row[-1, 2]
+        sides.append((last - first) * 256 / 255)
+        lefts.append(first + 0.5 - sides[-1] / 512)
+    assert 59 <= min(lefts) < 66
+    assert 135 < max(lefts) <= 153.5
+    assert 425.5 <= min(sides) < 430
+    assert 477 < max(sides) <= 481.5
+    resized = np.arange(256, 289)
+    assert np.mean(sides) == pytest.approx(np.mean(480 * 256 / resized), abs=2.5)
+    wanted = 79.5 + np.mean((resized - 256) / 2 * 480 / resized)
+    assert np.mean(lefts) == pytest.approx(wanted, abs=3)
+    assert np.mean(np.array(lefts) > 100) == pytest.approx(0.36, abs=0.1)
 
 
 def test_half_of_the_views_are_mirrored():
@@ -137,8 +184,10 @@ def test_half_of_the_views_are_mirrored():
     assert 70 < sum(mirrored) < 130
 
 
-def test_a_crop_of_no_size_or_a_central_flip_is_refused():
+def test_a_crop_of_no_size_or_without_its_randomness_is_refused():
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         crop_image(ramp(4, 4), size=0)
-    with pytest.raises(ValueError, match="flip needs rng"):
+    with pytest.raises(ValueError, match='crop = "center", flip = True need rng'):
         crop_image(ramp(4, 4), size=4, flip=True)
+    with pytest.raises(ValueError, match='crop = "dalle", flip = False need rng'):
+        crop_image(ramp(4, 4), size=4, crop="dalle")

@@ -33,13 +33,19 @@ def damage_picture(source, *indices):
 
 
 def test_every_view_of_every_picture_becomes_its_record(tmp_path):
-    progress = prepare_noise(tmp_path, views=3, random_crop=True, flip=True, seed=7)
+    progress = prepare_noise(tmp_path, views=3, crop="dalle", flip=True, seed=7)
     assert progress.finished
     assert progress.num_shards == 4
     shards = TokenShards(tmp_path, fingerprint="f" * 64)
     source = make_source(50)
     expected = [
-        crop_image(decode_image(source[k].data), size=8, rng=image_rng(7, k, view), flip=True)
+        crop_image(
+            decode_image(source[k].data),
+            size=8,
+            crop="dalle",
+            rng=image_rng(7, k, view),
+            flip=True,
+        )
         for k in range(50)
         for view in range(3)
     ]
@@ -159,7 +165,7 @@ def test_nothing_but_bad_pictures_is_no_data_set(tmp_path):
         ({"fingerprint": "e" * 64}, "was begun with fingerprint = 'ffff"),
         ({"image_size": 9}, "was begun with image_size = 8, and now it is 9; go back to that"),
         ({"shard_size": 17}, "was begun with shard_size = 16"),
-        ({"random_crop": True}, "was begun with random_crop = False"),
+        ({"crop": "dalle"}, "was begun with crop = 'center', and now it is 'dalle'"),
         ({"count": 49}, "was begun with source_fingerprint"),
     ],
 )
@@ -169,11 +175,27 @@ def test_a_folder_is_not_filled_with_something_else(tmp_path, changes, message):
         prepare_noise(tmp_path, **changes)
 
 
+def test_shards_of_version_0_1_are_refused(tmp_path):
+    """Their crops are told by ``random_crop``; random ones were not the published ones."""
+    prepare_noise(tmp_path)
+    for name in ("preparation.json", "manifest.json"):
+        content = json.loads((tmp_path / name).read_text())
+        plan = content["plan"]
+        del plan["crop"]
+        plan["random_crop"] = True
+        (tmp_path / name).write_text(json.dumps(content))
+    message = r"holds shards of version 0\.1, whose crops were others .*prepare them anew"
+    with pytest.raises(ValueError, match=message):
+        prepare_noise(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        TokenShards(tmp_path, fingerprint="f" * 64)
+
+
 def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
-    prepare_noise(tmp_path / "one", seed=0, random_crop=True)
-    prepare_noise(tmp_path / "two", seed=1, random_crop=True)
+    prepare_noise(tmp_path / "one", seed=0, crop="random")
+    prepare_noise(tmp_path / "two", seed=1, crop="random")
     (tmp_path / "one" / "preparation.json").unlink()
-    prepare_noise(tmp_path / "one", seed=1, random_crop=True)
+    prepare_noise(tmp_path / "one", seed=1, crop="random")
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
@@ -184,8 +206,8 @@ def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
         ({"views": 0}, "views = 0 must be at least 1"),
         ({"batch_size": 0}, "batch_size = 0 must be at least 1"),
         ({"seed": -1}, "seed = -1 must be at least 0"),
-        ({"views": 2}, "need random_crop: the central crop is the same every time"),
-        ({"flip": True}, "need random_crop"),
+        ({"views": 2}, 'views = 2 needs a random crop, "random" or "dalle": "center" is the same'),
+        ({"flip": True}, "flip = True needs a random crop"),
         ({"count": 0}, "noise holds nothing to encode"),
         ({"process_index": 1}, r"process_index must lie in 0\.\.0, got 1"),
         ({"on_bad": "ignore"}, 'on_bad = "ignore" must be "stop" or "skip"'),

@@ -72,7 +72,7 @@ def test_captions_come_back_with_the_pictures_that_are_kept(tmp_path):
     # Without classes a label may be any number.
     pictures = PictureBytes("noise", data, [100 + k for k in range(50)], [])
     source = CaptionedPictures(pictures, source.captions)
-    prepare(source, encode, tmp_path, **options(views=2, random_crop=True), on_bad="skip")
+    prepare(source, encode, tmp_path, **options(views=2, crop="random"), on_bad="skip")
     shards = TokenShards(tmp_path, fingerprint=FINGERPRINT)
     kept = [k for k in range(50) if k not in bad]
     assert shards.captions == tuple(source.captions[k] for k in kept)
