@@ -26,7 +26,13 @@ from cdcd_jax.files import is_first_host, wait_for_hosts
 from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
-from cdcd_jax.interop.published import Published, describe_vqgan, read_published
+from cdcd_jax.interop.diffusers import find_merges, is_pipeline, pipeline_files, read_pipeline
+from cdcd_jax.interop.published import (
+    Published,
+    describe_vqgan,
+    find_null_class,
+    read_published,
+)
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
@@ -54,11 +60,13 @@ class PublishedModel:
     Attributes:
         codec: Between tokens and pictures.
         schedule: The noise schedule.
-        num_classes: Number of classes; 0 for a model of texts.
+        num_classes: Number of classes, without the one that stands for none; 0 for a model of
+            texts.
         params: The denoiser's.
         model: The denoiser as what is sampled.
         sample_fn: See ``make_sample_fn``; its condition is labels, or features of texts.
         encode_text: ``tokens [batch 77] -> features``; None for a model of classes.
+        merges_file: CLIP's byte pairs, where they come with the checkpoint.
     """
 
     codec: ImageCodec
@@ -68,6 +76,7 @@ class PublishedModel:
     model: Model
     sample_fn: Callable[..., jax.Array]
     encode_text: Callable[[np.ndarray], jax.Array] | None
+    merges_file: Path | None = None
 
 
 def load_published(
@@ -82,7 +91,7 @@ def load_published(
     Args:
         config: The whole configuration; ``codec.weights`` (where the checkpoint lacks the codec),
             ``codec.used_codes``, ``codec.batch_size`` and ``denoiser.compute_dtype`` are read.
-        path: The checkpoint.
+        path: The checkpoint; or a folder of diffusers' ``VQDiffusionPipeline``.
         folder: Where the converted files go.
         image_size: Height and width of the pictures; the published models know no other than 256.
 
@@ -110,7 +119,7 @@ def load_published(
     metadata, arrays = _read(folder / DENOISER)
     architecture = _architecture(metadata)
     dtype = config.denoiser.compute_dtype
-    network = make_denoiser(**architecture, num_heads=PUBLISHED_HEADS, compute_dtype=dtype)
+    network = make_denoiser(**{"num_heads": PUBLISHED_HEADS} | architecture, compute_dtype=dtype)
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
@@ -118,26 +127,31 @@ def load_published(
     encode_text, null = None, None
     if architecture["condition"] == "cross":
         encode_text, null = _text_encoder(folder / TEXT)
+    num_classes = architecture["num_classes"] or 0
+    null_class = find_null_class(num_classes)
+    if null_class is not None:
+        num_classes, null = null_class, lambda params, batch: jnp.full(batch, null_class)
     model = Model(network.init, network.apply, null=null)
     return PublishedModel(
         codec=codec,
         schedule=schedule,
-        num_classes=architecture["num_classes"] or 0,
+        num_classes=num_classes,
         params=place_whole(_arrange(arrays, network.init, folder / DENOISER), mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         model=model,
         encode_text=encode_text,
+        merges_file=find_merges(path),
     )
 
 
 def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int) -> None:
     """Write our own files; the denoiser's comes last, as it says what all were made of."""
-    found = read_published(path)
+    found = read_pipeline(path) if is_pipeline(path) else read_published(path)
     if found.architecture["condition"] == "none":
         raise ValueError(f"{path} is a model without a condition; only classes and texts are drawn")
     codec, options, used_codes = _take_codec(config, found, image_size)
-    architecture = found.architecture | {"grid": options.grid}
-    network = make_denoiser(**architecture, num_heads=PUBLISHED_HEADS)
+    architecture = {"num_heads": PUBLISHED_HEADS, **found.architecture, "grid": options.grid}
+    network = make_denoiser(**architecture)
     denoiser = denoiser_from_reference(found.denoiser, _shapes(network.init), prefix="")
     save_vqgan(folder / CODEC, codec, options, used_codes)
     if architecture["condition"] == "cross":
@@ -162,11 +176,18 @@ def _take_codec(
         raise ValueError(f"{found.path} holds no codec; name its file, --config.codec.weights=FILE")
     if not state:
         state = read_vqgan(weights)
-    options = VQGANOptions(**describe_vqgan(state, image_size=image_size))
+    known = {"image_size": image_size, **found.codec_options}
+    described = describe_vqgan(state, image_size=known["image_size"])
+    options = VQGANOptions(**described | known)
     vqgan = make_vqgan(**asdict(options))
     used_codes = read_used_codes(config.codec.used_codes) if config.codec.used_codes else None
     num_codes = options.num_codes if used_codes is None else len(used_codes)
     vocab_size = found.architecture["vocab_size"]
+    if num_codes != vocab_size == options.num_codes:
+        raise ValueError(
+            f"the denoiser in {found.path} knows all {vocab_size} codes of its codec; leave "
+            "--config.codec.used_codes out"
+        )
     if num_codes != vocab_size:
         raise ValueError(
             f"the denoiser in {found.path} knows {vocab_size} codes, but {num_codes} are in use; "
@@ -198,7 +219,7 @@ def _text_encoder(
 def _describe_files(config: Any, path: Path) -> list[str]:
     """Tell the files that a conversion reads from what they were at another time."""
     files = [
-        path,
+        *(pipeline_files(path) if is_pipeline(path) else [path]),
         *(Path(name) for name in (config.codec.weights, config.codec.used_codes) if name),
     ]
     missing = [file for file in files if not file.is_file()]

@@ -5,19 +5,25 @@ such as ``transformer.transformer.blocks.0.ln1.linear.weight``; ``ema`` the runn
 is below ``transformer.``, named without that. Each name belongs to a part below or is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cdcd_jax.interop.published_entries import read_entries
 from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.vqgan import CODEBOOK, MEAN_CODEBOOK, SCORED_CODEBOOK
 
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
 DIFFUSION = "transformer."
 DENOISER, CONDITION = "transformer.", "condition_emb."
 EMPTY_TEXT = "empty_text_embed"
 MUSIC = "vqvae."
+
+CLASSES_WITH_NULL = 1001
+"""Classes of ``imagenet_learnable.pth``: ImageNet's, and a last one that stands for no class."""
 
 LEFT_OUT = {
     "log_at": "the schedule is computed from its formula, in float64",
@@ -38,10 +44,10 @@ class Published(NamedTuple):
     """Hold the parts of a checkpoint; names are without what stands before the part's own.
 
     Attributes:
-        path: The file.
+        path: The file, or the folder.
         denoiser: For ``denoiser_from_reference``, with the prefix ``""``.
-        architecture: Options of ``make_denoiser`` that the shapes tell: all but ``num_heads`` and,
-            where the embedding's grid may be larger than the tokens', ``grid``.
+        architecture: Options of ``make_denoiser`` that the shapes tell: all but ``grid``, as the
+            embedding's grid may be larger than the tokens', and, of a file, ``num_heads``.
         codec: For ``vqgan_from_state_dict``; empty where the file has none. The map to the used
             codes is never inside, see ``read_used_codes``.
         condition: The text tower's arrays by OpenAI's names; empty for classes.
@@ -49,6 +55,7 @@ class Published(NamedTuple):
             where the file has none, or for classes. It is learned in models made to be guided.
             A later version of the published code always has it, and then it may be noise.
         averaged: Whether the denoiser's weights are the running average.
+        codec_options: Options of ``make_vqgan`` that no array tells, where something else does.
     """
 
     path: Path
@@ -57,7 +64,8 @@ class Published(NamedTuple):
     codec: StateDict
     condition: StateDict
     empty_text: np.ndarray | None
-    averaged: bool
+    averaged: bool = True
+    codec_options: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_published(path: str | Path, *, weights: str | None = None) -> Published:
@@ -142,6 +150,18 @@ def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> 
     return options
 
 
+def find_null_class(num_classes: int) -> int | None:
+    """Return the class that stands for no class, by which a model of classes can be guided.
+
+    No array tells it from the others. The published code draws samples with it in ImageNet's model
+    of 1,001 classes, which lost its class now and then in training, and in no other.
+
+    >>> find_null_class(1001), find_null_class(1000)
+    (1000, None)
+    """
+    return num_classes - 1 if num_classes == CLASSES_WITH_NULL else None
+
+
 def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]:
     """Tell a codec's options from its arrays.
 
@@ -162,8 +182,9 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
             number += 1
         return number
 
-    scored = "quantize.embed.weight" in state
-    codebook = state.get("quantize.embed.weight" if scored else "quantize.embedding.weight")
+    scored = SCORED_CODEBOOK in state
+    names = (SCORED_CODEBOOK,) if scored else (CODEBOOK, MEAN_CODEBOOK)
+    codebook = next((state[name] for name in names if name in state), None)
     num_levels = count("encoder.down.{}.block.0.conv1")
     if codebook is None or not num_levels or "quant_conv.weight" not in state:
         raise ValueError(

@@ -46,11 +46,14 @@ INNER = {
 """Our name of a part further inside -> their name."""
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-CODEBOOKS = ("quantize.embedding.weight", "quantize.embed.weight")
+CODEBOOK, SCORED_CODEBOOK = "quantize.embedding.weight", "quantize.embed.weight"
 """What the codebook is called: with nearest codes, and with scored ones."""
 
-IGNORED = ("loss.",)
-"""The discriminator and the perceptual network of its training lie in the same file."""
+MEAN_CODEBOOK = "quantize.embedding"
+"""What it is called where it is a running mean (ITHQ's codec)."""
+
+IGNORED = ("loss.", "quantize.cluster_size", "quantize.embedding_avg")
+"""What training needs: discriminator, perceptual network, and the sums behind a running mean."""
 
 
 def vqgan_from_state_dict(state: StateDict, template: Params) -> Params:
@@ -66,6 +69,7 @@ def vqgan_from_state_dict(state: StateDict, template: Params) -> Params:
     Raises:
         ValueError: Naming the array that is missing, unexpected or of another shape.
     """
+    state = {CODEBOOK if key == MEAN_CODEBOOK else key: array for key, array in state.items()}
     unused = {key for key in state if not key.startswith(IGNORED)}
     num_levels = len(template["decoder"]["levels"])
 
@@ -181,7 +185,7 @@ def _path(entries: tuple[Any, ...]) -> tuple[str, ...]:
 
 def _their_names(path: tuple[str, ...], num_levels: int, *, scored: bool) -> str:
     if path == ("quantizer", "codebook"):
-        return CODEBOOKS[int(scored)]
+        return SCORED_CODEBOOK if scored else CODEBOOK
     *modules, leaf = path
     if modules[1] == "levels":
         side, index, rest = modules[0], int(modules[2]), modules[3:]
@@ -201,6 +205,8 @@ def _from_their_layout(array: np.ndarray, path: tuple[str, ...]) -> np.ndarray:
         return array
     if path[-2] == "scores":  # a 1x1 convolution there
         return array.reshape(array.shape[:2]).T
+    if array.ndim == 2:  # a dense layer there, a 1x1 convolution here
+        return array.T[None, None]
     return array.transpose(2, 3, 1, 0)
 
 

@@ -40,7 +40,8 @@ def sample_published(
         num_samples: Number of samples, dealt out to the classes or texts in turn.
         label: One class; all in turn if None.
         prompts: The texts, for a model of texts.
-        merges_file: CLIP's ``bpe_simple_vocab_16e6.txt.gz``, for a model of texts.
+        merges_file: CLIP's ``bpe_simple_vocab_16e6.txt.gz``, for a model of texts that came without
+            byte pairs.
         **options: ``num_steps``, ``truncation``, ``top_k``, ``temperature``.
 
     Returns:
@@ -69,7 +70,7 @@ def sample_published(
     chosen = np.resize(rows, num_samples).astype(np.int32)
     cond: Any = chosen
     if model.encode_text is not None:
-        cond = model.encode_text(_tokenize(prompts, merges_file))[chosen]
+        cond = model.encode_text(_tokenize(prompts, merges_file or model.merges_file))[chosen]
     tokens = np.asarray(model.sample_fn(model.params, jax.random.key(seed), cond, **options))
     if not is_first_host():
         return path
@@ -117,7 +118,7 @@ def _check_request(
         )
 
 
-def _tokenize(prompts: Sequence[str], merges_file: str | None) -> np.ndarray:
+def _tokenize(prompts: Sequence[str], merges_file: str | Path | None) -> np.ndarray:
     if merges_file is None:
         raise ValueError(
             "bpe_merges is not given; name CLIP's file bpe_simple_vocab_16e6.txt.gz "

@@ -36,15 +36,17 @@ KINDS = {"DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage":
          "LongStorage": np.int64}  # fmt: skip
 
 
-def denoiser_options(name: str) -> dict:
+def denoiser_options(name: str, num_classes: int = 11) -> dict:
     """Return the options of a model's denoiser at a small size."""
     options = PUBLISHED[name] | SMALL
-    return options | ({"num_classes": 11} if name == "imagenet" else {"cond_dim": 8})
+    return options | ({"num_classes": num_classes} if name == "imagenet" else {"cond_dim": 8})
 
 
-def make_entries(name: str, text_sizes: dict[int, int] = SMALL_TEXT) -> tuple[VQGAN, dict]:
+def make_entries(
+    name: str, text_sizes: dict[int, int] = SMALL_TEXT, num_classes: int = 11
+) -> tuple[VQGAN, dict]:
     """Make the codec and the entries ``model`` and ``ema`` of a checkpoint of pictures."""
-    network = make_denoiser(**denoiser_options(name))
+    network = make_denoiser(**denoiser_options(name, num_classes))
     vqgan = make_vqgan(**CASES[name] | SMALL_CODEC)
     codec = vqgan_to_state_dict(random_like(template(vqgan), 0))
     encoding = ("encoder.", "quant_conv.", "quantize.")

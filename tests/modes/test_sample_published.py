@@ -34,6 +34,7 @@ from cdcd_jax.networks import make_denoiser
 from configs import imagenet_vanilla
 
 sys.path.append(str(Path(__file__).parents[1] / "interop"))
+from ithq_files import make_ithq, text_encoder, write_pipeline
 from published_files import (
     CASES,
     SMALL_CODEC,
@@ -213,6 +214,69 @@ def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
     )
 
 
+def test_the_last_of_1001_classes_stands_for_no_class(tmp_path, monkeypatch):
+    _, entries = make_entries("imagenet", num_classes=1001)
+    path = write_checkpoint(tmp_path / "imagenet_learnable.pth", entries)
+    used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
+    config = make_config(used_codes=str(used_codes))
+    model = load_published(config, path, tmp_path / "converted", image_size=64)
+    assert model.num_classes == 1000
+    np.testing.assert_array_equal(model.model.null({}, 2), [1000, 1000])
+    label = np.array([7, 7], np.int32)
+    options = SAMPLING | {"num_steps": 1, "truncation": 1.0}
+
+    def denoise(zt, t, cond):
+        plain, null = (model.model.denoise(model.params, zt, t, c) for c in (cond, 0 * cond + 1000))
+        return jax.nn.log_softmax(null + 1.5 * (plain - null))
+
+    by_hand = sample(jax.random.key(0), model.schedule, denoise, label, shape=(2, 16), **options)
+    tokens = model.sample_fn(model.params, jax.random.key(0), label, guidance=1.5, **options)
+    np.testing.assert_array_equal(tokens, by_hand)
+    drawn = []
+
+    def sample_fn(params, key, cond, **options):
+        drawn.extend(cond)
+        return np.zeros((len(cond), 16), np.int32)
+
+    spied, target = replace(model, sample_fn=sample_fn), tmp_path / "a.png"
+    options = {"seed": 0, "num_samples": 1003, "guidance": 1.5, **SAMPLING}
+    monkeypatch.setattr(ImageCodec, "decode", lambda self, tokens: np.zeros((1003, 2, 2, 3)))
+    sample_published(spied, target, **options)
+    assert drawn == [*range(1000), 0, 1, 2]
+    with pytest.raises(ValueError, match=r"label = 1000 must lie in 0..999"):
+        sample_published(spied, target, label=1000, **options)
+
+
+def test_ithq_is_sampled_from_either_form(merges, tmp_path):
+    entries, codec = make_ithq(TEXT_SIZES)
+    path = write_checkpoint(tmp_path / "ithq_learnable.pth", entries)
+    text = text_encoder(length=77, vocab_size=49408)
+    folder = write_pipeline(tmp_path / "vq-diffusion-ithq", entries, codec, text)
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "merges.txt").write_bytes(gzip.decompress(merges.read_bytes()))
+    asked = {"seed": 0, "num_samples": 2, "prompts": PROMPTS, **SAMPLING, "guidance": 5.0}
+    drawn = []
+    for source in (path, folder):
+        model = load_published(make_config(), source, tmp_path / source.stem, image_size=32)
+        assert (model.num_classes, model.codec.grid, model.schedule.num_steps) == (0, (4, 4), 5)
+        empty = np.float32(entries["ema"]["empty_text_embed"])
+        np.testing.assert_array_equal(model.model.null({}, 2), [empty, empty])
+        drawn.append(model)
+    same = np.testing.assert_array_equal
+    jax.tree.map(same, drawn[0].params, drawn[1].params)
+    assert drawn[0].codec.fingerprint == drawn[1].codec.fingerprint
+    # The folder has the byte pairs with it; OpenAI's file has to be named.
+    picture = sample_published(drawn[1], tmp_path / "a.png", **asked)
+    assert Image.open(picture).size[0] > 32
+    with pytest.raises(ValueError, match="bpe_merges is not given"):
+        sample_published(drawn[0], tmp_path / "b.png", **asked)
+    used = write_map(tmp_path / "map.pt", 9, USED)
+    with pytest.raises(
+        ValueError, match=r"knows all 9 codes of its codec; leave --config.codec.us"
+    ):
+        load_published(make_config(used_codes=str(used)), folder, tmp_path / "c", image_size=32)
+
+
 def test_files_that_do_not_fit_are_named(published, tmp_path):
     name, _, path, entries, _ = published
     size = IMAGE_SIZE[name]
@@ -244,18 +308,19 @@ def test_files_that_do_not_fit_are_named(published, tmp_path):
 
 @pytest.mark.slow
 def test_one_command_samples_a_class(fork_server, tmp_path):
-    _, entries = make_entries("imagenet")
+    _, entries = make_entries("imagenet", num_classes=1001)
     path = write_checkpoint(tmp_path / "published.pth", entries)
     used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
     arguments = ["--config=configs/imagenet_vanilla.py", f"--workdir={tmp_path / 'run'}"]
-    arguments += ["--mode=sample", f"--reference_checkpoint={path}", "--label=10"]
+    arguments += ["--mode=sample", f"--reference_checkpoint={path}", "--label=7"]
+    arguments += ["--guidance=1.5"]
     arguments += [f"--config.codec.used_codes={used_codes}"]
     arguments += ["--num_samples=2", "--num_steps=2", "--config.codec.batch_size=2"]
     environment = dict(os.environ, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
     done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
     output = done.finish()
     assert done.returncode == 0, output
-    (picture,) = (tmp_path / "run" / "samples").glob("published-seed0-*label10*.png")
+    (picture,) = (tmp_path / "run" / "samples").glob("published-seed0-*guidance1.5*label7*.png")
     assert str(picture) in output
     width, height = Image.open(picture).size
     assert width >= 2 * 256
