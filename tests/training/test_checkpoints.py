@@ -26,20 +26,31 @@ def saved_steps(workdir):
     return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
 
 
-def test_two_steps_restore_and_two_more_are_four(tmp_path):
-    whole, _ = run(tmp_path / "whole", 4)
-    run(tmp_path / "parts", 2)
-    parts, _ = run(tmp_path / "parts", 4)
+@pytest.fixture(scope="module")
+def four_steps(tmp_path_factory):
+    """Return the folder of a run of four steps, saved at two and four, and its final state."""
+    folder = tmp_path_factory.mktemp("four_steps")
+    return folder, run(folder, 4)[0]
+
+
+@pytest.fixture
+def own_four_steps(four_steps, tmp_path):
+    """Return a copy of the run to damage, and its final state."""
+    return shutil.copytree(four_steps[0], tmp_path / "run"), four_steps[1]
+
+
+def test_two_steps_restore_and_two_more_are_four(tmp_path, four_steps):
+    run(tmp_path, 2)
+    parts, _ = run(tmp_path, 4)
     assert int(parts.step) == 4
-    assert_same(parts, whole)
+    assert_same(parts, four_steps[1])
 
 
 def test_time_is_counted_over_restarts(tmp_path):
     _, first = run(tmp_path, 2)
     _, second = run(tmp_path, 4)
     assert second > first > 0
-    _, third = run(tmp_path, 4)
-    assert third == second
+    assert run(tmp_path, 4)[1] == second
 
 
 def test_a_state_moves_between_device_counts(tmp_path):
@@ -91,17 +102,17 @@ def test_housekeeping_of_an_earlier_version_is_no_other_configuration(tmp_path):
     assert int(found[0].step) == 2
 
 
-def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(tmp_path):
-    run(tmp_path, 4)
+def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(own_four_steps):
+    folder, _ = own_four_steps
     fresh, _ = make_run()
     state = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
     newer = dataclasses.replace(state, stats={"seen": state.stats["seen"], "told": state.step})
     with (
-        Checkpoints(tmp_path / "checkpoints", fingerprint=CONFIG) as saved,
+        Checkpoints(folder / "checkpoints", fingerprint=CONFIG) as saved,
         pytest.raises(CheckpointError, match=r"another version .*\(stats\.told\); finish that run"),
     ):
         saved.restore(newer)
-    assert saved_steps(tmp_path) == [2, 4]
+    assert saved_steps(folder) == [2, 4]
 
 
 def data_files(checkpoint):
@@ -124,42 +135,41 @@ def flip_a_byte(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, remove_half, flip_a_byte])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
-    whole, _ = run(tmp_path / "whole", 4)
-    run(tmp_path / "run", 4)
-    for path in data_files(tmp_path / "run" / "checkpoints" / "4" / "state" / "d"):
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(own_four_steps, damage):
+    folder, whole = own_four_steps
+    for path in data_files(folder / "checkpoints" / "4" / "state" / "d"):
         damage(path)
     told = []
-    again, _ = run(tmp_path / "run", 4, tell=told.append)
+    again, _ = run(folder, 4, tell=told.append)
     assert "4 is damaged or cut short" in told[0]
     assert told[1] == "Going back to the checkpoint of step 2."
     assert_same(again, whole)
     told.clear()
-    run(tmp_path / "run", 4, tell=told.append)
+    run(folder, 4, tell=told.append)
     assert told == []
 
 
 @pytest.mark.slow
-def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path):
+def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path, four_steps):
     """Whatever file is cut short, the run is resumed from one of the two checkpoints, exactly."""
-    whole, _ = run(tmp_path / "run", 4)
-    names = [p.relative_to(tmp_path / "run") for p in data_files(tmp_path / "run/checkpoints/4")]
+    folder, whole = four_steps
+    names = [p.relative_to(folder) for p in data_files(folder / "checkpoints/4")]
     assert len(names) > 5
     for i, name in enumerate(names):
-        shutil.copytree(tmp_path / "run", tmp_path / str(i))
+        shutil.copytree(folder, tmp_path / str(i))
         truncate(tmp_path / str(i) / name)
         again, _ = run(tmp_path / str(i), 4, tell=lambda sentence: None)
         assert_same(again, whole)
 
 
-def test_if_all_are_damaged_nothing_is_removed(tmp_path):
-    run(tmp_path, 4)
+def test_if_all_are_damaged_nothing_is_removed(own_four_steps):
+    folder, _ = own_four_steps
     for step in (2, 4):
-        for path in data_files(tmp_path / "checkpoints" / str(step)):
+        for path in data_files(folder / "checkpoints" / str(step)):
             truncate(path)
     with pytest.raises(CheckpointError, match=r"None of the checkpoints .*steps \[2, 4\]"):
-        run(tmp_path, 6, tell=lambda sentence: None)
-    assert saved_steps(tmp_path) == [2, 4]
+        run(folder, 6, tell=lambda sentence: None)
+    assert saved_steps(folder) == [2, 4]
 
 
 def test_leftovers_of_a_killed_save_are_cleared(tmp_path):
