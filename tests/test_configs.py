@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build.experiment import build
+from cdcd_jax.build.experiment import SECTIONS, build
+from cdcd_jax.build.sections import make_fingerprint
+from cdcd_jax.training.fingerprint import check_fingerprint
 from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +92,7 @@ def test_both_kinds_of_negatives_at_once():
         {"loss.chains": "parallel", "loss.chains_per_pass": 2},
         {"loss.contrast_steps": 3},
         {"optimizer.decay": "plateau"},
+        {"optimizer.decay": "wsd", "optimizer.clip_steps": 5},
         {"train.num_microbatches": 4},
         {"train.importance_sampling": False},
     ],
@@ -204,3 +207,21 @@ def test_housekeeping_may_change_between_two_parts_of_a_run_and_the_model_not():
     # A cosine that ends with the run is another one if the run is longer; a constant rate is not.
     assert changed(train__num_steps=40) == {"optimizer.decay_steps"}
     assert "optimizer.decay_steps" not in changed(train__num_steps=40, optimizer__decay_steps=20)
+
+
+def test_a_longer_run_says_how_to_go_on_and_a_stable_rate_goes_on():
+    def fingerprint(**changes):
+        config = load("digits_vanilla", "smoke")
+        with config.unlocked():
+            config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        return make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+
+    short = fingerprint()
+    with pytest.raises(ValueError, match=r"resume it with --config\.optimizer\.decay_steps=20,"):
+        check_fingerprint(Path("run"), short, fingerprint(train__num_steps=30))
+    as_named = fingerprint(train__num_steps=30, optimizer__decay_steps=20)
+    check_fingerprint(Path("run"), short, as_named)
+    stable = [fingerprint(train__num_steps=n, optimizer__decay="wsd") for n in (20, 30)]
+    check_fingerprint(Path("run"), *stable)
+    longer_fall = fingerprint(optimizer__decay="wsd", optimizer__cooldown_steps=10)
+    check_fingerprint(Path("run"), stable[0], longer_fall)

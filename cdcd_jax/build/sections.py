@@ -41,7 +41,7 @@ TRAIN_HOUSEKEEPING = (
     "sample_every",
 )
 """Keys of the sections on training that may. If the learning rate's cosine ends with the run,
-``decay_steps`` tells when."""
+``decay_steps`` says when."""
 
 
 def make_section(
@@ -80,7 +80,9 @@ def make_fingerprint(
     flat = {f"{name}.{key}": value for name in sections for key, value in everything[name].items()}
     if config[optimizer].decay == "cosine" and config[optimizer].decay_steps is None:
         flat[f"{optimizer}.decay_steps"] = config[train].num_steps
-    ignored = find_housekeeping(train)
+    ignored = {*find_housekeeping(train)}
+    if config[optimizer].decay == "wsd":  # the fall of a longer run comes later
+        ignored |= {f"{optimizer}.decay_steps", f"{optimizer}.cooldown_steps"}
     return {key: value for key, value in flat.items() if key not in ignored}
 
 
@@ -102,7 +104,7 @@ def find_housekeeping(train: str) -> frozenset[str]:
 def make_decaying_optimizer(
     *, num_steps: int, decay_steps: int | None, **options: Any
 ) -> Optimizer:
-    """Build an optimizer whose cosine ends with the run unless ``decay_steps`` is given."""
+    """Build an optimizer whose rate ends with the run unless ``decay_steps`` is given."""
     return make_optimizer(num_steps=num_steps if decay_steps is None else decay_steps, **options)
 
 

@@ -34,24 +34,35 @@ def check_fingerprint(
             longer, or with values that are now called otherwise.
 
     Raises:
-        OtherConfigError: If they differ; the sentence names the keys.
+        OtherConfigError: If they differ; the sentence names the keys, and the flags that resume the
+            run where all of its values are known.
 
     >>> check_fingerprint(Path("run"), {"data.path": "a"}, {}, housekeeping=("data.path",))
     >>> check_fingerprint(Path("run"), {"optimizer.lr": 0.1}, {"optimizer.lr": 0.2})
     Traceback (most recent call last):
     cdcd_jax.training.fingerprint.OtherConfigError: run holds checkpoints of another configuration
-    (optimizer.lr = 0.1 there, 0.2 now); give another --workdir, or those values to resume it
+    (optimizer.lr = 0.1 there, 0.2 now); give another --workdir, or resume it with
+    --config.optimizer.lr=0.1
     """
-    differing = [
-        f"{key} = {theirs.get(key, ABSENT)!r} there, {ours.get(key, ABSENT)!r} now"
+    keys = [
+        key
         for key in sorted({*ours, *theirs} - {*housekeeping})
         if ours.get(key, ABSENT) != theirs.get(key, ABSENT)
     ]
-    if differing:
-        raise OtherConfigError(
-            f"{folder} holds checkpoints of another configuration ({'; '.join(differing)}); give "
-            "another --workdir, or those values to resume it"
-        )
+    if not keys:
+        return
+    differing = "; ".join(
+        f"{key} = {theirs.get(key, ABSENT)!r} there, {ours.get(key, ABSENT)!r} now" for key in keys
+    )
+    way_out = "resume it with those values"
+    if all(isinstance(theirs.get(key), str | int | float) for key in keys):
+        way_out = "resume it with " + " ".join(f"--config.{key}={theirs[key]}" for key in keys)
+    if any(key.endswith(".decay_steps") for key in keys):
+        way_out += ', where the rate stays at end_lr (decay="wsd" is for runs that go on)'
+    raise OtherConfigError(
+        f"{folder} holds checkpoints of another configuration ({differing}); give another "
+        f"--workdir, or {way_out}"
+    )
 
 
 def check_names(folder: Path, theirs: Collection[str], ours: Collection[str]) -> None:
