@@ -24,6 +24,7 @@ from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
+from cdcd_jax.evaluation.scorer import EvaluationError
 from cdcd_jax.files import silence_other_hosts
 from cdcd_jax.flags import FLAGS, check_flags, dance_request, override, parse_flags
 from cdcd_jax.modes.codec import fit_codec, train_codec
@@ -96,7 +97,9 @@ def _run(stopper: Stopper) -> None:
             _run_experiment(workdir, stopper)
     except OtherConfigError as error:
         _fail(str(error), 2)
-    except (CheckpointError, TrainingDivergedError, ImageError, RecordError) as error:
+    except (
+        CheckpointError, EvaluationError, TrainingDivergedError, ImageError, RecordError
+    ) as error:  # fmt: skip
         # Alone, words such as "unavailable" are the disk's, not another host's.
         lost = explain_loss(error) if jax.distributed.is_initialized() else None
         _fail(lost or str(error), 1)

@@ -22,6 +22,7 @@ from cdcd_jax.evaluation.pretrained import (
     missing_weights,
 )
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
+from cdcd_jax.evaluation.reference import find_form
 
 PLACES = ("inception_weights", "resnet_weights", "clip_weights", "clip_merges", "reference")
 """Keys that are files."""
@@ -70,6 +71,9 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     for name, path in files.items():
         if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")
+    if files["reference"] is not None and Path(files["reference"]).exists():
+        # Another format is found out now, not after hours of training.
+        make_section(config, "eval", _check_reference, files["reference"])
     files["reference"] = files["reference"] or str(workdir / "inception_reference.npz")
     options = _class_options if told.texts is None else _caption_options
 
@@ -84,6 +88,13 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
             missing_weights(files, num_classes=told.num_classes if told.texts is None else None)
         ),
     )
+
+
+def _check_reference(path: str) -> None:
+    try:
+        find_form(path)
+    except ValueError as error:
+        raise ValueError(f"reference: {error}") from error
 
 
 def _check_pieces(data: TokenData) -> None:

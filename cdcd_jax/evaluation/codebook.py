@@ -41,4 +41,5 @@ def codebook_scorer(vocab_size: int) -> Scorer:
         update=lambda counts, seen, labels: counts + seen,
         merge=lambda first, second: first + second,
         result=result,
+        uses_labels=False,
     )

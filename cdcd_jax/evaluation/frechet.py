@@ -26,8 +26,29 @@ class Moments(NamedTuple):
 
     @property
     def covariance(self) -> Float64[np.ndarray, "dim dim"]:
-        """Estimate the covariance, unbiased (divided by num_examples - 1)."""
+        """Estimate the covariance, unbiased (divided by num_examples - 1).
+
+        Raises:
+            ValueError: If there are fewer than two examples.
+        """
+        if self.num_examples < 2:
+            raise ValueError(
+                "a Frechet distance needs at least 2 examples on each side, "
+                f"got {self.num_examples}"
+            )
         return self.scatter / (self.num_examples - 1)
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian whose examples are not known.
+
+    Attributes:
+        mean: [dim] its mean.
+        covariance: [dim dim] its covariance.
+    """
+
+    mean: Float64[np.ndarray, " dim"]
+    covariance: Float64[np.ndarray, "dim dim"]
 
 
 def init_moments(dim: int) -> Moments:
@@ -87,15 +108,15 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
     )
 
 
-def frechet_distance(first: Moments, second: Moments) -> float:
+def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> float:
     """Measure how far apart two Gaussians are.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2), by symmetric eigenvalue problems only, so
     that covariances of low rank are no trouble and nothing turns complex.
 
     Args:
-        first: Moments of at least two examples.
-        second: Moments of at least two examples, of the same dimension.
+        first: Moments of at least two examples, or a Gaussian.
+        second: Likewise, of the same dimension.
 
     Returns:
         The squared 2-Wasserstein distance in squared units of the features; 0 for equal moments.
@@ -111,23 +132,18 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     >>> round(frechet_distance(near, far), 9)
     9.0
     """
-    for moments in (first, second):
-        if moments.num_examples < 2:
-            raise ValueError(
-                "a Frechet distance needs at least 2 examples on each side, "
-                f"got {moments.num_examples}"
-            )
     if first.mean.shape != second.mean.shape:
         raise ValueError(
             f"the features have {first.mean.size} and {second.mean.size} dimensions; "
             "take both from the same network"
         )
-    root = _symmetric_root(first.covariance)
+    of_first, of_second = first.covariance, second.covariance
+    root = _symmetric_root(of_first)
     # The eigenvalues of the product are the squares of those whose sum is wanted.
-    product = np.linalg.eigvalsh(root @ second.covariance @ root)
+    product = np.linalg.eigvalsh(root @ of_second @ root)
     shared = np.sqrt(np.maximum(product, 0.0)).sum()
     apart = np.sum((first.mean - second.mean) ** 2)
-    spread = np.trace(first.covariance) + np.trace(second.covariance)
+    spread = np.trace(of_first) + np.trace(of_second)
     return max(0.0, float(apart + spread - 2.0 * shared))
 
 

@@ -1,10 +1,18 @@
-"""Frechet Inception distance and Inception score, from one look at each picture."""
+"""Distances to real pictures in Inception's features, and Inception score, by one pass of each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from cdcd_jax.evaluation.batches import own_share
+from cdcd_jax.evaluation.feature_sample import (
+    FeatureSample,
+    init_feature_sample,
+    kept_features,
+    merge_feature_samples,
+    update_feature_sample,
+)
 from cdcd_jax.evaluation.frechet import (
     Moments,
     frechet_distance,
@@ -20,7 +28,10 @@ from cdcd_jax.evaluation.inception_score import (
     merge_splits,
     update_splits,
 )
-from cdcd_jax.evaluation.scorer import Scorer
+from cdcd_jax.evaluation.neighbours import compare_features
+from cdcd_jax.evaluation.real_pictures import PictureSet
+from cdcd_jax.evaluation.reference import NUM_FEATURES, Reference
+from cdcd_jax.evaluation.scorer import Scorer, check_finite
 
 
 class Outputs(Protocol):
@@ -44,69 +55,100 @@ InceptionFn = Callable[[np.ndarray], Outputs]
 class _State(NamedTuple):
     moments: Moments
     splits: Splits
+    sample: FeatureSample
 
 
 def inception_scorer(
-    inception_fn: InceptionFn, reference: Moments, *, num_logits: int = 1008
+    inception_fn: InceptionFn, reference: Reference, *, num_logits: int = 1008
 ) -> Scorer:
-    """Measure the Frechet Inception distance to real pictures, and the Inception score.
+    """Measure distances to real pictures, and the Inception score.
 
     Args:
         inception_fn: The network.
-        reference: Moments of real pictures' features, from ``inception_moments``.
+        reference: Of real pictures' features, from ``inception_reference`` or a file.
         num_logits: Number of the network's logits.
 
     Returns:
         A scorer of pictures whose result is ``fid``, ``inception_score`` and, over its ten parts,
-        ``inception_score_deviation``.
+        ``inception_score_deviation``; and, where the reference has features, ``precision``,
+        ``recall`` and ``kid`` of at most 10,000 pictures on each side.
 
     Note:
-        Both depend on the number of pictures: published distances are of 50,000 samples, and the
-        distance of fewer is larger.
+        ``fid`` and the score depend on the number of pictures: published distances are of 50,000
+        samples, and the distance of fewer is larger. ``kid`` does not; precision and recall do.
     """
-    dim = reference.mean.size
+    dim = reference.gaussian.mean.size
 
     def look(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = inception_fn(pictures)
         return np.asarray(outputs.features), np.asarray(outputs.unbiased_logits)
 
     def update(state: _State, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> _State:
-        return _State(update_moments(state.moments, seen[0]), update_splits(state.splits, seen[1]))
+        return _State(
+            update_moments(state.moments, seen[0]),
+            update_splits(state.splits, seen[1]),
+            update_feature_sample(state.sample, seen[0]),
+        )
 
     def result(state: _State) -> dict[str, float]:
         score, deviation = inception_score(state.splits)
+        real = reference.features
+        made = None if real is None else kept_features(state.sample)
         return {
-            "fid": frechet_distance(state.moments, reference),
+            "fid": frechet_distance(state.moments, reference.gaussian),
             "inception_score": score,
             "inception_score_deviation": deviation,
+            **({} if real is None or made is None else compare_features(real, made)),
         }
 
     return Scorer(
         sees="pictures",
         look=look,
-        init=lambda share: _State(init_moments(dim), init_splits(share, num_logits)),
+        init=lambda share: _State(
+            init_moments(dim), init_splits(share, num_logits), init_feature_sample(share, dim)
+        ),
         update=update,
         merge=lambda first, second: _State(
-            merge_moments(first.moments, second.moments), merge_splits(first.splits, second.splits)
+            merge_moments(first.moments, second.moments),
+            merge_splits(first.splits, second.splits),
+            merge_feature_samples(first.sample, second.sample),
         ),
         result=result,
+        uses_labels=False,
     )
 
 
-def inception_moments(
-    inception_fn: InceptionFn, batches: Iterable[np.ndarray], *, dim: int = 2048
-) -> Moments:
-    """Take the moments of the features of real pictures, of all hosts' streams together.
+def inception_reference(
+    inception_fn: InceptionFn,
+    pictures: PictureSet,
+    *,
+    batch_size: int,
+    dim: int = NUM_FEATURES,
+    progress: bool = True,
+) -> Reference:
+    """Describe the features of real pictures, of all hosts' shares together.
 
     Args:
         inception_fn: The network.
-        batches: Pictures [batch height width 3], values 0..1.
+        pictures: The pictures.
+        batch_size: Pictures at once, on all hosts together.
         dim: Number of features.
+        progress: Whether to show a progress bar.
 
     Returns:
-        The moments.
+        Moments of all features, and some of the features, each picture's once.
+
+    Raises:
+        EvaluationError: If a feature is not finite; the sentence names the picture.
     """
+    share = own_share(len(pictures), batch_size)
     moments = init_moments(dim)
-    for pictures in batches:
-        moments = update_moments(moments, np.asarray(inception_fn(pictures).features))
-    return merge_hosts(merge_moments, moments)
+    sample = init_feature_sample(share, dim, distinct=pictures.num_distinct)
+    for images, _ in pictures.batches(batch_size, title="reference", progress=progress):
+        features = np.asarray(inception_fn(images / np.float32(255)).features)
+        places = share.places(sample.num_done, len(features))
+        check_finite(features, images, places, pictures.name_of)
+        moments = update_moments(moments, features)
+        sample = update_feature_sample(sample, features)
+    moments = merge_hosts(merge_moments, moments)
+    return Reference(moments, kept_features(merge_hosts(merge_feature_samples, sample)))

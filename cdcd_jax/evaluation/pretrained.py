@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from cdcd_jax.evaluation.batches import apply_in_batches
 from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge
 from cdcd_jax.evaluation.clip_score import make_clip_scorer
 from cdcd_jax.evaluation.codebook import codebook_scorer
-from cdcd_jax.evaluation.inception import InceptionFn, inception_moments, inception_scorer
+from cdcd_jax.evaluation.inception import InceptionFn, inception_reference, inception_scorer
 from cdcd_jax.evaluation.real_pictures import RealPictures
 from cdcd_jax.evaluation.recognition import recognition_scorer
-from cdcd_jax.evaluation.reference import cached_moments
-from cdcd_jax.evaluation.scorer import Scorer
+from cdcd_jax.evaluation.reference import load_reference
+from cdcd_jax.evaluation.scorer import EvaluationError, Scorer
 from cdcd_jax.features.inception import make_inception
 from cdcd_jax.features.layers import FrozenNetwork
 from cdcd_jax.features.resnet import make_resnet
@@ -49,6 +50,7 @@ def make_picture_scorers(
         resnet_weights: File of torchvision's ResNet-101; None leaves its accuracy out. The data's
             classes must be ImageNet's, in the order of the sorted WordNet ids.
         reference: File that keeps the real pictures' Inception statistics; made if not there.
+            Others' files of ``mu`` and ``sigma``, or of pictures as ``arr_0``, are taken too.
         batch_size: Pictures at once.
         progress: Whether to show progress bars.
 
@@ -100,6 +102,7 @@ def make_caption_scorers(
         clip_weights: File of CLIP ViT-B/32; None leaves CLIPScore and R-precision out.
         clip_merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``, which those need, too.
         reference: File that keeps the real pictures' Inception statistics; made if not there.
+            Others' files of ``mu`` and ``sigma``, or of pictures as ``arr_0``, are taken too.
         batch_size: Pictures at once.
         progress: Whether to show progress bars.
 
@@ -166,12 +169,15 @@ def _inception_scorer(
 ) -> Scorer:
     inception_fn = load_inception(weights, batch_size=batch_size)
 
-    def compute() -> Any:
-        real = real_pictures.batches(batch_size, title="reference", progress=progress)
-        return inception_moments(inception_fn, (pictures / np.float32(255) for pictures, _ in real))
-
-    seen = f"{real_pictures.fingerprint}; InceptionV3 {_digest(weights)}"
-    return inception_scorer(inception_fn, cached_moments(reference, seen, compute))
+    compute = partial(inception_reference, inception_fn, batch_size=batch_size, progress=progress)
+    fingerprint = f"{real_pictures.fingerprint}; InceptionV3 {_digest(weights)}"
+    try:
+        found = load_reference(reference, fingerprint, real_pictures, compute)
+    except EvaluationError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"reference: {error}") from error
+    return inception_scorer(inception_fn, found)
 
 
 def load_inception(path: str | Path, *, batch_size: int = 100) -> InceptionFn:

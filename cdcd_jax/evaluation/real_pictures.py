@@ -1,6 +1,7 @@
 """Real pictures for metrics: a spread of a source, decoded and cropped as the codec gets them."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -9,6 +10,30 @@ from cdcd_jax.data.image_stream import load_pictures
 from cdcd_jax.data.sources import Source
 from cdcd_jax.evaluation.batches import Share, even_batches, own_share
 from cdcd_jax.evaluation.scorer import RawExamples
+
+
+@runtime_checkable
+class PictureSet(Protocol):
+    """A numbered set of real pictures, some of which may come more than once."""
+
+    @property
+    def num_distinct(self) -> int:
+        """Number of pictures before they repeat."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        ...
+
+    def name_of(self, place: int) -> str:
+        """Say which picture is in a place, for messages."""
+        ...
+
+    def batches(
+        self, batch_size: int, *, title: str = ..., progress: bool = ...
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Read this host's share of each batch: pictures [batch height width 3], 0..255."""
+        ...
 
 
 class RealPictures:
@@ -43,6 +68,7 @@ class RealPictures:
         self._numbers = numbers
         chosen = spread(len(source) if numbers is None else len(numbers), limit)
         self._chosen = np.resize(chosen, limit) if oversample else chosen
+        self._num_distinct = len(chosen)
 
     @property
     def fingerprint(self) -> str:
@@ -55,6 +81,18 @@ class RealPictures:
     def __len__(self) -> int:
         """Count the pictures."""
         return len(self._chosen)
+
+    @property
+    def num_distinct(self) -> int:
+        """Number of pictures before they repeat."""
+        return self._num_distinct
+
+    def name_of(self, place: int) -> str:
+        """Say which picture is in a place, by its name in the source."""
+        number = (
+            self._chosen[place] if self._numbers is None else self._numbers[self._chosen[place]]
+        )
+        return f"{self._source[int(number)].name} of {self._source.name}"
 
     def batches(
         self,
@@ -95,7 +133,7 @@ def raw_pictures(pictures: RealPictures) -> RawExamples:
         for images, labels in pictures.batches(batch_size, progress=progress):
             yield images / np.float32(255), labels
 
-    return RawExamples("real test pictures", "pictures", len(pictures), batches)
+    return RawExamples("real test pictures", "pictures", len(pictures), batches, pictures.name_of)
 
 
 def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:

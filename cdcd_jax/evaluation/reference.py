@@ -1,80 +1,176 @@
-"""Keep the reference statistics of a Frechet distance on disk, beside what they are of."""
+"""What generated pictures are compared with: features of real ones, kept in files of many forms.
+
+A file of our own keeps mean and scatter of the features, what they are of, and a part of the
+features. Others' files are taken too: ``mu`` and ``sigma``, the mean and the covariance, as
+pytorch-fid, clean-fid and ADM (Dhariwal and Nichol 2021) write them, and pictures in ``arr_0``.
+"""
 
 import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
-from cdcd_jax.evaluation.frechet import Moments
+from cdcd_jax.evaluation.archived_pictures import ArchivedPictures
+from cdcd_jax.evaluation.frechet import Gaussian, Moments
 from cdcd_jax.evaluation.hosts import gather_hosts
+from cdcd_jax.evaluation.npz import read_array, read_layouts
+from cdcd_jax.evaluation.real_pictures import PictureSet
 from cdcd_jax.files import is_first_host, whole_file
 
+NUM_FEATURES = 2048
 
-def cached_moments(
-    path: str | os.PathLike, fingerprint: str, compute: Callable[[], Moments]
-) -> Moments:
-    """Read the moments that a file keeps, or compute them and write the file.
+OURS = {"fingerprint", "num_examples", "mean", "scatter"}
+STATISTICS = {"mu", "sigma"}
+PICTURES = "arr_0"
+
+Form = Literal["ours", "statistics", "pictures"]
+
+
+class Reference(NamedTuple):
+    """What is known of the features of real pictures.
+
+    Attributes:
+        gaussian: Their mean and covariance.
+        features: [kept dim] some of them; None where there are only mean and covariance.
+    """
+
+    gaussian: Moments | Gaussian
+    features: Float32[np.ndarray, "kept dim"] | None = None
+
+
+def load_reference(
+    path: str | os.PathLike,
+    fingerprint: str,
+    pictures: PictureSet,
+    compute: Callable[[PictureSet], Reference],
+) -> Reference:
+    """Read the reference that a file keeps, or compute it and write the file.
 
     Args:
         path: An ``.npz`` file.
-        fingerprint: What the moments are of: pictures, their size and number, the network.
-        compute: Computes them; called on all hosts if on any.
+        fingerprint: What the reference must be of, where the file says it: pictures, their size and
+            number, the network.
+        pictures: The real pictures that it is computed of where there is no file.
+        compute: Computes it of a set of pictures; called on all hosts if on any.
 
     Returns:
-        The moments.
+        The reference.
 
     Raises:
-        ValueError: If the file is damaged or keeps the moments of something else.
+        ValueError: If the file is damaged, of another form or keeps the features of something else.
     """
     path = Path(path)
     # Hosts that do not all see the file compute together, or some would wait for the others.
-    if all(gather_hosts(path.exists())):
-        return read_moments(path, fingerprint)
-    moments = compute()
+    form = find_form(path) if all(gather_hosts(path.exists())) else None
+    if form in ("statistics", "pictures"):
+        print(describe_reference(path))
+        archived = ArchivedPictures(path, PICTURES) if PICTURES in read_layouts(path) else None
+        computed = compute(archived) if archived is not None else None
+        if form == "statistics":
+            return Reference(_read_statistics(path), computed and computed.features)
+        assert computed is not None
+        return computed
+    if form == "ours":
+        kept = _read_ours(path, fingerprint)
+        if kept.features is not None:
+            return kept  # Files of version 0.1 have none.
+    reference = compute(pictures)
     if is_first_host():
-        write_moments(path, fingerprint, moments)
-    return moments
+        write_reference(path, fingerprint, reference)
+    return reference
 
 
-def read_moments(path: Path, fingerprint: str) -> Moments:
-    """Read the moments that a file keeps.
-
-    Args:
-        path: An ``.npz`` file that ``write_moments`` wrote.
-        fingerprint: What they must be of.
-
-    Returns:
-        The moments.
+def find_form(path: str | os.PathLike) -> Form:
+    """Find out what a file of a reference holds, by the names, shapes and types of its arrays.
 
     Raises:
-        ValueError: If the file is damaged or keeps the moments of something else.
+        ValueError: If it is damaged or of another form; the sentence says what it holds.
     """
+    layouts = read_layouts(Path(path))
+    if set(layouts) >= OURS:
+        return "ours"
+    if set(layouts) >= STATISTICS:
+        shapes = layouts["mu"].shape, layouts["sigma"].shape
+        if shapes != ((NUM_FEATURES,), (NUM_FEATURES, NUM_FEATURES)):
+            raise ValueError(
+                f"{path}: mu and sigma have the shapes {shapes[0]} and {shapes[1]}, and not those "
+                f"of InceptionV3's {NUM_FEATURES} features; take statistics of those"
+            )
+        return "statistics"
+    if PICTURES in layouts:
+        shape, dtype, by_rows = layouts[PICTURES]
+        if len(shape) == 4 and shape[3] == 3 and dtype == np.uint8 and by_rows and shape[0] > 1:
+            return "pictures"
+        raise ValueError(
+            f"{path}: {PICTURES} is {dtype} {list(shape)}, and no pictures, which are uint8 "
+            "[pictures, height, width, 3]"
+        )
+    raise ValueError(
+        f"{path} holds {', '.join(sorted(layouts)) or 'nothing'}, which is another format: a "
+        "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or pictures as "
+        f"{PICTURES}; name such a file, or a new one to have it made"
+    )
+
+
+def describe_reference(path: Path) -> str:
+    """Say in a sentence what somebody else's reference is of, as far as the file tells.
+
+    clean-fid's files are known by their names, ``cifar10_clean_train_32.npz``, and ADM's by the
+    spatial features beside the others.
+    """
+    layouts = read_layouts(path)
+    if not set(layouts) >= STATISTICS:
+        return f"FID, precision, recall and KID are measured to the pictures of {path}."
+    words = path.stem.split("_")
+    origin = "of features that were computed elsewhere, as pytorch-fid has them"
+    if "mu_s" in layouts:
+        origin = "ADM's, of features from TensorFlow's graph"
+    elif "clean" in words or "legacy" in words:
+        mode = "clean" if "clean" in words else "legacy"
+        origin = f"clean-fid's in mode {mode}, of pictures that it resized in its own way"
+    rest = "" if PICTURES in layouts else "; precision, recall and KID need pictures or features"
+    return f"FID is measured to mu and sigma of {path}, {origin} (docs/pictures.md){rest}."
+
+
+def _read_statistics(path: Path) -> Gaussian:
+    mean, covariance = (read_array(path, name).astype(np.float64) for name in ("mu", "sigma"))
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ValueError(f"{path}: mu or sigma has values that are not finite; take another copy")
+    return Gaussian(mean, covariance)
+
+
+def _read_ours(path: Path, fingerprint: str) -> Reference:
     try:
         with np.load(path, allow_pickle=False) as file:
             moments = Moments(int(file["num_examples"]), file["mean"], file["scatter"])
+            features = file["features"] if "features" in file.files else None
             theirs = str(file["fingerprint"])
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise ValueError(
-            f"{path} is no complete file of reference statistics ({error}); delete it, and it is "
-            "computed anew"
+            f"{path} is no complete file of reference statistics ({error}); name another file, "
+            "and they are computed anew"
         ) from error
     if theirs != fingerprint:
         raise ValueError(
             f'{path} holds the reference statistics of "{theirs}", but those of "{fingerprint}" '
             "are needed; name another file"
         )
-    return moments
+    return Reference(moments, features)
 
 
-def write_moments(path: Path, fingerprint: str, moments: Moments) -> None:
-    """Write moments so that a reader sees no file or the whole, never half of it.
+def write_reference(path: Path, fingerprint: str, reference: Reference) -> None:
+    """Write a reference so that a reader sees no file or the whole, never half of it.
 
     Args:
         path: An ``.npz`` file; its folder is made if it is not there.
-        fingerprint: What they are of.
-        moments: The moments.
+        fingerprint: What it is of.
+        reference: The reference, with moments and features.
     """
+    assert isinstance(reference.gaussian, Moments)
+    arrays = {"fingerprint": fingerprint, "features": reference.features}
     with whole_file(path) as part, part.open("wb") as file:
-        np.savez(file, fingerprint=fingerprint, **moments._asdict())
+        np.savez(file, **reference.gaussian._asdict(), **arrays)  # pyright: ignore[reportArgumentType]

@@ -136,6 +136,7 @@ def evaluate(
                 own_share(num_samples, batch_size),
                 ((look(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
                 num_labellings=2,
+                name_of=lambda place: f"sample {place} of {num_samples}",
             )
             setting = {"num_steps": steps, "truncation": truncation} | clock.read()
             verdicts.append((setting, right, chance))
@@ -209,7 +210,8 @@ def _real_rows(
             ({raw.sees: batch}, (test_labels[numbers] if by_example else numbers,))
             for batch, numbers in batches
         )
-        (scores,) = score_examples(seeing, own_share(raw.num_examples, batch_size), stream)
+        share = own_share(raw.num_examples, batch_size)
+        (scores,) = score_examples(seeing, share, stream, name_of=raw.name_of)
         rows.append(_row(raw.name, raw.num_examples, scores))
 
     share = own_share(len(chosen), batch_size)
@@ -223,7 +225,12 @@ def _real_rows(
                 seen = {sight: batch[: len(own)] for sight, batch in inputs.items()}
                 yield seen, (test_labels[chosen[own]],)
 
-    (scores,) = score_examples(scorers, share, encoded())
+    (scores,) = score_examples(
+        scorers,
+        share,
+        encoded(),
+        name_of=lambda place: f"test example {chosen[place]}, decoded from its tokens,",
+    )
     return [*rows, _row(name, len(chosen), scores)]
 
 

@@ -3,10 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.hosts import merge_hosts
+
+
+class EvaluationError(ValueError):
+    """What ends an evaluation: said in a sentence, without a traceback."""
+
 
 Sight = Literal["tokens", "pictures", "audio"]
 
@@ -23,6 +29,7 @@ class Scorer(NamedTuple):
         update: ``update(state, seen, labels) -> state``.
         merge: ``merge(state, state) -> state`` of the examples of both.
         result: ``result(state) -> {key: number}``.
+        uses_labels: Whether the labels make a difference to the result.
     """
 
     sees: Sight
@@ -31,6 +38,7 @@ class Scorer(NamedTuple):
     update: Callable[[Any, Any, np.ndarray], Any]
     merge: Callable[[Any, Any], Any]
     result: Callable[[Any], dict[str, float]]
+    uses_labels: bool = True
 
 
 class RawExamples(NamedTuple):
@@ -42,12 +50,14 @@ class RawExamples(NamedTuple):
         num_examples: How many.
         batches: ``batches(batch_size, progress) -> pairs`` of examples and labels, this host's
             share of each batch.
+        name_of: Says which example is in a place, for messages.
     """
 
     name: str
     sees: Sight
     num_examples: int
     batches: Callable[[int, bool], Iterable[tuple[np.ndarray, np.ndarray]]]
+    name_of: Callable[[int], str] = lambda place: f"real example {place}"
 
 
 def score_examples(
@@ -56,6 +66,7 @@ def score_examples(
     batches: Iterable[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]],
     *,
     num_labellings: int = 1,
+    name_of: Callable[[int], str] = lambda place: f"example {place}",
 ) -> list[dict[str, float]]:
     """Run several scorers over a stream of examples.
 
@@ -65,21 +76,67 @@ def score_examples(
         batches: Pairs of what there is to look at, ``tokens``, ``pictures``, ``audio``, and of
             labels [batch], once for each labelling.
         num_labellings: How many labels each example has; each gives a result of its own, but the
-            examples are looked at once.
+            examples are looked at once, and what does not use labels is computed once.
+        name_of: Says which example is in a place of the set, for messages.
 
     Returns:
         For each labelling the results of all scorers together, of the examples of all hosts.
+
+    Raises:
+        EvaluationError: If a picture or its features are not finite; the sentence names it.
     """
-    states = [[scorer.init(share) for scorer in scorers] for _ in range(num_labellings)]
+    # Of a scorer that does not use labels there is one state, for all labellings.
+    counts = [num_labellings if scorer.uses_labels else 1 for scorer in scorers]
+    states = [
+        [scorer.init(share) for _ in range(count)]
+        for scorer, count in zip(scorers, counts, strict=True)
+    ]
+    done = 0
     for inputs, labellings in batches:
-        for index, scorer in enumerate(scorers):
-            seen = scorer.look(inputs[scorer.sees])
-            for state, labels in zip(states, labellings, strict=True):
-                state[index] = scorer.update(state[index], seen, labels)
-    results = []
-    for state in states:
-        result = {}
-        for scorer, own in zip(scorers, state, strict=True):
-            result |= scorer.result(merge_hosts(scorer.merge, own))
-        results.append(result)
+        places = share.places(done, len(labellings[0]))
+        done += len(places)
+        for scorer, own in zip(scorers, states, strict=True):
+            examples = inputs[scorer.sees]
+            seen = scorer.look(examples)
+            if scorer.sees == "pictures":
+                for leaf in jax.tree.leaves((examples, seen)):
+                    check_finite(leaf, examples, places, name_of)
+            for index, labels in zip(range(len(own)), labellings, strict=False):
+                own[index] = scorer.update(own[index], seen, labels)
+    results = [{} for _ in range(num_labellings)]
+    for scorer, own in zip(scorers, states, strict=True):
+        found = [scorer.result(merge_hosts(scorer.merge, state)) for state in own]
+        for index, result in enumerate(results):
+            result |= found[index % len(found)]
     return results
+
+
+def check_finite(
+    features: np.ndarray,
+    examples: np.ndarray,
+    places: np.ndarray,
+    name_of: Callable[[int], str],
+) -> None:
+    """Check the features of a batch.
+
+    Args:
+        features: [batch ...] numbers.
+        examples: [batch ...] what they were computed from.
+        places: [batch] places of the examples in their set.
+        name_of: Says which example is in a place.
+
+    Raises:
+        EvaluationError: If a feature is not finite. Names the first such example, and says whether
+            the example or the network is to blame.
+    """
+    finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
+    if finite.all():
+        return
+    row = int(np.argmin(finite))
+    cause = "although the example is finite: look at the weights of the network that computes them"
+    if not np.isfinite(examples[row]).all():
+        cause = "since the example itself is not: look at the codec that decodes it"
+    count = int((~finite).sum())
+    others = f" and {count - 1} more of its batch" if count > 1 else ""
+    name = name_of(int(places[row]))
+    raise EvaluationError(f"the features of {name}{others} are not finite, {cause}")

@@ -10,6 +10,7 @@ import jax
 
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
+from cdcd_jax.evaluation.scorer import EvaluationError
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.drawing import draw
@@ -31,8 +32,15 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
         params: Averaged weights of the model.
         folder: Where the two files go.
         about: What the summary says of the parameters, before the scores.
+
+    Raises:
+        EvaluationError: If what scores the samples cannot be made, or a sample cannot be scored.
     """
     options = dict(experiment.evaluation)
+    try:
+        options |= experiment.scoring.make_options()
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
     # What samples are drawn with, but for what the evaluation varies.
     fixed = {name: experiment.sampling[name] for name in FIXED}
     embed = experiment.told.embed
@@ -45,7 +53,6 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
         train=experiment.told.train,
         test=experiment.told.test,
         requests=experiment.told.requests,
-        **experiment.scoring.make_options(),
         **options,
     )
     grid = draw(experiment, params, folder / "samples.png", experiment.seed, **experiment.sampling)

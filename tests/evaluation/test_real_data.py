@@ -16,14 +16,14 @@ from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.frechet import Moments
 from cdcd_jax.evaluation.pretrained import load_resnet, make_picture_scorers, missing_weights
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
-from cdcd_jax.evaluation.reference import cached_moments
+from cdcd_jax.evaluation.reference import Reference, load_reference
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.features.inception import InceptionOutputs
 from cdcd_jax.features.layers import FrozenNetwork
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
-MOMENTS = Moments(3, np.arange(2.0), np.eye(2))
+REFERENCE = Reference(Moments(3, np.arange(2.0), np.eye(2)), np.ones((3, 2), np.float32))
 
 
 def photograph(label, seed):
@@ -66,20 +66,28 @@ def test_pictures_are_spread_over_the_source_and_cropped():
 def test_reference_statistics_are_computed_once(tmp_path):
     path, calls = tmp_path / "new" / "reference.npz", []
 
-    def compute():
-        calls.append(1)
-        return MOMENTS
+    def compute(pictures):
+        calls.append(pictures)
+        return REFERENCE
 
-    first = cached_moments(path, "these pictures", compute)
-    again = cached_moments(path, "these pictures", compute)
-    assert calls == [1]
+    real = RealPictures(TEST, image_size=8, limit=5)
+    first = load_reference(path, "these pictures", real, compute)
+    again = load_reference(path, "these pictures", real, compute)
+    assert calls == [real]
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert [file.name for file in path.parent.iterdir()] == ["reference.npz"]
     with pytest.raises(ValueError, match='of "these pictures", but those of "others" are needed'):
-        cached_moments(path, "others", compute)
+        load_reference(path, "others", real, compute)
+    # A file of version 0.1 lacks the features; it is our own, and is written anew.
+    arrays = REFERENCE.gaussian._asdict()
+    np.savez(path, fingerprint="these pictures", **arrays)
+    assert load_reference(path, "these pictures", real, compute).features is not None
+    assert len(calls) == 2
+    load_reference(path, "these pictures", real, compute)
+    assert len(calls) == 2
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"reference.npz is no complete file .* delete it"):
-        cached_moments(path, "these pictures", compute)
+    with pytest.raises(ValueError, match=r"reference.npz is no complete npz archive"):
+        load_reference(path, "these pictures", real, compute)
 
 
 class ColourCodec:

@@ -2,6 +2,7 @@
 
 from functools import cache, reduce
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +12,20 @@ from cdcd_jax.data.digits import load_digits
 from cdcd_jax.evaluation.batches import Share, own_share
 from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge, token_judge
 from cdcd_jax.evaluation.codebook import codebook_scorer
+from cdcd_jax.evaluation.feature_sample import (
+    init_feature_sample,
+    kept_features,
+    merge_feature_samples,
+    update_feature_sample,
+)
 from cdcd_jax.evaluation.frechet import frechet_distance, init_moments, update_moments
 from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.inception import inception_moments, inception_scorer
+from cdcd_jax.evaluation.inception import inception_reference, inception_scorer
 from cdcd_jax.evaluation.inception_score import inception_score, init_splits, update_splits
+from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.recognition import recognition_scorer
-from cdcd_jax.evaluation.scorer import score_examples
+from cdcd_jax.evaluation.reference import Reference
+from cdcd_jax.evaluation.scorer import EvaluationError, score_examples
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)
@@ -34,10 +43,29 @@ def fake_inception(pictures):
     return SimpleNamespace(features=features, unbiased_logits=8 * features[:, :11])
 
 
+class HeldPictures(NamedTuple):
+    """Real pictures in memory."""
+
+    pictures: np.ndarray
+    num_distinct: int = 40
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def name_of(self, place):
+        return f"picture {place}"
+
+    def batches(self, batch_size, *, title, progress):
+        for start in range(0, len(self.pictures), batch_size):
+            yield 255 * self.pictures[start : start + batch_size], None
+
+
 @cache
 def scorers():
     digits = load_digits("train")
-    reference = inception_moments(fake_inception, [PICTURES[:25], PICTURES[25:40]], dim=12)
+    reference = inception_reference(
+        fake_inception, HeldPictures(PICTURES[:40]), batch_size=25, dim=12, progress=False
+    )
     return {
         "tokens": judge_scorer(token_judge(digits.tokens[:300], digits.cond[:300])),
         "pictures": judge_scorer(picture_judge([(PICTURES[:40], LABELS[:40])])),
@@ -140,6 +168,65 @@ def test_the_five_first_guesses_and_other_numbering_of_the_classes():
     assert scorer.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
     state = scorer.update(state, scorer.look(PICTURES[:3]), np.array([1, 1, 1]))
     assert scorer.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
+
+
+@pytest.mark.parametrize("limit", [5, 100])
+@pytest.mark.parametrize("num_hosts", [1, 3])
+def test_features_are_kept_evenly_over_the_set_whatever_the_hosts(monkeypatch, num_hosts, limit):
+    features = np.arange(120.0).reshape(60, 2)
+    monkeypatch.setattr(jax, "process_count", lambda: num_hosts)
+    samples = []
+    for host in range(num_hosts):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        share = own_share(60, 7)
+        sample = init_feature_sample(share, 2, distinct=30, limit=limit)
+        for index in range(9):
+            sample = update_feature_sample(sample, features[share.of_batch(index)])
+        samples.append(sample)
+    assert len({sample.features.shape for sample in samples}) == 1  # or they could not be gathered
+    kept = kept_features(reduce(merge_feature_samples, samples))
+    # Of the first thirty, which are all that are different.
+    np.testing.assert_array_equal(kept, features[spread(30, limit)])
+
+
+@pytest.mark.parametrize("broken", ["the features", "the picture"])
+def test_the_first_picture_whose_features_are_not_finite_is_named(broken):
+    pictures = PICTURES.copy()
+    if broken == "the picture":
+        pictures[[37, 52], 0, 0, 0] = np.nan
+
+    def inception(batch):
+        outputs = fake_inception(batch)
+        bad = (batch[:, 1, 1, 1] == PICTURES[37, 1, 1, 1]) & (broken == "the features")
+        return SimpleNamespace(
+            features=np.where(bad[:, None], np.inf, outputs.features),
+            unbiased_logits=outputs.unbiased_logits,
+        )
+
+    scorer = inception_scorer(inception, Reference(init_moments(12)), num_logits=11)
+    batches = [({"pictures": pictures[k : k + 20]}, (LABELS[k : k + 20],)) for k in (0, 20, 40)]
+    cause = "although the example is finite" if broken == "the features" else "itself is not"
+    with pytest.raises(EvaluationError, match=f"of sample 37 are not finite, .*{cause}"):
+        score_examples([scorer], Share(60, 20, 0, 20), batches, name_of=lambda k: f"sample {k}")
+    held = HeldPictures(pictures[:40])
+    with pytest.raises(EvaluationError, match=r"of picture 37 are not finite"):
+        inception_reference(inception, held, batch_size=25, dim=12, progress=False)
+
+
+def test_what_uses_no_labels_is_computed_once():
+    results = []
+    plain = scorers()["codebook"]
+
+    def result(state):
+        results.append(state)
+        return plain.result(state)
+
+    batches = [({"tokens": TOKENS}, (LABELS, LABELS[::-1]))]
+    first, second = score_examples(
+        [plain._replace(result=result)], all_of(60), batches, num_labellings=2
+    )
+    assert first == second
+    assert len(results) == 1
 
 
 def test_inception_score_by_its_definition():

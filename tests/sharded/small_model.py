@@ -9,7 +9,7 @@ from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
 from cdcd_jax.evaluation.codebook import codebook_scorer
-from cdcd_jax.evaluation.inception import inception_moments, inception_scorer
+from cdcd_jax.evaluation.inception import inception_reference, inception_scorer
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.features.inception import InceptionOutputs
 from cdcd_jax.networks.functional import make_denoiser
@@ -62,6 +62,25 @@ def decode(tokens):
     return (np.asarray(tokens).reshape(-1, 2, 4, 1) / np.float32(VOCAB_SIZE)).repeat(3, axis=-1)
 
 
+class DecodedPictures:
+    """Real pictures that each host has its rows of."""
+
+    def __init__(self, tokens):
+        self.tokens, self.num_distinct = tokens, len(tokens)
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def name_of(self, place):
+        return f"picture {place}"
+
+    def batches(self, batch_size, *, title, progress):
+        share = own_share(len(self), batch_size)
+        for index in range(-(-len(self) // batch_size)):
+            if len(own := share.of_batch(index)):
+                yield 255 * decode(self.tokens[own]), own
+
+
 def score_on(mesh, params):
     """Evaluate the model with batches and sets of awkward sizes; return what can be compared."""
     model = make_small_model()
@@ -69,8 +88,9 @@ def score_on(mesh, params):
     sample_fn = make_sample_fn(SCHEDULE, model, length=LENGTH, mesh=mesh)
     fixed = {"top_k": None, "temperature": 1.0}
     train, test = examples(90, 1), examples(41, 2)
-    own = train.tokens[own_share(len(train), len(train)).rows]
-    reference = inception_moments(small_inception, [decode(own)], dim=24)
+    reference = inception_reference(
+        small_inception, DecodedPictures(train.tokens), batch_size=19, dim=24, progress=False
+    )
     result = evaluate(
         jax.random.key(5),
         bound_fn=lambda key, z0, cond: bound_fn(params, key, z0, cond),
