@@ -21,6 +21,7 @@ COMMANDS = {
     "token_shards": (TINY_PICTURES, ""),
     "codec": ("--smoke --batches 1 --rounds 1", ""),
     "checkpoint": ("--megabytes 8 --rounds 1", "--devices 4"),
+    "load_memory": ("--megabytes 20", ""),
     "compile_time": (f"{TINY} --cond-length 3 --cond-dim 8", ""),
 }
 """Arguments at small sizes and at full ones."""

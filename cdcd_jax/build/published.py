@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
 
 from cdcd_jax.codecs.codec_file import flatten, load_vqgan, save_vqgan, unflatten, write_arrays
 from cdcd_jax.codecs.image_codec import ImageCodec
@@ -33,6 +33,8 @@ from cdcd_jax.interop.published import (
     find_null_class,
     read_published,
 )
+from cdcd_jax.interop.safetensors_file import read_safetensors
+from cdcd_jax.interop.stored import StoredTensor
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
@@ -136,7 +138,7 @@ def load_published(
         codec=codec,
         schedule=schedule,
         num_classes=num_classes,
-        params=place_whole(_arrange(arrays, network.init, folder / DENOISER), mesh),
+        params=_place(_arrange(arrays, network.init, folder / DENOISER), mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         model=model,
         encode_text=encode_text,
@@ -205,7 +207,7 @@ def _text_encoder(
     with _naming(path):
         clip = make_clip_text(**json.loads(metadata["options"]))
     empty = arrays.pop(EMPTY_TEXT, None)
-    params = _arrange(arrays, clip.init, path)
+    params = jax.tree.map(np.asarray, _arrange(arrays, clip.init, path))
     apply = jax.jit(clip.apply)
 
     def encode(tokens: np.ndarray) -> jax.Array:
@@ -213,7 +215,8 @@ def _text_encoder(
 
     if empty is None:
         return encode, None
-    return encode, lambda params, batch: jnp.broadcast_to(jnp.asarray(empty), (batch, *empty.shape))
+    none = np.asarray(empty)
+    return encode, lambda params, batch: jnp.broadcast_to(jnp.asarray(none), (batch, *none.shape))
 
 
 def _describe_files(config: Any, path: Path) -> list[str]:
@@ -245,14 +248,21 @@ def _architecture(metadata: dict[str, str]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
     with _naming(path), safe_open(path, framework="numpy") as file:
-        return file.metadata(), load_file(path)
+        return file.metadata(), read_safetensors(path)
 
 
-def _arrange(arrays: dict[str, np.ndarray], init: Callable[..., Params], path: Path) -> Params:
+def _arrange(arrays: dict[str, StoredTensor], init: Callable[..., Params], path: Path) -> Params:
     with _naming(path):
         return unflatten(arrays, _shapes(init), path)
+
+
+def _place(tree: Params, mesh: Mesh) -> Params:
+    """Read arrays and put them on all devices, one after another: no two copies of all of them."""
+    return jax.tree.map(
+        lambda stored: jax.block_until_ready(place_whole(np.asarray(stored), mesh)), tree
+    )
 
 
 def _shapes(init: Callable[..., Params]) -> Params:

@@ -1,6 +1,7 @@
 """A codec in one file that describes itself: weights, options and the codes that are used."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -136,11 +137,11 @@ def flatten(params: Params) -> dict[str, np.ndarray]:
     }
 
 
-def unflatten(arrays: dict[str, np.ndarray], template: Params, path: str | Path) -> Params:
+def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> Params:
     """Arrange arrays named by ``flatten`` as a nested dict again.
 
     Args:
-        arrays: By name.
+        arrays: By name; or anything with a shape.
         template: The layout wanted, with shapes.
         path: For error messages.
 
