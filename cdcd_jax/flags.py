@@ -34,8 +34,8 @@ flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
 flags.DEFINE_string(
     "reference_checkpoint",
     None,
-    "Sample: a published CDCD or VQ-Diffusion checkpoint. One of pictures is converted once, into "
-    "<workdir>/published/<name>; one of music needs --motion.",
+    "Sample: a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One of images "
+    "is converted once, into <workdir>/published/<name>; one of music needs --motion.",
 )
 flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")

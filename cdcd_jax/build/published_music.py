@@ -16,6 +16,7 @@ from cdcd_jax.codecs.audio_codec import AudioCodec
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.diffusion.schedule import Schedule, mask_replace_schedule
+from cdcd_jax.files import is_first_host
 from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
@@ -92,6 +93,8 @@ def load_published_music(
             dances at hand have another number of frames.
     """
     found = read_published_music(path, weights=weights)
+    if weights is None and not found.averaged and is_first_host():
+        print(f"{path} holds no averaged weights; the last ones are taken")
     motion = found.dance["motion"]
     if motion_frames not in (None, motion["frames"]):
         raise ValueError(
