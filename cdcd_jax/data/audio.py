@@ -48,7 +48,9 @@ def load_audio(
     """
     _check_whole(path)
     try:
-        channels, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        # By name, libsndfile would take macOS's "._song.mp3" beside an MP3 file for a part of it.
+        with open(path, "rb") as file:
+            channels, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     if not len(channels):
@@ -72,7 +74,8 @@ def audio_seconds(path: str | Path) -> float:
     """
     _check_whole(path)
     try:
-        header = soundfile.info(str(path))
+        with open(path, "rb") as file:
+            header = soundfile.info(file)
     except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     return header.frames / header.samplerate

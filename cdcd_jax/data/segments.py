@@ -159,6 +159,11 @@ class Segments:
                 f"{self.num_skipped} dances of {self.name} are shorter than {self.seconds:g} s and "
                 "are left out"
             )
+        if self._filled and self.dances.video_features is None:
+            said.append(
+                f"{self.name} has no features of videos (video_s{self.seconds:g}): models are "
+                "conditioned on the dance without them, unlike the published ones"
+            )
         if self.num_filled:
             said.append(
                 f"{self.num_filled} of {len(self)} pieces of {self.name} are shorter than "

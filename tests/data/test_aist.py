@@ -71,7 +71,7 @@ def test_songs_are_found_as_people_hold_them(tmp_path, folder, stem, ending):
         audio, rate = soundfile.read(tmp_path / "before" / f"{song}.wav")
         (tmp_path / folder).mkdir(exist_ok=True)
         soundfile.write(tmp_path / folder / f"{called}{ending}", audio, rate)
-        (tmp_path / folder / f"._{called}.wav").write_bytes(b"\0\5\x16\7")
+        (tmp_path / folder / f"._{called}{ending}").write_bytes(b"\0\5\x16\7")
     dances = load_aist(tmp_path, "train")
     np.testing.assert_allclose(dances.seconds, 3.0, atol=0.05)
     assert abs(len(dances[1].audio) - 4 * 22_050) < 0.1 * 22_050

@@ -59,7 +59,9 @@ def test_pieces_of_another_length_are_asked_for(tmp_path):
 def test_video_may_be_missing_or_elsewhere(tmp_path):
     write_aist_pieces(tmp_path)
     (tmp_path / "video_s2").rename(tmp_path / "i3d")
-    assert load_aist(tmp_path, "train").video_features is None
+    dances = load_aist(tmp_path, "train")
+    assert dances.video_features is None
+    assert "has no features of videos (video_s2)" in cut(dances).remarks[0]
     assert load_aist(tmp_path, "train", video=tmp_path / "i3d").video_features == 2048
     with pytest.raises(ValueError, match=r"there is no folder .*none beside"):
         load_aist(tmp_path, "train", video=tmp_path / "none")
