@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from cdcd_jax.evaluation.export import check_export
 from cdcd_jax.modes.dances import DanceRequest
 
 FLAGS = flags.FLAGS
@@ -50,6 +51,12 @@ flags.DEFINE_string("video_out", None, "Sample: an MP4 file of dance and music; 
 flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the music; 1 is usual.")
 flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
 flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
+flags.DEFINE_string(
+    "export",
+    None,
+    "Sample, evaluate: a folder for the samples as PNG, or FILE.npz for an array arr_0, for other "
+    "people's metrics.",
+)
 
 flags.DEFINE_string(
     "coordinator", None, "Many hosts: HOST:PORT of host 0; by default what the scheduler says."
@@ -96,6 +103,8 @@ def check_flags() -> None:
         raise ValueError(f"{given[0]} needs a dance to make music for; add --motion=FILE")
     if FLAGS.profile and FLAGS.mode != "train":
         raise ValueError("profile is for training; leave it out, or add --mode=train")
+    if FLAGS.export:
+        _check_export()
     drawing = ("prompt", "prompt_file", "trajectory", "gif")
     if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
         raise ValueError(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion")
@@ -114,6 +123,16 @@ def check_flags() -> None:
         raise ValueError("reference_checkpoint can be sampled only; add --mode=sample")
     elif FLAGS.trajectory or FLAGS.gif:
         raise ValueError("trajectory, gif: there is none of a published checkpoint; leave it out")
+
+
+def _check_export() -> None:
+    if FLAGS.mode not in ("sample", "evaluate"):
+        raise ValueError("export is for samples; add --mode=sample or --mode=evaluate")
+    if FLAGS.trajectory or FLAGS.gif or FLAGS.motion:
+        raise ValueError("trajectory, gif, motion: nothing is drawn with --export; leave them out")
+    if FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
+        raise ValueError("export: of a published checkpoint it needs --mode=evaluate")
+    check_export(Path(FLAGS.export))
 
 
 def dance_request() -> DanceRequest:

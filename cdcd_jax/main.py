@@ -36,6 +36,7 @@ from cdcd_jax.modes.diffusion import (
     train_and_evaluate,
 )
 from cdcd_jax.modes.drawing import check_request
+from cdcd_jax.modes.exporting import check_pictures
 from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.modes.plan import imagine_devices, plan_run
 from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
@@ -130,6 +131,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     request = None
     if experiment.segments is not None and (FLAGS.trajectory or FLAGS.gif):
         _fail("trajectory, gif: music cannot be drawn on its way; leave it out", 2)
+    export = _checked(check_pictures, experiment, FLAGS.export) if FLAGS.export else None
     if FLAGS.motion:
         request = dance_request()
         _checked(read_dance, _checked(find_player, experiment), request)
@@ -138,7 +140,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     if FLAGS.mode == "train":
         train_and_evaluate(experiment, workdir, stopper, _config_file(), profile=profile)
     elif FLAGS.mode == "evaluate":
-        evaluate_newest(experiment, workdir, _config_file())
+        evaluate_newest(experiment, workdir, _config_file(), export=export)
     elif request is not None:
         _checked(perform_newest, experiment, workdir, request, seed=FLAGS.seed, **sampling)
     else:
@@ -149,6 +151,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             prompts=prompts,
             trajectory=FLAGS.trajectory,
             gif=FLAGS.gif,
+            export=export,
             **sampling,
         )
 

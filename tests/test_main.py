@@ -177,8 +177,11 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
         assert f"{workdir}/{place}" in output
 
     written = {name: (workdir / name).read_bytes() for name in ("summary.json", "samples.png")}
-    code, output = run("--mode=evaluate")
+    export = tmp_path / "evaluated.npz"
+    code, output = run("--mode=evaluate", f"--export={export}")
     assert code == 0, output
+    assert f"Export:      {export}" in output
+    assert np.load(export)["arr_0"].shape == (20, 8, 8, 3)
     assert written == {name: (workdir / name).read_bytes() for name in written}
     (folder,) = (workdir / "evaluations").iterdir()
     assert re.fullmatch(
@@ -189,6 +192,15 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
     assert (folder / "samples.png").read_bytes() == written["samples.png"]
     for name in ("bits_per_token", "accuracy", "frechet_distance", "steps", "train_seconds"):
         assert again[name] == summary[name]
+
+    export = tmp_path / "sampled"
+    asked = ("--num_samples=23", "--num_steps=3", f"--export={export}")
+    code, output = run("--mode=sample", *asked)
+    assert code == 0, output
+    assert sorted(file.name for file in export.iterdir()) == [f"{k:06d}.png" for k in range(23)]
+    code, output = run("--mode=sample", *asked)
+    assert code == 2
+    assert output == f"Error: export = {export} is there already; name another\n"
 
     code, output = run(
         "--mode=sample", "--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9",
@@ -325,6 +337,7 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
         (["train"], "there is no argument 'train'"),
         (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
         (["--profile=1:2", "--mode=sample"], "profile is for training"),
+        (["--export=samples.npz"], "export is for samples; add --mode=sample or"),
     ],
 )
 def test_mistyped_commands_end_with_one_sentence(run, arguments, message):

@@ -44,6 +44,7 @@ def evaluate(
     scorers: Sequence[Scorer] | None = None,
     decode_fn: DecodeFn | None = None,
     raw: RawExamples | None = None,
+    on_samples: Callable[[np.ndarray, int], None] | None = None,
     num_samples: int = 500,
     num_steps: Sequence[int],
     truncations: Sequence[float] = (0.86, 1.0),
@@ -72,6 +73,8 @@ def evaluate(
         scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
         decode_fn: The codec's way back, for scorers that look at pictures or listen.
         raw: Held-out pictures or music that never went through the codec.
+        on_samples: ``on_samples(tokens, count)`` is called with the tokens of each batch of the
+            main setting, of all hosts, in order; the first ``count`` are samples.
         num_samples: Samples for each setting, >= 2.
         num_steps: Numbers of sampling steps; the first is the main one.
         truncations: Truncation rates in (0, 1], 1 for none; the first is the main one.
@@ -130,6 +133,7 @@ def evaluate(
                 batch_size=batch_size,
                 progress=progress,
                 clock=clock,
+                on_samples=None if verdicts else on_samples,
             )
             right, chance = score_examples(
                 scorers,
@@ -269,6 +273,7 @@ def _draw(
     batch_size: int,
     progress: bool,
     clock: _Clock,
+    on_samples: Callable[[np.ndarray, int], None] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield this host's tokens, and which of the conditions they were drawn for."""
     share = own_share(num_samples, batch_size)
@@ -282,6 +287,8 @@ def _draw(
             raise ValueError(
                 f"sample_fn must return tokens of shape {(len(rows), length)}, got {tokens.shape}"
             )
+        if on_samples is not None:
+            on_samples(tokens, count)
         own = share.of_batch(index)
         if len(own):
             yield tokens[share.rows][: len(own)], own

@@ -8,6 +8,7 @@ from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.modes.evaluation import evaluation_folder, score
+from cdcd_jax.modes.exporting import export_samples
 from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.checkpoints import Position
 from cdcd_jax.training.profiling import Profile
@@ -38,10 +39,20 @@ def train_and_evaluate(
     print(f"{'Checkpoints:':<13}{workdir}/checkpoints")
 
 
-def evaluate_newest(experiment: Experiment, workdir: Path, config_file: str) -> None:
-    """Score the newest checkpoint, in a folder of its own beside what the training wrote."""
+def evaluate_newest(
+    experiment: Experiment, workdir: Path, config_file: str, *, export: Path | None = None
+) -> None:
+    """Score the newest checkpoint, in a folder of its own beside what the training wrote.
+
+    Args:
+        experiment: What was trained.
+        workdir: Folder of the run.
+        config_file: As given to ``--config``.
+        export: Where the main setting's samples are written, if anywhere.
+    """
     about, params = _describe_run(config_file, *load_training(experiment.training, workdir))
-    score(experiment, params, find_folder(experiment, workdir, f"step{about['steps']:06d}"), about)
+    folder = find_folder(experiment, workdir, f"step{about['steps']:06d}")
+    score(experiment, params, folder, about, export=export)
 
 
 def sample_newest(
@@ -52,6 +63,7 @@ def sample_newest(
     prompts: Sequence[str] = (),
     trajectory: bool = False,
     gif: bool = False,
+    export: Path | None = None,
     **sampling: Any,
 ) -> None:
     """Draw samples of the newest checkpoint into ``<workdir>/samples``.
@@ -63,10 +75,15 @@ def sample_newest(
         prompts: Texts to draw; each of their samples becomes a file of its own, too.
         trajectory: Whether to draw how the samples come about, as a strip.
         gif: Whether to draw it as an animation.
+        export: Where to write the samples instead, for other people's metrics; nothing is drawn.
         **sampling: Of ``draw``.
     """
     state, _ = load_training(experiment.training, workdir)
     params, sampling = state.ema_params, sampling | {"prompts": prompts}
+    if export is not None:
+        export_samples(experiment, params, export, seed, **sampling)
+        print(f"Samples: {export}")
+        return
     path = workdir / "samples" / f"{describe(seed, **sampling)}.png"
     drawn = draw(experiment, params, path, seed, one_by_one=bool(prompts), **sampling)
     print(f"Samples: {drawn}")

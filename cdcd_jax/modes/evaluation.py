@@ -14,6 +14,7 @@ from cdcd_jax.evaluation.scorer import EvaluationError
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.drawing import draw
+from cdcd_jax.modes.exporting import exporting
 from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
 
@@ -24,7 +25,14 @@ SPEED = ("num_threads", "prefetch")
 """Keys of the section ``data`` that change no score."""
 
 
-def score(experiment: Experiment, params: Params, folder: Path, about: dict[str, Any]) -> None:
+def score(
+    experiment: Experiment,
+    params: Params,
+    folder: Path,
+    about: dict[str, Any],
+    *,
+    export: Path | None = None,
+) -> None:
     """Evaluate parameters, print the table and write ``summary.json`` and ``samples.png``.
 
     Args:
@@ -32,6 +40,7 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
         params: Averaged weights of the model.
         folder: Where the two files go.
         about: What the summary says of the parameters, before the scores.
+        export: Where the main setting's samples are written, if anywhere.
 
     Raises:
         EvaluationError: If what scores the samples cannot be made, or a sample cannot be scored.
@@ -44,17 +53,19 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
     # What samples are drawn with, but for what the evaluation varies.
     fixed = {name: experiment.sampling[name] for name in FIXED}
     embed = experiment.told.embed
-    result = evaluate(
-        jax.random.key(options.pop("seed")),
-        bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, embed(cond)),
-        sample_fn=lambda key, cond, num_steps, truncation: experiment.sample_fn(
-            params, key, embed(cond), num_steps=num_steps, truncation=truncation, **fixed
-        ),
-        train=experiment.told.train,
-        test=experiment.told.test,
-        requests=experiment.told.requests,
-        **options,
-    )
+    with exporting(experiment, export, options["num_samples"]) as on_samples:
+        result = evaluate(
+            jax.random.key(options.pop("seed")),
+            bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, embed(cond)),
+            sample_fn=lambda key, cond, num_steps, truncation: experiment.sample_fn(
+                params, key, embed(cond), num_steps=num_steps, truncation=truncation, **fixed
+            ),
+            train=experiment.told.train,
+            test=experiment.told.test,
+            requests=experiment.told.requests,
+            on_samples=on_samples,
+            **options,
+        )
     grid = draw(experiment, params, folder / "samples.png", experiment.seed, **experiment.sampling)
     summary = {**about, **result, "sample_grid": str(grid), "config": experiment.config}
     write_summary(folder, summary)
@@ -65,6 +76,8 @@ def score(experiment: Experiment, params: Params, folder: Path, about: dict[str,
         print(f"Trained {about['steps']} steps in {about['train_seconds']:.0f} s")
     print(f"{'Summary:':<13}{folder}/summary.json")
     print(f"{'Samples:':<13}{folder}/{grid.name}")
+    if export is not None:
+        print(f"{'Export:':<13}{export}")
 
 
 def evaluation_folder(

@@ -90,6 +90,23 @@ def test_classes_are_asked_for_in_turn_whatever_the_batch():
     assert asked == list(range(10)) * 3
 
 
+def test_the_main_settings_samples_are_handed_on_in_order():
+    drawn, given = [], []
+
+    def sample_fn(key, labels, num_steps, truncation):
+        tokens = real_digits(key, labels, num_steps, truncation)
+        drawn.append((num_steps, tokens))
+        return tokens
+
+    def on_samples(tokens, count):
+        given.append(tokens[:count])
+
+    options = {"num_samples": 25, "batch_size": 10, "num_steps": (50, 5)}
+    run(sample_fn, on_samples=on_samples, **options)
+    expected = np.concatenate([tokens for num_steps, tokens in drawn if num_steps == 50])
+    np.testing.assert_array_equal(np.concatenate(given), expected[:25])
+
+
 def test_the_result_is_json_and_prints_as_a_table():
     result = json.loads(json.dumps(run(num_samples=20, batch_size=10)))
     assert result["bits_per_token"] == pytest.approx(np.log2(17.0))
