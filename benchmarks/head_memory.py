@@ -113,7 +113,7 @@ def make_step(shape: dict[str, Any], batch: int, mechanism: str, positions: int 
     """Return a step, what makes its state, and the form of its batch."""
     schedule = mask_replace_schedule(num_steps=shape["num_steps"], vocab_size=shape["vocab_size"])
     network = make_network(shape)
-    model = Model(network.init, network.apply, hidden=network.hidden, head=network.head)
+    model = Model(network.init, network.logits, hidden=network.hidden, head=network.head)
     objective = make_objective(
         schedule, model, grid=shape["grid"], mechanism=mechanism, positions_per_pass=positions
     )

@@ -16,6 +16,7 @@ Example:
 
 from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
 from cdcd_jax.diffusion.bound import prior_kl as prior_kl
+from cdcd_jax.diffusion.checks import checked as checked
 from cdcd_jax.diffusion.contrastive import Contrast as Contrast
 from cdcd_jax.diffusion.guidance import guide as guide
 from cdcd_jax.diffusion.guidance import guide_denoiser as guide_denoiser

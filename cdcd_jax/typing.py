@@ -26,6 +26,9 @@ Timesteps: TypeAlias = Int[Array, " batch"]
 PRNGKey: TypeAlias = Key[jax.Array, ""]
 """A typed key from ``jax.random.key``."""
 
+Number: TypeAlias = float | Float[Array, ""]
+"""What may be traced, so that trying several values compiles once."""
+
 Leaf: TypeAlias = Any
 """A field of a registered dataclass: an array, or what a JAX transformation puts in its place."""
 

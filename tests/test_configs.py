@@ -51,7 +51,8 @@ def test_every_configuration_builds_under_eval_shape(name, variant):
     )
     expected = {"loss", "vb", "aux", "grad_norm", "lr"}
     expected |= {"skipped", "skipped_in_row", "diverged_at"}
-    assert set(metrics) == expected | (set() if name.endswith("vanilla") else {"contrast"})
+    of_contrast = set() if name.endswith("vanilla") else {"contrast", "equal_negatives"}
+    assert set(metrics) == expected | of_contrast
     labels = np.zeros(3, np.int32)
     key = jax.random.key(0)
     options = {"num_steps": 3, "truncation": 0.86, "top_k": None, "temperature": 1.0}

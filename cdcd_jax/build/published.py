@@ -133,7 +133,7 @@ def load_published(
     null_class = find_null_class(num_classes)
     if null_class is not None:
         num_classes, null = null_class, lambda params, batch: jnp.full(batch, null_class)
-    model = Model(network.init, network.apply, null=null)
+    model = Model(network.init, network.logits, null=null)
     return PublishedModel(
         codec=codec,
         schedule=schedule,

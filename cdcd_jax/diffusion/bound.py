@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.diffusion.checks import check_tokens
+from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.transitions import LOG_FLOOR, q_sample
@@ -119,21 +121,25 @@ def _closed_form_kl(
 
 
 def prior_kl(schedule: Schedule) -> Float[Array, ""]:
-    """Return KL(q(zT | z0) || p(zT)) of one position, in nats.
+    """Return KL(q(zT | z0) || p(zT)) of one position, in nats, at least 0.
 
     The prior p(zT) masks with gamma_bar_T and is uniform over the tokens otherwise. The value does
-    not depend on z0. `sample` starts from all masks, from which this prior differs with probability
-    1 - gamma_bar_T a position.
+    not depend on z0. See `cdcd_jax.diffusion.transitions.sample_prior` for where `sample` starts.
     """
-    keep = jnp.asarray(schedule.keep_bar)[-1]
-    stay = jnp.asarray(schedule.alpha_bar)[-1] + jnp.asarray(schedule.beta_bar)[-1]
-    other = jnp.asarray(schedule.beta_bar)[-1]
+    alpha, beta, keep = (
+        jnp.asarray(table)[-1]
+        for table in (schedule.alpha_bar, schedule.beta_bar, schedule.keep_bar)
+    )
     uniform = keep / schedule.vocab_size
+    visible = uniform > 0.0
 
     def term(q: Array) -> Array:
-        return q * jnp.log(jnp.where(q > 0.0, q, 1.0) / jnp.where(q > 0.0, uniform, 1.0))
+        # u (x log x - x + 1) with x = q / u: what is added to u x log x sums to 0 over the tokens,
+        # and no term is negative, so that nothing cancels in float32.
+        x = jnp.where(visible, q / jnp.where(visible, uniform, 1.0), 1.0)
+        return uniform * jnp.maximum(x * jnp.log(jnp.where(x > 0.0, x, 1.0)) - x + 1.0, 0.0)
 
-    return term(stay) + (schedule.vocab_size - 1) * term(other)
+    return term(alpha + beta) + (schedule.vocab_size - 1) * term(beta)
 
 
 def evaluate_bound(
@@ -147,12 +153,23 @@ def evaluate_bound(
     Args:
         key: Random key.
         schedule: The noise schedule.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
         z0: Clean tokens, values 0..K-1.
         cond: Passed on to denoise_fn.
 
     Returns:
         Nats, summed over positions; divide by ``length * log(2)`` for bits per token.
+
+    Raises:
+        ValueError: z0 is not [batch length] or holds no token ids, or the network's output is not
+            [batch length K].
+
+    Note:
+        With noise that is nearly absorbing, as the published schedule's, a network must say of a
+        visible token that it stays: the noise has replaced it with a probability of about 1e-6,
+        and a network that does not look pays for it a second time. A uniform guess scores about
+        2 log2(K) + 1 bits per token there, and log2(K) with a pure absorbing schedule, which
+        carries visible tokens over whatever the network says.
 
     Example:
         >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
@@ -163,11 +180,13 @@ def evaluate_bound(
         >>> print((nats.mean() / (8 * jnp.log(2))).round(1))  # bits per token of a uniform guess
         2.0
     """
+    check_tokens("z0", z0, schedule.vocab_size)
 
     def add_step(total: Array, t: Int[Array, ""]) -> tuple[Array, None]:
         steps = jnp.full(z0.shape[:1], t)
         zt = q_sample(jax.random.fold_in(key, t), schedule, z0, steps)
-        kl, _ = step_terms(schedule, denoise_fn(zt, steps, cond), z0[:, None], zt, steps)
+        log_p0 = log_probs(denoise_fn(zt, steps, cond), zt, schedule.vocab_size)
+        kl, _ = step_terms(schedule, log_p0, z0[:, None], zt, steps)
         return total + jnp.sum(kl[:, 0], axis=-1), None
 
     start = jnp.full(z0.shape[:1], prior_kl(schedule) * z0.shape[1])

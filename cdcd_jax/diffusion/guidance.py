@@ -1,15 +1,18 @@
 """Classifier-free guidance: a guess that listens to its condition more than the network does."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
+from cdcd_jax.diffusion.checks import is_traced, require
 from cdcd_jax.diffusion.transitions import LOG_FLOOR
-from cdcd_jax.typing import DenoiseFn, LogProbs, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens
 
 
-def guide(log_cond: LogProbs, log_null: LogProbs, scale: float) -> LogProbs:
+def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
     """Move a guess away from what the network would say without the condition.
 
     log p = log_null + scale (log_cond - log_null), normalised (Ho and Salimans 2021; Improved
@@ -17,9 +20,9 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: float) -> LogProbs:
     the power of scale.
 
     Args:
-        log_cond: log p(z0 | zt, cond), normalised.
-        log_null: log p(z0 | zt), normalised.
-        scale: >= 0; 0 forgets the condition, 1 is the network's own guess.
+        log_cond: log p(z0 | zt, cond), or logits.
+        log_null: log p(z0 | zt), or logits.
+        scale: >= 0; 0 forgets the condition, 1 is the network's own guess. It may be traced.
 
     Returns:
         Normalised log-probabilities, not below ``LOG_FLOOR``.
@@ -29,24 +32,31 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: float) -> LogProbs:
         >>> print(jnp.exp(guide(jnp.log(cond), jnp.log(null), 2.0)).round(2))
         [[[0.94 0.06]]]
     """
+    # Floored, as -inf in both would leave a NaN.
+    log_cond, log_null = (
+        jnp.maximum(jax.nn.log_softmax(x, axis=-1), LOG_FLOOR) for x in (log_cond, log_null)
+    )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
 
 
-def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: float) -> DenoiseFn:
+def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> DenoiseFn:
     """Guide a network, which then works on the condition and on its absence in one pass.
 
     Args:
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, trained with the condition left out
-            now and then.
-        null_cond: What stands for no condition: a pytree of arrays like ``cond``.
-        scale: As for `guide`; 1 returns ``denoise_fn`` itself, at half the cost.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits, trained with the condition
+            left out now and then.
+        null_cond: What stands for no condition: a pytree of arrays like ``cond``, of the same batch
+            or of a batch of 1, for all rows.
+        scale: As for `guide`; 1 returns ``denoise_fn`` itself, at half the cost, if it is not
+            traced.
 
     Returns:
         A function of the same form.
 
     Raises:
-        ValueError: If ``scale`` is negative.
+        ValueError: If ``scale`` is negative or infinite, or there is no null condition; on calling,
+            if it is not like the condition.
 
     Example:
         >>> doubtful = lambda zt, t, cond: jax.nn.log_softmax(cond[:, None])
@@ -56,16 +66,42 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: float) -> Denoi
         >>> print((log_p[..., 0] - log_p[..., 1]).round(3))
         [[3.]]
     """
-    if scale < 0:
-        raise ValueError(f"guidance must be at least 0, got {scale}")
-    if scale == 1.0:
+    sentence = "guidance must be at least 0 and finite, got {value}"
+    require(lambda scale: (scale >= 0.0) & (scale < math.inf), sentence, scale)
+    if not is_traced(scale) and scale == 1.0:
         return denoise_fn
+    if not jax.tree.leaves(null_cond):
+        raise ValueError(
+            f"guidance needs null_cond, what the network was trained with in place of a condition, "
+            f"got {null_cond}; a scale of 1 needs none"
+        )
 
     def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
-        both = jax.tree.map(lambda *parts: jnp.concatenate(parts), cond, null_cond)
+        both = _join(cond, null_cond)
         log_p = denoise_fn(jnp.concatenate([zt, zt]), jnp.concatenate([t, t]), both)
         log_p = log_p.astype(jnp.promote_types(log_p.dtype, jnp.float32))
         log_cond, log_null = jnp.split(log_p, 2)
         return guide(log_cond, log_null, scale)
 
     return guided
+
+
+def _join(cond: Any, null_cond: Any) -> Any:
+    """Put the null condition behind the condition, repeated if it has a batch of 1."""
+
+    def join(cond: Any, null: Any) -> Array:
+        cond, null = jnp.asarray(cond), jnp.asarray(null)
+        fits = cond.ndim > 0 and null.shape in (cond.shape, (1, *cond.shape[1:]))
+        if not fits:
+            raise ValueError(
+                f"null_cond has shape {null.shape} where cond has {cond.shape}: it must be the "
+                "same, or have a batch of 1"
+            )
+        return jnp.concatenate([cond, jnp.broadcast_to(null, cond.shape)])
+
+    of_cond, of_null = (jax.tree.structure(tree) for tree in (cond, null_cond))
+    if of_cond != of_null:
+        raise ValueError(
+            f"null_cond must be a tree like cond, got {of_null}, and {of_cond} as cond"
+        )
+    return jax.tree.map(join, cond, null_cond)

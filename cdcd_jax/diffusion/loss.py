@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
@@ -15,7 +15,7 @@ from cdcd_jax.diffusion.contrastive import (
     denoise_with_negatives,
     time_weight,
 )
-from cdcd_jax.diffusion.noise import Noise, as_tuple, check_negatives, draw_noise, own_chains
+from cdcd_jax.diffusion.noise import Noise, as_tuple, check_clean, draw_noise, own_chains
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.scores import make_score
 from cdcd_jax.diffusion.timesteps import TimestepStats, update_timestep_stats
@@ -34,6 +34,8 @@ class LossTerms:
         aux: -log p(z0 | zt, cond), nats summed over positions.
         contrast: -(1/N) sum_j neg_j, nats summed over positions; summed over the contrastive terms
             when there are several, 0 when there is none.
+        equal_negatives: Share of an example's negatives that equal their positive, which the term
+            then pushes away from itself; of constant rows, shuffled, it is 1.
         t: The step each example was trained at, 1..T.
         p_t: The probability with which that step was drawn.
     """
@@ -43,6 +45,7 @@ class LossTerms:
     vb: Leaf
     aux: Leaf
     contrast: Leaf
+    equal_negatives: Leaf
     t: Leaf
     p_t: Leaf
 
@@ -192,7 +195,8 @@ def loss_at(
         schedule: The noise schedule.
         objective: The weights.
         noise: Steps and noised tokens.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or hidden features with ``head_fn``.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)`` or logits, or hidden features with
+            ``head_fn``.
         z0: Clean tokens, values 0..K-1.
         cond: Passed on to denoise_fn.
         negatives: One array for each contrastive term (or just the array, for one term).
@@ -202,7 +206,7 @@ def loss_at(
         Every term, see `LossTerms`.
     """
     given = as_tuple(negatives)
-    check_negatives(given, objective.contrasts, z0)
+    check_clean(z0, given, objective.contrasts, schedule.vocab_size)
     t, p_t, zt = noise.t, noise.p_t, noise.zt
     score = make_score(
         schedule,
@@ -253,6 +257,15 @@ def loss_at(
         vb=vb,
         aux=aux,
         contrast=contrast,
+        equal_negatives=_share_equal(z0, given),
         t=t,
         p_t=p_t,
     )
+
+
+def _share_equal(z0: Tokens, given: tuple) -> Float[Array, " batch"]:
+    """Return what share of all negatives of an example are the example itself."""
+    same = [jnp.all(negative == z0[:, None], axis=-1) for negative in given if negative.shape[1]]
+    if not same:
+        return jnp.zeros(z0.shape[0])
+    return jnp.mean(jnp.concatenate(same, axis=1).astype(jnp.float32), axis=1)

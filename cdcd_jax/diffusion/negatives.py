@@ -1,9 +1,14 @@
-"""Intra negatives: the same tokens with their chunks or patches in another order."""
+"""Intra negatives: the same tokens with their chunks or patches in another order.
+
+The order is never the original one, but of equal chunks the tokens may be the same in any order;
+``LossTerms.equal_negatives`` counts such negatives.
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from cdcd_jax.diffusion.checks import check_tokens
 from cdcd_jax.typing import Negatives, PRNGKey, Tokens
 
 
@@ -31,6 +36,7 @@ def shuffle_chunks(
         >>> shuffle_chunks(jax.random.key(0), tokens, num_chunks=2, num_negatives=1).tolist()
         [[[3, 4, 5, 0, 1, 2]]]
     """
+    check_tokens("z0", z0)
     batch, length = z0.shape
     _check_pieces("num_chunks", num_chunks, length)
     size = length // num_chunks
@@ -68,6 +74,7 @@ def shuffle_patches(
         >>> shuffle_patches(key, image, grid=(2, 4), patches=(1, 2), num_negatives=1).tolist()
         [[[1, 1, 0, 0, 1, 1, 0, 0]]]
     """
+    check_tokens("z0", z0)
     batch, length = z0.shape
     (height, width), (down, across) = grid, patches
     if height * width != length:

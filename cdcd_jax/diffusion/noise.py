@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdcd_jax.diffusion.checks import check_ids, check_tokens
 from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.timesteps import TimestepStats, sample_timesteps
@@ -59,6 +60,7 @@ def draw_noise(
     Returns:
         See `Noise`.
     """
+    check_clean(z0, as_tuple(negatives), contrasts, schedule.vocab_size)
     step_key, noise_key, term_key = jax.random.split(key, 3)
     batch = z0.shape[0]
     if stats is None:
@@ -97,7 +99,6 @@ def noise_at(
         See `Noise`.
     """
     given = as_tuple(negatives)
-    check_negatives(given, contrasts, z0)
     chain_key, subset_key = jax.random.split(key)
     own = own_chains(contrasts, given)
     kept = tuple(
@@ -140,17 +141,19 @@ def as_tuple(value: Any) -> tuple:
     return tuple(value) if isinstance(value, Sequence) else (value,)
 
 
-def check_negatives(given: tuple, contrasts: Sequence[Contrast], z0: Tokens) -> None:
-    """Raise a ValueError unless there is one array of negatives of that shape for each term."""
+def check_clean(z0: Tokens, given: tuple, contrasts: Sequence[Contrast], vocab_size: int) -> None:
+    """Raise a ValueError unless z0 is clean tokens, with one array of negatives for each term."""
+    check_tokens("z0", z0, vocab_size)
     if len(given) != len(contrasts):
         raise ValueError(
             f"the loss has {len(contrasts)} contrastive terms and was given {len(given)} sets of "
             "negatives: pass one array for each"
         )
-    for negative in given:
-        batch, length = z0.shape
+    batch, length = z0.shape
+    for index, negative in enumerate(given):
         if negative.ndim != 3 or (negative.shape[0], negative.shape[2]) != (batch, length):
             raise ValueError(
                 f"negatives must have shape (batch, N, length) = ({batch}, N, {length}), "
                 f"got {negative.shape}"
             )
+        check_ids(f"negatives[{index}]" if len(given) > 1 else "negatives", negative, vocab_size)

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdcd_jax.diffusion.checks import check_steps, check_tokens
+from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.transitions import (
     LOG_FLOOR,
@@ -130,7 +132,7 @@ def log_posterior(
 
     Args:
         schedule: The noise schedule.
-        log_p0: log p(z0 | zt, cond), normalised over the K real tokens.
+        log_p0: log p(z0 | zt, cond) over the K real tokens, or logits.
         zt: Noised tokens, values 0..K.
         s: Steps to go to, in 0..T-1.
         t: Steps of zt, each greater than its s; any distance is exact.
@@ -147,6 +149,9 @@ def log_posterior(
         >>> print(jnp.exp(log_posterior(schedule, log_p0, jnp.array([[2]]), *steps)).round(3))
         [[[0.125 0.375 0.5  ]]]
     """
+    check_tokens("zt", zt, schedule.vocab_size, mask=True)
+    check_steps(t, zt.shape[0], schedule.num_steps, s)
+    log_p0 = log_probs(log_p0, zt, schedule.vocab_size, name="log_p0")
     rates = reverse_rates(schedule, s, t)
     return log_reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt)
 
@@ -166,6 +171,9 @@ def log_q_posterior(
     Returns:
         Normalised log-probabilities over the K tokens and the mask, floored at -70.
     """
+    check_tokens("z0", z0, schedule.vocab_size)
+    check_tokens("zt", zt, schedule.vocab_size, mask=True)
+    check_steps(t, zt.shape[0], schedule.num_steps, s)
     p0 = jax.nn.one_hot(z0, schedule.vocab_size)
     return log_reverse_probs(reverse_rates(schedule, s, t), p0, zt)
 

@@ -1,4 +1,4 @@
-"""Generate tokens: from all masks to clean tokens in any number of exact reverse steps."""
+"""Generate tokens: from masks to clean tokens in any number of exact reverse steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,23 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.diffusion.checks import check_known, check_steps, check_tokens
+from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.transitions import LOG_FLOOR
+from cdcd_jax.diffusion.transitions import LOG_FLOOR, sample_prior
 from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
-from cdcd_jax.typing import DenoiseFn, LogProbs, PRNGKey, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, LogProbs, Number, PRNGKey, Timesteps, Tokens
 
 
 class Sampler(NamedTuple):
     """A sampler as two pure functions and the steps to visit.
 
     Attributes:
-        init: ``(batch, length) -> zT``, all masks.
+        init: ``(key, batch, length) -> zT``, from the prior: all masks with noise that absorbs, see
+            `cdcd_jax.diffusion.transitions.sample_prior`.
         step: ``(key, zt, s, t, cond) -> zs``, one draw from the reverse process; s and t scalars.
         times: The steps visited, T = times[0] > ... > times[-1] = 0.
     """
 
-    init: Callable[[int, int], Tokens]
+    init: Callable[[PRNGKey, int, int], Tokens]
     step: Callable[..., Tokens]
     times: np.ndarray
 
@@ -34,20 +37,21 @@ def make_sampler(
     denoise_fn: DenoiseFn,
     *,
     num_steps: int | None = None,
-    truncation: float = 1.0,
+    truncation: Number = 1.0,
     top_k: int | None = None,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
 ) -> Sampler:
     """Build a sampler; `sample` runs one from start to end.
 
     Args:
         schedule: The noise schedule the network was trained with.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
         num_steps: Reverse steps, 1..T, spread evenly over 1..T; T when None. Steps that skip use
             the exact posterior p(zs | zt), not one step's.
-        truncation: Mass of the network's guess to keep at each step, in (0, 1]; CDCD uses 0.86.
+        truncation: Mass of the network's guess to keep at each step, in (0, 1]; CDCD uses 0.86. It
+            may be traced, so that trying several values under ``jax.jit`` compiles once.
         top_k: Number of most likely tokens to keep; None keeps all.
-        temperature: Of the network's guess, applied first; above 0.
+        temperature: Of the network's guess, applied first; above 0. It may be traced, too.
 
     Returns:
         The sampler.
@@ -62,14 +66,16 @@ def make_sampler(
             f"got {num_steps}"
         )
 
-    def init(batch: int, length: int) -> Tokens:
-        return jnp.full((batch, length), schedule.mask_id, jnp.int32)
+    def init(key: PRNGKey, batch: int, length: int) -> Tokens:
+        return sample_prior(key, schedule, (batch, length))
 
     def step(key: PRNGKey, zt: Tokens, s: Int[Array, ""], t: Int[Array, ""], cond: Any) -> Tokens:
+        check_tokens("zt", zt, schedule.vocab_size, mask=True)
         s, t = (jnp.full(zt.shape[:1], step) for step in (s, t))
-        log_p0 = denoise_fn(zt, t, cond)
+        check_steps(t, zt.shape[0], schedule.num_steps, s)
         # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
-        log_p0 = apply_temperature(log_p0.astype(jnp.float32), temperature)
+        log_p0 = log_probs(denoise_fn(zt, t, cond), zt, schedule.vocab_size)
+        log_p0 = apply_temperature(log_p0, temperature)
         if top_k is not None:
             log_p0 = keep_top_k(log_p0, top_k)
         return sample_reverse(key, schedule, truncate(log_p0, truncation), zt, s, t)
@@ -120,13 +126,13 @@ def sample(
     *,
     shape: tuple[int, int],
     num_steps: int | None = None,
-    truncation: float = 1.0,
+    truncation: Number = 1.0,
     top_k: int | None = None,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
     known: Tokens | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
-    """Generate tokens from all masks, one `jax.lax.scan` over the reverse steps.
+    """Generate tokens, one `jax.lax.scan` over the reverse steps.
 
     Pure: put it under `jax.jit` together with the parameters, e.g.
     ``jax.jit(lambda params, key, cond: sample(key, schedule, partial(apply, params), cond, ...))``.
@@ -134,27 +140,31 @@ def sample(
     Args:
         key: Random key.
         schedule: The noise schedule the network was trained with.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
         cond: Passed on to denoise_fn.
         shape: Batch and length of the tokens to make.
         num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
-        truncation: Mass of the network's guess to keep, in (0, 1].
+        truncation: Mass of the network's guess to keep, in (0, 1]; may be traced.
         top_k: Number of most likely tokens to keep.
-        temperature: Of the network's guess.
-        known: Tokens to keep, [batch length]: they stand from the first step to the last, and the
-            others are generated around them; the mask where there is none.
+        temperature: Of the network's guess; may be traced.
+        known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
+            last, and the others are generated around them; the mask where there is none.
         return_trajectory: Return every state as well, for pictures of the progress.
 
     Returns:
-        Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first all
-        masks but for what is known, the last the tokens themselves.
+        Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first drawn
+        from the prior but for what is known, the last the tokens themselves.
 
     Note:
-        Known tokens are not noised: with an absorbing schedule a token that is visible is clean at
-        any step, so the network has seen such inputs; fewer masks than usual only help it.
+        Known tokens are not noised. This is exact for an absorbing schedule, where a visible token
+        is the clean one at any step and the network's guess does not depend on how many are
+        visible beside t, and as good for the published one, which is absorbing but for 1e-6. Where
+        the noise replaces tokens it is an approximation: the network then takes a known token for
+        one that may have been replaced, and leans on it too little, the more so the larger t is.
 
     Raises:
-        ValueError: A value is out of its range.
+        ValueError: A value is out of its range, ``known`` has another shape or holds other numbers
+            than token ids and the mask, or the network's output is not [batch length K].
 
     Example:
         >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
@@ -163,6 +173,10 @@ def sample(
         >>> sample(jax.random.key(0), schedule, certain, jnp.array([[3, 1]]), shape=(1, 2)).tolist()
         [[3, 1]]
     """
+    if min(shape) < 1:
+        raise ValueError(f"shape = {shape} must be at least 1 sample of at least 1 token")
+    if known is not None:
+        check_known(known, shape, schedule.vocab_size)
     sampler = make_sampler(
         schedule,
         denoise_fn,
@@ -180,8 +194,8 @@ def sample(
         zs = keep(sampler.step(key, zt, s, t, cond))
         return zs, zs if return_trajectory else None
 
-    start = keep(sampler.init(*shape))
     times = jnp.asarray(sampler.times)
-    keys = jax.random.split(key, len(times) - 1)
-    tokens, states = jax.lax.scan(step, start, (keys, times[:-1], times[1:]))
+    keys = jax.random.split(key, len(times))
+    start = keep(sampler.init(keys[-1], *shape))
+    tokens, states = jax.lax.scan(step, start, (keys[:-1], times[:-1], times[1:]))
     return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cdcd_jax.diffusion.bound import step_terms
+from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.typing import HeadFn, LogProbs, Negatives, Timesteps, Tokens
 
@@ -46,7 +47,7 @@ def make_score(
         t: Step of each example, 1..T.
         mask_weight: Weight of masked and of unmasked positions.
         head_fn: ``(hidden) -> log p(z0 | zt, cond)``, position by position, where the output is
-            hidden features; None where it is log p itself.
+            hidden features; None where it is log p itself. Either may be logits.
         positions_per_pass: At how many positions log p exists at once; they are computed again in
             the backward pass. None takes all.
 
@@ -63,15 +64,11 @@ def make_score(
             "that denoise_fn then returns into log-probabilities"
         )
 
+    name = "denoise_fn" if head_fn is None else "head_fn"
+
     def sums(output: Array, clean: Negatives, zt: Tokens) -> tuple[Array, Array]:
         log_p0 = output if head_fn is None else head_fn(output)
-        expected = (*zt.shape, schedule.vocab_size)
-        if log_p0.shape != expected:
-            raise ValueError(
-                f"{'denoise_fn' if head_fn is None else 'head_fn'} must return log-probabilities "
-                f"of shape {expected} (batch, length, K; the mask is not among the K), got "
-                f"{log_p0.shape}"
-            )
+        log_p0 = log_probs(log_p0, zt, schedule.vocab_size, name=name)
         return weighted_sums(schedule, log_p0, clean, zt, t, mask_weight)
 
     if positions_per_pass is None:

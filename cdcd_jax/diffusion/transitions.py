@@ -6,11 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from cdcd_jax.diffusion.checks import check_steps, check_tokens
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.typing import PRNGKey, Tokens
 
 LOG_FLOOR = -70.0
 """Smallest log-probability the core works with, the reference's too; exp(-70) is about 4e-31."""
+
+
+NEARLY_ABSORBING = 1e-3
+"""A share of visible tokens at T below which sampling starts from all masks."""
 
 
 class Rates(NamedTuple):
@@ -82,6 +87,8 @@ def log_q(
         [[[0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]]
     """
     num_tokens = schedule.vocab_size
+    check_tokens("zs", zs, num_tokens, mask=True)
+    check_steps(t, zs.shape[0], schedule.num_steps, s)
     alpha, beta, gamma = (rate[:, None, None] for rate in rates_between(schedule, s, t))
     same = jax.nn.one_hot(zs, num_tokens)
     is_mask = (zs == schedule.mask_id)[..., None]
@@ -119,6 +126,8 @@ def q_sample(
         >>> q_sample(jax.random.key(0), schedule, jnp.array([[3, 4]]), jnp.array([5])).tolist()
         [[9, 9]]
     """
+    check_tokens("zs", zs, schedule.vocab_size, mask=True)
+    check_steps(t, zs.shape[0], schedule.num_steps, s)
     mask_key, replace_key, token_key = jax.random.split(key, 3)
     s = jnp.zeros_like(t) if s is None else s
     alpha, beta, gamma = (rate[:, None] for rate in rates_between(schedule, s, t))
@@ -129,6 +138,38 @@ def q_sample(
     token = jax.random.randint(token_key, zs.shape, 0, schedule.vocab_size, dtype=zs.dtype)
     zt = jnp.where(replaced, token, zs)
     return jnp.where(masked | (zs == schedule.mask_id), schedule.mask_id, zt)
+
+
+def sample_prior(key: PRNGKey, schedule: Schedule, shape: tuple[int, int]) -> Tokens:
+    """Draw zT ~ p(zT): masks with gamma_bar_T, else any token, by the same chance.
+
+    Where less than `NEARLY_ABSORBING` of the tokens are visible at T, as with the published
+    schedule (1e-5), all are masks: most of those visible are clean ones, so that a network believes
+    what it sees there, and one drawn at random would stay in the sample.
+
+    Args:
+        key: Random key.
+        schedule: The noise schedule.
+        shape: Batch and length.
+
+    Returns:
+        Tokens 0..K.
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import mask_replace_schedule
+        >>> published = mask_replace_schedule(num_steps=5, vocab_size=9)
+        >>> sample_prior(jax.random.key(0), published, (1, 4)).tolist()
+        [[9, 9, 9, 9]]
+        >>> uniform = mask_replace_schedule(num_steps=5, vocab_size=9, final_uniform=0.9)
+        >>> sample_prior(jax.random.key(0), uniform, (1, 4)).tolist()
+        [[8, 7, 7, 3]]
+    """
+    visible_key, token_key = jax.random.split(key)
+    keep = jnp.asarray(schedule.keep_bar)[-1]
+    keep = jnp.where(keep < NEARLY_ABSORBING, 0.0, keep)
+    visible = _bernoulli(visible_key, jnp.broadcast_to(keep, shape))
+    token = jax.random.randint(token_key, shape, 0, schedule.vocab_size)
+    return jnp.where(visible, token, schedule.mask_id)
 
 
 def safe_log(p: Array) -> Array:

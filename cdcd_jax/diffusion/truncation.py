@@ -6,21 +6,25 @@ The threshold is found by bisection on the bits of the float, exactly: positive 
 as their bit patterns are.
 """
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.typing import LogProbs
+from cdcd_jax.diffusion.checks import is_traced, require
+from cdcd_jax.typing import LogProbs, Number
 
 
-def truncate(log_p: LogProbs, r: float) -> LogProbs:
+def truncate(log_p: LogProbs, r: Number) -> LogProbs:
     """Keep the most likely tokens up to and including the one with which their mass reaches r.
 
     Truncation sampling of VQ-Diffusion (Sec. 4.2, r = 0.86), renormalised (the reference is not).
 
     Args:
         log_p: Normalised log-probabilities over the last axis.
-        r: Mass to keep, in (0, 1]; 1 keeps all.
+        r: Mass to keep, in (0, 1]; 1 keeps all. It may be traced.
 
     Returns:
         Normalised log-probabilities, -inf at the tokens that are dropped.
@@ -30,16 +34,13 @@ def truncate(log_p: LogProbs, r: float) -> LogProbs:
         >>> print(jnp.exp(truncate(jnp.log(p), 0.7)).round(3))
         [[[0.625 0.375 0.    0.   ]]]
     """
-    if not 0.0 < r <= 1.0:
-        raise ValueError(f"truncation must be in (0, 1], got {r}")
-    if r == 1.0:
-        return log_p
+    require(lambda r: (r > 0.0) & (r <= 1.0), "truncation must be in (0, 1], got {value}", r)
     p = jnp.exp(log_p)
 
     def enough(threshold: Array) -> Array:
         return jnp.sum(jnp.where(p >= threshold, p, 0.0), axis=-1, keepdims=True) >= r
 
-    return _keep(log_p, p, enough)
+    return _unless(r >= 1.0, log_p, lambda: _keep(log_p, p, enough))
 
 
 def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
@@ -57,8 +58,7 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
         >>> jnp.exp(keep_top_k(jnp.log(p), 1)).tolist()
         [[[1.0, 0.0, 0.0, 0.0]]]
     """
-    if k < 1:
-        raise ValueError(f"top_k must be at least 1, got {k}")
+    require(lambda k: k >= 1, "top_k must be at least 1, got {value}", k)
     if k >= log_p.shape[-1]:
         return log_p
     p = jnp.exp(log_p)
@@ -69,11 +69,23 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
     return _keep(log_p, p, enough)
 
 
-def apply_temperature(log_p: LogProbs, temperature: float) -> LogProbs:
-    """Return log p^(1/temperature), normalised; below 1 sharpens."""
-    if not temperature > 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    return log_p if temperature == 1.0 else jax.nn.log_softmax(log_p / temperature, axis=-1)
+def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
+    """Return log p^(1/temperature), normalised; below 1 sharpens. It may be traced."""
+    require(
+        lambda x: (x > 0.0) & (x < math.inf),
+        "temperature must be positive, got {value}",
+        temperature,
+    )
+    return _unless(
+        temperature == 1.0, log_p, lambda: jax.nn.log_softmax(log_p / temperature, axis=-1)
+    )
+
+
+def _unless(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs]) -> LogProbs:
+    """Return what a filter makes of log p, which costs nothing where it is off, traced or not."""
+    if is_traced(off):
+        return jax.lax.cond(off, lambda: log_p, change)
+    return log_p if off else change()
 
 
 def _keep(log_p: LogProbs, p: LogProbs, enough) -> LogProbs:

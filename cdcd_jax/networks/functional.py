@@ -19,12 +19,13 @@ class Network(NamedTuple):
     Attributes:
         init: ``init(key) -> params``, a nested dict of float32 arrays.
         apply: ``apply(params, zt, t, cond) -> log p(z0 | zt, cond)``, normalised natural logs over
-            the K real tokens, float32. It is ``head`` after ``hidden``.
-        logits: The same before normalisation.
+            the K real tokens, float32.
+        logits: The same before normalisation, which the loss and the sampler do themselves. It is
+            ``head`` after ``hidden``.
         hidden: ``hidden(params, zt, t, cond) -> [batch length width]``, what the blocks make of
             the tokens, in the dtype of the computation.
-        head: ``head(params, hidden) -> log p(z0 | zt, cond)`` for any choice of the positions of
-            ``hidden``, each by itself, so that [batch length K] need never be there at once.
+        head: ``head(params, hidden) -> logits`` of any choice of the positions of ``hidden``, each
+            by itself, so that [batch length K] need never be there at once.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -104,15 +105,15 @@ def make_denoiser(**options: Any) -> Network:
     def head(
         params: Params, hidden: Float[Array, "batch positions width"]
     ) -> Float[Array, "batch positions K"]:
-        return jax.nn.log_softmax(merge(params).logits(hidden), axis=-1)
+        return merge(params).logits(hidden)
 
     def logits(
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length K"]:
-        return merge(params).logits(hidden(params, zt, t, cond))
+        return head(params, hidden(params, zt, t, cond))
 
     def apply(params: Params, zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
-        return head(params, hidden(params, zt, t, cond))
+        return jax.nn.log_softmax(logits(params, zt, t, cond), axis=-1)
 
     return Network(jax.jit(init), apply, logits, hidden, head)
 

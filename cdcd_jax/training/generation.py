@@ -9,13 +9,14 @@ import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.diffusion.bound import evaluate_bound
+from cdcd_jax.diffusion.checks import check_known, check_tokens
 from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.sharding import split_batch
 from cdcd_jax.training.spread import spread_rows
-from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
+from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
 
 def make_bound_fn(
@@ -39,7 +40,12 @@ def make_bound_fn(
         return evaluate_bound(key, schedule, denoise_fn, rows["z0"], features)[:count]
 
     run = spread_rows(bound, mesh)
-    return lambda params, key, z0, cond: run(params, key, {"z0": z0, "cond": cond})
+
+    def bound_fn(params: Params, key: PRNGKey, z0: Any, cond: Any) -> Any:
+        check_tokens("z0", z0, schedule.vocab_size)
+        return run(params, key, {"z0": z0, "cond": cond})
+
+    return bound_fn
 
 
 def make_sample_fn(
@@ -55,13 +61,14 @@ def make_sample_fn(
 
     Returns:
         ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=) ->
-        tokens`` [batch length], a sample for each row of ``cond``; compiled anew for each setting.
-        ``known=`` tokens [batch length] stand, where they are not the mask.
+        tokens`` [batch length], a sample for each row of ``cond``; compiled once for all values of
+        ``truncation``, ``temperature`` and ``guidance``, but for a guidance of 1, which is half the
+        work. ``known=`` tokens [batch length] stand, where they are not the mask.
         With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
-    static = ("num_steps", "truncation", "top_k", "temperature", "guidance", "return_trajectory")
+    static = ("num_steps", "top_k", "guided", "return_trajectory")
 
     def draw(
         params: Params,
@@ -69,15 +76,15 @@ def make_sample_fn(
         rows: Any,
         *,
         count: int,
-        guidance: float = 1.0,
+        guided: bool,
+        guidance: Number,
         return_trajectory: bool = False,
         **options: Any,
     ) -> Any:
         cond = rows["cond"]
         batch = jax.tree.leaves(cond)[0].shape[0]
         denoise_fn = _denoise_rows(model, params, mesh)
-        if guidance != 1.0:
-            check_guidance(guidance, model)
+        if guided:
             assert model.null is not None
             denoise_fn = guide_denoiser(denoise_fn, model.null(params, batch), guidance)
         drawn = sample(
@@ -98,10 +105,32 @@ def make_sample_fn(
     run = spread_rows(draw, mesh, static=static)
 
     def sample_fn(
-        params: Params, key: PRNGKey, cond: Any, known: Any = None, **options: Any
+        params: Params,
+        key: PRNGKey,
+        cond: Any,
+        known: Any = None,
+        truncation: float = 1.0,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        **options: Any,
     ) -> Any:
-        rows = {"cond": cond} if known is None else {"cond": cond, "known": known}
-        return run(params, key, rows, **options)
+        check_truncation("truncation", truncation)
+        check_temperature(temperature)
+        check_guidance(guidance, model)
+        rows = {"cond": cond}
+        if known is not None:
+            check_known(known, (len(jax.tree.leaves(cond)[0]), length), schedule.vocab_size)
+            rows["known"] = known
+        return run(
+            params,
+            key,
+            rows,
+            truncation=float(truncation),
+            temperature=float(temperature),
+            guidance=float(guidance),
+            guided=guidance != 1.0,
+            **options,
+        )
 
     return sample_fn
 
@@ -152,13 +181,18 @@ def check_sampling(
     check_truncation("truncation", truncation)
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
         raise ValueError(f"top_k = {top_k} must lie in 1..K = 1..{schedule.vocab_size}")
-    if not 0.0 < temperature < math.inf:
-        raise ValueError(f"temperature = {temperature} must be above 0")
+    check_temperature(temperature)
     check_guidance(guidance, model)
     if label is not None and num_classes == 0:
         raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:
         raise ValueError(f"label = {label} must lie in 0..{num_classes - 1}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise a ValueError unless a temperature is above 0 and finite."""
+    if not 0.0 < temperature < math.inf:
+        raise ValueError(f"temperature = {temperature} must be above 0")
 
 
 def check_guidance(guidance: float, model: Model) -> None:

@@ -15,7 +15,8 @@ class Model(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        denoise: ``denoise(params, zt, t, features) -> log p(z0 | zt, features)``.
+        denoise: ``denoise(params, zt, t, features) -> log p(z0 | zt, features)``, or logits: the
+            diffusion normalises.
         encode: ``encode(params, cond) -> features``, once for all steps of a sample.
         null: ``null(params, batch) -> features`` of no condition; None for a model that was never
             trained without its condition, and so cannot be guided.
@@ -24,7 +25,8 @@ class Model(NamedTuple):
         leave_out: ``leave_out(left_out, params, features) -> features``, null for those.
         hidden: ``hidden(params, zt, t, features) -> [batch length width]``: ``denoise`` without its
             last layer; None for a model that has no such halves.
-        head: ``head(params, hidden) -> log p(z0 | zt, features)`` at any positions: that layer.
+        head: ``head(params, hidden) -> log p(z0 | zt, features)`` or logits at any positions: that
+            layer.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -65,7 +67,7 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
 
     return Model(
         init=init,
-        denoise=lambda params, *inputs: network.apply(params["denoiser"], *inputs),
+        denoise=lambda params, *inputs: network.logits(params["denoiser"], *inputs),
         encode=lambda params, cond: condition.encode(params["condition"], cond),
         null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
         draw_left_out=lambda key, batch: draw_left_out(key, condition, dropout, batch),

@@ -68,7 +68,8 @@ def make_objective(
     Returns:
         The objective, in nats per token; its ``stats`` are those of the timesteps, or None. The
         metrics ``vb``, ``aux`` and ``contrast`` are means of term / p_t, so that ``vb`` estimates
-        the bound without its prior term, and are not weighted by lambda.
+        the bound without its prior term, and are not weighted by lambda. ``equal_negatives`` is the
+        share of negatives that equal their positive, as shuffled tokens that are all the same do.
 
     Raises:
         ValueError: If a value is out of range; shapes that do not fit are found on tracing.
@@ -135,6 +136,8 @@ def make_objective(
         )
         told = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
         metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in told.items()}
+        if kinds:
+            metrics["equal_negatives"] = jnp.mean(terms.equal_negatives)
         return terms.loss, (metrics, (terms.t, terms.vb))
 
     def update(key: PRNGKey, stats: Any, seen: tuple[jax.Array, jax.Array]) -> tuple[Any, Metrics]:

@@ -56,5 +56,56 @@ def test_guided_samples_have_the_guided_frequencies():
 
 
 def test_a_negative_scale_is_refused():
-    with pytest.raises(ValueError, match="guidance must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="guidance must be at least 0 and finite, got -1"):
         guide_denoiser(random_denoiser(jax.random.key(0)), jnp.array([0]), -1.0)
+
+
+def test_a_null_condition_of_one_row_is_for_all_rows():
+    denoise_fn = random_denoiser(jax.random.key(0))
+    zt, t, cond = jnp.full((2, 3), 4), jnp.array([3, 3]), jnp.array([1, 2])
+    one, two = (guide_denoiser(denoise_fn, jnp.full(rows, 4), 2.0)(zt, t, cond) for rows in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("null", "message"),
+    [
+        (None, "guidance needs null_cond, what the network was trained with in place of"),
+        (jnp.zeros(3), r"null_cond has shape \(3,\) where cond has \(2,\)"),
+        ({"text": jnp.zeros(2)}, "null_cond must be a tree like cond"),
+    ],
+)
+def test_a_null_condition_that_does_not_fit_is_named(null, message):
+    def call(*inputs):
+        return guide_denoiser(random_denoiser(jax.random.key(0)), null, 2.0)(*inputs)
+
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(call, jnp.full((2, 3), 4), jnp.array([3, 3]), jnp.array([1, 2]))
+
+
+def test_impossible_tokens_stay_impossible_without_a_nan():
+    cond, null = jnp.log(jnp.array([[[0.5, 0.5, 0.0]], [[0.2, 0.8, 0.0]]]))[:, None]
+    np.testing.assert_allclose(
+        jnp.exp(guide(cond, null, 2.0))[0, 0], [1.25 / 1.5625, 0.3125 / 1.5625, 0], atol=1e-6
+    )
+
+
+def test_a_sweep_compiles_once():
+    """Truncation, temperature and guidance may be traced, and give what concrete numbers give."""
+    schedule, traces = absorbing_schedule(num_steps=3, vocab_size=4), []
+    table = 2.0 * jax.random.normal(jax.random.key(1), (5, 3, 4))
+
+    def draw(truncation, temperature, scale):
+        traces.append(scale)
+        guided = guide_denoiser(lambda zt, t, cond: table[cond], jnp.array([0]), scale)
+        options = {"truncation": truncation, "temperature": temperature}
+        cond = jnp.arange(600) % 5
+        return sample(jax.random.key(2), schedule, guided, cond, shape=(600, 3), **options)
+
+    traced = jax.jit(draw)
+    settings = [(1.0, 1.0, 1.0), (0.86, 1.0, 3.0), (0.5, 0.7, 1.5)]
+    found = [np.asarray(traced(*setting)) for setting in settings]
+    assert len(traces) == 1
+    for setting, tokens in zip(settings, found, strict=True):
+        np.testing.assert_array_equal(tokens, jax.jit(lambda setting=setting: draw(*setting))())
+    assert (found[0] != found[1]).any()

@@ -92,6 +92,25 @@ def test_prior_term(make):
         np.testing.assert_allclose(float(prior_kl(schedule)), kl(q, prior), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("final_uniform", [0.0, 1e-6, 0.1, 0.38, 0.9])
+@pytest.mark.parametrize("vocab_size", [2, 97, 2887])
+def test_prior_term_is_not_negative_in_float32(final_uniform, vocab_size):
+    """Terms of either sign cancel in it, down to -6e-9 where they are added up as they stand."""
+    schedule = cdcd.mask_replace_schedule(
+        num_steps=80, vocab_size=vocab_size, final_uniform=final_uniform, first_uniform=0.0
+    )
+    alpha, beta, keep = (
+        np.asarray(table[-1], np.float64)
+        for table in (schedule.alpha_bar, schedule.beta_bar, schedule.keep_bar)
+    )
+    q = np.full(vocab_size, beta)
+    q[0] += alpha
+    found = float(prior_kl(schedule))
+    assert found >= 0
+    expected = kl(q, np.full(vocab_size, keep / vocab_size))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
 @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 def test_bound_of_the_exact_network_is_the_entropy(make):
     """With the true p(z0 | zt) of independent tokens, every term is an expectation that sums to

@@ -28,8 +28,6 @@ def test_exact_network_samples_the_data(name, make, num_steps):
     tokens = jax.jit(lambda key: draw(key, shape=shape, num_steps=num_steps))(jax.random.key(0))
     frequency = np.bincount(np.asarray(tokens).ravel(), minlength=VOCAB + 1) / tokens.size
     sigma = np.sqrt(WEIGHTS * (1 - WEIGHTS) / tokens.size)
-    # The chain starts from all masks; with the real uniform share 10% of the true zT are tokens,
-    # which for independent positions changes nothing but the path.
     assert frequency[VOCAB] == 0
     assert np.all(np.abs(frequency[:VOCAB] - WEIGHTS) < 5 * sigma + 2e-5)
 
@@ -204,3 +202,42 @@ def test_around_known_tokens_the_others_follow_their_conditional():
     for rows, expected in ((tokens[:count], 0.2 / 0.3), (tokens[count:], 0.3)):
         share = float((rows[:, 0] == 1).mean())
         assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / count)
+
+
+JOINT = np.array([[0.4, 0.02, 0.08], [0.02, 0.2, 0.03], [0.08, 0.03, 0.14]])
+
+
+def pair_denoiser(schedule):
+    """Return p(z0 | zt) by Bayes' rule for two tokens that depend on each other."""
+
+    def denoise_fn(zt, t, cond):
+        alpha, beta = (
+            jnp.asarray(x)[t][:, None, None] for x in (schedule.alpha_bar, schedule.beta_bar)
+        )
+        visible = alpha * jax.nn.one_hot(zt, 3) + beta
+        likely = jnp.where((zt == schedule.mask_id)[..., None], 1.0, visible)  # [batch 2 K]
+        joint = JOINT[None] * likely[:, 0, :, None] * likely[:, 1, None, :]
+        return jnp.log(jnp.stack([joint.sum(2), joint.sum(1)], axis=1))
+
+    return denoise_fn
+
+
+def test_noise_that_replaces_is_undone_from_its_own_prior():
+    """With 38% replaced at T, zT, every state and z0 have the right distribution."""
+    schedule = cdcd.mask_replace_schedule(num_steps=40, vocab_size=3, final_uniform=0.38)
+    count = 20_000
+    tokens, states = jax.jit(
+        lambda key: cdcd.sample(
+            key, schedule, pair_denoiser(schedule), None, shape=(count, 2), return_trajectory=True
+        )
+    )(jax.random.key(0))
+    shares = np.asarray(states == schedule.mask_id).mean(axis=(1, 2))
+    np.testing.assert_allclose(shares, schedule.gamma_bar[::-1], atol=5 * 0.5 / np.sqrt(2 * count))
+    start = np.bincount(np.asarray(states[0]).ravel(), minlength=4) / (2 * count)
+    expected = np.append(np.full(3, schedule.keep_bar[-1] / 3), schedule.gamma_bar[-1])
+    np.testing.assert_allclose(start, expected, atol=5 * 0.5 / np.sqrt(2 * count))
+    marginal = np.bincount(np.asarray(tokens).ravel(), minlength=3) / (2 * count)
+    np.testing.assert_allclose(marginal, JOINT.sum(0), atol=5 * 0.5 / np.sqrt(2 * count))
+    pairs = np.bincount(np.asarray(3 * tokens[:, 0] + tokens[:, 1]), minlength=9) / count
+    # Two tokens that change in the same one of 40 steps do so independently.
+    np.testing.assert_allclose(pairs.reshape(3, 3), JOINT, atol=0.02)

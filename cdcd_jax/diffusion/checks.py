@@ -1,0 +1,164 @@
+"""Checks of what users pass in: ids, steps and numbers that would give nonsense without a word.
+
+Shapes and dtypes are always known and always checked. Values are checked where an array is
+concrete; under ``jax.jit`` they are not known, and a check adds nothing to the program. `checked`
+compiles a function whose checks are part of the program, with ``jax.experimental.checkify``.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import checkify
+from jaxtyping import Array
+
+# Part of jit's cache key: a function that was traced without its checks is traced again with them.
+_checking = jax.make_user_context(False)
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function so that values of traced arrays are checked too.
+
+    Everything of this package that the function calls raises then what it raises for concrete
+    arrays. It costs some comparisons and a wait for the result: for debugging.
+
+    Args:
+        function: A function of arrays that could be given to ``jax.jit``.
+
+    Returns:
+        The compiled function. It raises a ValueError that names value and place.
+
+    Example:
+        >>> from cdcd_jax.diffusion import schedule, transitions
+        >>> noise = schedule.absorbing_schedule(num_steps=5, vocab_size=9)
+        >>> draw = checked(lambda key, z0, t: transitions.q_sample(key, noise, z0, t))
+        >>> draw(jax.random.key(0), jnp.array([[3, 4]]), jnp.array([5])).tolist()
+        [[9, 9]]
+        >>> draw(jax.random.key(0), jnp.array([[3, 99]]), jnp.array([5]))
+        Traceback (most recent call last):
+        ValueError: zs[0, 1] = 99 is no token id: those are 0..9, of which 9 is the mask
+    """
+
+    def with_checks(*args: Any, **kwargs: Any) -> Any:
+        with _checking(True):
+            return function(*args, **kwargs)
+
+    run = jax.jit(checkify.checkify(with_checks, errors=checkify.user_checks))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        error, result = run(*args, **kwargs)
+        message = error.get()
+        if message is not None:
+            raise ValueError(message.removesuffix(" (`check` failed)"))
+        return result
+
+    return call
+
+
+def require(good: Callable[..., Any], sentence: str, values: Any, *others: Any) -> None:
+    """Raise a ValueError unless values are good, as far as they are known.
+
+    Args:
+        good: ``good(values, *others) -> bool``, element by element; of NumPy or traced arrays.
+        sentence: What to say of the first bad one, with ``{place}`` and ``{value}``.
+        values: A number or an array of any shape.
+        *others: What they are compared with.
+
+    Example:
+        >>> require(lambda p: p <= 1, "p{place} = {value} is no probability", np.array([0.2, 1.5]))
+        Traceback (most recent call last):
+        ValueError: p[1] = 1.5 is no probability
+    """
+    given = (values, *others)
+    traced = any(is_traced(value) for value in given)
+    if traced and not _checking.value:
+        return
+    if not traced:
+        if any(isinstance(x, jax.Array) and not x.is_fully_addressable for x in given):
+            return  # spread over hosts, of which none knows all
+        given = tuple(np.asarray(value) for value in given)
+    xp = jnp if traced else np
+    fine = xp.asarray(good(*given))
+    if not traced and fine.all():
+        return
+    first = xp.unravel_index(xp.argmin(fine), fine.shape) if fine.ndim else ()
+    place = "[" + ", ".join(f"{{{axis}}}" for axis in range(fine.ndim)) + "]" if fine.ndim else ""
+    message = sentence.replace("{place}", place)
+    value = xp.asarray(values)[first]
+    if traced:
+        checkify.check(jnp.all(fine), message, *first, value=value)
+    else:
+        raise ValueError(message.format(*first, value=value))
+
+
+def is_traced(value: Any) -> bool:
+    """Return whether a value is not known yet, as in a function that is being compiled."""
+    return isinstance(value, Tracer)
+
+
+def check_tokens(
+    name: str, tokens: Array | np.ndarray, vocab_size: int | None = None, *, mask: bool = False
+) -> None:
+    """Raise a ValueError unless an array holds token ids, [batch length].
+
+    Args:
+        name: What it is called.
+        tokens: The array.
+        vocab_size: K; None checks the shape only.
+        mask: Whether the mask, K, may be among them.
+    """
+    if tokens.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape [batch length], got {tokens.shape}; an image's tokens are one "
+            f"sequence, row by row: {name}.reshape(batch, -1)"
+        )
+    if 0 in tokens.shape:
+        raise ValueError(f"{name} has no tokens: its shape [batch length] is {tokens.shape}")
+    if vocab_size is not None:
+        check_ids(name, tokens, vocab_size, mask=mask)
+
+
+def check_ids(
+    name: str, tokens: Array | np.ndarray, vocab_size: int, *, mask: bool = False
+) -> None:
+    """Raise a ValueError unless an array of any shape holds ids 0..K-1, or 0..K with the mask."""
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(f"{name} must hold integers, token ids, got {tokens.dtype}")
+    if jnp.iinfo(tokens.dtype).max < vocab_size:
+        raise ValueError(
+            f"{name} is {tokens.dtype}, which cannot hold the mask, {vocab_size}: use int32"
+        )
+    last = vocab_size if mask else vocab_size - 1
+    which = f"0..{last}, of which {last} is the mask" if mask else f"0..{last}"
+    require(
+        lambda ids: (ids >= 0) & (ids <= last),
+        f"{name}{{place}} = {{value}} is no token id: those are {which}",
+        tokens,
+    )
+
+
+def check_known(known: Array | np.ndarray, shape: tuple[int, int], vocab_size: int) -> None:
+    """Raise a ValueError unless tokens to keep are ids 0..K of the shape of the samples."""
+    if known.shape != tuple(shape):
+        raise ValueError(f"known must have the shape of the samples, {shape}, got {known.shape}")
+    check_ids("known", known, vocab_size, mask=True)
+
+
+def check_steps(t: Array, batch: int, num_steps: int, s: Array | None = None) -> None:
+    """Raise a ValueError unless t, [batch], are steps 1..T, and s earlier steps from 0 on."""
+    for name, steps in (("t", t), ("s", s)):
+        if steps is not None and steps.shape != (batch,):
+            raise ValueError(
+                f"{name} must have shape [batch] = ({batch},), a step for each row, got "
+                f"{steps.shape}"
+            )
+    sentence = f"t{{place}} = {{value}} is no noised step: those are 1..T = 1..{num_steps}"
+    require(lambda t: (t >= 1) & (t <= num_steps), sentence, t)
+    if s is not None:
+        sentence = "s{place} = {value} must be at least 0 and less than its t"
+        require(lambda s, t: (s >= 0) & (s < t), sentence, s, t)
