@@ -42,6 +42,7 @@ def get_config(arg: str = "") -> Any:
         num_heads=16,
         mlp="conv",
         mlp_ratio=4,
+        embedding_grid=(32, 32),
         compute_dtype="bfloat16",
         remat="blocks",
     )
