@@ -244,7 +244,7 @@ def test_a_wrong_value_is_named_of_dances_on_a_disk(name, changes, message, danc
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     for name, message in {
-        "aist": r"data: .*nowhere/splits/crossmodal_train.txt cannot be read",
+        "aist": r"data: .*nowhere has neither the folder splits of AIST\+\+ nor motion_s2",
         "tiktok": r"data: .*nowhere has no folder motion or motion_s2",
     }.items():
         with pytest.raises(ValueError, match=message):

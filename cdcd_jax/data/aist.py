@@ -100,7 +100,7 @@ def load_aist(
             for genre, _, tempo in [read_name(piece.name, found.listing)]
         ]
         _check_genres(found, split, [file.genre for file in files])
-        return _make_files(f"AIST++ pieces of {seconds:g} s, {split}", files, seconds)
+        return _make_files(f"AIST++ in pieces of {seconds:g} s, {split}", files, seconds)
     files = _sequences(path, split, motion, None if music is None else Path(music), video)
     return _make_files(f"AIST++, {split}", files, edges=COCO_EDGES if motion == "keypoints" else ())
 
@@ -117,6 +117,11 @@ def _sequences(
 ) -> list[DanceFile]:
     """List the sequences of the annotations with their songs."""
     listing = path / "splits" / f"crossmodal_{split}.txt"
+    if not listing.parent.is_dir():
+        raise ValueError(
+            f"{path} has neither the folder splits of AIST++ nor motion_s2 of the published "
+            "pieces; give the folder that one of them is in"
+        )
     names = _read_names(listing)
     if repeated := find_repeated(names):
         raise ValueError(f"{listing} lists {repeated} twice; remove one of them")

@@ -156,17 +156,17 @@ class Segments:
         said = []
         if self.num_skipped:
             said.append(
-                f"{self.num_skipped} dances of {self.name} are shorter than {self.seconds:g} s and "
+                f"{self.name}: {self.num_skipped} dances are shorter than {self.seconds:g} s and "
                 "are left out"
             )
         if self._filled and self.dances.video_features is None:
             said.append(
-                f"{self.name} has no features of videos (video_s{self.seconds:g}): models are "
-                "conditioned on the dance without them, unlike the published ones"
+                f"{self.name}: there are no features of videos (video_s{self.seconds:g}), which "
+                "the published models are conditioned on"
             )
         if self.num_filled:
             said.append(
-                f"{self.num_filled} of {len(self)} pieces of {self.name} are shorter than "
+                f"{self.name}: {self.num_filled} of {len(self)} pieces are shorter than "
                 f"{self.seconds:g} s; silence fills them, as in the published code"
             )
         return said

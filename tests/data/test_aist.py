@@ -102,6 +102,9 @@ def test_names_tell_genre_song_and_tempo():
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r'no split "dev" of AIST\+\+, only train, val, test'):
         load_aist(tmp_path, "dev")
+    with pytest.raises(ValueError, match=r"neither the folder splits of AIST\+\+ nor motion_s2"):
+        load_aist(tmp_path, "train")
+    (tmp_path / "splits").mkdir()
     with pytest.raises(ValueError, match=r"crossmodal_train\.txt cannot be read"):
         load_aist(tmp_path, "train")
     write_aist(tmp_path)

@@ -61,7 +61,7 @@ def test_video_may_be_missing_or_elsewhere(tmp_path):
     (tmp_path / "video_s2").rename(tmp_path / "i3d")
     dances = load_aist(tmp_path, "train")
     assert dances.video_features is None
-    assert "has no features of videos (video_s2)" in cut(dances).remarks[0]
+    assert "there are no features of videos (video_s2)" in cut(dances).remarks[0]
     assert load_aist(tmp_path, "train", video=tmp_path / "i3d").video_features == 2048
     with pytest.raises(ValueError, match=r"there is no folder .*none beside"):
         load_aist(tmp_path, "train", video=tmp_path / "none")
@@ -77,7 +77,7 @@ def test_short_pieces_are_filled_as_the_published_code_does(tmp_path):
     segments = cut(load_aist(tmp_path, "test", seconds=6.0), seconds=6.0, samples=1033 * 128)
     assert len(segments) == 2
     assert segments.remarks == [
-        "1 of 2 pieces of AIST++ pieces of 6 s, test are shorter than 6 s; silence fills them, as "
+        "AIST++ in pieces of 6 s, test: 1 of 2 pieces are shorter than 6 s; silence fills them, as "
         "in the published code"
     ]
     piece = segments[1]

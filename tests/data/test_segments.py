@@ -103,7 +103,7 @@ def test_the_published_test_pieces_of_aist():
 def test_short_dances_are_counted_and_none_is_an_error():
     segments = make(dances=Numbered([1.0, 3.0, 1.5]))
     assert (len(segments), segments.num_skipped) == (2, 2)
-    assert segments.remarks == ["2 dances of numbered are shorter than 2 s and are left out"]
+    assert segments.remarks == ["numbered: 2 dances are shorter than 2 s and are left out"]
     with pytest.raises(ValueError, match=r"numbered .* window of 2\.0 s: the longest of 2, dance1"):
         make(dances=Numbered([1.0, 1.9]))
     with pytest.raises(ValueError, match="must be positive"):
