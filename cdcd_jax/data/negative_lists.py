@@ -93,7 +93,8 @@ def _entry_names(
     if len(content) != len(listed_names):
         raise ValueError(
             f"{path} has {len(content)} entries, and the set asks for {len(listed_names)}, one "
-            "for each picture or, of COCO, for each caption; take the file of this split"
+            "for each picture, of COCO for each caption, of AIST++ for each piece of 6 s; take the "
+            "file of this split"
         )
     return listed_names
 

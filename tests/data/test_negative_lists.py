@@ -44,6 +44,16 @@ def test_lists_of_numbers_belong_to_the_captions_in_order(tmp_path):
     assert drawn_of(listed, 3) == [{1, 2}, {0, 2}, {0, 1}]
 
 
+def test_a_list_of_paths_of_sound_files_in_the_order_of_the_pieces(tmp_path):
+    """The form that AIST++'s has; of three pieces the second was not prepared."""
+    pieces = [f"gBR_sBM_c01_d04_mBR{song}_ch02_seg1" for song in range(3)]
+    paths = [f"/data/somebody/audio_s6/train/{piece}.wav" for piece in pieces]
+    content = [[paths[1], paths[2]], [paths[0]], [paths[0]]]
+    kept = [pieces[0], pieces[2]]
+    listed = load(tmp_path, content, kept, np.arange(2), listed_names=pieces)
+    assert drawn_of(listed, 2) == [{1}, {0}]
+
+
 def test_an_object_names_pictures(tmp_path):
     content = {name: [BIRDS[3], "gone.jpg"] for name in BIRDS[:3]} | {BIRDS[3]: BIRDS[:2]}
     assert drawn_of(load(tmp_path, content), 4) == [{3}, {3}, {3}, {0, 1}]
