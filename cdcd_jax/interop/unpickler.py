@@ -8,6 +8,7 @@ read, and nothing of it is imported or executed.
 
 import collections
 import pickle
+import pickletools
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,8 +78,27 @@ class TensorUnpickler(pickle.Unpickler):
 
     def __init__(self, file: BufferedIOBase, path: Path):
         super().__init__(file, encoding="utf-8")
+        self.file: Any = file
         self.path = path
         self.storages: dict[str, Storage] = {}
+
+    def load(self) -> Any:
+        """Read the pickle; first its opcodes alone, as a damaged one may ask for all memory."""
+        start = self.file.tell()
+        try:
+            for place, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
+                name = opcode.name
+                # Objects are numbered one after another, and C makes room for the number given.
+                too_early = name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > place
+                unknown = name == "PROTO" and (argument or 0) > pickle.HIGHEST_PROTOCOL
+                if too_early or unknown or name in ("EXT1", "EXT2", "EXT4"):
+                    raise ValueError(f"{name} {argument} has no place in it")
+        except (ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{self.path} is truncated or has a damaged pickle: {error}."
+            ) from error
+        self.file.seek(start)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """Answer a name of the pickle, never by importing it."""

@@ -148,7 +148,7 @@ def test_a_cut_archive_is_named(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/code/x.py", "")
         archive.writestr("a/data.pkl", b"\x80\x02c")
-    with pytest.raises(ValueError, match=r"cut.pt has a damaged pickle|no complete"):
+    with pytest.raises(ValueError, match=r"cut.pt .* a damaged pickle"):
         load_clip(path)
 
 

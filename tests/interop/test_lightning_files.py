@@ -115,6 +115,37 @@ def test_stand_ins_swallow_what_pickles_put_into_objects(tmp_path):
             read_state_dict(path)
 
 
+def test_a_damaged_pickle_is_named_and_takes_no_memory(tmp_path):
+    path = tmp_path / "a.ckpt"
+
+    def refused(pickled):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", pickled)
+        with pytest.raises(ValueError, match=r"a.ckpt .*has a damaged pickle"):
+            read_state_dict(path, "state_dict")
+
+    refused(b"\x80\x02}r\xff\xff\xff\xff.")  # an object with the number 2^32 - 1
+    refused(b"\x80\x05\x96" + b"\xff" * 7 + b"\x00.")  # bytes of that length
+    refused(b"\x80\x63}.")  # protocol 99
+    refused(b"\x80\x02\x82\x01.")  # an extension code
+    refused(b"\x80\x02}")  # no end
+    state = {"w": tensor("FloatStorage", "0", (6,), (1,), 6)}
+    write_lightning(tmp_path / "whole.ckpt", state, {"0": NUMBERS})
+    with zipfile.ZipFile(tmp_path / "whole.ckpt") as archive:
+        whole = bytearray(archive.read("archive/data.pkl"))
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        changed = whole.copy()
+        changed[random.integers(len(whole))] = random.integers(256)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", bytes(changed))
+            archive.writestr("a/data/0", NUMBERS.tobytes())
+        try:
+            read_state_dict(path, "state_dict")
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017 - most changes are harmless
+
+
 def test_a_bare_file_and_a_prefix_that_all_names_share(tmp_path):
     def names(prefix):
         return {
