@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64, Int32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dance
-from cdcd_jax.data.motion import find_joints, load_motion, motion_frames
+from cdcd_jax.data.motion import find_joints, load_motion, motion_frames, why_not_read
 
 
 class DanceFile(NamedTuple):
@@ -151,7 +151,7 @@ def load_video(path: Path) -> Float32[np.ndarray, "steps features"]:
         array = np.load(path, allow_pickle=False)
     except Exception as error:
         # A damaged file raises whatever its header leads to.
-        raise ValueError(f"{path} cannot be read as an array: {error!s:.160}") from error
+        raise ValueError(f"{path} cannot be read as an array: {why_not_read(error)}") from error
     array = np.atleast_2d(array) if isinstance(array, np.ndarray) else np.array([])
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold numbers [steps features], not {list(array.shape)}")

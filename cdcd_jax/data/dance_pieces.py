@@ -101,7 +101,7 @@ def list_pieces(
     for kind, folder in folders.items():
         if not folder.is_dir():
             raise ValueError(
-                f"there is no folder {folder} beside {folders['motion']}; put it there"
+                f"there is no folder {folder} for the {kind} of these pieces; put it there"
             )
         if (folder / split).is_dir():
             folders[kind] = folder / split

@@ -169,7 +169,14 @@ def _load_numpy(path: Path, mmap_mode: Any = None) -> Any:
         raise ValueError(f"{path} is not there; a motion file is needed") from error
     except Exception as error:
         # A damaged archive raises whatever zipfile and zlib do.
-        raise ValueError(f"{path} cannot be read as an array: {error!s:.160}") from error
+        raise ValueError(f"{path} cannot be read as an array: {why_not_read(error)}") from error
+
+
+def why_not_read(error: Exception) -> str:
+    """Say why NumPy could not read an array, without its advice to unpickle a file of others."""
+    if "pickle" in str(error):
+        return "it holds no array of numbers, or was not downloaded whole"
+    return f"{error!s:.160}"
 
 
 def _check_motion(held: Any, path: Path) -> Float32[np.ndarray, "frames features"]:

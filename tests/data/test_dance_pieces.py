@@ -63,7 +63,7 @@ def test_video_may_be_missing_or_elsewhere(tmp_path):
     assert dances.video_features is None
     assert "there are no features of videos (video_s2)" in cut(dances).remarks[0]
     assert load_aist(tmp_path, "train", video=tmp_path / "i3d").video_features == 2048
-    with pytest.raises(ValueError, match=r"there is no folder .*none beside"):
+    with pytest.raises(ValueError, match=r"there is no folder .*none for the video"):
         load_aist(tmp_path, "train", video=tmp_path / "none")
 
 
@@ -130,5 +130,5 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds published pieces with music and SMPL features"):
         load_aist(tmp_path, "train", motion="keypoints")
     (tmp_path / "audio_s2").rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"there is no folder .*audio_s2 beside .*motion_s2"):
+    with pytest.raises(ValueError, match=r"there is no folder .*audio_s2 for the audio"):
         load_aist(tmp_path, "train")

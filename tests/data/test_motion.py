@@ -152,10 +152,14 @@ def test_files_that_hold_no_motion_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.pkl cannot be read: No such file"):
         load_motion(tmp_path / "none.pkl")
     (tmp_path / "text.npy").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.npy cannot be read as an array"):
+    with pytest.raises(
+        ValueError, match=r"text\.npy cannot be read as an array: it holds no array of numbers"
+    ):
         load_motion(tmp_path / "text.npy")
     np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object))
-    with pytest.raises(ValueError, match=r"objects\.npy cannot be read as an array"):
+    with pytest.raises(
+        ValueError, match=r"objects\.npy cannot be read as an array: it holds no array of numbers"
+    ):
         load_motion(tmp_path / "objects.npy")
     for array in (np.zeros(5), np.zeros((0, 3)), np.array([["a"]])):
         np.save(tmp_path / "odd.npy", array)
