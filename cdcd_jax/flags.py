@@ -35,8 +35,9 @@ flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
 flags.DEFINE_string(
     "reference_checkpoint",
     None,
-    "Sample: a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One of images "
-    "is converted once, into <workdir>/published/<name>; one of music needs --motion.",
+    "Sample, evaluate: a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One "
+    "of images is converted once, into <workdir>/published/<name>; to sample one of music needs "
+    "--motion.",
 )
 flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
@@ -119,8 +120,13 @@ def check_flags() -> None:
             raise ValueError("motion is for samples; add --mode=sample")
         if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
             raise ValueError(f"{', '.join(drawing)} are for samples; add --mode=sample")
-    elif FLAGS.mode != "sample":
-        raise ValueError("reference_checkpoint can be sampled only; add --mode=sample")
+    elif FLAGS.mode not in ("sample", "evaluate"):
+        raise ValueError(
+            "reference_checkpoint is to be sampled or evaluated; add --mode=sample or "
+            "--mode=evaluate, or fine-tune it: --mode=train --start_from=FILE"
+        )
+    elif FLAGS.mode == "evaluate" and (FLAGS.motion or any(getattr(FLAGS, n) for n in drawing)):
+        raise ValueError(f"motion, {', '.join(drawing)} are for samples; add --mode=sample")
     elif FLAGS.trajectory or FLAGS.gif:
         raise ValueError("trajectory, gif: there is none of a published checkpoint; leave it out")
 

@@ -20,6 +20,7 @@ from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.plan import build_plan, count_devices
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
+from cdcd_jax.build.pretrained import fit_params, load_pretrained
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.images import ImageError
@@ -41,7 +42,7 @@ from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.modes.plan import imagine_devices, plan_run
 from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
 from cdcd_jax.modes.prompts import read_prompts
-from cdcd_jax.modes.published import name_picture, sample_published
+from cdcd_jax.modes.published import evaluate_published, name_picture, sample_published
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
@@ -89,9 +90,11 @@ def _run(stopper: Stopper) -> None:
         if FLAGS.mode == "plan":
             _plan(workdir)
         elif FLAGS.mode == "codec":
-            _make_codec(workdir, stopper)
+            _make_codec(FLAGS.config, workdir, stopper)
         elif FLAGS.mode == "prepare":
-            _make_tokens(workdir)
+            _make_tokens(FLAGS.config, workdir)
+        elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
+            _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
         elif FLAGS.reference_checkpoint:
             _sample_published(workdir, Path(FLAGS.reference_checkpoint))
         else:
@@ -107,23 +110,12 @@ def _run(stopper: Stopper) -> None:
 
 
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:
-    config, places = FLAGS.config, _checked(find_places, FLAGS.config, workdir)
-    profile = None
+    config, profile = FLAGS.config, None
     if FLAGS.profile:
         steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
         profile = _checked(parse_profile, FLAGS.profile, **steps)
-    if FLAGS.mode == "train" and places is not None:
-        # A shared folder may look different to each host for a while; all must go the same way.
-        missing_codec = not all_agree(not needs_codec(config, places))
-        missing_tokens = not all_agree(places.has_tokens())
-        if missing_codec or missing_tokens:
-            _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
-        if missing_codec:
-            print(f"There is no codec {places.codec_file} yet: training it first")
-            _make_codec(workdir, stopper)
-        if missing_tokens:
-            print(f"There are no tokens in {places.tokens} yet: preparing them first")
-            _make_tokens(workdir)
+    if FLAGS.mode == "train":
+        _make_missing(config, workdir, stopper)
     experiment = _checked(build, config, workdir)
     sampling = override(experiment.sampling)
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
@@ -154,6 +146,36 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
             export=export,
             **sampling,
         )
+
+
+def _make_missing(config: Any, workdir: Path, stopper: Stopper) -> None:
+    """Train the codec and prepare the tokens that are not there yet."""
+    places = _checked(find_places, config, workdir)
+    if places is None:
+        return
+    # A shared folder may look different to each host for a while; all must go the same way.
+    missing_codec = not all_agree(not needs_codec(config, places))
+    missing_tokens = not all_agree(places.has_tokens())
+    if missing_codec or missing_tokens:
+        _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
+    if missing_codec:
+        print(f"There is no codec {places.codec_file} yet: training it first")
+        _make_codec(config, workdir, stopper)
+    if missing_tokens:
+        print(f"There are no tokens in {places.tokens} yet: preparing them first")
+        _make_tokens(config, workdir)
+
+
+def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
+    merges = FLAGS.bpe_merges
+    pretrained = _checked(load_pretrained, FLAGS.config, path, workdir, merges=merges)
+    print(f"Of the checkpoint: {', '.join(pretrained.changes(FLAGS.config))}")
+    config = _checked(pretrained.configure, FLAGS.config)
+    _make_missing(config, workdir, stopper)
+    experiment = _checked(build, config, workdir)
+    _checked(experiment.scoring.check)
+    params = _checked(fit_params, pretrained, experiment)
+    evaluate_published(experiment, params, path, workdir, _config_file())
 
 
 def _sample_published(workdir: Path, path: Path) -> None:
@@ -195,23 +217,23 @@ def _published_sampling(num_steps: int) -> dict[str, Any]:
     return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
 
 
-def _make_codec(workdir: Path, stopper: Stopper) -> None:
-    if is_music(FLAGS.config):
-        if FLAGS.config.codec.name == "spectra":
-            _checked(fit_music_codec, _checked(build_music_codec_fit, FLAGS.config, workdir))
+def _make_codec(config: Any, workdir: Path, stopper: Stopper) -> None:
+    if is_music(config):
+        if config.codec.name == "spectra":
+            _checked(fit_music_codec, _checked(build_music_codec_fit, config, workdir))
         else:
-            train_music_codec(_checked(build_music_codec_training, FLAGS.config, workdir), stopper)
-    elif FLAGS.config.codec.name == "patches":
-        fit_codec(_checked(build_codec_fit, FLAGS.config, workdir))
+            train_music_codec(_checked(build_music_codec_training, config, workdir), stopper)
+    elif config.codec.name == "patches":
+        fit_codec(_checked(build_codec_fit, config, workdir))
     else:
-        train_codec(_checked(build_codec_training, FLAGS.config, workdir), stopper)
+        train_codec(_checked(build_codec_training, config, workdir), stopper)
 
 
-def _make_tokens(workdir: Path) -> None:
-    if is_music(FLAGS.config):
-        _checked(prepare_music, _checked(build_music_preparation, FLAGS.config, workdir))
+def _make_tokens(config: Any, workdir: Path) -> None:
+    if is_music(config):
+        _checked(prepare_music, _checked(build_music_preparation, config, workdir))
     else:
-        _checked(prepare_tokens, _checked(build_preparation, FLAGS.config, workdir))
+        _checked(prepare_tokens, _checked(build_preparation, config, workdir))
 
 
 def _plan(workdir: Path) -> None:

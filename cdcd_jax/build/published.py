@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
 
+from cdcd_jax.build.text_tower import load_text_tower, save_text_tower
 from cdcd_jax.codecs.codec_file import flatten, load_vqgan, save_vqgan, unflatten, write_arrays
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
@@ -48,9 +49,6 @@ PUBLISHED_HEADS = 16
 
 PUBLISHED_SIZE = 256
 """Height and width of the pictures that every published codec was trained on."""
-
-EMPTY_TEXT = "empty_text"
-"""The array in the text tower's file that the denoiser attends to in place of no text."""
 
 DENOISER, TEXT, CODEC = "denoiser.safetensors", "text.safetensors", "codec.safetensors"
 
@@ -159,10 +157,8 @@ def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int
     if architecture["condition"] == "cross":
         text_options = describe_clip_text(found.condition)
         template = _shapes(make_clip_text(**text_options).init)
-        text = flatten(clip_text_from_state_dict(found.condition, template))
-        if found.empty_text is not None:
-            text[EMPTY_TEXT] = found.empty_text
-        write_arrays(folder / TEXT, text, {"options": json.dumps(text_options)})
+        text = clip_text_from_state_dict(found.condition, template)
+        save_text_tower(folder / TEXT, text, text_options, found.empty_text)
     metadata = {"architecture": json.dumps(architecture), "source": source}
     write_arrays(folder / DENOISER, flatten(denoiser), metadata)
     which = "" if found.averaged else ": the last weights, as it holds no averaged ones"
@@ -203,11 +199,10 @@ def _text_encoder(
     path: Path,
 ) -> tuple[Callable[[np.ndarray], jax.Array], Callable[[Params, int], jax.Array] | None]:
     """Load what reads texts, and what stands for none where the model has learned such a thing."""
-    metadata, arrays = _read(path)
     with _naming(path):
-        clip = make_clip_text(**json.loads(metadata["options"]))
-    empty = arrays.pop(EMPTY_TEXT, None)
-    params = jax.tree.map(np.asarray, _arrange(arrays, clip.init, path))
+        tower = load_text_tower(path)
+    params, empty = tower.params, tower.empty
+    clip = make_clip_text(**vars(tower.options))
     apply = jax.jit(clip.apply)
 
     def encode(tokens: np.ndarray) -> jax.Array:
@@ -215,8 +210,7 @@ def _text_encoder(
 
     if empty is None:
         return encode, None
-    none = np.asarray(empty)
-    return encode, lambda params, batch: jnp.broadcast_to(jnp.asarray(none), (batch, *none.shape))
+    return encode, lambda params, batch: jnp.broadcast_to(jnp.asarray(empty), (batch, *empty.shape))
 
 
 def _describe_files(config: Any, path: Path) -> list[str]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -47,6 +48,7 @@ class PublishedMusicModel:
         seconds: How long the dance and its music are.
         params: The denoiser's and the condition's.
         model: Both as what is sampled.
+        dance: Options of ``dance_condition`` that the shapes tell.
         sample_fn: See ``make_sample_fn``; its condition is a dict of ``"motion"`` [batch frames
             features], ``"video"`` [batch 1 features] and ``"genre"`` [batch] int32, the last two
             where the model knows such things.
@@ -61,6 +63,7 @@ class PublishedMusicModel:
     seconds: float
     params: Params
     model: Model
+    dance: dict[str, Any]
     sample_fn: Callable[..., jax.Array]
 
 
@@ -128,6 +131,7 @@ def load_published_music(
         seconds=seconds,
         params=place_whole(params, mesh),
         model=model,
+        dance=found.dance,
         sample_fn=make_sample_fn(
             schedule, model, length=math.prod(found.architecture["grid"]), mesh=mesh
         ),

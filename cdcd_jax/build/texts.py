@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from cdcd_jax.build.sections import make_section
+from cdcd_jax.build.text_tower import is_text_tower, load_text_tower
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.conditioning.condition import Condition, feature_condition, text_condition
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
@@ -127,18 +128,21 @@ def _clip(
             f"{missing} is not given; name CLIP's file with --config.condition.{missing}=FILE "
             "(docs/published.md says where it comes from)"
         )
-    towers = load_clip(weights)
-    options = towers.text_options
+    if is_text_tower(weights):
+        options, params, _ = load_text_tower(Path(weights))
+    else:
+        towers = load_clip(weights)
+        options, params = towers.text_options, towers.text_params
     tokenizer = clip_tokenizer(merges, options)
     clip = make_clip_text(compute_dtype=compute_dtype, **vars(options))
-    own = jax.tree.map(jnp.asarray, towers.text_params)
+    own = jax.tree.map(jnp.asarray, params)
     # The weights go in as an argument: as constants they would be part of the program.
     apply = jax.jit(clip.apply)
     empty = np.asarray(apply(own, tokenizer([""])))[0]
 
     @cache
     def on_devices_of(mesh: Mesh) -> Params:
-        return place_whole(towers.text_params, mesh)
+        return place_whole(params, mesh)
 
     def embed(tokens: Any) -> Any:
         """Read a batch where it lies; a batch of the training is on all devices of all hosts."""
@@ -154,7 +158,7 @@ def _clip(
         embed=embed,
         condition=feature_condition(empty, null=null),
         cond_dim=options.width,
-        fingerprint=_digest(towers.text_params),
+        fingerprint=_digest(params),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.modes.dances import DanceRequest, find_player
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
-from cdcd_jax.modes.evaluation import evaluation_folder, score
+from cdcd_jax.modes.evaluation import find_folder, score
 from cdcd_jax.modes.exporting import export_samples
 from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.checkpoints import Position
@@ -123,17 +123,6 @@ def perform_newest(
     player = find_player(experiment)
     for file in perform(player, state.ema_params, request, path, seed, **sampling):
         print(f"Music: {file}")
-
-
-def find_folder(experiment: Experiment, workdir: Path, subject: str) -> Path:
-    """Name the folder of an evaluation, see ``evaluation_folder``."""
-    return evaluation_folder(
-        workdir,
-        subject,
-        evaluation=experiment.evaluation,
-        sampling=experiment.sampling,
-        config=experiment.config,
-    )
 
 
 def _describe_run(

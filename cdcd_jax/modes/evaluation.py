@@ -80,6 +80,17 @@ def score(
         print(f"{'Export:':<13}{export}")
 
 
+def find_folder(experiment: Experiment, workdir: Path, subject: str) -> Path:
+    """Name the folder of an evaluation, see ``evaluation_folder``."""
+    return evaluation_folder(
+        workdir,
+        subject,
+        evaluation=experiment.evaluation,
+        sampling=experiment.sampling,
+        config=experiment.config,
+    )
+
+
 def evaluation_folder(
     workdir: Path,
     subject: str,

@@ -1,4 +1,4 @@
-"""Sample a published checkpoint, by class or by text."""
+"""Sample a published checkpoint, by class or by text, or evaluate one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.build.published import PublishedModel
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.drawing import describe, describe_steps
+from cdcd_jax.modes.evaluation import find_folder, score
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.training.generation import check_sampling
+from cdcd_jax.typing import Params
 
 
 def sample_published(
@@ -89,6 +92,22 @@ def sample_published(
         picture = draw_prompts(images, chosen, names, caption=caption)
     with writing(path.parent):
         return save_picture(picture, path)
+
+
+def evaluate_published(
+    experiment: Experiment, params: Params, path: Path, workdir: Path, config_file: str
+) -> None:
+    """Score a published checkpoint as a run's own is scored, in a folder named after it.
+
+    Args:
+        experiment: Built of ``pretrained.configure(config)``.
+        params: From ``fit_params``.
+        path: The checkpoint.
+        workdir: Folder of the run.
+        config_file: As given to ``--config``.
+    """
+    about = {"config_file": config_file, "checkpoint": str(path)}
+    score(experiment, params, find_folder(experiment, workdir, path.stem), about)
 
 
 def name_picture(checkpoint: Path, prompts: Sequence[str], seed: int, **sampling: Any) -> str:

@@ -1,0 +1,68 @@
+"""CLIP's text tower in one file that describes itself, as a published checkpoint brings it."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from cdcd_jax.codecs.codec_file import flatten, unflatten, write_arrays
+from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
+from cdcd_jax.typing import Params
+
+EMPTY_TEXT = "empty_text"
+"""The array that the denoiser attends to in place of no text, where it has learned one."""
+
+
+class TextTower(NamedTuple):
+    """A frozen text tower.
+
+    Attributes:
+        options: For ``make_clip_text(**vars(options))``.
+        params: Float32 NumPy arrays.
+        empty: [length width] what stands for no text, or None.
+    """
+
+    options: ClipTextOptions
+    params: Params
+    empty: np.ndarray | None
+
+
+def save_text_tower(
+    path: Path, params: Params, options: dict[str, Any], empty: np.ndarray | None
+) -> None:
+    """Write a tower to a ``.safetensors`` file; the file is there whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    arrays = flatten(params) | ({} if empty is None else {EMPTY_TEXT: empty})
+    write_arrays(path, arrays, {"options": json.dumps(options)})
+
+
+def is_text_tower(path: str | Path) -> bool:
+    """Whether a file is one that ``save_text_tower`` wrote, and not CLIP's own."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "options" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def load_text_tower(path: Path) -> TextTower:
+    """Read what ``save_text_tower`` wrote.
+
+    Raises:
+        ValueError: The arrays do not fit the options.
+        SafetensorError: The file is damaged.
+        OSError: The file cannot be read.
+    """
+    with safe_open(path, framework="numpy") as file:
+        options = ClipTextOptions(**json.loads(file.metadata()["options"]))
+    arrays = load_file(path)
+    empty = arrays.pop(EMPTY_TEXT, None)
+    template = jax.eval_shape(make_clip_text(**vars(options)).init, jax.random.key(0))
+    return TextTower(options, unflatten(arrays, template, path), empty)
