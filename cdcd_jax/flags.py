@@ -39,6 +39,12 @@ flags.DEFINE_string(
     "of images is converted once, into <workdir>/published/<name>; to sample one of music needs "
     "--motion.",
 )
+flags.DEFINE_string(
+    "start_from",
+    None,
+    "Train: take the weights of a published checkpoint, or of a run's folder, where names and "
+    "shapes match; optimizer, average and step start anew.",
+)
 flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
 flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
 flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
@@ -102,6 +108,8 @@ def check_flags() -> None:
     given = [name for name in dancing if getattr(FLAGS, name)]
     if given and not FLAGS.motion:
         raise ValueError(f"{given[0]} needs a dance to make music for; add --motion=FILE")
+    if FLAGS.start_from and FLAGS.mode != "train":
+        raise ValueError("start_from is for training, and what was trained keeps it; leave it out")
     if FLAGS.profile and FLAGS.mode != "train":
         raise ValueError("profile is for training; leave it out, or add --mode=train")
     if FLAGS.export:

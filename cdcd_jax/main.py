@@ -20,9 +20,12 @@ from cdcd_jax.build.music_codec_training import build_music_codec_training
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.plan import build_plan, count_devices
 from cdcd_jax.build.preparation import build_music_preparation, build_preparation
-from cdcd_jax.build.pretrained import fit_params, load_pretrained
+from cdcd_jax.build.pretrained import fit_params
 from cdcd_jax.build.published import load_published
+from cdcd_jax.build.published_config import load_pretrained
 from cdcd_jax.build.published_music import load_published_music
+from cdcd_jax.build.start import Start, start_experiment
+from cdcd_jax.build.start_reading import read_start, with_kept_tower
 from cdcd_jax.data.images import ImageError
 from cdcd_jax.data.records import RecordError
 from cdcd_jax.evaluation.scorer import EvaluationError
@@ -110,13 +113,18 @@ def _run(stopper: Stopper) -> None:
 
 
 def _run_experiment(workdir: Path, stopper: Stopper) -> None:
-    config, profile = FLAGS.config, None
+    config, profile, start = FLAGS.config, None, None
     if FLAGS.profile:
         steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
         profile = _checked(parse_profile, FLAGS.profile, **steps)
+    if FLAGS.start_from:
+        start = _checked(read_start, config, Path(FLAGS.start_from), workdir)
+    config = _checked(with_kept_tower, config, workdir)
     if FLAGS.mode == "train":
-        _make_missing(config, workdir, stopper)
+        _make_missing(config, workdir, stopper, start)
     experiment = _checked(build, config, workdir)
+    if start is not None:
+        experiment = _checked(start_experiment, experiment, start, tell=print)
     sampling = override(experiment.sampling)
     prompts = _checked(read_prompts, FLAGS.prompt, FLAGS.prompt_file)
     _checked(check_request, experiment, prompts=prompts, **sampling)
@@ -148,7 +156,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
         )
 
 
-def _make_missing(config: Any, workdir: Path, stopper: Stopper) -> None:
+def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
     """Train the codec and prepare the tokens that are not there yet."""
     places = _checked(find_places, config, workdir)
     if places is None:
@@ -157,7 +165,9 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper) -> None:
     missing_codec = not all_agree(not needs_codec(config, places))
     missing_tokens = not all_agree(places.has_tokens())
     if missing_codec or missing_tokens:
-        _checked(build, config, workdir, rehearse=True)  # nothing wrong may wait for hours
+        rehearsed = _checked(build, config, workdir, rehearse=True)  # nothing may wait for hours
+        if start is not None:
+            _checked(start_experiment, rehearsed, start, tell=lambda line: None)
     if missing_codec:
         print(f"There is no codec {places.codec_file} yet: training it first")
         _make_codec(config, workdir, stopper)
@@ -169,13 +179,15 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper) -> None:
 def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
     merges = FLAGS.bpe_merges
     pretrained = _checked(load_pretrained, FLAGS.config, path, workdir, merges=merges)
-    print(f"Of the checkpoint: {', '.join(pretrained.changes(FLAGS.config))}")
+    if changes := pretrained.changes(FLAGS.config):
+        print(f"Of the checkpoint: {', '.join(changes)}")
     config = _checked(pretrained.configure, FLAGS.config)
     _make_missing(config, workdir, stopper)
     experiment = _checked(build, config, workdir)
     _checked(experiment.scoring.check)
     params = _checked(fit_params, pretrained, experiment)
-    evaluate_published(experiment, params, path, workdir, _config_file())
+    export = _checked(check_pictures, experiment, FLAGS.export) if FLAGS.export else None
+    evaluate_published(experiment, params, path, workdir, _config_file(), export=export)
 
 
 def _sample_published(workdir: Path, path: Path) -> None:

@@ -66,6 +66,7 @@ class PublishedModel:
         model: The denoiser as what is sampled.
         sample_fn: See ``make_sample_fn``; its condition is labels, or features of texts.
         encode_text: ``tokens [batch 77] -> features``; None for a model of classes.
+        num_heads: Attention heads of the denoiser.
         merges_file: CLIP's byte pairs, where they come with the checkpoint.
     """
 
@@ -76,6 +77,7 @@ class PublishedModel:
     model: Model
     sample_fn: Callable[..., jax.Array]
     encode_text: Callable[[np.ndarray], jax.Array] | None
+    num_heads: int = PUBLISHED_HEADS
     merges_file: Path | None = None
 
 
@@ -119,7 +121,8 @@ def load_published(
     metadata, arrays = _read(folder / DENOISER)
     architecture = _architecture(metadata)
     dtype = config.denoiser.compute_dtype
-    network = make_denoiser(**{"num_heads": PUBLISHED_HEADS} | architecture, compute_dtype=dtype)
+    num_heads = architecture.pop("num_heads", PUBLISHED_HEADS)
+    network = make_denoiser(**architecture, num_heads=num_heads, compute_dtype=dtype)
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
@@ -140,35 +143,58 @@ def load_published(
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         model=model,
         encode_text=encode_text,
+        num_heads=num_heads,
         merges_file=find_merges(path),
     )
 
 
 def _convert(config: Any, path: Path, folder: Path, source: str, image_size: int) -> None:
     """Write our own files; the denoiser's comes last, as it says what all were made of."""
-    found = read_pipeline(path) if is_pipeline(path) else read_published(path)
+    found = open_published(path)
     if found.architecture["condition"] == "none":
         raise ValueError(f"{path} is a model without a condition; only classes and texts are drawn")
-    codec, options, used_codes = _take_codec(config, found, image_size)
+    codec, options, used_codes = take_codec(config, found, image_size)
     architecture = {"num_heads": PUBLISHED_HEADS, **found.architecture, "grid": options.grid}
     network = make_denoiser(**architecture)
     denoiser = denoiser_from_reference(found.denoiser, _shapes(network.init), prefix="")
     save_vqgan(folder / CODEC, codec, options, used_codes)
     if architecture["condition"] == "cross":
-        text_options = describe_clip_text(found.condition)
-        template = _shapes(make_clip_text(**text_options).init)
-        text = clip_text_from_state_dict(found.condition, template)
-        save_text_tower(folder / TEXT, text, text_options, found.empty_text)
+        convert_text(found, folder / TEXT)
     metadata = {"architecture": json.dumps(architecture), "source": source}
     write_arrays(folder / DENOISER, flatten(denoiser), metadata)
     which = "" if found.averaged else ": the last weights, as it holds no averaged ones"
     print(f"Converted {path} into {folder}{which}")
 
 
-def _take_codec(
+def open_published(path: Path) -> Published:
+    """Find the parts of a checkpoint of images, in a file or in a folder of diffusers."""
+    return read_pipeline(path) if is_pipeline(path) else read_published(path)
+
+
+def convert_text(found: Published, path: Path) -> None:
+    """Write the text tower of a checkpoint of texts to a file of its own."""
+    options = describe_clip_text(found.condition)
+    template = _shapes(make_clip_text(**options).init)
+    params = clip_text_from_state_dict(found.condition, template)
+    save_text_tower(path, params, options, found.empty_text)
+
+
+def take_codec(
     config: Any, found: Published, image_size: int
 ) -> tuple[Params, VQGANOptions, np.ndarray | None]:
-    """Take the codec of the checkpoint, or of a file of its own where that has none."""
+    """Take the codec of the checkpoint, or of a file of its own where that has none.
+
+    Args:
+        config: The whole configuration.
+        found: The checkpoint.
+        image_size: Height and width of the images.
+
+    Returns:
+        Parameters, options, and the codes in use or None for all, for ``save_vqgan``.
+
+    Raises:
+        ValueError: If there is none, or its codes in use are not those of the denoiser.
+    """
     state, weights = found.codec, config.codec.weights
     if not state and not weights:
         raise ValueError(f"{found.path} holds no codec; name its file, --config.codec.weights=FILE")

@@ -95,7 +95,13 @@ def sample_published(
 
 
 def evaluate_published(
-    experiment: Experiment, params: Params, path: Path, workdir: Path, config_file: str
+    experiment: Experiment,
+    params: Params,
+    path: Path,
+    workdir: Path,
+    config_file: str,
+    *,
+    export: Path | None = None,
 ) -> None:
     """Score a published checkpoint as a run's own is scored, in a folder named after it.
 
@@ -105,9 +111,10 @@ def evaluate_published(
         path: The checkpoint.
         workdir: Folder of the run.
         config_file: As given to ``--config``.
+        export: Where the main setting's samples are written, if anywhere.
     """
     about = {"config_file": config_file, "checkpoint": str(path)}
-    score(experiment, params, find_folder(experiment, workdir, path.stem), about)
+    score(experiment, params, find_folder(experiment, workdir, path.stem), about, export=export)
 
 
 def name_picture(checkpoint: Path, prompts: Sequence[str], seed: int, **sampling: Any) -> str:

@@ -56,13 +56,18 @@ def check_fingerprint(
     )
     way_out = "resume it with those values"
     if all(isinstance(theirs.get(key), str | int | float) for key in keys):
-        way_out = "resume it with " + " ".join(f"--config.{key}={theirs[key]}" for key in keys)
+        way_out = "resume it with " + " ".join(f"{_flag(key)}={theirs[key]}" for key in keys)
     if any(key.endswith(".decay_steps") for key in keys):
         way_out += ', where the rate stays at end_lr (decay="wsd" is for runs that go on)'
     raise OtherConfigError(
         f"{folder} holds checkpoints of another configuration ({differing}); give another "
         f"--workdir, or {way_out}"
     )
+
+
+def _flag(key: str) -> str:
+    """Name the flag of a key of the configuration, or of what is a flag by itself."""
+    return f"--config.{key}" if "." in key else f"--{key}"
 
 
 def check_names(folder: Path, theirs: Collection[str], ours: Collection[str]) -> None:

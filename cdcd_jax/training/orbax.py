@@ -30,14 +30,17 @@ def newest_and_best(keep: int) -> Any:
 
 
 @contextmanager
-def reading_alone() -> Iterator[None]:
-    """Let each host read without waiting for the others, who would wait long for one that fails."""
-    if jax.process_count() == 1:
-        yield
-        return
+def reading_alone(*, partly: bool = False) -> Iterator[None]:
+    """Let each host read without waiting for the others, who would wait long for one that fails.
+
+    Args:
+        partly: Whether some of the arrays of a checkpoint are read and not all.
+    """
     alone, index = ocp.Context(), jax.process_index()
-    alone.multiprocessing.primary_host = index
-    alone.multiprocessing.active_processes = {index}
+    alone.pytree.loading.partial_load = partly
+    if jax.process_count() > 1:
+        alone.multiprocessing.primary_host = index
+        alone.multiprocessing.active_processes = {index}
     with alone:
         yield
 

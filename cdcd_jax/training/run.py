@@ -21,6 +21,9 @@ from cdcd_jax.training.state import TrainState, abstract_state, compute_state
 from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
 
+START = "start_from"
+"""Key of the fingerprint that says what a run started from; only its training must know."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -37,6 +40,8 @@ class Training:
         fingerprint: The flat configuration, less what may change between two parts of a run.
         housekeeping: Keys of what may, which checkpoints of earlier versions may still name.
         see: What frozen networks make of a batch on its devices, before the step takes it.
+        start: What a fresh state becomes before its first step, such as one with weights of
+            another run; a restored state is taken as it is.
         rules: Where parameters lie, before the rules of ``partition.RULES``.
     """
 
@@ -50,6 +55,7 @@ class Training:
     fingerprint: dict[str, Any]
     housekeeping: Collection[str] = ()
     see: Callable[[Batch], Batch] = lambda batch: batch
+    start: Callable[[TrainState], TrainState] = lambda state: state
     rules: Sequence[Rule] = ()
 
     def shardings(self) -> TrainState:
@@ -89,7 +95,7 @@ def run_training(
         checkpoints.check_space(template)
         found = checkpoints.restore(template)
         if found is None:
-            state = compute_state(training.init_state, shardings)
+            state = training.start(compute_state(training.init_state, shardings))
         else:
             state, position = found
             batches.set_state(position.data)
@@ -135,7 +141,7 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
         CheckpointError: If there is no checkpoint or none can be read.
     """
     if all_agree((workdir / "checkpoints").is_dir()):
-        with _open(training, workdir) as checkpoints:
+        with _open(training, workdir, START) as checkpoints:
             template = abstract_state(training.init_state, training.shardings())
             found = checkpoints.restore(template)
         if found is not None:
@@ -146,10 +152,10 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
     )
 
 
-def _open(training: Training, workdir: Path) -> Checkpoints:
+def _open(training: Training, workdir: Path, *ignored: str) -> Checkpoints:
     return Checkpoints(
         workdir / "checkpoints",
         fingerprint=training.fingerprint,
-        housekeeping=training.housekeeping,
+        housekeeping={*training.housekeeping, *ignored},
         keep=training.keep_checkpoints,
     )

@@ -88,6 +88,19 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
     return _place(tree, replicated(mesh))
 
 
+def place_split(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Put an array that every host has on the devices as a sharding says.
+
+    Args:
+        array: The same on all hosts.
+        sharding: Where each part of it goes.
+
+    Returns:
+        The array on its devices.
+    """
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
 def fetch_whole(tree: Any) -> Any:
     """Fetch arrays that all hosts hold together, each host all of them; all must call it.
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def make_entries(
                 small = [text_sizes.get(size, min(size, 10)) for size in shape]
                 part[prefix + inner] = random.normal(size=small).astype(dtype)
     return vqgan, {"model": model, "ema": averaged}
+
+
+def keep_layers(entries: dict[str, dict], num_layers: int) -> dict[str, dict]:
+    """Leave out the denoiser's later blocks."""
+
+    def kept(key: str) -> bool:
+        block = re.match(r"(?:transformer\.)*blocks\.(\d+)\.", key)
+        return block is None or int(block[1]) < num_layers
+
+    return {name: {k: v for k, v in part.items() if kept(k)} for name, part in entries.items()}
 
 
 def random_like(shapes, seed):

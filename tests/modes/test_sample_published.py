@@ -330,7 +330,10 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"mode": "train"}, "reference_checkpoint can be sampled only; add --mode=sample"),
+        (
+            {"mode": "train"},
+            "reference_checkpoint is to be sampled or evaluated; add --mode=sample",
+        ),
         ({"mode": "sample", "trajectory": True}, "trajectory, gif: there is none of a publ"),
         (
             {"reference_checkpoint": None, "prompt": ["a"]},

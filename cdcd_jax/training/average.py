@@ -1,0 +1,93 @@
+"""The averaged weights of a run's newest checkpoint, read without its configuration."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.checksums import checksums
+from cdcd_jax.training.orbax import reading_alone, without_stray_messages
+
+AVERAGE = "ema_params."
+
+
+class Average(NamedTuple):
+    """The averaged weights of a run.
+
+    Attributes:
+        path: Folder of the checkpoint.
+        arrays: NumPy arrays by their names within the parameters, such as ``denoiser/...``.
+        config: The flat configuration that the checkpoint was written with.
+    """
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    config: dict[str, Any]
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """Find the newest complete checkpoint of a run.
+
+    Args:
+        path: Folder of the run, of its checkpoints, or of one of them.
+
+    Returns:
+        The folder of the checkpoint; None if there is none.
+    """
+    if path.name.isdigit() and path.parent.name == "checkpoints":
+        return path if path.is_dir() else None
+    folder = path if path.name == "checkpoints" else path / "checkpoints"
+    if not folder.is_dir():
+        return None
+    # What is being written has another name until it is complete.
+    steps = [int(found.name) for found in folder.iterdir() if found.name.isdigit()]
+    return folder / str(max(steps)) if steps else None
+
+
+def read_average(path: Path) -> Average:
+    """Read the averaged weights of a checkpoint, on each host by itself.
+
+    Args:
+        path: From ``find_checkpoint``.
+
+    Returns:
+        The weights.
+
+    Raises:
+        CheckpointError: If it is damaged, or no checkpoint of this package.
+    """
+    try:
+        with without_stray_messages(), reading_alone(partly=True):
+            return _read(path)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({reason[:200]}); give another one of the run, "
+            "such as its folder of an earlier step"
+        ) from error
+
+
+def _read(path: Path) -> Average:
+    place = str(path.absolute())
+    found = ocp.checkpointables_metadata(place)
+    leaves: Any = found.metadata["state"]
+    # As jax.tree orders them: by the keys of each level.
+    names = sorted((name for name in leaves if name.startswith(AVERAGE)), key=_levels)
+    first = 1 + len([name for name in leaves if name.startswith("params.")])  # after the step
+    wanted = {name: np.empty(leaves[name].shape, leaves[name].dtype) for name in names}
+    loaded = ocp.load_checkpointables(place, {"state": wanted, "checksums": None})
+    arrays = [np.asarray(loaded["state"][name]) for name in names]
+    written = np.asarray(loaded["checksums"])[first : first + len(names)]
+    if not names or not np.array_equal(np.asarray(checksums(arrays)), written):
+        raise CheckpointError(f"{path} is damaged: what is read is not what was written")
+    inside = ["/".join(_levels(name.removeprefix(AVERAGE))) for name in names]
+    metadata: Any = found.custom_metadata
+    return Average(path, dict(zip(inside, arrays, strict=True)), dict(metadata["config"]))
+
+
+def _levels(name: str) -> tuple[str, ...]:
+    return tuple(name.split("."))
