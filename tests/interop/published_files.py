@@ -88,9 +88,9 @@ def random_like(shapes, seed):
     return jax.tree.map(draw, shapes)
 
 
-def write_checkpoint(path: Path, entries: dict[str, dict[str, np.ndarray]]) -> Path:
-    """Write dicts of arrays as torch.save does."""
-    storages, tree = {}, {"last_epoch": 99, "last_iter": 7}
+def write_checkpoint(path: Path, entries: dict[str, dict[str, np.ndarray]], **more) -> Path:
+    """Write dicts of arrays as torch.save does, and ``more`` as it is."""
+    storages, tree = {}, {"last_epoch": 99, "last_iter": 7, **more}
     for entry, arrays in entries.items():
         tree[entry] = {}
         for name, array in arrays.items():

@@ -45,6 +45,7 @@ from published_files import (
     write_checkpoint,
     write_map,
 )
+from test_state_dict import Global, tensor
 
 ROOT = Path(__file__).parents[2]
 IMAGE_SIZE = {"imagenet": 64, "cub200": 32}  # 4x4 tokens of either
@@ -154,6 +155,27 @@ def test_later_loads_read_the_converted_files(published, monkeypatch):
     assert again.codec.vocab_size == 7
     assert again.num_classes == model.num_classes
     assert (again.encode_text is None) == (model.encode_text is None)
+
+
+@pytest.mark.parametrize("published", ["imagenet"], indirect=True)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_codec_may_come_from_a_lightning_checkpoint(published, tmp_path, prefix):
+    _, load, _, entries, model = published
+    start = "content_codec."
+    codec = {
+        prefix + key.removeprefix(start).partition(".")[2]: array
+        for key, array in entries["model"].items()
+        if key.startswith(start)
+    }
+    codec[f"{prefix}loss.logvar"] = np.zeros(1, np.float32)
+    score = tensor("FloatStorage", "score", (1,), (1,), 1)
+    callbacks = {Global("pytorch_lightning.callbacks", "ModelCheckpoint"): {"best": score}}
+    weights = write_checkpoint(tmp_path / "last.ckpt", {"state_dict": codec}, callbacks=callbacks)
+    without = {k: v for k, v in entries["model"].items() if not k.startswith(start)}
+    bare = write_checkpoint(tmp_path / "bare.pth", {"model": without, "ema": entries["ema"]})
+    config = make_config(weights=str(weights), used_codes=load.args[0].codec.used_codes)
+    found = load_published(config, bare, tmp_path / "converted", image_size=64)
+    assert found.codec.fingerprint == model.codec.fingerprint
 
 
 @pytest.mark.parametrize("published", ["cub200"], indirect=True)
