@@ -120,7 +120,7 @@ def training_step(network: Network, contrast: Contrast | None, options: argparse
     def loss(params, batch, stats):
         terms = loss_fn.at(
             batch["noise"],
-            partial(network.apply, params),
+            partial(network.logits, params),
             batch["tokens"],
             batch["cond"],
             negatives=batch.get("negatives"),
@@ -163,7 +163,7 @@ def sampler_variant(
             return sample(
                 key,
                 schedule,
-                partial(network.apply, params),
+                partial(network.logits, params),
                 cond,
                 shape=(options.batch, options.length),
                 truncation=truncation,

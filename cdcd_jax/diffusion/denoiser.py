@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from cdcd_jax.diffusion.checks import require
 from cdcd_jax.typing import LogProbs, Tokens
 
 
@@ -21,7 +22,7 @@ def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denois
         their rounding error only; -inf stays.
 
     Raises:
-        ValueError: The shape is another than [batch length K].
+        ValueError: The shape is another than [batch length K], or there is a NaN.
 
     Example:
         >>> logits = jnp.array([[[1.0, 3.0]]])
@@ -35,4 +36,11 @@ def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denois
             f"K; the mask is not among the K), got {output.shape}"
         )
     wide = jnp.promote_types(output.dtype, jnp.float32)
-    return jax.nn.log_softmax(output.astype(wide), axis=-1)
+    log_p = jax.nn.log_softmax(output.astype(wide), axis=-1)
+    require(
+        lambda log_p: log_p == log_p,
+        f"{name} gives no probabilities: log p at [batch, length, token] = {{place}} is "
+        "{value}; what it returns is NaN, +inf, or -inf for all tokens",
+        log_p,
+    )
+    return log_p

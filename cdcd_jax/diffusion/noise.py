@@ -61,6 +61,11 @@ def draw_noise(
         See `Noise`.
     """
     check_clean(z0, as_tuple(negatives), contrasts, schedule.vocab_size)
+    if stats is not None and stats.count.shape != (schedule.num_steps,):
+        raise ValueError(
+            f"stats are of {stats.count.shape[0]} steps, and the schedule has "
+            f"{schedule.num_steps}: use init_timestep_stats(schedule.num_steps)"
+        )
     step_key, noise_key, term_key = jax.random.split(key, 3)
     batch = z0.shape[0]
     if stats is None:

@@ -117,6 +117,10 @@ def test_values_are_named_with_their_place(call, message):
             ),
             "zs is int8, which cannot hold the mask, 128: use int32",
         ),
+        (
+            lambda: cdcd.make_loss(SCHEDULE).draw(key(), Z0, stats=cdcd.init_timestep_stats(20)),
+            "stats are of 20 steps, and the schedule has 10",
+        ),
         (lambda: steps(T[:2]), r"t must have shape \[batch\] = \(4,\), a step for each row"),
         (lambda: loss(Z0, denoise_fn=with_mask), "the mask is not among the K"),
         (lambda: bound(Z0, denoise_fn=with_mask), "the mask is not among the K"),
@@ -169,6 +173,14 @@ def test_everything_is_checked_in_one_program():
     ):
         with pytest.raises(ValueError, match=message):
             everything(**good | change)
+
+
+def test_a_network_without_probabilities_is_found():
+    broken = lambda zt, t, cond: uniform(zt, t, cond).at[1, 2, 3].set(jnp.nan)  # noqa: E731
+    with pytest.raises(
+        ValueError, match=r"denoise_fn gives no probabilities: .* = \[1, 2, 0\] is nan"
+    ):
+        cdcd.checked(lambda key: cdcd.sample(key, SCHEDULE, broken, None, shape=SHAPE))(key())
 
 
 def test_checks_add_nothing_to_a_program(monkeypatch):

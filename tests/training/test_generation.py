@@ -99,3 +99,9 @@ def test_the_bound_names_bad_tokens_and_networks():
         bound_fn(wide, jax.random.key(1), z0, COND)
     with pytest.raises(ValueError, match="the mask is not among the K"):
         make_sample_fn(SCHEDULE, MODEL, length=LENGTH)(wide, jax.random.key(1), COND, num_steps=2)
+
+
+def test_a_network_of_nans_gives_no_sample_of_masks(sample_fn):
+    params = {"table": jnp.full((3, LENGTH, VOCAB), jnp.nan)}
+    with pytest.raises(ValueError, match=r"sample\[0, 0\] is 5, the mask: the network's prob"):
+        sample_fn(params, jax.random.key(1), COND, num_steps=2, top_k=None)
