@@ -1,6 +1,7 @@
 """Distances to real pictures in Inception's features, and Inception score, by one pass of each."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ from cdcd_jax.evaluation.inception_score import (
     merge_splits,
     update_splits,
 )
-from cdcd_jax.evaluation.neighbours import compare_features
+from cdcd_jax.evaluation.neighbours import FeatureSet, compare_features, describe_features
 from cdcd_jax.evaluation.real_pictures import PictureSet
 from cdcd_jax.evaluation.reference import NUM_FEATURES, Reference
 from cdcd_jax.evaluation.scorer import Scorer, check_finite
@@ -83,6 +84,16 @@ def inception_scorer(
         outputs = inception_fn(pictures)
         return np.asarray(outputs.features), np.asarray(outputs.unbiased_logits)
 
+    @cache
+    def real_features() -> FeatureSet | None:
+        return None if reference.features is None else describe_features(reference.features)
+
+    def compare(sample: FeatureSample) -> dict[str, float]:
+        real = real_features()
+        if real is None:
+            return {}
+        return compare_features(real, describe_features(kept_features(sample)))
+
     def update(state: _State, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> _State:
         return _State(
             update_moments(state.moments, seen[0]),
@@ -92,13 +103,11 @@ def inception_scorer(
 
     def result(state: _State) -> dict[str, float]:
         score, deviation = inception_score(state.splits)
-        real = reference.features
-        made = None if real is None else kept_features(state.sample)
         return {
             "fid": frechet_distance(state.moments, reference.gaussian),
             "inception_score": score,
             "inception_score_deviation": deviation,
-            **({} if real is None or made is None else compare_features(real, made)),
+            **compare(state.sample),
         }
 
     return Scorer(

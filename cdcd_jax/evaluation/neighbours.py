@@ -4,6 +4,7 @@ All follow from the inner products of the features, which are computed once, som
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Real
@@ -13,12 +14,23 @@ ROWS = 1024
 """Rows of inner products at once: of 10,000 examples 82 MB."""
 
 
-def compare_features(
-    real: Real[np.ndarray, "real dim"],
-    made: Real[np.ndarray, "made dim"],
-    *,
-    neighbours: int = NEIGHBOURS,
-) -> dict[str, float]:
+class FeatureSet(NamedTuple):
+    """A set of features with what all comparisons of it need.
+
+    Attributes:
+        features: [examples dim] the features.
+        radius: [examples] squared distance to each one's k-th nearest neighbour in the set.
+        kernel: Mean kernel of all pairs of different examples.
+        neighbours: k.
+    """
+
+    features: Float64[np.ndarray, "examples dim"]
+    radius: Float64[np.ndarray, " examples"]
+    kernel: float
+    neighbours: int
+
+
+def compare_features(real: FeatureSet, made: FeatureSet) -> dict[str, float]:
     """Measure how far generated examples lie among real ones, and the other way round.
 
     An example is covered by a set if it is as near to one of its members as that member's k-th
@@ -30,38 +42,48 @@ def compare_features(
     Args:
         real: Features of real examples.
         made: Features of generated examples, of the same dimension; any number.
-        neighbours: k.
 
     Returns:
         ``precision`` and ``recall`` (0..1), if there are more than k examples on each side, and
         ``kid`` (about 0 for equal distributions, so that it may be below), if more than one.
 
     >>> line = np.arange(8.0)[:, None]
-    >>> compare_features(line, line[:4] + 0.5, neighbours=1)["precision"]
+    >>> near = describe_features(line[:4] + 0.5, neighbours=1)
+    >>> compare_features(describe_features(line, neighbours=1), near)["precision"]
     1.0
     """
-    real, made = np.asarray(real, np.float64), np.asarray(made, np.float64)
-    if min(len(real), len(made)) < 2:
+    (num_real, dim), num_made = real.features.shape, len(made.features)
+    if min(num_real, num_made) < 2:
         return {}
-    radius, real_kernel = _within(real, neighbours)
-    made_radius, made_kernel = _within(made, neighbours)
-    covered, covering, kernel = [], np.zeros(len(real), bool), 0.0
-    for rows, products in _products(made, real):
-        distances = _distances(products, made[rows], real)
-        covered.append((distances <= radius[None, :]).any(axis=1))
-        covering |= (distances <= made_radius[rows, None]).any(axis=0)
-        kernel += _kernel(products, real.shape[1]).sum()
-    mean = kernel / (len(real) * len(made))
-    kid = {"kid": float(real_kernel + made_kernel - 2 * mean)}
-    if min(len(real), len(made)) <= neighbours:
+    covered, covering, kernel = [], np.zeros(num_real, bool), 0.0
+    for rows, products in _products(made.features, real.features):
+        distances = _distances(products, made.features[rows], real.features)
+        covered.append((distances <= real.radius[None, :]).any(axis=1))
+        covering |= (distances <= made.radius[rows, None]).any(axis=0)
+        kernel += _kernel(products, dim).sum()
+    kid = {"kid": float(real.kernel + made.kernel - 2 * kernel / (num_real * num_made))}
+    if min(num_real, num_made) <= real.neighbours:
         return kid
     precision = float(np.concatenate(covered).mean())
     return {"precision": precision, "recall": float(covering.mean()), **kid}
 
 
-def _within(features: np.ndarray, neighbours: int) -> tuple[Float64[np.ndarray, " n"], float]:
-    """Return the squared distance to each one's k-th neighbour, and the mean kernel of pairs."""
+def describe_features(
+    features: Real[np.ndarray, "examples dim"], *, neighbours: int = NEIGHBOURS
+) -> FeatureSet:
+    """Compute what all comparisons of a set need.
+
+    Args:
+        features: The features.
+        neighbours: k.
+
+    Returns:
+        The set; of fewer than two examples it compares with none.
+    """
+    features = np.asarray(features, np.float64)
     count, dim = features.shape
+    if count < 2:
+        return FeatureSet(features, np.zeros(count), 0.0, neighbours)
     radius, kernel = np.zeros(count), 0.0
     for rows, products in _products(features, features):
         distances = _distances(products, features[rows], features)
@@ -72,7 +94,7 @@ def _within(features: np.ndarray, neighbours: int) -> tuple[Float64[np.ndarray, 
         radius[rows] = np.partition(distances, k, axis=1)[:, k]
         kernels = _kernel(products, dim)
         kernel += kernels.sum() - kernels[own].sum()
-    return radius, kernel / (count * (count - 1))
+    return FeatureSet(features, radius, float(kernel / (count * (count - 1))), neighbours)
 
 
 def _products(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

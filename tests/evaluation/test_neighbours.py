@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from cdcd_jax.evaluation import neighbours
-from cdcd_jax.evaluation.neighbours import compare_features
+from cdcd_jax.evaluation import neighbours as neighbours_module
+from cdcd_jax.evaluation.neighbours import describe_features
+
+
+def compare_features(real, made, *, neighbours=3):
+    sets = (describe_features(features, neighbours=neighbours) for features in (real, made))
+    return neighbours_module.compare_features(*sets)
 
 
 def covered(examples, members, k):
@@ -18,7 +23,7 @@ def covered(examples, members, k):
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("rows", [7, 1024])
 def test_by_the_definitions(monkeypatch, k, rows):
-    monkeypatch.setattr(neighbours, "ROWS", rows)
+    monkeypatch.setattr(neighbours_module, "ROWS", rows)
     random = np.random.default_rng(0)
     real, made = random.normal(size=(60, 5)), 0.3 + 0.8 * random.normal(size=(45, 5))
     found = compare_features(real.astype(np.float32), made.astype(np.float32), neighbours=k)
