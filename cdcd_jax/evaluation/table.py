@@ -59,7 +59,8 @@ def format_table(result: dict[str, Any]) -> str:
             *(
                 f"{row['name']:<25}"
                 + "".join(
-                    f"{_show(row.get(key), form):>{width}}"
+                    # A score far too large for its column still has a space before it.
+                    f" {_show(row.get(key), form):>{width - 1}}"
                     for key, (_, width, form) in columns.items()
                 )
                 for row in rows

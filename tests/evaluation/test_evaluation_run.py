@@ -116,6 +116,12 @@ def test_the_result_is_json_and_prints_as_a_table():
     assert len({len(line) for line in lines[1:]}) == 1  # columns line up
 
 
+def test_scores_too_large_for_their_columns_are_still_apart():
+    result = run(num_samples=20, batch_size=10)
+    result["rows"] = [row | {"fid": 12345.678, "kid": 12345.678} for row in result["rows"]]
+    assert " 12345.68 12345.67800 " in format_table(result)
+
+
 def test_bits_count_every_example_once():
     """382 examples in batches of 100: the filling of the last batch is not counted."""
 
