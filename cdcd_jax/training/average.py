@@ -79,7 +79,10 @@ def _read(path: Path) -> Average:
     names = sorted((name for name in leaves if name.startswith(AVERAGE)), key=_levels)
     first = 1 + len([name for name in leaves if name.startswith("params.")])  # after the step
     wanted = {name: np.empty(leaves[name].shape, leaves[name].dtype) for name in names}
-    loaded = ocp.load_checkpointables(place, {"state": wanted, "checksums": None})
+    sums: Any = found.metadata["checksums"]
+    loaded = ocp.load_checkpointables(
+        place, {"state": wanted, "checksums": np.empty(sums.shape, sums.dtype)}
+    )
     arrays = [np.asarray(loaded["state"][name]) for name in names]
     written = np.asarray(loaded["checksums"])[first : first + len(names)]
     if not names or not np.array_equal(np.asarray(checksums(arrays)), written):
