@@ -208,7 +208,7 @@ def test_cub_as_downloaded(run_here, tmp_path):
     pictures = {name: draw(colour) for name, colour in zip(names, COLOURS, strict=False)}
     write_cub(folder, captions=texts, train=range(9), pictures=pictures)
     write_cub_list(folder, "train", names[5::-1], protocol=2)
-    write_cub_list(folder, "test", names[6:])
+    write_cub_list(folder, "test", [f"{name}\r" for name in names[6:]])
 
     workdir = tmp_path / "run"
     summary, samples = run_all(
@@ -222,8 +222,11 @@ def test_cub_as_downloaded(run_here, tmp_path):
         "--config.prepare.views=2",
         "--config.prepare.crop=dalle",
         "--config.prepare.flip=True",
+        "--config.eval.all_captions=True",
     )
     check_summary(summary, num_test=3)
+    requests = run_here.built[-1].told.requests
+    assert (requests.num_requests, requests.of_example.tolist()) == (9, [0, 4, 8])
     assert summary["config"]["loss"]["mechanism"] == "step"
     check_samples(samples)
 
