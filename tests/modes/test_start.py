@@ -1,5 +1,6 @@
 """Runs start from published checkpoints and from other runs, and say what they take."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cdcd_jax.build.experiment import build
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
 from cdcd_jax.build.taken import take_arrays
+from cdcd_jax.build.values import flatten_shapes
 from cdcd_jax.codecs.codec_file import flatten, load_vqgan
 from cdcd_jax.interop import denoiser_from_reference, read_published
 from cdcd_jax.networks import make_denoiser
@@ -27,6 +29,7 @@ from configs import cub200_vanilla, digits_vanilla, glyphs_vanilla, imagenet_van
 
 sys.path.append(str(Path(__file__).parents[1] / "interop"))
 from published_files import (
+    PUBLISHED,
     SMALL_CODEC,
     denoiser_options,
     keep_layers,
@@ -261,3 +264,19 @@ def test_fewer_classes_than_rows_are_others():
     assert take(8, 7).arrays[CLASSES].shape == (1, 8, 2)
     for rows, num_classes in ((6, 5), (8, 8), (5, 5)):
         assert take(rows, num_classes).arrays == {}
+
+
+@pytest.mark.parametrize("name", ["imagenet", "coco", "cub200", "aist", "tiktok"])
+def test_paper_size_configurations_have_the_published_networks(name):
+    """All weights of a published checkpoint have a place; T is the configuration's own."""
+    config = importlib.import_module(f"configs.{name}_vanilla").get_config()
+    theirs = PUBLISHED[name]
+    given = ("vocab_size", "grid", "condition", "num_classes", "cond_dim")
+    told = {key: theirs[key] for key in given if key in theirs}
+    ours = make_denoiser(**config.denoiser, **told, num_steps=theirs["num_steps"])
+    wanted, found = (
+        {key: leaf.shape for key, leaf in flatten_shapes(template(network)).items()}
+        for network in (make_denoiser(**theirs), ours)
+    )
+    assert found == wanted
+    assert config.denoiser.num_heads == theirs["num_heads"]
