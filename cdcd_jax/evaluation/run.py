@@ -4,13 +4,11 @@ Beside the samples' scores stand those of the real test examples, which say what
 and those of the samples under shuffled labels, which say what chance would give.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches, own_share
@@ -18,12 +16,9 @@ from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.classifier import judge_scorer, token_judge
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.requests import SampleRequests
+from cdcd_jax.evaluation.sampling import Clock, SampleFn, draw_samples
 from cdcd_jax.evaluation.scorer import RawExamples, Scorer, score_examples
 from cdcd_jax.typing import PRNGKey
-
-SampleFn: TypeAlias = Callable[[Array, Any, int, float], Any]
-"""``sample_fn(key, cond, num_steps, truncation) -> tokens [batch length]``; best jitted for each
-``num_steps`` and ``truncation``."""
 
 DecodeFn: TypeAlias = Callable[[np.ndarray], Any]
 """Tokens [batch length] -> pictures [batch height width 3], 0..1, or sound [batch samples]."""
@@ -121,8 +116,8 @@ def evaluate(
     verdicts = []
     for steps in num_steps:
         for truncation in truncations:
-            clock = _Clock()
-            drawn = _draw(
+            clock = Clock()
+            drawn = draw_samples(
                 sample_key,
                 sample_fn,
                 num_samples,
@@ -241,57 +236,6 @@ def _real_rows(
 def _row(name: str, num_samples: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:
     none = dict.fromkeys(("num_steps", "truncation", "seconds", "seconds_per_sample"))
     return {"name": name, "num_samples": num_samples, **none, **scores, **more}
-
-
-class _Clock:
-    """Add up the time of batches, and of those after the first, which is compiled."""
-
-    def __init__(self):
-        self.seconds, self.later_seconds, self.later_count, self.started = 0.0, 0.0, 0, False
-
-    def add(self, seconds: float, count: int) -> None:
-        self.seconds += seconds
-        if self.started:
-            self.later_seconds += seconds
-            self.later_count += count
-        self.started = True
-
-    def read(self) -> dict[str, float | None]:
-        per_sample = self.later_seconds / self.later_count if self.later_count else None
-        return {"seconds": self.seconds, "seconds_per_sample": per_sample}
-
-
-def _draw(
-    key: PRNGKey,
-    sample_fn: SampleFn,
-    num_samples: int,
-    conds: Any,
-    *,
-    num_steps: int,
-    truncation: float,
-    length: int,
-    batch_size: int,
-    progress: bool,
-    clock: _Clock,
-    on_samples: Callable[[np.ndarray, int], None] | None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield this host's tokens, and which of the conditions they were drawn for."""
-    share = own_share(num_samples, batch_size)
-    title = f"samples, {num_steps} steps, truncation {truncation:g}"
-    for index, rows, count in even_batches(num_samples, batch_size, title, progress):
-        start = time.perf_counter()
-        key_of_batch = jax.random.fold_in(key, index)
-        tokens = np.asarray(sample_fn(key_of_batch, take_rows(conds, rows), num_steps, truncation))
-        clock.add(time.perf_counter() - start, count)
-        if tokens.shape != (len(rows), length):
-            raise ValueError(
-                f"sample_fn must return tokens of shape {(len(rows), length)}, got {tokens.shape}"
-            )
-        if on_samples is not None:
-            on_samples(tokens, count)
-        own = share.of_batch(index)
-        if len(own):
-            yield tokens[share.rows][: len(own)], own
 
 
 def _check(
