@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from cdcd_jax.build.settings import check_settings
 from cdcd_jax.evaluation.export import check_export
 from cdcd_jax.modes.dances import DanceRequest
 
@@ -91,7 +92,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             raise ValueError(
                 "no configuration is given; add --config=configs/digits_sample_inter.py"
             )
-        hasattr(FLAGS.config, "train")  # A file that cannot be read fails when first looked at.
+        # A file that cannot be read fails when first looked at, here.
+        check_settings(FLAGS.config, for_codec=True)
     except AttributeError as error:
         raise ValueError(f"the configuration has no such key: {_joined(error)}") from error
     except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:

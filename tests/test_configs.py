@@ -108,7 +108,7 @@ def test_the_other_choices_build(changes):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("codec.name", "vqgan", r'codec\.name = "vqgan" does not fit the digits'),
+        ("codec.name", "vqgan", r'codec\.name = "vqgan" is no codec of the digits'),
         ("codec.vocab_size", 16, r"must lie in 0\.\.15 \(vocab_size 16\)"),
         ("codec.grid", (4, 16), r"codec\.grid = \(4, 16\)"),
         ("data.name", "mnist", r'data\.name = "mnist"'),

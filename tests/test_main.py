@@ -358,6 +358,29 @@ def test_a_configuration_that_is_not_there(run, config, message):
     assert len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("config.train.num_stpes = 30", "train.num_stpes is no key: did you mean num_steps?"),
+        ("config.evla = {}", "there is no section evla: did you mean eval?"),
+        ("del config.mesh", "the section mesh is missing"),
+        ("del config.eval.seed", "eval.seed is missing"),
+        ("config.codec.name = 'vqgan'", 'codec.name = "vqgan" is no codec of the digits'),
+    ],
+)
+def test_a_configuration_of_ones_own_that_cannot_work_is_named(run, tmp_path, line, message):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs import digits_vanilla\n\n"
+        f"def get_config(arg=''):\n    config = digits_vanilla.get_config('smoke')\n    {line}\n"
+        "    return config\n"
+    )
+    code, output = run(config=str(path))
+    assert code == 2
+    assert message in output
+    assert len(output.splitlines()) == 1
+
+
 def test_every_flag_is_explained():
     ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.flags"]}
     assert {"workdir", "mode", "num_samples", "label", "num_steps", "truncation"} <= ours

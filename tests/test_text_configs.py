@@ -107,7 +107,7 @@ def test_a_configuration_is_short_and_says_how_to_run_it(name):
         ({"condition__vocab_size": 100}, "condition.vocab_size = 100 must be at least 258"),
         ({"condition__num_heads": 5}, "condition.width = 48 must be a multiple of num_heads"),
         ({"codec__patch_size": 5}, "codec.patch_size = 5 must divide image_size = 32"),
-        ({"codec__name": "vqgn"}, 'codec.name = "vqgn" is no codec of pictures'),
+        ({"codec__name": "vqgn"}, r'codec\.name = "vqgn" is no codec: did you mean vqgan'),
         ({"data__scripts": ("runes",)}, "data.scripts.*runes"),
         ({"data__name": "coco"}, "data.path is not given"),
         ({"sample__guidance": -1.0}, "sample.guidance = -1.0 must be at least 0"),

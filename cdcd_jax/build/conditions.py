@@ -147,10 +147,10 @@ def _told_dances(config: Any, data: TokenData) -> Told:
         )
     options = {key: value for key, value in config.condition.items() if key != "dropout"}
     del options["kind"]
-    return make_section(config, "condition", _dances, config, data, **options)
+    return make_section(config, "condition", make_dance_condition, config, data, **options)
 
 
-def _dances(
+def make_dance_condition(
     config: Any,
     data: TokenData,
     *,

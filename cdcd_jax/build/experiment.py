@@ -22,6 +22,7 @@ from cdcd_jax.build.sections import (
     make_section,
     plain,
 )
+from cdcd_jax.build.settings import check_settings
 from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
@@ -106,6 +107,7 @@ def build(
         ValueError: If a value is wrong; the sentence names ``section.key``, the value and what
             would be right.
     """
+    check_settings(config)
     mesh = find_mesh(config) if mesh is None else mesh
     train = config.train
     places = find_places(config, workdir)

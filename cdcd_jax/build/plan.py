@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.build.sections import find_rules, make_section
+from cdcd_jax.build.settings import check_settings
 from cdcd_jax.build.stand_ins import load_stand_ins
 from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.data.pipeline import make_train_dataset
@@ -76,6 +77,7 @@ def build_plan(config: Any) -> PlannedRun:
     Raises:
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
+    check_settings(config)
     # Off CPUs, blocks are scanned one by one; the plan is for what trains there.
     config = _changed(config, {"denoiser.unroll": 1})
     data, told = load_stand_ins(config)

@@ -24,8 +24,10 @@ from cdcd_jax.evaluation.pretrained import (
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
 from cdcd_jax.evaluation.reference import find_form
 
-PLACES = ("inception_weights", "resnet_weights", "clip_weights", "clip_merges", "reference")
-"""Keys that are files."""
+CLASS_FILES = ("inception_weights", "resnet_weights", "reference")
+CAPTION_FILES = ("inception_weights", "clip_weights", "clip_merges", "reference")
+PLACES = tuple(dict.fromkeys((*CLASS_FILES, *CAPTION_FILES)))
+"""Keys that are files, of which images of classes and images with captions are scored with some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,9 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
             make_options=lambda: make_section(config, "eval", music_options, config, data),
             check=lambda: make_section(config, "data", _check_pieces, data),
         )
-    files = {name: config.eval[name] for name in PLACES if name in config.eval}
+    # Settings that began with images of classes may go on with captions, and the other way round.
+    wanted = CLASS_FILES if told.texts is None else CAPTION_FILES
+    files = {name: config.eval.get(name) for name in wanted}
     for name, path in files.items():
         if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")

@@ -52,12 +52,10 @@ def save_dance_video(
             nothing to draw or to hear.
     """
     path = Path(path)
-    if path.suffix != ".mp4":
-        raise ValueError(f'videos are written as MP4: the name of "{path}" must end in .mp4')
     if size < 2 * MARGIN + 2 or size % 2:
         raise ValueError(f"the size of a video must be even and at least 50 pixels, got {size}")
     frames = draw_figures(joints, edges, axes=axes, size=size)
-    codec = _picture_codec(path)
+    codec = check_video(path)
     with tempfile.TemporaryDirectory() as folder, whole_file(path) as part:
         sound = Path(folder) / "music.wav"
         save_wav(sound, audio, sample_rate=sample_rate)
@@ -68,6 +66,23 @@ def save_dance_video(
         command += ["-movflags", "+faststart", "-f", "mp4", f"file:{part.absolute()}"]
         _pipe(command, frames, path)
     return path
+
+
+def check_video(path: Path) -> list[str]:
+    """Find out whether a video can be written, which is better known before there is one.
+
+    Args:
+        path: Where it will be.
+
+    Returns:
+        The options of ffmpeg for the best codec that it has.
+
+    Raises:
+        ValueError: If the name does not end in ``.mp4``, or ffmpeg cannot be run.
+    """
+    if path.suffix != ".mp4":
+        raise ValueError(f'videos are written as MP4: the name of "{path}" must end in .mp4')
+    return _picture_codec(path)
 
 
 def draw_figures(

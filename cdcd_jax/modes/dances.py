@@ -13,6 +13,7 @@ from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.dance_files import load_video
 from cdcd_jax.data.motion import load_motion
 from cdcd_jax.data.segments import cut_video
+from cdcd_jax.evaluation.video import check_video
 from cdcd_jax.typing import Params
 
 
@@ -138,8 +139,8 @@ def read_dance(player: Player, request: DanceRequest) -> Choreography:
         The dance.
 
     Raises:
-        ValueError: If a file is missing or damaged, of other features or too short, or what the
-            model needs is not given.
+        ValueError: If a file is missing or damaged, of other features or too short, what the model
+            needs is not given, or a film is wanted that cannot be written.
     """
     if request.denoise < 0:
         raise ValueError(f"denoise = {request.denoise} must be at least 0")
@@ -163,6 +164,8 @@ def read_dance(player: Player, request: DanceRequest) -> Choreography:
         )
     if request.video_out is not None and player.joints_fn(motion[:1]) is None:
         raise ValueError("video_out: this motion holds no positions to draw; leave it out")
+    if request.video_out is not None:
+        check_video(request.video_out)
     return Choreography(motion, _other_parts(player, request), seconds)
 
 

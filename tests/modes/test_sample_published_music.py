@@ -198,6 +198,19 @@ def test_what_does_not_fit_is_named(model, folder, tmp_path, given, message):
 
 
 @pytest.mark.parametrize(
+    ("film", "message"),
+    [("a.avi", r'"a.avi" must end in \.mp4'), ("a.mp4", "ffmpeg cannot be run .*; install ffmpeg")],
+)
+def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
+    model, folder, tmp_path, monkeypatch, film, message
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    player = published_player(model)._replace(joints_fn=lambda motion: motion)
+    with pytest.raises(ValueError, match=message):
+        read_dance(player, ask(folder, video_out=Path(film)))
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"num_steps": 5}, r"num_steps = 5 must lie in 1\.\.T = 1\.\.4"),

@@ -1,0 +1,222 @@
+"""Configurations that cannot work are refused before any work, each with a sentence."""
+
+import importlib
+import io
+import itertools
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from cdcd_jax.build import pictures, scoring, token_data
+from cdcd_jax.build.experiment import build
+from cdcd_jax.build.keys import section_keys
+from cdcd_jax.build.settings import FAMILIES, NEEDS, check_combination, check_settings
+from cdcd_jax.data.sources import Picture
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+BASES = {
+    "digits": "digits_vanilla",
+    "class": "grocery_vanilla",
+    "text": "glyphs_vanilla",
+    "clip": "coco_vanilla",
+    "music": "groove_vanilla",
+    "jukebox": "aist_vanilla",
+}
+CODECS = {
+    "pixels": "digits", "vqgan": "class", "patches": "text", "spectra": "music",
+    "jukebox": "jukebox",
+}  # fmt: skip
+CONDITIONS = {"class": "class", "none": "class", "text": "text", "clip": "clip", "dance": "music"}
+NAMES = [name for family in FAMILIES for name in family.names]
+
+
+def load(name, variant=""):
+    return importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+def shipped():
+    for name in FILES:
+        for variant in ("", "smoke", "4s"):
+            try:
+                yield load(name, variant)
+            except (ValueError, AttributeError):  # no such variant, or no configuration
+                continue
+
+
+def base(name):
+    family = next(family for family in FAMILIES if name in family.names)
+    if name == "digits":
+        return "digits"
+    return "music" if family.noun == "music" else "text" if "text" in family.conditions else "class"
+
+
+def combined(name, codec, kind):
+    """Put a configuration together from sections that were written for each part."""
+    config = load(BASES[base(name)], "smoke")
+    with config.unlocked():
+        for part in (load(BASES[CODECS[codec]], "smoke"), load(BASES[CODECS[codec]])):
+            if part.codec.name == codec:
+                break
+        for section in part:
+            if section.startswith("codec"):
+                config[section] = part[section]
+        config.condition = load(
+            BASES[CONDITIONS[kind]], "" if kind == "clip" else "smoke"
+        ).condition
+        config.update({"data": {"name": name}, "condition": {"kind": kind}})
+        if "image_size" in config.codec:
+            config.codec.image_size = 8
+        if "prepare" not in config and codec != "pixels":
+            config.prepare = part.prepare
+    return config
+
+
+def test_every_shipped_configuration_has_the_keys_it_needs_and_no_other():
+    count = 0
+    for config in shipped():
+        check_settings(config, for_codec=True)
+        count += 1
+    assert count > 60
+
+
+def test_every_key_that_is_listed_is_in_a_shipped_configuration():
+    used = {(name, key) for config in shipped() for name in config for key in config[name]}
+    listed = {
+        (name, key)
+        for name, variants in section_keys().items()
+        for keys in variants.values()
+        for key in keys.needed
+    }
+    assert listed <= used
+
+
+@pytest.mark.parametrize("section", sorted(section_keys()))
+def test_a_misspelled_key_of_every_section_is_answered_with_the_one_meant(section):
+    config = next(config for config in shipped() if section in config)
+    key = sorted(config[section])[-1]
+    wrong = key[:1] + key[2:]
+    with config.unlocked():
+        config[section][wrong] = 3
+    with pytest.raises(ValueError, match=rf"{section}\.{wrong} is no key: did you mean {key}"):
+        check_settings(config)
+
+
+def test_what_is_no_section_is_named():
+    config = load("digits_vanilla")
+    with config.unlocked():
+        config.trian = {"num_steps": 3}
+        with pytest.raises(ValueError, match=r"no section trian: did you mean train\?"):
+            check_settings(config)
+        del config.trian, config.train
+        config.train = 3
+        with pytest.raises(ValueError, match=r"train = 3 must be a section"):
+            check_settings(config)
+
+
+@pytest.mark.parametrize("base_name", BASES.values())
+def test_whatever_is_missing_is_named(base_name):
+    """Either a key may be left out, or there is a sentence about it."""
+    config, table = load(base_name), section_keys()
+    for section in list(config):
+        for key in list(config[section]):
+            copy = config.copy_and_resolve_references()
+            with copy.unlocked():
+                del copy[section][key]
+            if any(key not in keys.needed for keys in table[section].values()):
+                # It has a default, or belongs to other data; or it is missing, too.
+                with suppress(ValueError):
+                    check_settings(copy)
+                continue
+            with pytest.raises(ValueError, match=f"^{section}.{key} is missing"):
+                check_settings(copy)
+
+
+@pytest.mark.parametrize("section", ["train", "mesh", "eval", "data", "prepare", "codec_fit"])
+def test_a_missing_section_is_named(section):
+    config = load("glyphs_vanilla")
+    with config.unlocked():
+        del config[section]
+    with pytest.raises(ValueError, match=f"the section {section} is missing; begin with"):
+        check_settings(config)
+
+
+def test_keys_of_another_kind_of_condition_are_refused():
+    config = load("glyphs_vanilla")
+    config.condition.kind = "clip"
+    with pytest.raises(ValueError, match=r"condition\.\w+ is no key of condition\.kind = \"clip\""):
+        check_settings(config)
+
+
+def test_every_combination_is_refused_or_known():
+    """Digits, dances and CLIP are trained and scored in tests of their own, the rest below."""
+    fitting = {
+        (name, codec, kind)
+        for family in FAMILIES
+        for name, codec, kind in itertools.product(family.names, family.codecs, family.conditions)
+    }
+    assert len(fitting) == 2 + 5 * 2 * 2 + 4 * 2 * 2 + 2 * 4 + 3 * 2
+    for combination in itertools.product(NAMES, CODECS, NEEDS):
+        name, codec, kind = combination
+        config = ConfigDict(
+            {"data": {"name": name}, "codec": {"name": codec}, "condition": {"kind": kind}}
+        )
+        if combination in fitting:
+            check_combination(config)
+        else:
+            with pytest.raises(ValueError, match=r"^(codec\.name|condition\.kind|data\.name) = "):
+                check_combination(config)
+
+
+class FewPictures:
+    """Pictures of noise, with classes or with captions."""
+
+    name, fingerprint = "few", "few"
+
+    def __init__(self, kind):
+        self.class_names = () if kind in ("text", "clip") else ("a", "b")
+        self.captions = () if self.class_names else ("a caption",)
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        return Picture(str(index), index % 2, file.getvalue(), self.captions)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kind"),
+    [
+        ("folder", "patches", "class"),
+        ("cub", "vqgan", "none"),
+        ("coco", "vqgan", "text"),
+    ],
+)
+def test_what_fits_passes_a_dry_run_of_training_and_scoring(
+    monkeypatch, tmp_path, name, codec, kind
+):
+    for module in (token_data, scoring, pictures):
+        monkeypatch.setattr(module, "load_source", lambda config, split: FewPictures(kind))
+    config = combined(name, codec, kind)
+    config.eval.update(num_samples=4, num_real=12, batch_size=4)
+    config.train.batch_size = 8
+    config.denoiser.update(num_layers=1, width=8, num_heads=1)
+    experiment = build(config, tmp_path, rehearse=True)
+    if kind == "class":  # of captions scorers want prepared tokens
+        options = experiment.scoring.make_options()
+        assert options["scorers"]
+
+
+def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_path):
+    config = combined("folder", "jukebox", "class")
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
+        build(config, tmp_path, rehearse=True)
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
+        check_settings(config)
