@@ -14,6 +14,7 @@ from cdcd_jax.build.codec_fit import build_codec_fit
 from cdcd_jax.build.codec_training import build_codec_training
 from cdcd_jax.build.codecs import needs_codec
 from cdcd_jax.build.experiment import build
+from cdcd_jax.build.miniature import NOTICE, is_synthetic, provide_synthetic
 from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
@@ -90,6 +91,9 @@ def _run(stopper: Stopper) -> None:
     silence_other_hosts()
     workdir = Path(FLAGS.workdir or default_workdir(_config_file()))
     try:
+        if is_synthetic(FLAGS.config) and FLAGS.mode != "plan" and not FLAGS.reference_checkpoint:
+            print(NOTICE)
+            _checked(provide_synthetic, FLAGS.config, workdir)
         if FLAGS.mode == "plan":
             _plan(workdir)
         elif FLAGS.mode == "codec":

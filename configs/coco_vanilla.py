@@ -5,7 +5,7 @@ Command: ``python -m cdcd_jax.main --config=configs/coco_vanilla.py --config.dat
 --config.condition.merges=FILE``: the official folders (2014), the published VQGAN (f8, Gumbel, 8192
 codes), its list of the 2887 codes in use, CLIP ViT-B/32 and its merges; docs/data.md and
 docs/published.md say where each comes from. The tokens are prepared first, once. ``:smoke`` needs
-none of these: glyphs stand in for the pictures, a minute or two on a laptop. Hardware: the paper's
+none of these: it writes all of them in miniature, and takes a minute. Hardware: the paper's
 80 V100 days; not run here, ``--mode=plan`` says what it should take. Published: FID 36.45,
 CLIPScore 65.53 at T=80, 35 M parameters.
 """
@@ -14,14 +14,12 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from configs import captions, pictures
+from configs import captions, miniature, pictures
 
 
 def get_config(arg: str = "") -> Any:
     """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
-    config = captions.get_config(arg)
-    if arg == "smoke":
-        return config
+    config = captions.get_config()
     photographs = pictures.get_config()
     for section in ("codec", "codec_loss", "codec_optimizer", "codec_train"):
         config[section] = photographs[section]
@@ -60,4 +58,4 @@ def get_config(arg: str = "") -> Any:
     )  # fmt: skip
     config.eval.update(num_samples=30_000, num_steps=(80,), truncations=(0.85,), num_real=30_000)
     config.sample.truncation = 0.85
-    return config
+    return miniature.of_pictures(config, arg)

@@ -4,20 +4,19 @@ Command: ``python -m cdcd_jax.main --config=configs/imagenet_vanilla.py
 --config.data.path=IMAGENET --config.codec.weights=FILE --config.codec.used_codes=FILE``: the
 official folders ``train/`` and ``val/``, the published VQGAN (f16, 16384 codes) and its list of the
 974 codes in use; docs/data.md says where each comes from. The tokens are prepared first, once.
-Hardware: the paper's 160 V100 days; not run here, ``--mode=plan`` says what it should take.
-Published: FID 11.89, accuracy 72.72 at T=100.
+``:smoke`` needs none of these: it writes all of them in miniature, and takes a minute. Hardware:
+the paper's 160 V100 days; not run here, ``--mode=plan`` says what it should take. Published: FID
+11.89, accuracy 72.72 at T=100.
 """
 
 from typing import Any
 
-from configs import pictures
+from configs import miniature, pictures
 
 
 def get_config(arg: str = "") -> Any:
     """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
-    config = pictures.get_config(arg)
-    if arg == "smoke":
-        return config  # digits drawn as pictures stand in for the photographs
+    config = pictures.get_config()
     config.data.update(
         name="imagenet", test_split="val", tokens="runs/imagenet_tokens", num_threads=16
     )
@@ -57,4 +56,4 @@ def get_config(arg: str = "") -> Any:
     )  # fmt: skip
     config.eval.update(num_samples=50_000, num_steps=(80,), truncations=(0.86,), batch_size=256)
     config.sample.num_samples = 64
-    return config
+    return miniature.of_pictures(config, arg)

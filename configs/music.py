@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> Any:
     config.data = {
         "name": "groove",
         "path": config_dict.placeholder(str),
+        "synthetic": False,  # True writes a miniature of the set into <workdir>/data
         "motion": "smpl",  # of AIST++; or "keypoints"
         "music": config_dict.placeholder(str),  # <path>/music unless given
         "video": config_dict.placeholder(str),

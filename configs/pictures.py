@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> Any:
     config.data = {
         "name": "folder",
         "path": config_dict.placeholder(str),
+        "synthetic": False,  # True writes a miniature of the set into <workdir>/data
         "train_split": "train",
         "test_split": "test",
         "class_index": config_dict.placeholder(str),

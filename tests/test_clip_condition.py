@@ -7,49 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from cdcd_jax.build.experiment import build
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.evaluation.clip_towers import load_clip
+from cdcd_jax.interop.tiny_clip import write_clip, write_merges
 from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
-WIDTH, LAYERS, LENGTH = 64, 1, 12
+LENGTH = 12
 MERGES = ["l e", "le t", "e r</w>", "t er</w>", "d i", "di g"]
 VOCAB = 512 + len(MERGES) + 2
-
-
-def write_clip(path, width=WIDTH):
-    """Write a text tower with random weights under the names of Hugging Face's CLIPModel."""
-    rng = np.random.default_rng(0)
-    shapes = {
-        "embeddings.token_embedding.weight": (VOCAB, width),
-        "embeddings.position_embedding.weight": (LENGTH, width),
-        "final_layer_norm.weight": (width,),
-        "final_layer_norm.bias": (width,),
-    }
-    for layer in range(LAYERS):
-        parts = {f"self_attn.{part}_proj": (width, width) for part in ("q", "k", "v", "out")}
-        parts |= {"mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}
-        for name, shape in parts.items():
-            shapes[f"encoder.layers.{layer}.{name}.weight"] = shape
-            shapes[f"encoder.layers.{layer}.{name}.bias"] = shape[:1]
-        for name in ("layer_norm1", "layer_norm2"):
-            shapes |= {f"encoder.layers.{layer}.{name}.{x}": (width,) for x in ("weight", "bias")}
-    state = {"text_projection.weight": np.zeros((width, width), np.float32)}
-    state |= {
-        f"text_model.{name}": rng.normal(0, 0.3, shape).astype(np.float32)
-        for name, shape in shapes.items()
-    }
-    save_file(state, path)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
-    write_clip(folder / "model.safetensors")
-    (folder / "merges.txt").write_text("\n".join(["#version", *MERGES]) + "\n")
+    write_clip(folder / "model.safetensors", vocab_size=VOCAB, length=LENGTH)
+    write_merges(folder / "merges.txt", MERGES)
     return folder
 
 
@@ -99,8 +74,8 @@ def test_the_denoiser_hears_the_towers_features(files):
 
 def test_coco_has_the_size_of_the_paper(tmp_path, monkeypatch):
     """Everything at full size but CLIP's depth, the pictures and their number."""
-    write_clip(tmp_path / "model.safetensors", width=512)
-    (tmp_path / "merges.txt").write_text("\n".join(["#version", *MERGES]) + "\n")
+    write_clip(tmp_path / "model.safetensors", vocab_size=VOCAB, length=LENGTH, width=512)
+    write_merges(tmp_path / "merges.txt", MERGES)
     used = tmp_path / "used.npy"
     np.save(used, np.where(np.arange(8192) < 2887, np.arange(8192), 0))
     config = with_clip(tmp_path, name="coco_sample_inter", variant="", dropout=0.0)

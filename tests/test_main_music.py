@@ -1,4 +1,4 @@
-"""The command line on music: synthetic dances as a user types it, AIST++ and TikTok as downloaded.
+"""The command line on music: synthetic dances as a user types it, AIST++ and TikTok in miniature.
 
 The sets on a disk go through all modes in this process, so that JAX starts once.
 """
@@ -13,37 +13,25 @@ import pytest
 import soundfile
 from PIL import Image
 
+from cdcd_jax.build.miniature import NOTICE
 from cdcd_jax.build.music import find_window
 from cdcd_jax.data.groove import load_groove
+from cdcd_jax.data.miniature.tiktok import PIECES
 from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.modes.dances import DanceRequest, find_player, read_dance
 
 sys.path.append(str(Path(__file__).parent / "data"))
-from dance_layouts import (
-    PIECES_TEST,
-    TIKTOK_TEST,
-    TIKTOK_TRAIN,
-    write_aist,
-    write_aist_pieces,
-    write_piece_negatives,
-    write_sound,
-    write_tiktok,
-)
+from dance_layouts import PIECES_TEST, write_aist_pieces, write_piece_negatives, write_sound
 
 pytestmark = [pytest.mark.quick_compilation]
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "configs/groove_sample_inter.py:smoke"
 SMALL = (
-    "--config.condition.width=8",
-    "--config.condition.num_layers=1",
-    "--config.condition.num_heads=2",
     "--config.schedule.num_steps=4",
     "--config.denoiser.num_layers=1",
     "--config.denoiser.width=8",
     "--config.denoiser.num_heads=2",
-    "--config.denoiser.remat=none",
-    "--config.denoiser.compute_dtype=float32",  # bfloat16 takes long to compile here
     "--config.optimizer.warmup_steps=1",
     "--config.train.batch_size=4",
     "--config.train.num_steps=2",
@@ -56,29 +44,12 @@ SMALL = (
     "--config.sample.num_samples=2",
     "--config.sample.num_steps=2",
 )
-TINY_CODEC = (
-    "--config.codec.level=0",
-    "--config.codec.downs=(5,)",
-    "--config.codec.strides=(4,)",
-    "--config.codec.multipliers=(1,)",
-    "--config.codec.width=4",
-    "--config.codec.depth=1",
-    "--config.codec.code_dim=4",
-    "--config.codec.num_codes=16",
-    "--config.codec_train.seconds=0.4",
+SMALL_CODEC = (
     "--config.codec_train.batch_size=2",
     "--config.codec_train.num_steps=2",
     "--config.codec_train.log_every=1",
     "--config.codec_train.sample_every=0",
     "--config.codec_optimizer.warmup_steps=1",
-)
-AIST_FLAGS = (
-    "--config.condition.genre_width=4",
-    "--config.prepare.views=2",
-    "--config.prepare.shuffles=2",
-    "--config.loss.num_negatives=2",
-    *SMALL,
-    *TINY_CODEC,
 )
 ROWS = ("real test music", "real, through the codec", "samples", "samples, labels shuffled")
 
@@ -104,7 +75,8 @@ def start(run_forked):
     """Run the command in a process of its own, with few of LLVM's optimisations."""
 
     def start(workdir, *arguments):
-        flags = [f"--config={SMOKE}", f"--workdir={workdir}", *SMALL, *arguments]
+        narrow = "--config.condition.width=8"
+        flags = [f"--config={SMOKE}", f"--workdir={workdir}", narrow, *SMALL, *arguments]
         return run_forked(*flags, xla_flags="--xla_backend_optimization_level=0")
 
     return start
@@ -149,55 +121,35 @@ def test_one_command_makes_codec_tokens_and_music_for_groove(start, tmp_path, mo
     check_music(music, int(5 * 22_050 / hop) * hop)
 
 
-def run_all(run_here, workdir, motion, *flags):
-    """Go through the modes and make music for a dance; return the summary."""
-    flags = (f"--workdir={workdir}", *flags, *SMALL, *TINY_CODEC)
-    for mode in ("codec", "prepare", "train"):
-        code, output = run_here(*flags, f"--mode={mode}")
-        assert code == 0, output
-    summary = json.loads((workdir / "summary.json").read_text())
-    check_rows(summary)
-    sound = workdir / "made" / "dance.wav"
-    code, output = run_here(
-        *flags, "--mode=sample", f"--motion={motion['motion']}", f"--audio_out={sound}",
-        "--seconds=2.9", "--num_samples=2", "--denoise=1",
-        *(f"--{name}={value}" for name, value in motion.items() if name != "motion"),
-    )  # fmt: skip
-    assert code == 0, output
-    for take in range(2):
-        check_music(sound.with_stem(f"dance-{take}"), int(2.9 * 22_050 / 1024) * 1024)
-    return summary
-
-
 @pytest.mark.slow
-def test_aist_as_downloaded(run_here, tmp_path):
-    """All parts of a dance, and negatives whose waveforms were shuffled: up to the training."""
-    folder = tmp_path / "aist"
-    write_aist(folder, seconds=4.0, video_steps=8)
+def test_aist_in_miniature(run_here, tmp_path):
+    """A codec that the run trains, and negatives of shuffled waveforms: up to the training."""
+    workdir = tmp_path / "run"
     flags = (
-        f"--workdir={tmp_path / 'run'}",
-        "--config=configs/aist_step_intra.py",
-        f"--config.data.path={folder}",
-        f"--config.data.video={folder / 'video'}",
+        f"--workdir={workdir}",
+        "--config=configs/aist_step_intra.py:smoke",
         "--config.data.video_steps=2",
-        *AIST_FLAGS,
+        *SMALL,
+        *SMALL_CODEC,
     )
     for mode in ("codec", "prepare"):
         code, output = run_here(*flags, f"--mode={mode}")
         assert code == 0, output
+        assert output.startswith(NOTICE)
+    assert (workdir / "codec" / "codec.safetensors").exists()
     code, output = run_here(*flags, "--mode=sample")
     assert code == 1, output  # built, but nothing is trained
     told, data = run_here.built[-1].told, run_here.built[-1].data
     assert isinstance(told.train, MusicExamples)
-    # Two dances of 4 s, three pieces of 2 s each, loud and quiet.
-    assert (len(told.train), len(told.test)) == (2 * 3 * 2, 2)
+    # Four dances of 5 s, four pieces of 2 s each, loud and quiet.
+    assert (len(told.train), len(told.test)) == (4 * 4 * 2, 4)
     assert {name: rows.shape[1:] for name, rows in told.train.cond.items()} == {
         "motion": (120, 219), "video": (2, 2048), "genre": (),
     }  # fmt: skip
-    assert told.train.cond["genre"].tolist() == [0] * 6 + [5] * 6  # break and house
+    assert told.train.cond["genre"].tolist() == [0] * 16 + [5] * 16  # break and house
     batch = next(run_here.built[-1].training.make_batches())
     assert batch["intra_negatives"].shape == (4, 2, 43)
-    everything = data.train.shards.take(np.arange(6 * 4)).reshape(6, 4, 43)
+    everything = data.train.shards.take(np.arange(16 * 4)).reshape(16, 4, 43)
     for tokens, own in zip(batch["tokens"], batch["intra_negatives"], strict=True):
         (piece,) = np.flatnonzero((everything[:, :2] == tokens).all(-1).any(-1))
         assert sorted(map(tuple, own)) == sorted(map(tuple, everything[piece, 2:]))
@@ -212,14 +164,14 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     write_piece_negatives(folder / "aist_extra_negative_samples.json")
     flags = (
         f"--workdir={workdir}",
-        "--config=configs/aist_step_intra.py",
+        "--config=configs/aist_step_intra.py:smoke",
         f"--config.data.path={folder}",
         f"--config.data.negatives={folder / 'aist_extra_negative_samples.json'}",
-        *AIST_FLAGS,
+        *SMALL,
     )
     code, output = run_here(*flags)
     assert code == 0, output
-    assert "There is no codec" in output
+    assert output.startswith(NOTICE)
     assert "AIST++ in pieces of 2 s, test: 1 of 2 pieces are shorter than 2 s; silence" in output
     summary = json.loads((workdir / "summary.json").read_text())
     check_rows(summary)
@@ -274,36 +226,41 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
 
 
 @pytest.mark.slow
-def test_tiktok_as_published(run_here, tmp_path):
-    """Pieces of two seconds, and negatives of other songs."""
-    folder, workdir = tmp_path / "tiktok", tmp_path / "run"
-    write_tiktok(folder)
-    # Two pieces of one song, which sound alike, and another song.
-    write_sound(folder / "audio_s2" / f"{TIKTOK_TRAIN[2]}.wav", seconds=2.0, pitch=3000.0)
-    dance = tmp_path / "dance.npy"
-    points = folder / "motion_s2" / f"{TIKTOK_TEST[0]}.npy"
-    np.save(dance, np.concatenate([np.load(points)] * 2))
-    summary = run_all(
-        run_here,
-        workdir,
-        {"motion": dance, "video": folder / "video_s2" / f"{TIKTOK_TEST[0]}.npy"},
-        "--config=configs/tiktok_sample_inter.py",
-        f"--config.data.path={folder}",
-        "--config.prepare.views=1",
-        "--config.prepare.shuffles=1",
-        "--config.loss.num_negatives=2",
-    )
+def test_tiktok_in_miniature(run_here, tmp_path):
+    """Pieces of two seconds, a published kind of codec, and negatives of other songs."""
+    workdir = tmp_path / "run"
+    flags = (f"--workdir={workdir}", "--config=configs/tiktok_sample_inter.py:smoke", *SMALL)
+    code, output = run_here(*flags)
+    assert code == 0, output
+    assert output.startswith(NOTICE)
+    assert "There is no codec" not in output
+    summary = json.loads((workdir / "summary.json").read_text())
+    check_rows(summary)
+    assert summary["notes"][-1] == NOTICE
     assert summary["config"]["loss"]["negatives"] == "inter"
     assert "genre_accuracy" not in summary["rows"][0]
+
     told = run_here.built[-1].told
-    assert told.train.group.tolist() == [0, 0, 1]
-    first, second, other = told.train.take(np.arange(3))
-    assert (first == second).all()
-    assert (first != other).any()
+    pieces = np.array([4, 4, 2]) * summary["config"]["prepare"]["views"]
+    assert told.train.group.tolist() == np.repeat([0, 1, 2], pieces).tolist()
+    rows = told.train.take(np.arange(len(told.train)))
+    songs = dict(zip(map(bytes, rows), told.train.group.tolist(), strict=True))
     batch = next(run_here.built[-1].training.make_batches())
     assert set(batch["cond"]) == {"motion", "video"}  # what the paper tells of TikTok
     for own, negatives in zip(batch["tokens"], batch["negatives"], strict=True):
-        assert (negatives == (other if (own == first).all() else first)).all()
+        assert all(songs[bytes(row)] != songs[bytes(own)] for row in negatives)
+
+    dance, sound = tmp_path / "dance.npy", workdir / "made" / "dance.wav"
+    data, name = workdir / "data" / "tiktok", PIECES["test"][0]
+    np.save(dance, np.concatenate([np.load(data / "motion_s2" / f"{name}.npy")] * 2))
+    code, output = run_here(
+        *flags, "--mode=sample", f"--motion={dance}", f"--audio_out={sound}",
+        f"--video={data / 'video_s2' / f'{name}.npy'}", "--seconds=2.9", "--num_samples=2",
+        "--denoise=1",
+    )  # fmt: skip
+    assert code == 0, output
+    for take in range(2):
+        check_music(sound.with_stem(f"dance-{take}"), int(2.9 * 22_050 / 1024) * 1024)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,15 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.build.codec_training import build_codec_training, trained_codec
+from cdcd_jax.build.miniature import NOTICE
+from cdcd_jax.data.miniature.imagenet import WNIDS
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.run import run_training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
 
 ROOT = Path(__file__).parent.parent
-SMOKE = "configs/imagenet_sample_inter.py:smoke"
+SMOKE = "configs/grocery_sample_inter.py:smoke"
 SMALL = (
     "--config.codec.channels=4",
     "--config.codec_loss.discriminator_start=2",
@@ -61,9 +63,38 @@ def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(run, tmp
     assert {"accuracy", "frechet_distance", "codes_used", "code_perplexity"} <= set(summary)
     assert Image.open(summary["sample_grid"]).size[0] > 100
 
-    code, output = run(workdir, "--mode=sample", "--label=3", "--num_samples=2", "--num_steps=2")
+
+@pytest.mark.slow
+@pytest.mark.quick_compilation
+def test_imagenet_in_miniature(run_here, tmp_path):
+    """By the reader of ImageNet's folders and of a published codec; a second run resumes."""
+    workdir = tmp_path / "run"
+    flags = ("--config=configs/imagenet_step_intra.py:smoke", f"--workdir={workdir}",
+             "--config.optimizer.warmup_steps=1", "--config.train.log_every=1",
+             "--config.train.sample_every=0")  # fmt: skip
+    code, output = run_here(*flags, "--config.train.num_steps=2")
     assert code == 0, output
-    assert "There is no codec" not in output
+    assert output.startswith(NOTICE)
+    assert "There is no codec" not in output  # the published kind of file is read
+    first = json.loads((workdir / "summary.json").read_text())
+    assert first["notes"][-1] == NOTICE
+    assert any("No FID and no Inception score" in note for note in first["notes"])
+    assert "more than the log2 K = 4.58 of uniform" in first["notes"][0]
+    assert {"accuracy", "frechet_distance", "codes_used", "code_perplexity"} <= set(first)
+    assert first["config"]["loss"]["mechanism"] == "step"
+    tokens = run_here.built[-1].data.train
+    views = first["config"]["prepare"]["views"]
+    assert (len(tokens), tokens.class_names) == (32 * views, WNIDS)
+
+    code, output = run_here(*flags, "--config.train.num_steps=3")
+    assert code == 0, output
+    assert "There are no tokens" not in output
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    assert json.loads((workdir / "summary.json").read_text())["steps"] == 3
+    sampling = ("--mode=sample", "--label=3", "--num_samples=2", "--num_steps=2")
+    code, output = run_here(*flags, *sampling)
+    assert code == 0, output
     assert any("label3" in path.name for path in (workdir / "samples").iterdir())
 
 
@@ -71,7 +102,7 @@ def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(run, tmp
 @pytest.mark.quick_compilation
 def test_a_codec_trained_in_two_parts_is_the_one_trained_in_one(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
-    config = importlib.import_module("configs.imagenet_vanilla").get_config("smoke")
+    config = importlib.import_module("configs.grocery_vanilla").get_config("smoke")
     config.codec.update(channels=4, image_size=16)
     config.codec_loss.update(discriminator_start=1, discriminator_layers=1)
     config.codec_train.update(batch_size=4, num_steps=4, checkpoint_every=2)

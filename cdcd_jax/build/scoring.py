@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.build.conditions import Told
+from cdcd_jax.build.miniature import NOTICE, is_synthetic
 from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_scoring import music_options
 from cdcd_jax.build.pictures import load_source
@@ -39,7 +40,8 @@ class Scoring:
             real test pictures. It reads pictures and fits a judge, so it is called when there is
             something to score.
         check: Raises a ValueError if there are no real pictures to score by.
-        unmeasured: Sentences on what is not measured, and which file would change that.
+        unmeasured: Sentences on what is not measured, and which file would change that, or on
+            scores that mean nothing.
     """
 
     make_options: Callable[[], dict[str, Any]]
@@ -68,6 +70,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         return Scoring(
             make_options=lambda: make_section(config, "eval", music_options, config, data),
             check=lambda: make_section(config, "data", _check_pieces, data),
+            unmeasured=_synthetic(config),
         )
     # Settings that began with images of classes may go on with captions, and the other way round.
     wanted = CLASS_FILES if told.texts is None else CAPTION_FILES
@@ -88,8 +91,9 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     return Scoring(
         make_options=lambda: options(config, data, told, files),
         check=check,
-        unmeasured=tuple(
-            missing_weights(files, num_classes=told.num_classes if told.texts is None else None)
+        unmeasured=(
+            *missing_weights(files, num_classes=told.num_classes if told.texts is None else None),
+            *_synthetic(config),
         ),
     )
 
@@ -99,6 +103,10 @@ def _check_reference(path: str) -> None:
         find_form(path)
     except ValueError as error:
         raise ValueError(f"reference: {error}") from error
+
+
+def _synthetic(config: Any) -> tuple[str, ...]:
+    return (NOTICE,) if is_synthetic(config) else ()
 
 
 def _check_pieces(data: TokenData) -> None:
@@ -162,6 +170,7 @@ def _caption_options(
         captions=told.test_texts,
         vocab_size=data.codec.vocab_size,
         batch_size=config.eval.batch_size,
+        any_clip=is_synthetic(config),
         **files,
     )
     if isinstance(source, GlyphPictures):

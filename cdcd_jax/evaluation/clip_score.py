@@ -95,6 +95,7 @@ def make_clip_scorer(
     *,
     batch_size: int = 100,
     compute_dtype: str = "float32",
+    any_clip: bool = False,
     progress: bool = True,
 ) -> Scorer:
     """Load CLIP ViT-B/32, embed all captions, and compare pictures with them.
@@ -107,6 +108,7 @@ def make_clip_scorer(
         batch_size: Texts or pictures at once.
         compute_dtype: ``"float32"``, or ``"float16"`` or ``"bfloat16"``, which differ in the third
             digit of a score.
+        any_clip: Whether it may be another than ViT-B/32, whose scores are not comparable.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -120,7 +122,8 @@ def make_clip_scorer(
         raise ValueError("captions are none; CLIPScore needs what the pictures were asked for by")
     try:
         towers = load_clip(weights)
-        check_vit_b_32(towers, weights)
+        if not any_clip:
+            check_vit_b_32(towers, weights)
     except ValueError as error:
         raise ValueError(f"clip_weights: {error}") from error
     if towers.image_options is None or towers.image_params is None:

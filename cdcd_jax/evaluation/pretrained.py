@@ -90,6 +90,7 @@ def make_caption_scorers(
     clip_merges: str | None = None,
     reference: str | Path = "inception_reference.npz",
     batch_size: int = 100,
+    any_clip: bool = False,
     progress: bool = True,
 ) -> list[Scorer]:
     """Make all scorers of pictures that were asked for by captions, where there are weights.
@@ -104,6 +105,7 @@ def make_caption_scorers(
         reference: File that keeps the real pictures' Inception statistics; made if not there.
             Others' files of ``mu`` and ``sigma``, or of pictures as ``arr_0``, are taken too.
         batch_size: Pictures at once.
+        any_clip: Whether CLIP may be another than ViT-B/32, whose scores are not comparable.
         progress: Whether to show progress bars.
 
     Returns:
@@ -124,7 +126,8 @@ def make_caption_scorers(
                 "clip_merges is not given; name CLIP's bpe_simple_vocab_16e6.txt.gz "
                 "(https://github.com/openai/CLIP/tree/main/clip)"
             )
-        scorers.append(make_clip_scorer(clip_weights, clip_merges, captions, batch_size=batch_size))
+        options: dict[str, Any] = {"batch_size": batch_size, "any_clip": any_clip}
+        scorers.append(make_clip_scorer(clip_weights, clip_merges, captions, **options))
     return scorers
 
 

@@ -1,5 +1,6 @@
 """Lay scores out as a table to print."""
 
+import math
 from typing import Any
 
 COLUMNS = {
@@ -67,6 +68,37 @@ def format_table(result: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def explain_bits(bits: float, *, vocab_size: int, num_steps: int) -> list[str]:
+    """Explain bits per token that are more than a uniform distribution of the tokens would need.
+
+    The bound is a sum over the T steps. Where hardly a token is replaced by another, a token of zt
+    that is no mask is the clean one, and a network that gives it the probability p pays about
+    -log p for it at every step, not once: with p = 1/K that is several times log K.
+
+    Args:
+        bits: Of the bound, per token.
+        vocab_size: K.
+        num_steps: T.
+
+    Returns:
+        One sentence, or none where there is nothing to explain.
+
+    >>> explain_bits(3.9, vocab_size=16, num_steps=10)
+    []
+    >>> explain_bits(9.05, vocab_size=16, num_steps=10)[0][:60]
+    '9.05 bits per token are more than the log2 K = 4.00 of unifo'
+    """
+    uniform = math.log2(vocab_size)
+    if not bits > uniform:
+        return []
+    return [
+        f"{bits:.2f} bits per token are more than the log2 K = {uniform:.2f} of uniform "
+        "probabilities: the denoiser is undertrained. Tokens of zt that are no masks are nearly "
+        "always clean, and one that does not copy them yet pays for them at each of the "
+        f"T = {num_steps} steps, not once."
+    ]
 
 
 def _shuffled(result: dict[str, Any]) -> str:

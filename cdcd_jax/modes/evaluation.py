@@ -11,7 +11,7 @@ import jax
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.scorer import EvaluationError
-from cdcd_jax.evaluation.table import format_table
+from cdcd_jax.evaluation.table import explain_bits, format_table
 from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.modes.drawing import draw
 from cdcd_jax.modes.exporting import exporting
@@ -67,10 +67,18 @@ def score(
             **options,
         )
     grid = draw(experiment, params, folder / "samples.png", experiment.seed, **experiment.sampling)
-    summary = {**about, **result, "sample_grid": str(grid), "config": experiment.config}
-    write_summary(folder, summary)
+    notes = [
+        *explain_bits(
+            result["bits_per_token"],
+            vocab_size=experiment.schedule.vocab_size,
+            num_steps=experiment.schedule.num_steps,
+        ),
+        *experiment.scoring.unmeasured,
+    ]
+    summary = {**about, **result, "notes": notes, "sample_grid": str(grid)}
+    write_summary(folder, {**summary, "config": experiment.config})
     print(format_table(result))
-    for sentence in experiment.scoring.unmeasured:
+    for sentence in notes:
         print(sentence)
     if "steps" in about:
         print(f"Trained {about['steps']} steps in {about['train_seconds']:.0f} s")

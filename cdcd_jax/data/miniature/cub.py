@@ -73,4 +73,4 @@ def draw_cub(folder: Path) -> None:
     write_cub(folder, captions=captions, pictures=pictures, train=range(0, len(captions), 2))
     names, first_test = list(captions), (len(SPECIES) - NUM_TEST_SPECIES) * len(SHAPES)
     write_cub_list(folder, "train", names[:first_test])
-    write_cub_list(folder, "test", names[first_test:])
+    write_cub_list(folder, "test", [f"{name}\r" for name in names[first_test:]])  # as published
