@@ -187,7 +187,7 @@ def test_a_wrong_value_is_named_before_anything_is_trained(tmp_path, changes, me
 def test_a_reference_of_another_format_is_named_before_anything_is_trained(tmp_path):
     path = tmp_path / "resnet.npz"
     np.savez(path, mu=np.zeros(512), sigma=np.eye(512))
-    config = load("imagenet_vanilla", "smoke", eval__reference=str(path))
+    config = load("grocery_vanilla", "smoke", eval__reference=str(path))
     with pytest.raises(ValueError, match=r"eval\.reference: .*resnet\.npz: mu and sigma have the"):
         build(config, tmp_path, rehearse=True)
 
