@@ -1,5 +1,6 @@
 """Settings that tests and the documentation's examples run under: strict JAX, eight CPU devices."""
 
+import gc
 import os
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
@@ -28,3 +29,19 @@ def pytest_runtest_setup(item):
         or item.path.parent.name in QUICK_TO_COMPILE
     ) and item.get_closest_marker("much_computation") is None
     jax.config.update("jax_disable_most_optimizations", quick and not golden)
+
+
+def pytest_collection_finish(session):
+    """Leave what imports and collection made out of later garbage collections."""
+    _freeze()
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Leave what a file of tests cached, too: a save of Orbax's collects several times."""
+    if nextitem is None or nextitem.path != item.path:
+        _freeze()
+
+
+def _freeze():
+    gc.collect()
+    gc.freeze()
