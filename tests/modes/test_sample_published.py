@@ -87,6 +87,7 @@ def make_config(**codec):
     return config
 
 
+@pytest.mark.quick_compilation
 @pytest.mark.slow
 def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_path):
     name, _, path, _, model = published
