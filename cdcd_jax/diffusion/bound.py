@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.diffusion.checks import check_tokens
+from cdcd_jax.diffusion.checks import check_tokens, require
 from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
 from cdcd_jax.diffusion.schedule import Schedule
@@ -162,7 +162,7 @@ def evaluate_bound(
 
     Raises:
         ValueError: z0 is not [batch length] or holds no token ids, or the network's output is not
-            [batch length K].
+            [batch length K] or NaN.
 
     Note:
         With noise that is nearly absorbing, as the published schedule's, a network must say of a
@@ -190,4 +190,10 @@ def evaluate_bound(
         return total + jnp.sum(kl[:, 0], axis=-1), None
 
     start = jnp.full(z0.shape[:1], prior_kl(schedule) * z0.shape[1])
-    return jax.lax.scan(add_step, start, jnp.arange(1, schedule.num_steps + 1))[0]
+    nats, _ = jax.lax.scan(add_step, start, jnp.arange(1, schedule.num_steps + 1))
+    require(
+        lambda nats: nats == nats,
+        "the bound of example {place} is {value}: the network's probabilities are NaN",
+        nats,
+    )
+    return nats

@@ -162,3 +162,25 @@ def check_steps(t: Array, batch: int, num_steps: int, s: Array | None = None) ->
     if s is not None:
         sentence = "s{place} = {value} must be at least 0 and less than its t"
         require(lambda s, t: (s >= 0) & (s < t), sentence, s, t)
+
+
+def check_drawn(tokens: Array | np.ndarray, vocab_size: int) -> None:
+    """Raise a ValueError if the mask is among samples, which only a network of NaN can do."""
+    require(
+        lambda tokens: tokens < vocab_size,
+        "sample{place} is {value}, the mask: the network's probabilities are NaN, as of "
+        "weights of a run that has diverged",
+        tokens,
+    )
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise a ValueError unless a static option is a whole number from 1 on.
+
+    Example:
+        >>> check_count("top_k", 2.5)
+        Traceback (most recent call last):
+        ValueError: top_k must be a whole number, at least 1, got 2.5
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value}")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdcd_jax.diffusion.checks import check_count
 from cdcd_jax.diffusion.scores import Score
 from cdcd_jax.typing import DenoiseFn, Negatives, Timesteps, Tokens
 
@@ -56,8 +57,8 @@ class Contrast:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         if not (math.isfinite(self.weight) and self.weight >= 0.0):
             raise ValueError(f"the contrastive weight must be finite and >= 0, got {self.weight}")
-        if self.num_steps is not None and self.num_steps < 1:
-            raise ValueError(f"num_steps must be None or at least 1, got {self.num_steps}")
+        if self.num_steps is not None:
+            check_count("num_steps", self.num_steps)
 
     @property
     def own_chains(self) -> bool:

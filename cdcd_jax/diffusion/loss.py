@@ -1,6 +1,7 @@
 """The objective of CDCD, composed from the bound, the auxiliary loss and the contrastive terms."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdcd_jax.diffusion.checks import check_count
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
     Contrast,
@@ -66,9 +68,11 @@ class Objective:
     positions_per_pass: int | None = None
 
     def __post_init__(self):
-        if not (self.aux_weight >= 0.0 and min(self.mask_weight) >= 0.0):
+        weights = (self.aux_weight, *self.mask_weight)
+        if not all(0.0 <= weight < math.inf for weight in weights):
             raise ValueError(
-                f"aux_weight = {self.aux_weight} and mask_weight = {self.mask_weight} must be >= 0"
+                f"aux_weight = {self.aux_weight} and mask_weight = {self.mask_weight} must be "
+                "finite and >= 0"
             )
         if self.aux_time_weight not in TIME_WEIGHTS:
             raise ValueError(
@@ -76,8 +80,8 @@ class Objective:
             )
         for name in ("chains_per_pass", "positions_per_pass"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be None or >= 1, got {value}")
+            if value is not None:
+                check_count(name, value)
 
 
 class Loss(NamedTuple):

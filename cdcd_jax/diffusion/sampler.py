@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.diffusion.checks import check_known, check_steps, check_tokens
+from cdcd_jax.diffusion.checks import check_drawn, check_known, check_steps, check_tokens
 from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule
@@ -164,7 +164,7 @@ def sample(
 
     Raises:
         ValueError: A value is out of its range, ``known`` has another shape or holds other numbers
-            than token ids and the mask, or the network's output is not [batch length K].
+            than token ids and the mask, or the network's output is not [batch length K] or NaN.
 
     Example:
         >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
@@ -198,4 +198,5 @@ def sample(
     keys = jax.random.split(key, len(times))
     start = keep(sampler.init(keys[-1], *shape))
     tokens, states = jax.lax.scan(step, start, (keys[:-1], times[:-1], times[1:]))
+    check_drawn(tokens, schedule.vocab_size)
     return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens

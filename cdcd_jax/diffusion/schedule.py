@@ -11,6 +11,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from cdcd_jax.diffusion.checks import check_count
 from cdcd_jax.typing import Leaf
 
 
@@ -141,6 +142,7 @@ def _from_shares(
     """Complete the tables from the kept and the uniformly replaced share of steps 1..T."""
     if keep.size < 1:
         raise ValueError(f"num_steps must be at least 1, got {keep.size}")
+    check_count("vocab_size", vocab_size)
     if vocab_size < 2:
         raise ValueError(f"vocab_size must be at least 2 real tokens, got {vocab_size}")
     alpha_bar = np.concatenate([[1.0], keep])

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.diffusion.checks import is_traced, require
+from cdcd_jax.diffusion.checks import check_count, is_traced, require
 from cdcd_jax.typing import LogProbs, Number
 
 
@@ -58,7 +58,7 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
         >>> jnp.exp(keep_top_k(jnp.log(p), 1)).tolist()
         [[[1.0, 0.0, 0.0, 0.0]]]
     """
-    require(lambda k: k >= 1, "top_k must be at least 1, got {value}", k)
+    check_count("top_k", k)
     if k >= log_p.shape[-1]:
         return log_p
     p = jnp.exp(log_p)
@@ -76,9 +76,13 @@ def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
         "temperature must be positive, got {value}",
         temperature,
     )
-    return _unless(
-        temperature == 1.0, log_p, lambda: jax.nn.log_softmax(log_p / temperature, axis=-1)
-    )
+
+    def change() -> LogProbs:
+        # The largest is taken off first, so that no temperature makes all of them infinite.
+        below = log_p - jnp.max(log_p, axis=-1, keepdims=True)
+        return jax.nn.log_softmax(below / temperature, axis=-1)
+
+    return _unless(temperature == 1.0, log_p, change)
 
 
 def _unless(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs]) -> LogProbs:

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.diffusion.bound import evaluate_bound
-from cdcd_jax.diffusion.checks import check_known, check_tokens, require
+from cdcd_jax.diffusion.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
@@ -131,12 +131,8 @@ def make_sample_fn(
             guided=guidance != 1.0,
             **options,
         )
-        require(
-            lambda tokens: tokens < schedule.vocab_size,
-            "sample{place} is {value}, the mask: the network's probabilities are NaN, as of "
-            "weights of a run that has diverged",
-            drawn[0] if options.get("return_trajectory") else drawn,
-        )
+        tokens = drawn[0] if options.get("return_trajectory") else drawn
+        check_drawn(tokens, schedule.vocab_size)
         return drawn
 
     return sample_fn

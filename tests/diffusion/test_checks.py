@@ -181,6 +181,10 @@ def test_a_network_without_probabilities_is_found():
         ValueError, match=r"denoise_fn gives no probabilities: .* = \[1, 2, 0\] is nan"
     ):
         cdcd.checked(lambda key: cdcd.sample(key, SCHEDULE, broken, None, shape=SHAPE))(key())
+    with pytest.raises(ValueError, match=r"sample\[1, 2\] is 16, the mask"):
+        cdcd.sample(key(), SCHEDULE, broken, None, shape=SHAPE)
+    with pytest.raises(ValueError, match=r"the bound of example \[1\] is nan"):
+        cdcd.evaluate_bound(key(), SCHEDULE, broken, Z0, None)
 
 
 def test_checks_add_nothing_to_a_program(monkeypatch):

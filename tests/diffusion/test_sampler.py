@@ -117,6 +117,7 @@ def test_top_k_and_temperature():
     kept = np.isfinite(keep_top_k(log_p, 5))
     assert np.all(kept.sum(axis=-1) == 5)
     assert np.all(np.where(kept, p, 1).min(axis=-1) > np.where(kept, 0, p).max(axis=-1))
+    assert np.argmax(apply_temperature(log_p, 1e-30)) == np.argmax(log_p)  # nothing overflows
     cold = np.exp(apply_temperature(log_p, 0.5))
     np.testing.assert_allclose(cold, p**2 / (p**2).sum(-1, keepdims=True), rtol=1e-4)
 
@@ -162,7 +163,7 @@ def test_strided_steps_are_spread_over_all(num_steps):
         ({"num_steps": 13}, "num_steps must be between 1 and the 12 steps"),
         ({"truncation": 0.0}, "truncation must be in"),
         ({"truncation": 1.5}, "truncation must be in"),
-        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_k": 0}, "top_k must be a whole number, at least 1"),
         ({"temperature": 0.0}, "temperature must be positive"),
     ],
 )

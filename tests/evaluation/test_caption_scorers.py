@@ -41,7 +41,8 @@ def test_clip_scores_need_both_files(monkeypatch):
     real = RealPictures(SOURCE, image_size=4, limit=6)
     asked, clip = {}, codebook_scorer(9)
 
-    def make_clip_scorer(weights, merges, captions, *, batch_size):
+    def make_clip_scorer(weights, merges, captions, *, batch_size, any_clip):
+        assert not any_clip  # scores of another than ViT-B/32 are not comparable
         asked.update(weights=weights, merges=merges, captions=captions, batch_size=batch_size)
         return clip
 
