@@ -190,8 +190,8 @@ def other_rows():
     )  # fmt: skip
     yield (
         "evaluation.cub_fid", evaluation["cub_fid"], None,
-        f"{configs['cub200'].eval.num_real // 1000}k real pictures, oversampled, against 29,330 "
-        "generated",
+        f"{of_cub.num_real // 1000}k real pictures, oversampled, against "
+        f"{of_cub.num_samples // 1000}k generated",
     )  # fmt: skip
     yield (
         "evaluation.imagenet_fid", evaluation["imagenet_fid"], None,

@@ -19,6 +19,7 @@ from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
+from cdcd_jax.typing import Params
 
 
 def vqgan_options(section: Any) -> dict[str, Any]:
@@ -106,6 +107,7 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     if section.weights:
         template = jax.eval_shape(vqgan.init, jax.random.key(0))
         params = vqgan_from_state_dict(read_vqgan(section.weights), template)
+        _place(params)
     else:
         _check_trained(places)
         params, theirs, own_codes = load_vqgan(places.codec_file)
@@ -120,6 +122,15 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
         unused=section.unused,
         batch_size=section.batch_size,
     )
+
+
+def _place(params: Params) -> None:
+    """Put each array on the device in turn, so that no more than one is in memory twice."""
+    for name, value in params.items():
+        if isinstance(value, dict):
+            _place(value)
+        else:
+            params[name] = jax.block_until_ready(jax.device_put(value))
 
 
 def _load_patches(section: Any, places: Places) -> PatchCodec:

@@ -70,7 +70,6 @@ class ImageCodec:
             )
         if len(np.unique(codes)) < len(codes):
             raise ValueError("used_codes names a code twice, so that two tokens would be the same")
-        params = jax.tree.map(np.asarray, params)
         self.vqgan, self.batch_size = vqgan, batch_size
         self.vocab_size = len(codes)
         self.fingerprint = _fingerprint(vqgan, params, codes, unused)
@@ -78,6 +77,7 @@ class ImageCodec:
         # The token of each code found: the code itself, unless the search goes through all of them.
         table = np.arange(self.vocab_size, dtype=np.int32)
         self._shares, everywhere = device_shares(batch_size)
+        # What is on the devices already is not copied.
         self._decoder = jax.device_put(used, everywhere)
         self._encoder = self._decoder
         if unused == "first" and used_codes is not None:

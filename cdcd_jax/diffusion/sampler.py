@@ -173,8 +173,11 @@ def sample(
         >>> sample(jax.random.key(0), schedule, certain, jnp.array([[3, 1]]), shape=(1, 2)).tolist()
         [[3, 1]]
     """
-    if min(shape) < 1:
-        raise ValueError(f"shape = {shape} must be at least 1 sample of at least 1 token")
+    if np.shape(shape) != (2,) or min(shape) < 1:
+        raise ValueError(
+            f"shape = {shape} must be (batch, length), at least 1 sample of at least 1 token; an "
+            "image's tokens are one sequence"
+        )
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
     sampler = make_sampler(

@@ -122,7 +122,7 @@ def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> f
         The squared 2-Wasserstein distance in squared units of the features; 0 for equal moments.
 
     Raises:
-        ValueError: If a covariance cannot be estimated, or the dimensions differ.
+        ValueError: If a covariance cannot be estimated or is not finite, or the dimensions differ.
 
     Note:
         The estimate is biased upwards for few examples: compare distances of equally many.
@@ -138,6 +138,8 @@ def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> f
             "take both from the same network"
         )
     of_first, of_second = first.covariance, second.covariance
+    if not all(np.isfinite(x).all() for x in (first.mean, second.mean, of_first, of_second)):
+        raise ValueError("a mean or covariance of the features is not finite")
     root = _symmetric_root(of_first)
     # The eigenvalues of the product are the squares of those whose sum is wanted.
     product = np.linalg.eigvalsh(root @ of_second @ root)

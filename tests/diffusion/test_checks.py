@@ -97,7 +97,8 @@ def test_values_are_named_with_their_place(call, message):
     ("call", "message"),
     [
         (lambda: sample(known=Z0[:2]), r"known must have the shape of the samples, \(4, 24\)"),
-        (lambda: sample(shape=(0, 24)), r"shape = \(0, 24\) must be at least 1 sample"),
+        (lambda: sample(shape=(0, 24)), r"shape = \(0, 24\) must be \(batch, length\)"),
+        (lambda: sample(shape=(4,)), r"shape = \(4,\) must be \(batch, length\)"),
         (lambda: loss(Z0[:0]), r"z0 has no tokens: its shape \[batch length\] is \(0, 24\)"),
         (lambda: bound(Z0[:0]), "z0 has no tokens"),
         (

@@ -50,6 +50,13 @@ def test_closed_form_of_commuting_covariances():
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_mean_that_is_not_finite_is_no_distance():
+    first = moments_of(random_features(1))
+    broken = Moments(11, np.full(6, np.nan), np.eye(6))
+    with pytest.raises(ValueError, match="is not finite"):
+        frechet_distance(first, broken)
+
+
 def test_symmetric_and_zero_for_equal_sets():
     first, second = moments_of(random_features(1)), moments_of(random_features(2))
     assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
