@@ -190,6 +190,19 @@ def test_a_reference_of_another_format_is_named_before_anything_is_trained(tmp_p
     config = load("grocery_vanilla", "smoke", eval__reference=str(path))
     with pytest.raises(ValueError, match=r"eval\.reference: .*resnet\.npz: mu and sigma have the"):
         build(config, tmp_path, rehearse=True)
+    np.savez(path, mu=np.zeros(2048), sigma=-np.eye(2048))
+    with pytest.raises(ValueError, match=r"eval\.reference: .*sigma has negative variances"):
+        build(config, tmp_path, rehearse=True)
+
+
+def test_weights_of_another_network_are_named_before_anything_is_trained(tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, x=np.ones(2))
+    config = load("grocery_vanilla", "smoke", eval__resnet_weights=str(path))
+    with pytest.raises(
+        ValueError, match=r"eval\.resnet_weights = .*other\.npz cannot be used: The"
+    ):
+        build(config, tmp_path, rehearse=True)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from cdcd_jax.data.glyphs import GlyphPictures
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.evaluation.glyph_judges import make_glyph_scorers
 from cdcd_jax.evaluation.pretrained import (
+    check_networks,
     make_caption_scorers,
     make_picture_scorers,
     missing_weights,
 )
 from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
-from cdcd_jax.evaluation.reference import find_form
+from cdcd_jax.evaluation.reference import check_reference
 
 CLASS_FILES = ("inception_weights", "resnet_weights", "reference")
 CAPTION_FILES = ("inception_weights", "clip_weights", "clip_merges", "reference")
@@ -62,7 +63,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         The scoring.
 
     Raises:
-        ValueError: If a file of weights is not there.
+        ValueError: If a file of weights is not there or of another network.
     """
     if config.data.name == "digits":
         return Scoring(make_options=dict)
@@ -78,8 +79,9 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     for name, path in files.items():
         if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")
+    # Another network or format is found out now, not after hours of training.
+    make_section(config, "eval", check_networks, files)
     if files["reference"] is not None and Path(files["reference"]).exists():
-        # Another format is found out now, not after hours of training.
         make_section(config, "eval", _check_reference, files["reference"])
     files["reference"] = files["reference"] or str(workdir / "inception_reference.npz")
     options = _class_options if told.texts is None else _caption_options
@@ -100,7 +102,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
 
 def _check_reference(path: str) -> None:
     try:
-        find_form(path)
+        check_reference(path)
     except ValueError as error:
         raise ValueError(f"reference: {error}") from error
 

@@ -10,11 +10,13 @@ published code and in torchvision.
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from scipy.io import loadmat
 
 from cdcd_jax.data.caption_files import read_text, split_lines
@@ -74,7 +76,13 @@ def load_imagenet(
     if named and wnids != sorted(named):
         unlike = sorted(set(named) ^ set(wnids))[0]
         raise ValueError(f"{named_by} and the folders of {folder} differ in class {unlike}")
-    if sub_folders(root):
+    if folders := sub_folders(root):
+        if loose := picture_names(root):
+            raise ValueError(
+                f"{root} holds folders, {folders[0]} first, and beside them loose pictures, "
+                f"{loose[0]} first, {len(loose)} in all; put each picture into its class's folder, "
+                "or all of them flat"
+            )
         names, labels = list_classes(root, wnids, all_classes=split == "train")
     else:
         names = picture_names(root)
@@ -133,12 +141,19 @@ def _read_class_names(path: Path) -> dict[str, str]:
 
 def _read_mapping(path: Path) -> dict[str, str]:
     """Read Kaggle's file: lines of a wnid and the synset's words, of which the first is taken."""
-    lines = [line.partition(" ") for line in split_lines(read_text(path)) if line.strip()]
-    if wrong := [wnid for wnid, _, words in lines if not (WNID.fullmatch(wnid) and words.strip())]:
-        raise ValueError(
-            f'{path}: each line must be such as "n01440764 tench", not {wrong[0]!r:.60}'
-        )
-    return {wnid: words.split(",")[0].strip() for wnid, _, words in sorted(lines)}
+    named: dict[str, str] = {}
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
+        wnid, _, words = line.partition(" ")
+        if not line.strip():
+            continue
+        if not (WNID.fullmatch(wnid) and words.strip()):
+            raise ValueError(
+                f'{path}: each line must be such as "n01440764 tench", not {wnid!r:.60}'
+            )
+        if wnid in named:
+            raise ValueError(f"{path}, line {number}: {wnid} is listed twice; leave one of them")
+        named[wnid] = words.split(",")[0].strip()
+    return dict(sorted(named.items()))
 
 
 def _read_class_index(path: Path) -> dict[str, str]:
@@ -167,10 +182,7 @@ def _list_flat(
             return "their names", by_name
     path = _find_val_labels(root, places) if val_labels is None else Path(val_labels)
     read = _read_solution if path.suffix == ".csv" else _read_ground_truth
-    try:
-        return str(path), read(path)
-    except OSError as error:
-        raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return str(path), read(path)
 
 
 def _flat_labels(
@@ -201,24 +213,56 @@ def _find_val_labels(root: Path, places: Sequence[Path]) -> Path:
 
 def _read_solution(path: Path) -> dict[str, str]:
     """Read Kaggle's file: each row has a picture and ``wnid x y x y`` of one box or more."""
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    wnid_of: dict[str, str] = {}
+    try:
         if not {"ImageId", "PredictionString"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path} has no columns ImageId and PredictionString")
-        return {row["ImageId"]: (row["PredictionString"].split() or [""])[0] for row in rows}
+        for row in rows:
+            where, name = f"{path}, line {rows.line_num}", row["ImageId"]
+            wnid = [*(row["PredictionString"] or "").split(), ""][0]
+            if not (name and WNID.fullmatch(wnid)):
+                raise ValueError(
+                    f"{where}: {name!r:.60} has no class such as n01440764; the file is damaged "
+                    "or cut off"
+                )
+            if wnid_of.setdefault(name, wnid) != wnid:
+                raise ValueError(
+                    f"{where}: {name} is of class {wnid}, but of {wnid_of[name]} further up; "
+                    "leave one of them"
+                )
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {rows.reader.line_num}: {error}; the file is damaged or another"
+        ) from error
+    return wnid_of
 
 
 def _read_ground_truth(path: Path) -> dict[str, str]:
     """Read the kit's file: line i is the number of the class of validation picture i."""
-    lines = path.read_text().split()
+    lines = read_text(path).split()
     if not all(re.fullmatch(r"\d+", line) for line in lines):
         raise ValueError(f"{path} must hold one class number a line")
     meta = path.with_name("meta.mat")
-    synsets = loadmat(meta, squeeze_me=True)["synsets"] if meta.exists() else None
-    if synsets is None:
+    if not meta.exists():
         raise ValueError(f"{meta} is missing: it says which class each number of {path.name} is")
-    wnid_of = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
+    wnid_of = _read_synsets(meta)
     return {
         f"ILSVRC2012_val_{number:08d}": wnid_of.get(int(line), "")
         for number, line in enumerate(lines, start=1)
     }
+
+
+def _read_synsets(path: Path) -> dict[int, str]:
+    """Read the wnid of each class number from the kit's ``meta.mat``."""
+    try:
+        synsets = loadmat(path, squeeze_me=True)["synsets"]
+        numbers, wnids = (np.atleast_1d(synsets[key]).tolist() for key in ("ILSVRC2012_ID", "WNID"))
+        if not all(map(WNID.fullmatch, wnids)):
+            raise ValueError("a WNID is not such as n01440764")
+        return dict(zip(map(int, numbers), wnids, strict=True))
+    except Exception as error:  # of a damaged file scipy raises errors of any kind
+        raise ValueError(
+            f"{path} is no meta.mat of the development kit, with ILSVRC2012_ID and WNID of its "
+            f"synsets ({error!r:.100}); unpack the kit again"
+        ) from error

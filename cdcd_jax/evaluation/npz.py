@@ -1,6 +1,7 @@
 """Archives of NumPy arrays, read and written a few rows at a time."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,18 @@ import numpy as np
 
 BinaryFile: TypeAlias = Any
 """A file object of bytes; those of ``zipfile`` share no class with others."""
+
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,  # encrypted, or, as NotImplementedError, of an unknown compression
+)
+"""What reading an archive raises where the archive is to blame."""
 
 
 class ArrayLayout(NamedTuple):
@@ -40,7 +53,7 @@ def read_layouts(path: Path) -> dict[str, ArrayLayout]:
                     with archive.open(name) as member:
                         layouts[name.removesuffix(".npy")] = _read_head(member)
             return layouts
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is no complete npz archive of arrays ({error})") from error
 
 
@@ -53,7 +66,7 @@ def read_array(path: Path, name: str) -> Any:
     try:
         with np.load(path, allow_pickle=False) as file:
             return file[name]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is no complete npz archive: {name}: {error}") from error
 
 
@@ -83,7 +96,7 @@ def stream_rows(path: Path, name: str, batch_size: int) -> Iterator[np.ndarray]:
                 if len(data) < count * row_bytes:
                     raise EOFError(f"{name} ends after {start} of {shape[0]} rows")
                 yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is no complete npz archive: {error}") from error
 
 

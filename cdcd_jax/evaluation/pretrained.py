@@ -24,6 +24,7 @@ from cdcd_jax.features.resnet import make_resnet
 from cdcd_jax.interop import inception as inception_names
 from cdcd_jax.interop import torchvision as resnet_names
 from cdcd_jax.interop.state_dict import open_state_dict
+from cdcd_jax.interop.stored import StateDict
 
 IMAGENET_CLASSES = 1000
 
@@ -163,6 +164,22 @@ def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None)
     return sentences
 
 
+def check_networks(files: Mapping[str, str | None]) -> None:
+    """Check files of InceptionV3 and ResNet-101 by names and shapes; the arrays are not read.
+
+    Args:
+        files: The files that are given, by the names of the scorers' arguments.
+
+    Raises:
+        ValueError: If one is damaged or of another network. Begins with the argument's name.
+    """
+    if (path := files.get("inception_weights")) is not None:
+        convert = inception_names.inception_from_torch
+        _convert(path, make_inception(), convert, "inception", _shapes_alone)
+    if (path := files.get("resnet_weights")) is not None:
+        _convert(path, make_resnet(), resnet_names.resnet_from_torch, "resnet", _shapes_alone)
+
+
 def _inception_scorer(
     real_pictures: RealPictures,
     weights: str,
@@ -220,12 +237,28 @@ def load_resnet(path: str | Path, *, batch_size: int = 100) -> Callable[[np.ndar
 def _load(
     path: str | Path, network: FrozenNetwork, convert: Any, batch_size: int, name: str
 ) -> Any:
+    params = _convert(path, network, convert, name, open_state_dict)
+    return apply_in_batches(network.apply, params, batch_size)
+
+
+def _convert(
+    path: str | Path,
+    network: FrozenNetwork,
+    convert: Any,
+    name: str,
+    open_fn: Callable[[str | Path], StateDict],
+) -> Any:
     try:
         layout = jax.eval_shape(network.init, jax.random.key(0))
-        params = convert(open_state_dict(path), layout)
+        return convert(open_fn(path), layout)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
-    return apply_in_batches(network.apply, params, batch_size)
+
+
+def _shapes_alone(path: str | Path) -> StateDict:
+    """Give each array of a file its shape, and one number throughout."""
+    one = np.ones(())
+    return {name: np.broadcast_to(one, a.shape) for name, a in open_state_dict(path).items()}
 
 
 def _digest(path: str | Path) -> str:

@@ -6,7 +6,6 @@ pytorch-fid, clean-fid and ADM (Dhariwal and Nichol 2021) write them, and pictur
 """
 
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +16,7 @@ from jaxtyping import Float32
 from cdcd_jax.evaluation.archived_pictures import ArchivedPictures
 from cdcd_jax.evaluation.frechet import Gaussian, Moments
 from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.npz import read_array, read_layouts
+from cdcd_jax.evaluation.npz import ArrayLayout, read_array, read_layouts
 from cdcd_jax.evaluation.real_pictures import PictureSet
 from cdcd_jax.files import is_first_host, whole_file
 
@@ -100,20 +99,40 @@ def find_form(path: str | os.PathLike) -> Form:
                 f"{path}: mu and sigma have the shapes {shapes[0]} and {shapes[1]}, and not those "
                 f"of InceptionV3's {NUM_FEATURES} features; take statistics of those"
             )
+        types = layouts["mu"].dtype, layouts["sigma"].dtype
+        if any(dtype.kind != "f" for dtype in types):
+            raise ValueError(
+                f"{path}: mu and sigma are {types[0]} and {types[1]}, and not floating-point "
+                "numbers; take another copy"
+            )
+        if PICTURES in layouts:
+            _check_pictures(path, layouts[PICTURES])
         return "statistics"
     if PICTURES in layouts:
-        shape, dtype, by_rows = layouts[PICTURES]
-        if len(shape) == 4 and shape[3] == 3 and dtype == np.uint8 and by_rows and shape[0] > 1:
-            return "pictures"
-        raise ValueError(
-            f"{path}: {PICTURES} is {dtype} {list(shape)}, and no pictures, which are uint8 "
-            "[pictures, height, width, 3]"
-        )
+        _check_pictures(path, layouts[PICTURES])
+        return "pictures"
     raise ValueError(
         f"{path} holds {', '.join(sorted(layouts)) or 'nothing'}, which is another format: a "
         "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or pictures as "
         f"{PICTURES}; name such a file, or a new one to have it made"
     )
+
+
+def check_reference(path: str | os.PathLike) -> None:
+    """Check what a file of a reference holds, its statistics' values included.
+
+    Raises:
+        ValueError: If it is damaged, of another form or its values cannot be statistics.
+    """
+    path = Path(path)
+    form = find_form(path)
+    if form == "statistics":
+        _read_statistics(path)
+    elif form == "ours" and (dim := _read_ours(path).gaussian.mean.size) != NUM_FEATURES:
+        raise ValueError(
+            f"{path} holds statistics of {dim} features, and not of InceptionV3's {NUM_FEATURES}; "
+            "name another file"
+        )
 
 
 def describe_reference(path: Path) -> str:
@@ -136,30 +155,71 @@ def describe_reference(path: Path) -> str:
     return f"FID is measured to mu and sigma of {path}, {origin} (docs/pictures.md){rest}."
 
 
+def _check_pictures(path: str | os.PathLike, layout: ArrayLayout) -> None:
+    shape, dtype, by_rows = layout
+    known = len(shape) == 4 and shape[3] == 3 and dtype == np.uint8 and by_rows
+    if not known or shape[0] < 2 or min(shape) < 1:
+        raise ValueError(
+            f"{path}: {PICTURES} is {dtype} {list(shape)}, and no pictures, which are uint8 "
+            "[pictures, height, width, 3]"
+        )
+
+
 def _read_statistics(path: Path) -> Gaussian:
     mean, covariance = (read_array(path, name).astype(np.float64) for name in ("mu", "sigma"))
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise ValueError(f"{path}: mu or sigma has values that are not finite; take another copy")
+    _check_statistics(path, "mu", mean, "sigma", covariance)
     return Gaussian(mean, covariance)
 
 
-def _read_ours(path: Path, fingerprint: str) -> Reference:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            moments = Moments(int(file["num_examples"]), file["mean"], file["scatter"])
-            features = file["features"] if "features" in file.files else None
-            theirs = str(file["fingerprint"])
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+def _check_statistics(
+    path: Path, mean_name: str, mean: np.ndarray, name: str, covariance: np.ndarray
+) -> None:
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise ValueError(
-            f"{path} is no complete file of reference statistics ({error}); name another file, "
+            f"{path}: {mean_name} or {name} has values that are not finite; take another copy"
+        )
+    # A copy in half precision, or sums in another order, are as asymmetric as their rounding.
+    if np.abs(covariance - covariance.T).max() > 1e-3 * np.abs(covariance).max():
+        raise ValueError(f"{path}: {name} is not symmetric, so no covariance; take another copy")
+    if covariance.diagonal().min() < 0:
+        raise ValueError(f"{path}: {name} has negative variances; take another copy")
+
+
+def _read_ours(path: Path, fingerprint: str | None = None) -> Reference:
+    """Read our own file; None as the fingerprint accepts it of any pictures and network."""
+    layouts = read_layouts(path)
+    names = [*sorted(OURS), *(["features"] if "features" in layouts else [])]
+    found = {name: read_array(path, name) for name in names}
+    num_examples, mean, scatter = (found[name] for name in ("num_examples", "mean", "scatter"))
+    features = found.get("features")
+    floats = [array for array in (mean, scatter, features) if array is not None]
+    if (
+        num_examples.shape != ()
+        or num_examples.dtype.kind not in "iu"
+        or num_examples < 1
+        or any(array.dtype.kind != "f" for array in floats)
+        or mean.ndim != 1
+        or mean.size == 0
+        or scatter.shape != (mean.size, mean.size)
+        or (features is not None and (features.ndim != 2 or features.shape[1] != mean.size))
+    ):
+        held = ", ".join(
+            f"{name} {array.dtype} {list(array.shape)}" for name, array in found.items()
+        )
+        raise ValueError(
+            f"{path} is no file of reference statistics, as it holds {held}; name another file, "
             "and they are computed anew"
-        ) from error
-    if theirs != fingerprint:
+        )
+    _check_statistics(path, "mean", mean, "scatter", scatter)
+    if features is not None and not np.isfinite(features).all():
+        raise ValueError(f"{path}: features has values that are not finite; name another file")
+    theirs = str(found["fingerprint"])
+    if fingerprint is not None and theirs != fingerprint:
         raise ValueError(
             f'{path} holds the reference statistics of "{theirs}", but those of "{fingerprint}" '
             "are needed; name another file"
         )
-    return Reference(moments, features)
+    return Reference(Moments(int(num_examples), mean, scatter), features)
 
 
 def write_reference(path: Path, fingerprint: str, reference: Reference) -> None:

@@ -175,3 +175,61 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path):
         load_imagenet(tmp_path, "test")
     with pytest.raises(ValueError, match="there is no folder"):
         load_imagenet(tmp_path / "nowhere")
+
+
+def test_loose_pictures_beside_class_folders_are_named(tmp_path):
+    root = make_imagenet(tmp_path, flat=False) / "val"
+    (root / WNIDS[0] / "ILSVRC2012_val_00000002.JPEG").rename(root / "loose.JPEG")
+    (root / WNIDS[0]).rmdir()
+    with pytest.raises(ValueError, match=rf"val holds folders, {WNIDS[1]} .* loose\.JPEG first, 1"):
+        load_imagenet(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (f"ILSVRC2012_val_00000001,{WNIDS[1]} 1 2 3 4", "line 6: .*00000001 is of class n01443537"),
+        ("ILSVRC2012_val_00000005", "line 6: 'ILSVRC2012_val_00000005' has no class .*cut off"),
+        ("ILSVRC2012_val_00000005,n0144", "line 6: .* has no class .*cut off"),
+        ("\0\0\0", "line 6: .* has no class .*damaged"),
+        (f'ILSVRC2012_val_00000005,"{"n" * 140_000}"', "line 6: field larger than field limit"),
+    ],
+)
+def test_a_damaged_solution_is_named_with_its_line(tmp_path, more, message):
+    make_imagenet(tmp_path)
+    write_solution(tmp_path / "LOC_val_solution.csv")
+    with (tmp_path / "LOC_val_solution.csv").open("a") as file:
+        file.write(more)
+    with pytest.raises(ValueError, match=rf"LOC_val_solution\.csv, {message}"):
+        load_imagenet(tmp_path, "val")
+
+
+def test_a_mapping_that_lists_a_class_twice_is_refused(tmp_path):
+    path = make_kaggle(tmp_path) / "LOC_synset_mapping.txt"
+    path.write_text(path.read_text() + f"{WNIDS[0]} goldfinch\n")
+    with pytest.raises(ValueError, match=rf"mapping\.txt, line 4: {WNIDS[0]} is listed twice"):
+        load_imagenet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage" * 10,
+        b"<html>" + b" " * 400,
+        b"MATLAB 7.3 MAT-file" + b" " * 105 + b"\0\2IM" + b"\0" * 200,
+        {"x": np.ones(3)},
+        {"synsets": np.ones(3)},
+        300,
+    ],
+)
+def test_a_damaged_or_other_meta_is_named(tmp_path, content):
+    make_imagenet(tmp_path)
+    write_devkit(tmp_path / "ILSVRC2012_devkit_t12/data")
+    meta = tmp_path / "ILSVRC2012_devkit_t12/data/meta.mat"
+    if isinstance(content, dict):
+        savemat(meta, content)
+    else:
+        meta.write_bytes(content if isinstance(content, bytes) else meta.read_bytes()[:content])
+    with pytest.raises(ValueError, match=r"meta\.mat is no meta\.mat of the development kit"):
+        load_imagenet(tmp_path, "val")

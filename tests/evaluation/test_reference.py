@@ -1,16 +1,19 @@
 """References that others publish: mu and sigma, pictures in arr_0, and what is none of them."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
 from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation.frechet import Gaussian, frechet_distance, init_moments, update_moments
 from cdcd_jax.evaluation.real_pictures import RealPictures
-from cdcd_jax.evaluation.reference import Reference, find_form, load_reference
+from cdcd_jax.evaluation.reference import Reference, check_reference, find_form, load_reference
 
 DIM = 2048
 MU = np.linspace(0, 1, DIM)
 SIGMA = np.diag(np.linspace(1, 2, DIM))
+OURS = {"fingerprint": "ours", "num_examples": 3, "mean": MU, "scatter": SIGMA}
 
 
 def never(pictures):
@@ -90,14 +93,36 @@ def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
         ),
         ({"mu": MU + np.nan, "sigma": SIGMA}, r"mu or sigma has values that are not finite"),
         ({"arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures, which are uint8"),
-        ({"mu": np.array([None] * DIM), "sigma": SIGMA}, r"no complete npz archive: mu: .*pickle"),
+        ({"mu": np.array([None] * DIM), "sigma": SIGMA}, r"mu and sigma are object and float64"),
+        (
+            {"mu": MU, "sigma": SIGMA + 1j},
+            r"mu and sigma are float64 and complex128, and not float",
+        ),
+        ({"mu": MU > 0, "sigma": SIGMA}, r"mu and sigma are bool and float64"),
+        ({"mu": MU.astype(str), "sigma": SIGMA}, r"mu and sigma are <U\d+ and float64"),
+        ({"mu": MU, "sigma": np.triu(SIGMA + 1)}, r"sigma is not symmetric"),
+        ({"mu": MU, "sigma": -SIGMA}, r"sigma has negative variances"),
+        ({"mu": MU, "sigma": SIGMA, "arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures"),
+        (OURS | {"num_examples": [3, 4]}, r"no file of .*num_examples int64 \[2\]"),
+        (OURS | {"num_examples": -3}, r"no file of reference statistics"),
+        (
+            OURS | {"mean": MU[:3]},
+            r"no file of .*mean float64 \[3\].*scatter float64 \[2048, 2048\]",
+        ),
+        (OURS | {"mean": MU.astype(str)}, r"no file of reference statistics, as it holds"),
+        (OURS | {"features": np.ones((3, 2))}, r"no file of .*features float64 \[3, 2\]"),
+        (OURS | {"mean": MU + np.nan}, r"mean or scatter has values that are not finite"),
+        (OURS | {"features": SIGMA[:2] + np.nan}, r"features has values that are not finite"),
     ],
 )
 def test_another_format_is_named_and_nobodys_file_is_to_be_deleted(tmp_path, arrays, message):
     path = tmp_path / "adm.npz"
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=message) as error:
+        check_reference(path)
+    with pytest.raises(ValueError, match=message):
         load(path)
+    assert "adm.npz" in str(error.value)
     assert "delete" not in str(error.value)
     assert "remove" not in str(error.value)
 
@@ -113,3 +138,28 @@ def test_damaged_files_are_named(tmp_path):
     path.write_bytes(data.replace(bytes(40), b"\1" * 40, 1))
     with pytest.raises(ValueError, match=r"reference\.npz is no complete npz archive.*Bad CRC"):
         load(path, lambda archived: list(archived.batches(4, progress=False)))
+
+
+def test_our_file_of_another_network_is_refused(tmp_path):
+    few = {"mean": MU[:3], "scatter": SIGMA[:3, :3]}
+    np.savez(tmp_path / "few.npz", fingerprint="ours", num_examples=3, **few)
+    with pytest.raises(
+        ValueError, match=r"few\.npz holds statistics of 3 features, and not of Inc"
+    ):
+        check_reference(tmp_path / "few.npz")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"), [(10, 9, "compression .*not supported"), (8, 1, "encrypted")]
+)
+def test_unknown_compression_and_encryption_are_named(tmp_path, place, value, message):
+    path = tmp_path / "odd.npz"
+    np.savez(path, mu=MU[:2])
+    data = bytearray(path.read_bytes())
+    # Method and flags are in the archive's directory, and the flags before the member, too.
+    data[data.index(b"PK\1\2") + place] = value
+    data[data.index(b"PK\3\4") + place - 2] = value
+    path.write_bytes(data)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ValueError, match=rf"odd\.npz is no complete npz archive.*{message}"):
+        find_form(path)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from small_model import DecodedPictures, make_small_model, random_params, score_on
 
-from cdcd_jax.evaluation.frechet import init_moments
+from cdcd_jax.evaluation.frechet import Moments
 from cdcd_jax.evaluation.reference import Reference, load_reference
 from cdcd_jax.training.partition import shard_params
 from cdcd_jax.training.sharding import make_mesh
@@ -32,7 +32,8 @@ if __name__ == "__main__":
     params = jax.jit(lambda tree: tree, out_shardings=shard_params(params, mesh))(whole)
     # Only the first host has this file, as where hosts have disks of their own.
     kept = args.folder / f"kept{jax.process_index()}.npz"
-    nothing = Reference(init_moments(2), np.zeros((0, 2), np.float32))
+    one = Moments(1, np.zeros(2), np.zeros((2, 2)))
+    nothing = Reference(one, np.zeros((0, 2), np.float32))
     for _ in range(2):
         load_reference(kept, "nothing", DecodedPictures(()), lambda _: nothing)
     result = {
