@@ -168,6 +168,7 @@ def test_a_batch_must_divide_over_the_devices():
         ({"mesh.tensor": 4}, r"mesh\.tensor = 4 does not divide denoiser\.num_heads = 2"),
         ({"mesh.rules": (("nothing", ()),)}, r'mesh\.rules: "nothing" matches no parameter'),
         ({"mesh.rules": ("to_logits",)}, r"mesh\.rules: 'to_logits' must be a regular expression"),
+        ({"mesh.rules": (("to_logits", 3),)}, r"mesh\.rules: .* must be a regular expression"),
     ],
 )
 def test_a_mesh_that_cannot_be_is_named(changes, message):

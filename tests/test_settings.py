@@ -14,6 +14,7 @@ from PIL import Image
 from cdcd_jax.build import pictures, scoring, token_data
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.keys import section_keys
+from cdcd_jax.build.kinds import find_kind
 from cdcd_jax.build.settings import FAMILIES, NEEDS, check_combination, check_settings
 from cdcd_jax.data.sources import Picture
 
@@ -134,6 +135,89 @@ def test_whatever_is_missing_is_named(base_name):
                 continue
             with pytest.raises(ValueError, match=f"^{section}.{key} is missing"):
                 check_settings(copy)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        *(("loss", key) for key in ("mechanism", "negatives", "num_negatives")),
+        *((section, "decay") for section in ("optimizer", "codec_optimizer")),
+    ],
+)
+def test_a_missing_key_is_named_though_the_constructor_has_a_default(section, key):
+    config = load("imagenet_vanilla").copy_and_resolve_references()
+    with config.unlocked():
+        del config[section][key]
+    with pytest.raises(ValueError, match=rf"^{section}\.{key} is missing; give it"):
+        check_settings(config)
+
+
+def test_every_key_has_a_kind():
+    for section, variants in section_keys().items():
+        for keys in variants.values():
+            assert not [key for key in keys.known if not find_kind(section, key)]
+
+
+NAN, INF = float("nan"), float("inf")
+WRONG = {
+    "a whole number": {
+        "train.batch_size": ("16", 16.0, None, True, {"a": 1}, (16,)),
+        "schedule.num_steps": (10.5, "10"),
+        "denoiser.width": (16.5,),
+        "loss.num_negatives": (2.5,),
+        "optimizer.warmup_steps": (5.5,),
+        "eval.batch_size": ("8",),
+    },
+    "a whole number of at least 0": {"data.num_threads": (-1, 1.0), "data.prefetch": (-1,)},
+    "a whole number or None": {
+        "mesh.data": ("1", 1.0),
+        "sample.top_k": (2.5,),
+        "loss.chains_per_pass": (True,),
+    },
+    "a finite number": {
+        "optimizer.lr": ("1e-3", True, None, NAN, INF),
+        "loss.aux_weight": (INF,),
+        "loss.contrast_weight": ("x",),
+        "condition.dropout": ("0.1",),
+    },
+    "True or False": {"train.importance_sampling": ("no", 0, None)},
+    "a string": {"data.name": (["digits"], None), "denoiser.mlp": (3,)},
+    "a string or None": {"codec.folder": (3, False)},
+    "a tuple of 2 whole numbers": {
+        "codec.grid": (8, "88", (8,), (8.0, 8)),
+        "loss.patches": (2, (2,), (2, 2, 2)),
+    },
+    "a tuple of 2 finite numbers": {"loss.mask_weight": (1.0, (1.0,), ("a", "b"), (1.0, NAN))},
+    "a tuple of whole numbers": {"eval.num_steps": (10, "10", ("10",), (2.5,), None)},
+    "a tuple of finite numbers": {"eval.truncations": (0.86, (None,), ("a",), (NAN,))},
+    "a tuple of rules": {"mesh.rules": (None, "a")},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (kind, name, value)
+        for kind, names in WRONG.items()
+        for name, values in names.items()
+        for value in values
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(kind, name, value):
+    values = load("digits_vanilla").to_dict()
+    section, key = name.split(".")
+    values[section][key] = value
+    with pytest.raises(ValueError, match=rf"^{section}\.{key} = .* must be {kind}$"):
+        check_settings(ConfigDict(values))
+
+
+def test_ints_may_be_floats_and_lists_tuples():
+    config = load("digits_vanilla").copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        config.optimizer.update(clip_norm=1, weight_decay=np.float32(0.5))
+        config.loss.update(mask_weight=[1, 1], patches=[2, 2])
+        config.eval.update(num_steps=[5], truncations=[1], num_samples=np.int64(8))
+    check_settings(config)
 
 
 @pytest.mark.parametrize("section", ["train", "mesh", "eval", "data", "prepare", "codec_fit"])

@@ -139,7 +139,12 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "schedule": {
             "": _and(_arguments(mask_replace_schedule, given=("vocab_size", "denominator")), "name")
         },
-        "loss": {"": _arguments(make_objective, given=("schedule", "model", "grid"))},
+        "loss": {
+            "": _and(
+                _arguments(make_objective, given=("schedule", "model", "grid")),
+                *("mechanism", "negatives", "num_negatives"),
+            )
+        },
         "denoiser": {"": _arguments(DenoiserOptions, given=DERIVED)},
         "optimizer": {"": optimizer},
         "train": {
@@ -167,7 +172,7 @@ def _and(keys: Keys, *needed: str) -> Keys:
 def _optimizer_keys() -> Keys:
     own = _arguments(make_decaying_optimizer, given=("num_steps", "options"))
     more = _arguments(make_optimizer, given=("num_steps",))
-    return Keys(own.needed | more.needed, own.other | more.other, strict=True)
+    return Keys(own.needed | more.needed | {"decay"}, own.other | more.other, strict=True)
 
 
 def _data_keys() -> dict[str, Keys]:

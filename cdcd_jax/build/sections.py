@@ -131,7 +131,7 @@ def find_rules(config: Any, name: str = "rules") -> tuple[Rule, ...]:
     """
     for rule in config.mesh[name]:
         pair = isinstance(rule, tuple | list) and len(rule) == 2
-        if not pair or not isinstance(rule[0], str) or isinstance(rule[1], str):
+        if not pair or not isinstance(rule[0], str) or not isinstance(rule[1], tuple | list):
             raise ValueError(
                 f"mesh.{name}: {rule!r} must be a regular expression and the mesh axes of an "
                 'array\'s last axes, as in ("to_logits.kernel", ("fsdp", None))'

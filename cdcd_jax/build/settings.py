@@ -1,7 +1,8 @@
 """Whether a configuration can be trained and scored at all, found out before any work.
 
 Misspelled, unknown and missing keys are named, and so are data, codec and condition that do not go
-together. What the values must be is checked where they are used.
+together, and values of the wrong kind. Which values of the kind will do is checked where they are
+used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from cdcd_jax.build.keys import ALWAYS, VARIANT_OF, Keys, section_keys
+from cdcd_jax.build.kinds import check_kind
 from cdcd_jax.build.music import DANCES, SOUND
 from cdcd_jax.build.pictures import SOURCES
 
@@ -64,15 +66,15 @@ NEEDS = {
 
 
 def check_settings(config: Any, *, for_codec: bool = False) -> None:
-    """Check sections, combination and keys of a configuration.
+    """Check sections, combination, keys and kinds of values of a configuration.
 
     Args:
         config: The whole configuration.
         for_codec: Whether data will do that a codec, but no diffusion, can be trained on.
 
     Raises:
-        ValueError: If a section or key is unknown, with the one that may be meant, or missing; or
-            if data, codec and condition do not go together.
+        ValueError: If a section or key is unknown, with the one that may be meant, or missing; if
+            a value is of the wrong kind; or if data, codec and condition do not go together.
     """
     table = section_keys()
     for name in config:
@@ -80,6 +82,8 @@ def check_settings(config: Any, *, for_codec: bool = False) -> None:
             raise ValueError(f"there is no section {name}: {suggest(name, table)}")
         if not hasattr(config[name], "keys"):
             raise ValueError(f"{name} = {config[name]!r} must be a section, with keys of its own")
+        for key in config[name]:
+            check_kind(name, key, config[name][key])
     for name in ALWAYS:
         _require_section(config, name)
     for section, key in VARIANT_OF.values():
