@@ -28,6 +28,7 @@ from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
 from cdcd_jax.interop.published_music import read_published_music
+from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
 from cdcd_jax.training.average import find_checkpoint, read_average
@@ -101,6 +102,8 @@ def _read(config: Any, path: Path, workdir: Path) -> Start:
 
 def _read_run(config: Any, path: Path, checkpoint: Path, workdir: Path) -> Start:
     average = read_average(checkpoint)
+    for name, array in average.arrays.items():
+        check_finite(array, name, f"start_from = {path}")
     run = checkpoint.parent.parent
     if (run / KEPT / TEXT).is_file():
         _copy(run / KEPT / TEXT, workdir / KEPT / TEXT)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 FILE = "ViT-B-32.pt"
@@ -170,7 +170,7 @@ def _convert(state: StateDict, template: Params, tower: Tower) -> Params:
         if key not in state:
             raise ValueError(f"The state dict has no {key}, which the {tower.title} needs.")
         unused.discard(key)
-        return np.asarray(state[key], np.float32)
+        return read_floats(state, key)
 
     def convert(entries: tuple[Any, ...], leaf: Any) -> np.ndarray:
         path, shape = [entry.key for entry in entries], tuple(leaf.shape)

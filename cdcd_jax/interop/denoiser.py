@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 Path: TypeAlias = tuple[str, ...]
@@ -107,7 +107,7 @@ def denoiser_from_reference(
                 f"The state dict has no {' or '.join(keys)}, which the denoiser needs."
             )
         unused.discard(key)
-        array = _from_their_layout(np.asarray(state[key], np.float32), name, len(shape))
+        array = _from_their_layout(read_floats(state, key), name, len(shape))
         if array.shape != shape:
             raise ValueError(
                 f"{key} has the shape {np.shape(state[key])}, but the denoiser needs "

@@ -15,7 +15,7 @@ import numpy as np
 
 from cdcd_jax.interop.published import Published, describe_denoiser, describe_vqgan
 from cdcd_jax.interop.state_dict import open_state_dict
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 
 INDEX = "model_index.json"
 PIPELINE = "VQDiffusionPipeline"
@@ -163,7 +163,7 @@ def _empty_text(folder: Path, dim: int | None) -> np.ndarray | None:
     state = _open(folder)
     if "embeddings" not in state or len(state["embeddings"].shape) != 2:
         raise ValueError(f"{folder} has no array embeddings of what stands for no text.")
-    array = np.asarray(state["embeddings"], np.float32)
+    array = read_floats(state, "embeddings")
     _check(folder, "features of embeddings", array.shape[1], dim)
     return array
 

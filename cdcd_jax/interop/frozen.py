@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 
@@ -62,7 +62,7 @@ def frozen_from_state_dict(
         if name not in state:
             raise ValueError(f"The state dict has no {name}, which {network} needs.")
         unused.discard(name)
-        return np.asarray(state[name], np.float64)
+        return read_floats(state, name, np.float64)
 
     folded = {path: _fold(layer, take, epsilon) for path, layer in layers.items()}
 

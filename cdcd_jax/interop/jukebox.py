@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 LEAVES = {"kernel": "weight", "bias": "bias"}
@@ -43,7 +43,7 @@ def jukebox_from_state_dict(state: StateDict, template: Params) -> Params:
                 "the checkpoint's."
             )
         unused.discard(name)
-        array = np.asarray(state[name], np.float32)
+        array = read_floats(state, name)
         wanted = _their_shape(tuple(leaf.shape), path)
         if array.shape != wanted:
             raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 FILES = ("vgg16-397923af.pth", "vgg.pth")
@@ -81,7 +81,7 @@ def _without_prefix(state: StateDict) -> StateDict:
 def _learned(state: StateDict, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name not in state:
         raise ValueError(f"The state dict has no {name}, which LPIPS on VGG16 needs.")
-    array = np.asarray(state[name], np.float32)
+    array = read_floats(state, name)
     if array.shape != (1, *shape, 1, 1):
         raise ValueError(
             f"{name} has the shape {array.shape}, but LPIPS on VGG16 needs {(1, *shape, 1, 1)}."

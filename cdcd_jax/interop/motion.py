@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from cdcd_jax.interop.denoiser import Path
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.typing import Params
 
 MOTION = "condition_codec_motion."
@@ -156,7 +156,7 @@ def _arrange(state: StateDict, template: Params, name_of: Callable[[Path], str])
         if name not in state:
             raise ValueError(f"The state dict has no {name}, which the motion encoder needs.")
         unused.discard(name)
-        array = np.asarray(state[name], np.float32)
+        array = read_floats(state, name)
         if path[-1] == "length":
             theirs = (*shape, 1, 1)
         else:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cdcd_jax.interop.published_entries import read_entries
-from cdcd_jax.interop.stored import StateDict
+from cdcd_jax.interop.published_entries import check_average, read_entries
+from cdcd_jax.interop.stored import StateDict, read_floats
 from cdcd_jax.interop.vqgan import CODEBOOK, MEAN_CODEBOOK, SCORED_CODEBOOK
 
 CODEC_HALVES = ("content_codec.enc.", "content_codec.dec.")
@@ -99,9 +99,12 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
     if stray:
         raise ValueError(f"{path} holds {stray[0]}, which belongs to no known part of a model.")
     diffusion = {key.removeprefix(DIFFUSION): array for key, array in inside.items()}
-    diffusion |= entries.get("ema", {})
+    average = entries.get("ema", {})
+    diffusion |= average
     empty_text = diffusion.pop(EMPTY_TEXT, None)
     denoiser, condition = _split(diffusion, path)
+    if average:
+        check_average(denoiser, average, DENOISER, path)
     architecture = describe_denoiser(denoiser, path)
     empty_text = _empty_text(empty_text, architecture["cond_dim"], path)
     averaged = "ema" in entries
@@ -219,7 +222,7 @@ def _codec(model: StateDict, path: Path) -> StateDict:
         for prefix in CODEC_HALVES
     ]
     for key in sorted(halves[0].keys() & halves[1].keys()):
-        if not np.array_equal(halves[0][key], halves[1][key]):
+        if not np.array_equal(halves[0][key], halves[1][key], equal_nan=True):
             raise ValueError(f"{path} has two different {key}, in the codec's encoder and decoder.")
     return halves[0] | halves[1]
 
@@ -232,7 +235,7 @@ def _empty_text(array: Any, dim: int | None, path: Path) -> np.ndarray | None:
             f"{path} holds {EMPTY_TEXT} of shape {array.shape}, but the denoiser attends to tokens "
             f"of {dim} features."
         )
-    return np.asarray(array, np.float32)
+    return read_floats({EMPTY_TEXT: array}, EMPTY_TEXT)
 
 
 def _split(diffusion: StateDict, path: Path) -> tuple[StateDict, StateDict]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from cdcd_jax.interop.denoiser import UNUSED
 from cdcd_jax.interop.state_dict import is_flat, read_tree, select_arrays
 from cdcd_jax.interop.stored import StateDict
 
@@ -43,3 +44,25 @@ def read_entries(path: Path, weights: str | None) -> dict[str, StateDict]:
         raise ValueError(f'{path} holds no averaged weights; take the last ones, weights="model".')
     taken = WEIGHTS if weights != "model" and entries.get("ema") else ("model",)
     return {name: select_arrays(entries, name, path) for name in taken}
+
+
+def check_average(denoiser: StateDict, average: StateDict, prefix: str, path: Path) -> None:
+    """Refuse averaged weights that lack arrays of the denoiser, which ``model`` would fill.
+
+    Args:
+        denoiser: All arrays of the denoiser, without the prefix.
+        average: The arrays of ``ema``.
+        prefix: Of the denoiser's names there.
+        path: For the error message.
+
+    Raises:
+        ValueError: Naming the first array that is missing.
+    """
+    needed = (key for key in denoiser if not key.endswith(UNUSED))
+    missing = sorted(key for key in needed if prefix + key not in average)
+    if missing:
+        raise ValueError(
+            f"{path} lacks {len(missing)} of the denoiser's arrays in its averaged weights, ema, "
+            f"such as {prefix}{missing[0]}; save them whole, or leave ema out of the file to take "
+            "the last weights."
+        )

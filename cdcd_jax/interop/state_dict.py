@@ -1,5 +1,7 @@
 """Read a state dict, arrays by their dotted names, from any of the usual files."""
 
+import io
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.interop.safetensors_file import read_safetensors
-from cdcd_jax.interop.stored import StateDict, StoredTensor
+from cdcd_jax.interop.stored import StateDict, Storage, StoredTensor
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
@@ -99,6 +101,12 @@ def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> S
         hint = f"; choose an entry of {', '.join(inner)}" if inner else ""
         where = f" in {' or '.join(map(repr, choices))}" if choices else ""
         raise ValueError(f"{path} holds no arrays by name{where}{hint}.")
+    unnamed = [key for key in arrays if not isinstance(key, str)]
+    if unnamed:
+        raise ValueError(
+            f"{path} holds an array by {unnamed[0]!r}, which is no name; save the state dict, "
+            "whose arrays have names."
+        )
     return strip_wrapper(arrays)
 
 
@@ -150,9 +158,25 @@ def _unknown(value: Any, path: Path) -> ValueError:
     )
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def _read_npz(path: Path) -> StateDict:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("it is one array without a name, as .npy files are")
+        with found as file:
+            return {key: _in_memory(path, key, np.asarray(file[key])) for key in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is no complete .npz file of arrays: {error}.") from error
+
+
+def _in_memory(path: Path, name: str, array: np.ndarray) -> StoredTensor:
+    """Let an array that was read tell which file it is from."""
+
+    def open_at(byte: int) -> io.BytesIO:
+        file = io.BytesIO(array.tobytes())
+        file.seek(byte)
+        return file
+
+    storage = Storage(path, name, array.dtype, array.size, array.nbytes, open_at)
+    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+    return StoredTensor(storage, 0, array.shape, strides)

@@ -142,6 +142,51 @@ StateDict: TypeAlias = Mapping[str, np.ndarray | StoredTensor]
 """Arrays by their dotted PyTorch names, in memory or still in their file."""
 
 
+def read_floats(state: StateDict, name: str, dtype: Any = np.float32) -> np.ndarray:
+    """Read one array of weights, which must be finite floating-point numbers.
+
+    Args:
+        state: Arrays by name.
+        name: Of the array.
+        dtype: What the numbers become.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: Naming the file and the array, if its numbers are of another kind, are not
+            finite or become infinite in ``dtype``.
+
+    >>> read_floats({"scale": np.float16([1, 2])}, "scale")
+    array([1., 2.], dtype=float32)
+    """
+    array = state[name]
+    where = array.storage.path if isinstance(array, StoredTensor) else "The state dict"
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise ValueError(
+            f"{where} holds {name} as {array.dtype}, but weights must be floating-point numbers; "
+            "give the file that it was made of, before its weights were rounded or quantized."
+        )
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        floats = np.asarray(array, dtype)
+    check_finite(floats, name, where)
+    return floats
+
+
+def check_finite(array: np.ndarray, name: str, where: Path | str) -> None:
+    """Refuse an array of weights that are not all finite.
+
+    Raises:
+        ValueError: Naming where it is from, the array, and how many of its numbers are not finite.
+    """
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise ValueError(
+            f"{where} holds {name}, of which {bad} of {array.size} numbers are NaN or infinite, as "
+            "after training that diverged; give weights from before that."
+        )
+
+
 def open_file_at(path: Path, start: int) -> Callable[[int], BufferedIOBase]:
     """Return the ``open_at`` of a block that begins at a byte of a file."""
 

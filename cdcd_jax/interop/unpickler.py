@@ -130,8 +130,13 @@ class TensorUnpickler(pickle.Unpickler):
         raise NotImplementedError
 
     def _rebuild_tensor(
-        self, storage: Any, offset: int, shape: tuple, stride: tuple, *_: Any
+        self, storage: Any, offset: Any, shape: tuple, stride: tuple, *_: Any
     ) -> StoredTensor | StandIn:
         if isinstance(storage, StandIn):
             return storage
+        numbers = (offset, *shape, *stride)
+        if any(type(number) is not int for number in numbers):
+            raise ValueError(
+                f"{self.path} describes a tensor by {numbers}, which are not all whole numbers."
+            )
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from cdcd_jax.interop.state_dict import open_state_dict, strip_prefix
-from cdcd_jax.interop.stored import StateDict, StoredTensor
+from cdcd_jax.interop.stored import StateDict, StoredTensor, read_floats
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.typing import Params
 
@@ -82,7 +82,7 @@ def vqgan_from_state_dict(state: StateDict, template: Params) -> Params:
                 "against the checkpoint's."
             )
         unused.discard(names)
-        array = _from_their_layout(np.asarray(state[names], np.float32), path)
+        array = _from_their_layout(read_floats(state, names), path)
         if array.shape != shape:
             raise ValueError(
                 f"{names} has the shape {np.shape(state[names])}, but the codec needs "

@@ -139,6 +139,45 @@ def test_what_is_no_such_file_is_named(checkpoint, tmp_path):
         describe_clip_text({})
 
 
+def test_an_average_that_lacks_arrays_of_the_denoiser_is_refused(checkpoint, tmp_path):
+    entries = checkpoint[2]
+    name = "transformer.blocks.1.mlp.2.bias"
+    name = name if name in entries["ema"] else "transformer.blocks.1.mlp.conv2.bias"
+    partly = {key: array for key, array in entries["ema"].items() if key != name}
+    path = write_checkpoint(tmp_path / "a.pth", entries | {"ema": partly})
+    with pytest.raises(ValueError, match=rf"a.pth lacks 1 of .* averaged .* such as {name};"):
+        read_published(path)
+    assert not read_published(path, weights="model").averaged
+
+
+def test_weights_that_are_whole_or_not_finite_are_refused(checkpoint, tmp_path):
+    name, _, entries = checkpoint
+    shapes = template(make_denoiser(**denoiser_options(name)))
+
+    def refused(change, message):
+        key = "transformer.to_logits.1.weight"
+        changed = entries["ema"] | {key: change(entries["ema"][key])}
+        found = read_published(write_checkpoint(tmp_path / "a.pth", entries | {"ema": changed}))
+        with pytest.raises(ValueError, match=message):
+            denoiser_from_reference(found.denoiser, shapes, prefix="")
+
+    refused(lambda array: array.astype(np.int64), r"a.pth holds to_logits.1.weight as int64, but")
+    bad = r"a.pth holds to_logits.1.weight, of which 112 of 112 numbers are NaN or infinite"
+    refused(lambda array: array * np.float32(np.nan), bad)
+    refused(lambda array: np.full(array.shape, 1e300), bad)  # beyond float32
+
+
+def test_a_codec_that_is_not_finite_is_refused(checkpoint, tmp_path):
+    _, vqgan, entries = checkpoint
+    model = {
+        key: array * np.float32(np.nan) if ".quantize.emb" in key else array
+        for key, array in entries["model"].items()
+    }
+    found = read_published(write_checkpoint(tmp_path / "a.pth", entries | {"model": model}))
+    with pytest.raises(ValueError, match=r"a.pth holds quantize.emb.* NaN or infinite"):
+        vqgan_from_state_dict(found.codec, template(vqgan))
+
+
 def test_a_checkpoint_of_music_is_told_so(tmp_path):
     arrays = {key: np.zeros(1, np.float32) for key in KEYS["aist.yaml model"]}
     path = write_checkpoint(tmp_path / "aist.pth", {"model": arrays, "ema": {}})

@@ -11,6 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from cdcd_jax.interop import read_state_dict
+from cdcd_jax.interop.state_dict import open_state_dict
+from cdcd_jax.interop.stored import read_floats
 
 
 class Global:
@@ -189,3 +191,37 @@ def test_npz_and_safetensors(tmp_path):
         read_state_dict(tmp_path / "object.npz")
     with pytest.raises(FileNotFoundError, match=r"missing.npz"):
         read_state_dict(tmp_path / "missing.npz")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    one = (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(ValueError, match=r"one.npz is no complete .npz file .* one array without"):
+        read_state_dict(one)
+
+
+def test_arrays_by_numbers_and_odd_shapes_are_refused(tmp_path):
+    storages = {"0": np.zeros(6, np.float32)}
+    numbered = {"model": {0: tensor("FloatStorage", "0", (6,), (1,), 6)}}
+    path = write_torch(tmp_path / "a.pth", numbered, storages)
+    with pytest.raises(ValueError, match=r"a.pth holds an array by 0, which is no name"):
+        read_state_dict(path, "model")
+    for shape, stride, offset in (((6.0,), (1,), 0), ((True,), (1,), 0), ((6,), (1,), 0.0)):
+        odd = {"w": tensor("FloatStorage", "0", shape, stride, 6, offset)}
+        with pytest.raises(ValueError, match=r"a.pth describes a tensor .* not all whole numbers"):
+            read_state_dict(write_torch(path, odd, storages))
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.safetensors"])
+def test_weights_must_be_finite_floating_point_numbers(tmp_path, name):
+    path = tmp_path / name
+    arrays = {"whole": np.arange(3), "yes": np.array([True]), "f": np.float16([1, 2]),
+              "nan": np.float32([1, np.nan]), "table": np.float64([[1, 2], [3, 4]]).T}  # fmt: skip
+    np.savez(path, **arrays) if path.suffix == ".npz" else save_file(
+        {key: np.ascontiguousarray(array) for key, array in arrays.items()}, path
+    )
+    state = open_state_dict(path)
+    np.testing.assert_array_equal(read_floats(state, "f"), np.float32([1, 2]))
+    np.testing.assert_array_equal(read_floats(state, "table"), np.float32([[1, 3], [2, 4]]))
+    for key, kind in (("whole", "int64"), ("yes", "bool")):
+        with pytest.raises(ValueError, match=f"{name} holds {key} as {kind}, but weights must"):
+            read_floats(state, key)
+    with pytest.raises(ValueError, match=f"{name} holds nan, of which 1 of 2 numbers are NaN"):
+        read_floats(state, "nan")

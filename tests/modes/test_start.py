@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cdcd_jax.build import start_reading
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
@@ -17,7 +18,7 @@ from cdcd_jax.build.values import flatten_shapes
 from cdcd_jax.codecs.codec_file import flatten, load_vqgan
 from cdcd_jax.interop import denoiser_from_reference, read_published
 from cdcd_jax.networks import make_denoiser
-from cdcd_jax.training.average import find_checkpoint
+from cdcd_jax.training.average import find_checkpoint, read_average
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.fingerprint import OtherConfigError
@@ -217,6 +218,16 @@ def test_a_damaged_checkpoint_is_named(run, tmp_path):
     (path / "state").write_text("nothing")
     with pytest.raises(CheckpointError, match=r"checkpoints/3 cannot be read as a checkpoint"):
         start_digits(tmp_path, tmp_path / "new")
+
+
+def test_a_run_that_is_not_finite_is_refused(run, tmp_path, monkeypatch):
+    folder, _ = run
+    found = read_average(folder / "checkpoints" / "0")
+    name = next(iter(found.arrays))
+    found.arrays[name] = np.full_like(found.arrays[name], np.nan)
+    monkeypatch.setattr(start_reading, "read_average", lambda path: found)
+    with pytest.raises(ValueError, match=rf"start_from = .* holds {name}, .* NaN or infinite"):
+        read_start(tiny_digits(), folder, tmp_path)
 
 
 def test_a_run_on_its_way_reads_nothing(run, tmp_path):
