@@ -136,9 +136,7 @@ def section_keys() -> dict[str, dict[str, Keys]]:
                 _arguments(make_dance_condition, given=("config", "data")), "kind", "dropout"
             ),
         },
-        "schedule": {
-            "": _and(_arguments(mask_replace_schedule, given=("vocab_size", "denominator")), "name")
-        },
+        "schedule": {"": _and(_arguments(mask_replace_schedule, given=("vocab_size",)), "name")},
         "loss": {
             "": _and(
                 _arguments(make_objective, given=("schedule", "model", "grid")),

@@ -35,12 +35,14 @@ class Start:
         path: As it was given.
         arrays: By their names within the parameters; empty where the run is already on its way.
         unseen: Values by ``section.key`` that the weights need and no array tells.
+        null_class: Whether the last row of its table by class stands for no class.
         vocabulary: Fingerprint of what the tokens of its texts mean, if it learned to read texts.
     """
 
     path: Path
     arrays: dict[str, np.ndarray]
     unseen: Mapping[str, Any]
+    null_class: bool = False
     vocabulary: str | None = None
 
 
@@ -67,7 +69,12 @@ def start_experiment(
         return dataclasses.replace(experiment, training=training)
     shapes = flatten_shapes(jax.eval_shape(experiment.model.init, jax.random.key(0)))
     theirs = _readable(start, experiment)
-    taken = take_arrays(theirs, shapes, num_classes=experiment.told.num_classes)
+    taken = take_arrays(
+        theirs,
+        shapes,
+        num_classes=experiment.told.num_classes,
+        null_class=start.null_class,
+    )
     _check_taken(start, taken, experiment.config)
     for line in _describe(start, taken, shapes):
         tell(line)

@@ -27,6 +27,7 @@ from cdcd_jax.files import is_first_host, wait_for_hosts, whole_file
 from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
+from cdcd_jax.interop.published import find_null_class
 from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.networks.functional import make_denoiser
@@ -127,6 +128,7 @@ def _read_run(config: Any, path: Path, checkpoint: Path, workdir: Path) -> Start
             for key, default in UNSEEN.items()
             if key in average.config or default is not None
         },
+        null_class=average.config.get("condition.dropout", 0.0) > 0.0,
         vocabulary=average.config.get("condition.fingerprint"),
     )
 
@@ -149,7 +151,8 @@ def _read_images(config: Any, path: Path, workdir: Path) -> Start:
         codec = take_codec(config, found, config.codec.image_size)
         _write(places.codec_file, lambda file: save_vqgan(file, *codec))
     unseen = PUBLISHED | {"denoiser.num_heads": options["num_heads"]}
-    return Start(path=path, arrays=flatten(params), unseen=unseen)
+    null_class = find_null_class(found.architecture["num_classes"] or 0) is not None
+    return Start(path=path, arrays=flatten(params), unseen=unseen, null_class=null_class)
 
 
 def _read_music(config: Any, path: Path, workdir: Path) -> Start:

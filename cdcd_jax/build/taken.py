@@ -39,7 +39,11 @@ class Taken(NamedTuple):
 
 
 def take_arrays(
-    theirs: Mapping[str, np.ndarray], ours: Mapping[str, Any], *, num_classes: int
+    theirs: Mapping[str, np.ndarray],
+    ours: Mapping[str, Any],
+    *,
+    num_classes: int,
+    null_class: bool = False,
 ) -> Taken:
     """Take the arrays whose name and shape match, and adapt those that can be.
 
@@ -51,6 +55,7 @@ def take_arrays(
         theirs: Arrays by name.
         ours: Anything with a shape, by the names that the run needs.
         num_classes: Classes of the run's data.
+        null_class: Whether the last row of their table by class stands for no class.
 
     Returns:
         What is taken.
@@ -72,16 +77,14 @@ def take_arrays(
             new.append(f"{name} {list(shape)}: there is none")
             continue
         array = theirs[name]
-        if array.shape == shape:
+        by_class = name.endswith(CLASSES) and _differ_in_rows(array.shape, shape)
+        same_classes = by_class and array.shape[1] - null_class == num_classes
+        if array.shape == shape and (same_classes or not by_class):
             arrays[name] = array
         elif _differ_in_rows(array.shape, shape) and name.endswith(STEPS):
             arrays[name] = _resample(array, shape[1])
             adapted.append(f"{name}: resampled from {array.shape[1]} to {shape[1]} steps")
-        elif (
-            _differ_in_rows(array.shape, shape)
-            and name.endswith(CLASSES)
-            and sorted((array.shape[1], shape[1])) == [num_classes, num_classes + 1]
-        ):
+        elif same_classes:
             arrays[name] = _with_classes(array, shape[1])
             rest = (
                 "their mean for no class" if shape[1] > array.shape[1] else "not that of no class"
@@ -95,6 +98,7 @@ def take_arrays(
 
 
 def _differ_in_rows(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    """Return whether two tables [layers rows width] are alike but for the number of rows."""
     return len(theirs) == len(ours) == 3 and theirs[::2] == ours[::2]
 
 

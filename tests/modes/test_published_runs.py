@@ -311,6 +311,7 @@ def test_a_model_of_music(run_here, dances):
     config.data.update(seconds=0.2, stride=0.4, test_stride=0.4, intra="tokens")
     config.data.tokens = str(folder / "run" / "tokens")
     config.codec.update(found.codec.jukebox.options.__dict__ | {"batch_size": 8, "level": 2})
+    del config.codec.sample_rate  # which every configuration has in common
     config.condition.update(
         encoder="reference", video=True, dropout=0.0, width=16, genre_width=2, hidden=50,
         channels=found.dance["motion"]["channels"],

@@ -264,17 +264,27 @@ def test_the_kept_text_tower_is_read_where_no_other_is_named(tmp_path):
     assert with_kept_tower(config, tmp_path) is config
 
 
-def test_fewer_classes_than_rows_are_others():
-    """Only a row for no class may be missing or too many."""
+@pytest.mark.parametrize(
+    ("null_class", "rows", "num_classes", "taken"),
+    [
+        (True, 6, 6, True),
+        (True, 7, 6, True),
+        (False, 7, 7, True),
+        (False, 8, 7, True),
+        (False, 6, 6, False),  # one class less
+        (False, 7, 6, False),  # a row for no class where the last class was
+        (True, 7, 7, False),
+        (True, 8, 7, False),
+        (False, 8, 8, False),
+    ],
+)
+def test_only_a_row_for_no_class_may_be_missing_or_too_many(null_class, rows, num_classes, taken):
     tables = {CLASSES: np.ones((1, 7, 2), np.float32)}
-
-    def take(rows, num_classes):
-        return take_arrays(tables, {CLASSES: np.zeros((1, rows, 2))}, num_classes=num_classes)
-
-    assert take(6, 6).arrays[CLASSES].shape == (1, 6, 2)
-    assert take(8, 7).arrays[CLASSES].shape == (1, 8, 2)
-    for rows, num_classes in ((6, 5), (8, 8), (5, 5)):
-        assert take(rows, num_classes).arrays == {}
+    wanted = {CLASSES: np.zeros((1, rows, 2))}
+    found = take_arrays(tables, wanted, num_classes=num_classes, null_class=null_class).arrays
+    assert {name: array.shape for name, array in found.items()} == (
+        {CLASSES: (1, rows, 2)} if taken else {}
+    )
 
 
 @pytest.mark.parametrize("name", ["imagenet", "coco", "cub200", "aist", "tiktok"])
