@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     **_by_name(
         _or_none(WHOLE),
         "chains_per_pass clip_steps contrast_steps cooldown_steps decay_steps positions_per_pass "
-        "top_k unroll mesh.data sample.num_steps",
+        "denominator top_k unroll mesh.data sample.num_steps",
     ),
     **_by_name(
         NUMBER,
