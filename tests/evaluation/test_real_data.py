@@ -27,7 +27,7 @@ from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.features.inception import InceptionOutputs
 from cdcd_jax.features.layers import FrozenNetwork
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
-from cdcd_jax.interop.stored import Storage
+from cdcd_jax.interop.stored import Storage, read_floats
 from cdcd_jax.interop.torch_writer import write_torch
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
@@ -124,7 +124,9 @@ def test_the_inception_distance_with_weights_and_its_cache(tmp_path, monkeypatch
     network = FrozenNetwork(lambda key: {"scale": jnp.ones(1)}, small_inception)
     monkeypatch.setattr(pretrained, "make_inception", lambda: network)
     monkeypatch.setattr(
-        pretrained.inception_names, "inception_from_torch", lambda state, layout: dict(state)
+        pretrained.inception_names,
+        "inception_from_torch",
+        lambda state, layout: {"scale": read_floats(state, "scale")},
     )
     weights, cache = tmp_path / "weights.npz", tmp_path / "reference.npz"
     np.savez(weights, scale=np.ones(1, np.float32))
