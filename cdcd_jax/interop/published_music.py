@@ -15,7 +15,7 @@ from cdcd_jax.interop.published import (
     describe_denoiser,
 )
 from cdcd_jax.interop.published import LEFT_OUT as LEFT_OUT_OF_PICTURES
-from cdcd_jax.interop.published_entries import read_entries
+from cdcd_jax.interop.published_entries import check_average, read_entries
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.stored import StateDict
 
@@ -69,8 +69,11 @@ def read_published_music(path: str | Path, *, weights: str | None = None) -> Pub
     path = Path(path)
     entries = read_entries(path, weights)
     codec, condition, diffusion = _split_model(entries["model"], path)
-    diffusion |= entries.get("ema", {})
+    average = entries.get("ema", {})
+    diffusion |= average
     denoiser, more = _split_diffusion(diffusion, path)
+    if average:
+        check_average(denoiser, average, DENOISER, path)
     condition = {**condition, **more}
     architecture = describe_denoiser(denoiser, path)
     dance = describe_dance(condition, path)
