@@ -19,7 +19,6 @@ from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
-from cdcd_jax.typing import Params
 
 
 def vqgan_options(section: Any) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     )
 
 
-def _place(params: Params) -> None:
+def _place(params: dict[Any, Any]) -> None:
     """Put each array on the device in turn, so that no more than one is in memory twice."""
     for name, value in params.items():
         if isinstance(value, dict):
