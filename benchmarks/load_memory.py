@@ -8,14 +8,10 @@ reports the memory it had before and its peak (Linux only).
 """
 
 import argparse
-import io
 import json
-import pickle
 import subprocess
 import sys
 import tempfile
-import types
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +29,7 @@ from cdcd_jax.interop import (
     read_state_dict,
     vqgan_to_state_dict,
 )
+from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.networks import make_denoiser
 from configs import imagenet_vanilla
 
@@ -147,63 +144,7 @@ def write_checkpoint(path: Path, megabytes: int) -> Path:
     model |= {f"transformer.{key}": array for key, array in denoiser.items()}
     moments = [dict(enumerate(denoiser.values())) for _ in range(2)]
     tree = {"last_epoch": 9, "model": model, "ema": denoiser, "optimizer_and_scheduler": moments}
-    save_torch(path, tree)
-    return path
-
-
-class Tensor:
-    """An array as ``torch.save`` has it."""
-
-    def __init__(self, key: str, array: np.ndarray):
-        self.key, self.array = key, array
-
-    def __reduce__(self) -> Any:
-        strides = tuple(step // self.array.itemsize for step in self.array.strides)
-        storage = types.SimpleNamespace(key=self.key, size=self.array.size)
-        return _rebuild_tensor_v2, (storage, 0, self.array.shape, strides, False, {})
-
-
-class FloatStorage:
-    """A name in the pickle."""
-
-
-def _rebuild_tensor_v2(*_: Any) -> None:
-    """Stand for a name in the pickle."""
-
-
-class Pickler(pickle.Pickler):
-    """Pickler that refers to storages instead of writing them."""
-
-    def persistent_id(self, obj: Any) -> Any:
-        """Describe a storage."""
-        if isinstance(obj, types.SimpleNamespace):
-            return ("storage", FloatStorage, obj.key, "cpu", obj.size)
-        return None
-
-
-def save_torch(path: Path, tree: Any) -> None:
-    """Write a tree of float32 arrays as ``torch.save`` does."""
-    arrays: list[np.ndarray] = []
-
-    def describe(array: np.ndarray) -> Tensor:
-        arrays.append(np.ascontiguousarray(array))
-        return Tensor(str(len(arrays) - 1), arrays[-1])
-
-    described = jax.tree.map(lambda x: describe(x) if isinstance(x, np.ndarray) else x, tree)
-    modules = {"torch": FloatStorage, "torch._utils": _rebuild_tensor_v2}
-    for name, inner in modules.items():
-        inner.__module__ = name
-        sys.modules[name] = types.ModuleType(name)
-        setattr(sys.modules[name], inner.__name__, inner)
-    data = io.BytesIO()
-    Pickler(data, protocol=2).dump(described)
-    for name in modules:
-        del sys.modules[name]
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data.getvalue())
-        for key, array in enumerate(arrays):
-            with archive.open(f"archive/data/{key}", "w", force_zip64=True) as member:
-                member.write(array.data)
+    return write_torch(path, tree)
 
 
 if __name__ == "__main__":
