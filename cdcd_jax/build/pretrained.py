@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from cdcd_jax.build.experiment import Experiment
-from cdcd_jax.build.values import flatten_shapes, flatten_values, set_values
-from cdcd_jax.codecs.codec_file import flatten
+from cdcd_jax.build.sections import flatten_values
+from cdcd_jax.build.values import set_values
+from cdcd_jax.codecs.codec_file import flatten, name_leaves
 from cdcd_jax.training.spread import place_split
 from cdcd_jax.typing import Params
 
@@ -80,7 +81,7 @@ def fit_params(pretrained: Pretrained, experiment: Experiment) -> Params:
                 f"{path} was trained on {name} of the shape {shape}, and the data have {found}"
             )
     template = jax.eval_shape(experiment.model.init, jax.random.key(0))
-    ours = {name: leaf.shape for name, leaf in flatten_shapes(template).items()}
+    ours = {name: leaf.shape for name, leaf in name_leaves(template).items()}
     theirs = flatten(pretrained.params)
     for name in sorted({*ours, *theirs}):
         found = theirs[name].shape if name in theirs else None
@@ -90,6 +91,6 @@ def fit_params(pretrained: Pretrained, experiment: Experiment) -> Params:
                 f"and {ours.get(name)} is needed"
             )
     arrays = [np.asarray(leaf, np.float32) for leaf in theirs.values()]
-    shardings = flatten_shapes(experiment.training.shardings().params)
+    shardings = name_leaves(experiment.training.shardings().params)
     placed = [place_split(a, shardings[name]) for name, a in zip(theirs, arrays, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(template), placed)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from jax.sharding import Mesh
@@ -64,6 +64,13 @@ def plain(config: Any) -> dict[str, Any]:
     return json.loads(config.to_json_best_effort())
 
 
+def flatten_values(config: Any, sections: Iterable[str] | None = None) -> dict[str, Any]:
+    """Name each value, as JSON types, by ``section.key``; of all sections unless some are named."""
+    everything = plain(config)
+    names = everything if sections is None else sections
+    return {f"{name}.{key}": value for name in names for key, value in everything[name].items()}
+
+
 def make_fingerprint(
     config: Any, sections: Sequence[str], *, train: str, optimizer: str
 ) -> dict[str, Any]:
@@ -78,8 +85,7 @@ def make_fingerprint(
     Returns:
         Values by ``section.key``.
     """
-    everything = plain(config)
-    flat = {f"{name}.{key}": value for name in sections for key, value in everything[name].items()}
+    flat = flatten_values(config, sections)
     if config[optimizer].decay == "cosine" and config[optimizer].decay_steps is None:
         flat[f"{optimizer}.decay_steps"] = config[train].num_steps
     ignored = {*find_housekeeping(train)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.build.taken import Taken, take_arrays
-from cdcd_jax.build.values import flatten_shapes
+from cdcd_jax.codecs.codec_file import name_leaves
 from cdcd_jax.training.run import START
 from cdcd_jax.training.spread import place_split
 from cdcd_jax.training.state import TrainState
@@ -67,7 +67,7 @@ def start_experiment(
     if not start.arrays:
         training = dataclasses.replace(training, fingerprint=known)
         return dataclasses.replace(experiment, training=training)
-    shapes = flatten_shapes(jax.eval_shape(experiment.model.init, jax.random.key(0)))
+    shapes = name_leaves(jax.eval_shape(experiment.model.init, jax.random.key(0)))
     theirs = _readable(start, experiment)
     taken = take_arrays(
         theirs,
@@ -129,7 +129,7 @@ def _put(start: Start, taken: Taken, state: TrainState) -> TrainState:
 
     def place(params: Params) -> Params:
         # Twice, for parameters and average: the step donates both.
-        named = flatten_shapes(params)
+        named = name_leaves(params)
         for name, array in taken.arrays.items():
             named[name] = place_split(array.astype(named[name].dtype), named[name].sharding)
         return jax.tree.unflatten(jax.tree.structure(params), list(named.values()))

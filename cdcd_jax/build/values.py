@@ -1,11 +1,7 @@
-"""Values of a configuration, and arrays of a tree, by name."""
+"""A configuration with other values."""
 
 from collections.abc import Mapping
 from typing import Any
-
-import jax
-
-from cdcd_jax.build.sections import plain
 
 
 def set_values(config: Any, values: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -13,8 +9,8 @@ def set_values(config: Any, values: Mapping[str, Mapping[str, Any]]) -> Any:
 
     Args:
         config: The whole configuration.
-        values: By section and key. The sections ``schedule`` and ``condition`` are replaced where
-            they are of another kind, keys and all; in others the keys that are named change.
+        values: By section and key. The section ``schedule``, and one of another ``kind`` than it
+            was, are replaced with all of their keys; in others the keys that are named change.
 
     Returns:
         The copy.
@@ -22,30 +18,9 @@ def set_values(config: Any, values: Mapping[str, Mapping[str, Any]]) -> Any:
     changed = config.copy_and_resolve_references()
     with changed.unlocked(), changed.ignore_type():
         for name, section in values.items():
-            kind = "name" if name == "schedule" else "kind"
-            replaced = name == "schedule" or section.get(kind, None) not in (
-                None,
-                changed[name].get(kind),
-            )
-            if replaced:
+            was = changed[name].get("kind")
+            if name == "schedule" or section.get("kind", was) != was:
                 changed[name] = {}
             for key, value in section.items():
                 changed[name][key] = value
     return changed
-
-
-def flatten_values(config: Any) -> dict[str, Any]:
-    """Name each value of a configuration by its section and key."""
-    return {
-        f"{name}.{key}": value
-        for name, part in plain(config).items()
-        for key, value in part.items()
-    }
-
-
-def flatten_shapes(tree: Any) -> dict[str, Any]:
-    """Name the leaves of a tree of shapes as ``flatten`` names arrays."""
-    return {
-        "/".join(str(entry.key) for entry in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }

@@ -131,10 +131,13 @@ def flatten(params: Params) -> dict[str, np.ndarray]:
     >>> flatten({"a": {"b": np.zeros(2)}})
     {'a/b': array([0., 0.])}
     """
-    return {
-        _name(entries): np.ascontiguousarray(leaf)
-        for entries, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
+    return {name: np.ascontiguousarray(leaf) for name, leaf in name_leaves(params).items()}
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Name the leaves of a nested dict, whatever they are, as ``flatten`` names arrays."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(entries): leaf for entries, leaf in leaves}
 
 
 def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> Params:
@@ -151,7 +154,7 @@ def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> 
     Raises:
         ValueError: Naming an array that is missing, unexpected or of another shape.
     """
-    expected = {_name(entries): leaf.shape for entries, leaf in _leaves(template)}
+    expected = {name: leaf.shape for name, leaf in name_leaves(template).items()}
     found = {name: array.shape for name, array in arrays.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
@@ -174,10 +177,6 @@ def _read_options(text: str, path: Path) -> VQGANOptions:
         raise ValueError(
             f"{path} was written by another version of this package: {error}."
         ) from error
-
-
-def _leaves(tree: Params) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(tree)
 
 
 def _name(entries: tuple[Any, ...]) -> str:

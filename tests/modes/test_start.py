@@ -14,8 +14,7 @@ from cdcd_jax.build.experiment import build
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
 from cdcd_jax.build.taken import take_arrays
-from cdcd_jax.build.values import flatten_shapes
-from cdcd_jax.codecs.codec_file import flatten, load_vqgan
+from cdcd_jax.codecs.codec_file import flatten, load_vqgan, name_leaves
 from cdcd_jax.interop import denoiser_from_reference, read_published
 from cdcd_jax.networks import make_denoiser
 from cdcd_jax.training.average import find_checkpoint, read_average
@@ -296,7 +295,7 @@ def test_paper_size_configurations_have_the_published_networks(name):
     told = {key: theirs[key] for key in given if key in theirs}
     ours = make_denoiser(**config.denoiser, **told, num_steps=theirs["num_steps"])
     wanted, found = (
-        {key: leaf.shape for key, leaf in flatten_shapes(template(network)).items()}
+        {key: leaf.shape for key, leaf in name_leaves(template(network)).items()}
         for network in (make_denoiser(**theirs), ours)
     )
     assert found == wanted
