@@ -92,17 +92,6 @@ def load_condition(
 
 
 def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
-    if kind not in ("class", "none"):
-        raise ValueError(
-            f'kind = "{kind}" is not known; there are "class", "none", "text", "clip", "dance"'
-        )
-    if isinstance(data.train.cond, dict):
-        raise ValueError(f'kind = "{kind}" is for pictures; music is made for dances: "dance"')
-    if not data.class_names:
-        raise ValueError(
-            f'kind = "{kind}" needs classes, and these pictures have none; "text" or '
-            '"clip" go by their captions'
-        )
     count = len(data.class_names)
     both = {"train": data.train, "test": data.test, "class_names": data.class_names}
     if kind == "none":
@@ -141,10 +130,6 @@ def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts 
 
 
 def _told_dances(config: Any, data: TokenData) -> Told:
-    if not is_music(config):
-        raise ValueError(
-            f'condition.kind = "dance" needs dances, and data.name = "{config.data.name}" has none'
-        )
     options = {key: value for key, value in config.condition.items() if key != "dropout"}
     del options["kind"]
     return make_section(config, "condition", make_dance_condition, config, data, **options)

@@ -73,10 +73,6 @@ def find_window(config: Any) -> Window:
 def _find_hop(section: Any) -> int:
     if section.name == "spectra":
         return SpectrumOptions(**spectrum_options(section)).hop
-    if section.name != "jukebox":
-        raise ValueError(
-            f'name = "{section.name}" is no codec of music; there are "jukebox" and "spectra"'
-        )
     options = JukeboxOptions(**jukebox_options(section))
     options.check_level(section.level)
     return options.hops[section.level]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdcd_jax.build.music import DANCES, SOUND
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.data.captions import load_captions
 from cdcd_jax.data.coco import load_coco
@@ -74,11 +73,6 @@ def load_source(config: Any, split: str) -> Source:
     Raises:
         ValueError: If they are not there; the sentence names ``data`` and the way out.
     """
-    if "image_size" not in config.codec:
-        raise ValueError(
-            f'data.name = "{config.data.name}" is no music, and these settings are on music; there '
-            f"are {_listed((*DANCES, SOUND))}"
-        )
     return make_section(config, "data", _load_source, config.data, split, config.codec.image_size)
 
 
