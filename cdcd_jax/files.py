@@ -1,6 +1,7 @@
-"""How a file is written: whole or not at all, and of many hosts by one."""
+"""How files and folders are written: whole or not at all, and of many hosts by one."""
 
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -73,3 +74,27 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Make a folder of another name to fill, and give it its name when that succeeded.
+
+    Whatever goes wrong, nothing is left behind but by a kill.
+
+    Args:
+        path: Where the folder belongs, which must not be there yet.
+
+    Yields:
+        A folder beside it, hidden and nobody else's, for the caller to fill.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -7,8 +7,6 @@ then read as those are.
 import hashlib
 import math
 import re
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from cdcd_jax.data.miniature.cub import draw_cub
 from cdcd_jax.data.miniature.imagenet import draw_imagenet
 from cdcd_jax.data.miniature.shapes import COLOURS, SHAPES, describe_shape
 from cdcd_jax.data.miniature.tiktok import make_tiktok
-from cdcd_jax.files import is_first_host, wait_for_hosts
+from cdcd_jax.files import is_first_host, wait_for_hosts, whole_folder
 from cdcd_jax.interop.jukebox import jukebox_to_state_dict
 from cdcd_jax.interop.tiny_clip import merge_words, write_clip, write_merges
 from cdcd_jax.interop.torch_writer import write_torch
@@ -110,13 +108,8 @@ def provide_synthetic(config: Any, workdir: Path) -> None:
 def _once(folder: Path, write: Callable[[Path], None]) -> Path:
     """Have a folder written by the first host unless it is there; all hosts wait for it."""
     if is_first_host() and not folder.exists():
-        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
-        part.mkdir(parents=True)
-        try:
+        with whole_folder(folder) as part:
             write(part)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     wait_for_hosts(f"synthetic data {folder}")
     return folder
 

@@ -13,6 +13,7 @@ from cdcd_jax.conditioning.clip_text import ClipTextOptions
 from cdcd_jax.conditioning.condition import feature_condition
 from cdcd_jax.data import aist, tiktok
 from cdcd_jax.data.captioned import Captions
+from cdcd_jax.data.dance_files import VIDEO_FEATURES
 
 NUM_CLASSES = {"imagenet": 1000, "grocery": 81}
 """Classes of the sets of pictures that have a fixed number."""
@@ -25,9 +26,6 @@ MOTION_FEATURES = {"smpl": 219, "keypoints": 51}
 
 TIKTOK_FEATURES = 75
 """Numbers of a frame of TikTok's: 25 key points with their confidence."""
-
-VIDEO_FEATURES = 2048
-"""Numbers of a step of video, as the published features have them."""
 
 
 def load_stand_ins(config: Any) -> tuple[TokenData, Told]:

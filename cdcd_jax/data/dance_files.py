@@ -13,6 +13,9 @@ from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dance
 from cdcd_jax.data.motion import find_joints, load_motion, motion_frames, why_not_read
 
+VIDEO_FEATURES = 2048
+"""Numbers of an I3D feature, which the published models are conditioned on."""
+
 
 class DanceFile(NamedTuple):
     """Where one dance of a set lies, and what is known of it.

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dances
-from cdcd_jax.data.sound_files import FILM_SUFFIXES, SUFFIXES, film_command
+from cdcd_jax.data.sound_files import FILM_SUFFIXES, SUFFIXES, film_error
 from cdcd_jax.data.sources import is_clutter
 from cdcd_jax.data.waveforms import is_silent, normalise_peak
 
@@ -96,10 +96,7 @@ class SoundFolder:
         if not files:
             films = [path for path in everything if path.suffix.lower() in FILM_SUFFIXES]
             if films:
-                raise ValueError(
-                    f"{films[0]} is a film, and only sound files are read; take the sound out with "
-                    f"`{film_command(films[0].parent, films[0].suffix)}`"
-                )
+                raise film_error(films[0])
             raise ValueError(
                 f"{root} holds too little sound ({', '.join(SUFFIXES)}); two files are the least"
             )

@@ -31,6 +31,14 @@ def film_command(folder: Path, suffix: str) -> str:
     return f'for film in {films}; do ffmpeg -i "$film" -vn "${{film%.*}}.wav"; done'
 
 
+def film_error(film: Path) -> ValueError:
+    """Return the error of a film where sound is wanted, with the command to run."""
+    return ValueError(
+        f"{film} is a film, and only sound files are read; take the sound out with "
+        f"`{film_command(film.parent, film.suffix)}`"
+    )
+
+
 class SoundFiles:
     """The sound files of some folders, found by their names without ending.
 
@@ -61,10 +69,7 @@ class SoundFiles:
                 return found
         for name in names:
             if film := self._films.get(self._key(name)):
-                raise ValueError(
-                    f"{film} is a film, and only sound files are read; take the sound out with "
-                    f"`{film_command(film.parent, film.suffix)}`"
-                )
+                raise film_error(film)
         return self._folders[0] / f"{names[-1]}.wav"
 
     def _index(self, suffixes: Sequence[str]) -> dict[str, Path]:

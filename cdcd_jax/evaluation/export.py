@@ -1,7 +1,5 @@
 """Samples as files that other people's metrics read: a folder of PNG, or ADM's npz archive."""
 
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from PIL import Image
 
 from cdcd_jax.evaluation.grid import to_rgb
 from cdcd_jax.evaluation.npz import open_member
-from cdcd_jax.files import whole_file
+from cdcd_jax.files import whole_file, whole_folder
 
 ARCHIVE = ".npz"
 ARRAY = "arr_0"
@@ -84,16 +82,11 @@ def _write_archive(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int
 
 @contextmanager
 def _write_folder(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    part.mkdir(parents=True)
     digits = max(6, len(str(total - 1)))
+    with whole_folder(path) as part:
 
-    def write(rgb: np.ndarray, first: int) -> None:
-        for number, picture in enumerate(rgb, start=first):
-            Image.fromarray(picture).save(part / f"{number:0{digits}d}.png")
+        def write(rgb: np.ndarray, first: int) -> None:
+            for number, picture in enumerate(rgb, start=first):
+                Image.fromarray(picture).save(part / f"{number:0{digits}d}.png")
 
-    try:
         yield write
-        part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

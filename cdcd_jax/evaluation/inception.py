@@ -31,8 +31,9 @@ from cdcd_jax.evaluation.inception_score import (
 )
 from cdcd_jax.evaluation.neighbours import FeatureSet, compare_features, describe_features
 from cdcd_jax.evaluation.real_pictures import PictureSet
-from cdcd_jax.evaluation.reference import NUM_FEATURES, Reference
+from cdcd_jax.evaluation.reference import Reference
 from cdcd_jax.evaluation.scorer import Scorer, check_finite
+from cdcd_jax.features.inception import NUM_FEATURES
 
 
 class Outputs(Protocol):

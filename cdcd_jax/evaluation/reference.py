@@ -18,9 +18,8 @@ from cdcd_jax.evaluation.frechet import Gaussian, Moments
 from cdcd_jax.evaluation.hosts import gather_hosts
 from cdcd_jax.evaluation.npz import ArrayLayout, read_array, read_layouts
 from cdcd_jax.evaluation.real_pictures import PictureSet
+from cdcd_jax.features.inception import NUM_FEATURES
 from cdcd_jax.files import is_first_host, whole_file
-
-NUM_FEATURES = 2048
 
 OURS = {"fingerprint", "num_examples", "mean", "scatter"}
 STATISTICS = {"mu", "sigma"}
@@ -105,17 +104,15 @@ def find_form(path: str | os.PathLike) -> Form:
                 f"{path}: mu and sigma are {types[0]} and {types[1]}, and not floating-point "
                 "numbers; take another copy"
             )
-        if PICTURES in layouts:
-            _check_pictures(path, layouts[PICTURES])
-        return "statistics"
+    elif PICTURES not in layouts:
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(layouts)) or 'nothing'}, which is another format: a "
+            "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or pictures "
+            f"as {PICTURES}; name such a file, or a new one to have it made"
+        )
     if PICTURES in layouts:
         _check_pictures(path, layouts[PICTURES])
-        return "pictures"
-    raise ValueError(
-        f"{path} holds {', '.join(sorted(layouts)) or 'nothing'}, which is another format: a "
-        "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or pictures as "
-        f"{PICTURES}; name such a file, or a new one to have it made"
-    )
+    return "statistics" if set(layouts) >= STATISTICS else "pictures"
 
 
 def check_reference(path: str | os.PathLike) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from cdcd_jax.data.aist import FPS, read_name
 from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.data.dance_files import VIDEO_FEATURES
 from cdcd_jax.data.groove_dancer import dance_groove
 from cdcd_jax.data.groove_music import play_groove
 
@@ -30,9 +31,6 @@ DANCES = {
 """Names in the form of AIST++'s; songs do not overlap between the splits."""
 
 IGNORED = "gHO_sBM_cAll_d21_mHO2_ch08"
-
-VIDEO_FEATURES = 2048
-"""Numbers of an I3D feature."""
 
 
 def write_aist(
