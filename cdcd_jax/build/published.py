@@ -66,7 +66,7 @@ class PublishedModel:
         model: The denoiser as what is sampled.
         sample_fn: See ``make_sample_fn``; its condition is labels, or features of texts.
         encode_text: ``tokens [batch 77] -> features``; None for a model of classes.
-        num_heads: Attention heads of the denoiser.
+        architecture: Options of the denoiser, as of ``make_denoiser``.
         merges_file: CLIP's byte pairs, where they come with the checkpoint.
     """
 
@@ -77,7 +77,7 @@ class PublishedModel:
     model: Model
     sample_fn: Callable[..., jax.Array]
     encode_text: Callable[[np.ndarray], jax.Array] | None
-    num_heads: int = PUBLISHED_HEADS
+    architecture: dict[str, Any]
     merges_file: Path | None = None
 
 
@@ -119,10 +119,9 @@ def load_published(
     vqgan = make_vqgan(**asdict(codec_options))
     codec = ImageCodec(vqgan, codec_params, used_codes, batch_size=config.codec.batch_size)
     metadata, arrays = _read(folder / DENOISER)
-    architecture = _architecture(metadata)
+    architecture: dict[str, Any] = {"num_heads": PUBLISHED_HEADS, **_architecture(metadata)}
     dtype = config.denoiser.compute_dtype
-    num_heads = architecture.pop("num_heads", PUBLISHED_HEADS)
-    network = make_denoiser(**architecture, num_heads=num_heads, compute_dtype=dtype)
+    network = make_denoiser(**architecture, compute_dtype=dtype)
     schedule = mask_replace_schedule(
         num_steps=architecture["num_steps"], vocab_size=architecture["vocab_size"]
     )
@@ -143,7 +142,7 @@ def load_published(
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         model=model,
         encode_text=encode_text,
-        num_heads=num_heads,
+        architecture=architecture,
         merges_file=find_merges(path),
     )
 

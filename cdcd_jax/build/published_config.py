@@ -1,5 +1,6 @@
 """A published checkpoint as parameters and the values of a configuration that has its network."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from cdcd_jax.build.music import find_window, is_music
 from cdcd_jax.build.pretrained import Pretrained
 from cdcd_jax.build.published import (
     CODEC,
-    PUBLISHED_HEADS,
     TEXT,
     PublishedModel,
     load_published,
@@ -64,7 +64,7 @@ def load_pretrained(
         sections={
             "schedule": {"name": "mask_replace", "num_steps": found.schedule.num_steps},
             "condition": condition,
-            "denoiser": describe_network(params["denoiser"], found.num_heads),
+            "denoiser": describe_network(found.architecture),
             "codec": _codec_values(config, {"name": "vqgan", **asdict(options)}),
         },
         codec={"folder": str(folder), "weights": None, "used_codes": None},
@@ -74,28 +74,18 @@ def load_pretrained(
     )
 
 
-def describe_network(params: Params, num_heads: int = PUBLISHED_HEADS) -> dict[str, Any]:
-    """Tell the options of a published denoiser, most of them from the shapes of its parameters.
+def describe_network(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the section ``denoiser`` from the options of a published denoiser.
 
     Args:
-        params: Of the denoiser.
-        num_heads: Its attention heads.
+        architecture: Options of ``make_denoiser``, most of which the checkpoint's shapes tell.
 
     Returns:
-        Keys of the section ``denoiser``.
+        Keys of the section.
     """
-    expand = params["blocks"]["mlp"]["expand"]["kernel"]
-    embedding = params["embedding"]
-    width = embedding["token"]["embedding"].shape[1]
-    return {
-        "num_layers": expand.shape[0],
-        "width": width,
-        "num_heads": num_heads,
-        "mlp": "conv" if expand.ndim == 5 else "linear",
-        "mlp_ratio": expand.shape[-1] // width,
-        "embedding_grid": tuple(
-            embedding[side]["embedding"].shape[0] for side in ("height", "column")
-        ),
+    names = ("num_layers", "width", "num_heads", "mlp", "mlp_ratio")
+    return {name: architecture[name] for name in names} | {
+        "embedding_grid": architecture.get("embedding_grid", architecture["grid"]),
         "activation": "gelu2",
         "timestep": "table",
         "class_norm": "layer",
@@ -153,7 +143,7 @@ def _music(config: Any, path: Path) -> Pretrained:
                 "hidden": motion["hidden"],
                 "channels": motion["channels"],
             },
-            "denoiser": describe_network(params["denoiser"]),
+            "denoiser": describe_network(found.architecture),
             "codec": _codec_values(
                 config,
                 {"name": "jukebox", "level": found.codec.level}

@@ -48,6 +48,7 @@ class PublishedMusicModel:
         seconds: How long the dance and its music are.
         params: The denoiser's and the condition's.
         model: Both as what is sampled.
+        architecture: Options of the denoiser, as of ``make_denoiser``.
         dance: Options of ``dance_condition`` that the shapes tell.
         sample_fn: See ``make_sample_fn``; its condition is a dict of ``"motion"`` [batch frames
             features], ``"video"`` [batch 1 features] and ``"genre"`` [batch] int32, the last two
@@ -63,6 +64,7 @@ class PublishedMusicModel:
     seconds: float
     params: Params
     model: Model
+    architecture: dict[str, Any]
     dance: dict[str, Any]
     sample_fn: Callable[..., jax.Array]
 
@@ -107,10 +109,9 @@ def load_published_music(
     codec = _codec(found, level, batch_size)
     seconds = codec.samples / codec.sample_rate
     condition = dance_condition(**found.dance, seconds=seconds, null=None)
-    network = make_denoiser(
-        **found.architecture, num_heads=PUBLISHED_HEADS, compute_dtype=compute_dtype
-    )
-    num_steps, vocab_size = (found.architecture[name] for name in ("num_steps", "vocab_size"))
+    architecture: dict[str, Any] = {**found.architecture, "num_heads": PUBLISHED_HEADS}
+    network = make_denoiser(**architecture, compute_dtype=compute_dtype)
+    num_steps, vocab_size = (architecture[name] for name in ("num_steps", "vocab_size"))
     # The music code divides the uniform share by all classes, the mask included.
     schedule = mask_replace_schedule(
         num_steps=num_steps, vocab_size=vocab_size, denominator=vocab_size + 1
@@ -131,9 +132,10 @@ def load_published_music(
         seconds=seconds,
         params=place_whole(params, mesh),
         model=model,
+        architecture=architecture,
         dance=found.dance,
         sample_fn=make_sample_fn(
-            schedule, model, length=math.prod(found.architecture["grid"]), mesh=mesh
+            schedule, model, length=math.prod(architecture["grid"]), mesh=mesh
         ),
     )
 
