@@ -32,7 +32,7 @@ def load_audio(
 
     Channels are averaged; where they cancel each other, as L = -R does, the loudest is taken, with
     a warning. Another rate is converted by soxr, whose filter passes 91% of the lower of both
-    bands within 0.1 dB and lets no alias above -120 dB through, so that n samples become
+    bands within 0.1 dB and lets no alias above -80 dB through, so that n samples become
     n * sample_rate / rate, rounded.
 
     Args:

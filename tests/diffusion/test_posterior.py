@@ -126,3 +126,25 @@ def test_bound_of_the_exact_network_is_the_entropy(make):
     entropy = float(-jnp.sum(weights * jnp.log(weights)))
     found = float(jnp.mean(nats)) / 16
     assert entropy - 0.01 < found < entropy + 0.03
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "published", "absorbing"), [(16, 9.0, 4.0), (1024, 21, 9.9)]
+)
+def test_a_uniform_guess_pays_for_visible_tokens_unless_they_are_carried_over(
+    vocab_size, published, absorbing
+):
+    """The figures that docs/architecture.md explains."""
+
+    def guess(zt, t, cond):
+        return jnp.zeros((*zt.shape, vocab_size))
+
+    z0 = jax.random.randint(jax.random.key(0), (16, 100), 0, vocab_size)
+    for make, expected in (
+        (cdcd.mask_replace_schedule, published),
+        (cdcd.absorbing_schedule, absorbing),
+    ):
+        schedule = make(num_steps=10, vocab_size=vocab_size)
+        nats = cdcd.evaluate_bound(jax.random.key(1), schedule, guess, z0, None)
+        bits = float(jnp.mean(nats)) / (100 * np.log(2))
+        assert bits == pytest.approx(expected, abs=0.1)

@@ -1,6 +1,8 @@
 """The plateau of the paper-size runs on simulated losses: it waits for as long as they fall."""
 
 import importlib
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import jax
@@ -11,6 +13,8 @@ import pytest
 
 from cdcd_jax.training.plateau import scale_on_plateau
 
+ROOT = Path(__file__).parents[2]
+DATA_SETS = ("aist", "tiktok", "coco", "cub200", "imagenet")
 PARAMS = {"w": jnp.zeros(())}
 SHARES = (0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
 NOISE = (-0.442, -0.353, -0.257, -0.166, -0.129, -0.058, 0.008, 0.065, 0.115, 0.141, 0.199, 0.285,
@@ -37,7 +41,7 @@ def scales(plateau, losses):
 
 
 def plateau_of(data_set, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    monkeypatch.syspath_prepend(str(ROOT))
     config = importlib.import_module(f"configs.{data_set}_vanilla").get_config()
     section = config.optimizer
     plateau = scale_on_plateau(
@@ -50,10 +54,26 @@ def plateau_of(data_set, monkeypatch):
     return config, plateau
 
 
-@pytest.mark.parametrize("data_set", ["aist", "tiktok", "coco", "cub200", "imagenet"])
+def shares_in_docs():
+    """Read the table of the docs: what is left of the rate, by factor of the loss and data set."""
+    lines = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| by a factor of")]
+    assert len(rows) == 3
+    return {
+        float(re.search(r"[\d.]+", name)[0]): dict(
+            zip(DATA_SETS, map(Fraction, cells), strict=True)
+        )
+        for name, *cells in rows
+    }
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
 def test_the_rate_stays_at_its_peak_while_the_loss_falls(data_set, monkeypatch):
     config, plateau = plateau_of(data_set, monkeypatch)
     assert scales(plateau, simulate(config.train.num_steps, 3.0)).min() == 1.0
+    for factor, shares in shares_in_docs().items():
+        found = scales(plateau, simulate(config.train.num_steps, factor))[-1]
+        assert found == shares[data_set], factor
 
 
 def test_the_rate_of_500_000_steps_stays_where_windows_of_100_would_have_ended_it(monkeypatch):
