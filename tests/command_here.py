@@ -9,7 +9,7 @@ import jax
 from absl.testing import flagsaver
 from jax.experimental.compilation_cache import compilation_cache
 
-from cdcd_jax import main
+from cdcd_jax import commands, failures, main
 from cdcd_jax.build import experiment
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
@@ -42,32 +42,28 @@ class CommandHere:
 
     def __init__(self, monkeypatch, capsys):
         self._monkeypatch, self._capsys = monkeypatch, capsys
-        self.built, self._stoppers = [], []
+        self.built = []
         monkeypatch.chdir(ROOT)
         for module in ("experiment", "music_codec_training"):
             name = f"cdcd_jax.build.{module}.find_mesh"
             monkeypatch.setattr(name, lambda *_: make_mesh(jax.devices()[:1]))
-        monkeypatch.setattr(main.os, "_exit", sys.exit)  # which would end the tests, too
-        monkeypatch.setattr(main, "build", _kept(self.built, experiment.build))
-        monkeypatch.setattr(main, "Stopper", _kept(self._stoppers, Stopper))
+        monkeypatch.setattr(failures.os, "_exit", sys.exit)  # which would end the tests, too
+        monkeypatch.setattr(commands, "build", _kept(self.built, experiment.build))
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
         """Return the exit code and what was printed."""
-        code = 0
+        code, stopper = 0, Stopper()
         # The configuration's flags look here for theirs.
         self._monkeypatch.setattr(sys, "argv", ["main", *arguments])
         with flagsaver.flagsaver():
             try:
-                main.main(main._parse_flags(sys.argv))
+                main.main(sys.argv, stopper)
             except SystemExit as stopped:
-                code = stopped.code
+                code = stopped.code or 0
+            finally:
+                stopper.uninstall()
         said = self._capsys.readouterr()
         return code, said.out + said.err
-
-    def close(self) -> None:
-        """Give the signals back."""
-        for stopper in reversed(self._stoppers):
-            stopper.uninstall()
 
 
 def _kept(kept: list, make: Callable) -> Callable:

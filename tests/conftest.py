@@ -52,9 +52,7 @@ def compile_once(tmp_path_factory):
 @pytest.fixture
 def run_here(compile_once, monkeypatch, capsys):
     """Run the command in this process on one device; return its exit code and what it printed."""
-    command = CommandHere(monkeypatch, capsys)
-    yield command
-    command.close()
+    return CommandHere(monkeypatch, capsys)
 
 
 @pytest.fixture

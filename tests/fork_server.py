@@ -249,7 +249,7 @@ if __name__ == "__main__":
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
-    for module in ("cdcd_jax.main", *LATER):
+    for module in ("cdcd_jax.main", "cdcd_jax.commands", *LATER):
         __import__(module)
     gc.collect()
     gc.freeze()

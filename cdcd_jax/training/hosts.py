@@ -7,17 +7,13 @@ starts as fast as ever; who is missing (``rollcall.py``); and sentences for its 
 import importlib.util
 import os
 import re
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers has no public name.
 
 from cdcd_jax.training.rollcall import call_roll, split_address
-from cdcd_jax.training.stopping import let_others_speak
 
 HEARTBEAT_TIMEOUT = 60
 """Seconds of silence after which JAX's runtime takes a host for dead, and ends all others."""
@@ -177,31 +173,6 @@ def _local_devices(environment: Mapping[str, str], detected: object) -> list[int
         num_devices = int(environment.get("SLURM_GPUS_ON_NODE") or 0)
         return list(range(num_devices)) or None
     return [int(number) for number in detected] if isinstance(detected, (list, tuple)) else None
-
-
-@contextmanager
-def ending_alone(others: bool) -> Iterator[None]:
-    """End this host at once when something fails, with a sentence if another host is the reason.
-
-    Python's own end would wait for hosts that may themselves be waiting for this one.
-
-    Args:
-        others: Whether there are other hosts; without them a failure is raised as ever.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not others:
-            raise
-        sentence = explain_loss(error)
-        if sentence is None:
-            traceback.print_exc()
-        print(f"Error: {sentence or 'this host has failed; the others end too'}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if sentence is None:
-            let_others_speak()
-        os._exit(1)
 
 
 def explain_loss(error: BaseException) -> str | None:

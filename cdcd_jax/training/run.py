@@ -101,6 +101,7 @@ def run_training(
             batches.set_state(position.data)
             seconds = position.train_seconds
             print(f"Going on from step {int(state.step)} in {workdir}")
+            stopper.kept = f"step {int(state.step)} is saved"
         print(f"Training on {describe_mesh(training.mesh, training.batch_size)}")
         with (
             writing(workdir),
@@ -121,8 +122,9 @@ def run_training(
                 stop_requested=stopper.requested_at,
                 profile=profile,
             )
-    if stopper.requested and int(state.step) < training.loop.num_steps:
-        print(f"Stopped at step {int(state.step)}; run the same command again to go on from there")
+            stopper.kept = f"step {int(state.step)} is saved"
+    if stopper.requested:
+        print(f"Saved step {int(state.step)}; the same command goes on from it")
         sys.exit(stopper.exit_code)
     return state, Position(None, seconds)
 

@@ -1,5 +1,6 @@
 """How a run ends: at a step boundary after a signal, and of several hosts not before all speak."""
 
+import errno
 import os
 import signal
 import sys
@@ -16,40 +17,63 @@ LAST_WORDS = 5
 """Seconds that a host 0 that fails gives others that fail as well to say why."""
 
 
-class Stopper:
-    """Remember that a signal asked the program to end.
+OUTPUT_LOST = -1
+"""In place of a signal's number: stdout or stderr cannot be written, as on a full disk."""
 
-    While a ``deferred`` block runs, a signal only sets ``requested``; outside of one it ends the
-    program, as there is nothing to save then. A second signal always ends it. That end is
-    ``os._exit``: an exception may come up in a callback of JAX, which would lose it, and Python's
-    own end in the middle of JAX's work can crash in one of JAX's threads.
+SAVED: dict[int, int] = {
+    signal.SIGTERM: 0,
+    signal.SIGHUP: 0,
+    signal.SIGINT: 130,
+    signal.SIGPIPE: 141,
+    OUTPUT_LOST: 1,
+}
+"""Exit codes where the state was saved."""
+
+ENDED = SAVED | {signal.SIGTERM: 143, signal.SIGHUP: 129}
+"""Exit codes where there was nothing to save, or no time: those that a shell gives."""
+
+
+class Stopper:
+    """The reaction of the program to signals, and to a reader of its output that has gone.
+
+    Within a ``deferred`` block, once a step has been taken, a signal only sets ``requested``.
+    Before and outside of it the program ends at once and says what is kept. A second signal always
+    ends it. That end is ``os._exit``: an exception may come up in a callback of JAX, which would
+    lose it, and Python's own end in the middle of JAX's work can crash in one of JAX's threads.
 
     Of several hosts none may stop alone. SIGTERM on one of them is a notice that JAX's preemption
     service hands to all, and ``requested_at`` tells each to stop at the same step; it is remembered
-    until training asks, and means nothing afterwards. SIGINT ends a host at once, and the others
-    then find that it has gone.
+    until training asks, and means nothing afterwards. SIGHUP and a lost output are handed on to
+    that service. SIGINT ends a host at once, and the others then find that it has gone.
 
     Args:
-        others: Whether the run has other hosts; ``join_hosts`` must come first then, as its
-            handler of SIGTERM is the one to stay.
+        others: Whether the run has other hosts.
+
+    Attributes:
+        others: The same; to be set after ``join_hosts``, whose handler of SIGTERM is the one to
+            stay.
+        kept: What is said to be kept where a signal ends the program at once.
 
     >>> stopper = Stopper()
     >>> with stopper.deferred():
+    ...     stopper.requested_at(6)
     ...     signal.raise_signal(signal.SIGTERM)
     ...     stopper.requested_at(7)
+    False
     True
     >>> stopper.exit_code
     0
     >>> stopper.uninstall()
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
     def __init__(self, *, others: bool = False):
+        self.others, self.kept = others, "there was nothing to save"
         self._received: int | None = None
-        self._deferring = False
-        self._others, self._num_asked = others, 0
-        ours = (signal.SIGINT,) if others else self.SIGNALS
+        self._deferring = self._stepped = False
+        self._num_asked = 0
+        ours = [signal.SIGINT] if others else [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            ours.append(signal.SIGHUP)
         self._previous: dict[int, Any] = {s: signal.signal(s, self._receive) for s in ours}
 
     @property
@@ -68,24 +92,35 @@ class Stopper:
             As ``requested``.
         """
         self._num_asked += 1
+        self._stepped = True
         # The service expects numbers that grow, and steps begin anew with each training.
-        if self._others and multihost_utils.reached_preemption_sync_point(self._num_asked):
+        if self.others and multihost_utils.reached_preemption_sync_point(self._num_asked):
             self._received = signal.SIGTERM
         return self.requested
 
     @property
     def exit_code(self) -> int:
-        """Return what the program should exit with: 0 after SIGTERM, 130 after SIGINT."""
-        return 130 if self._received == signal.SIGINT else 0
+        """Return what the program should exit with once the state is saved."""
+        return SAVED[self._received or signal.SIGTERM]
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leave the reaction to the code inside, which is to look at ``requested``."""
-        self._deferring = True
+        """Leave the reaction to the code inside, which asks ``requested_at`` after each step."""
+        self._deferring, self._stepped = True, False
         try:
             yield
         finally:
             self._deferring = False
+
+    def lose_output(self, error: OSError) -> None:
+        """Stop because stdout or stderr cannot be written, as if a signal had come.
+
+        A terminal that has gone is no reason: SIGHUP says whether the program is to go with it.
+        """
+        if error.errno == errno.EIO or self.requested:
+            return
+        broken = error.errno == errno.EPIPE
+        self._receive(signal.SIGPIPE if broken else OUTPUT_LOST, None)
 
     def uninstall(self) -> None:
         """Give the signals back to whoever handled them before."""
@@ -94,13 +129,27 @@ class Stopper:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         again = self.requested
+        if self.others and number != signal.SIGINT:
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX's service takes it from here
+            return
         self._received = number
         # Of several hosts nothing can be saved alone.
-        if self._others or again or not self._deferring:
+        if self.others or again or not (self._deferring and self._stepped):
             with suppress(RuntimeError):  # where it came in the middle of a print
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os._exit(self.exit_code)
+            self._speak(number)
+            os._exit(ENDED[number])
+
+    def _speak(self, number: int) -> None:
+        """Say what is kept, without Python's buffers, in which the program may just be."""
+        if number == signal.SIGPIPE:
+            return  # Nobody listens.
+        reason = "as its output cannot be written"
+        if number != OUTPUT_LOST:
+            reason = f"by {signal.Signals(number).name}"
+        with suppress(OSError):
+            os.write(2, f"Ended {reason}; {self.kept}\n".encode())
 
 
 def let_others_speak() -> None:

@@ -1,15 +1,16 @@
 """Prompts on the command line and in files, and what a model has no use for."""
 
 import importlib
+import re
 
 import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from cdcd_jax import main
 from cdcd_jax.build.experiment import build
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
+from cdcd_jax.flags import FLAGS, check_flags
 from cdcd_jax.modes.drawing import check_request, describe
 from cdcd_jax.modes.prompts import check_lengths, read_prompts
 from cdcd_jax.training.sharding import make_mesh
@@ -102,12 +103,10 @@ def test_a_picture_of_long_prompts_has_a_name_that_disks_take():
         ({"bpe_merges": "merges.txt", "mode": "sample"}, "bpe_merges needs --reference_checkpoint"),
     ],
 )
-def test_flags_on_samples_need_the_mode(given, sentence, capsys):
-    main.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(**given), pytest.raises(SystemExit) as stopped:
-        main.main(["main"])
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith(f"Error: {sentence}")
+def test_flags_on_samples_need_the_mode(given, sentence):
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(**given), pytest.raises(ValueError, match=re.escape(sentence)):
+        check_flags()
 
 
 @pytest.fixture(scope="module")

@@ -120,10 +120,10 @@ def test_sigterm_to_one_host_stops_all_at_the_same_step(tmp_path, compiled):
         hosts.send(1, signal.SIGTERM)
         codes = hosts.wait(60)
         assert set(codes.values()) == {0}, hosts.outputs()
-        assert hosts.last_line(0).startswith("Stopped at step")
+        assert hosts.last_line(0).startswith("Saved step")
         step = newest_step(workdir / "checkpoints")
         assert 0 < step < 500
-        assert f"Stopped at step {step};" in hosts.last_line(0)
+        assert f"Saved step {step};" in hosts.last_line(0)
     flags = (f"--num_steps={step + 2}",)
     assert "damaged" not in run_all(workdir, tmp_path / "again", *flags, compiled=compiled)
     run_all(tmp_path / "whole", tmp_path / "logs", *flags, compiled=compiled)

@@ -17,9 +17,9 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 from toy_run import CONFIG, CountingBatches, make_run
 
-from cdcd_jax.training.hosts import ending_alone, join_hosts
+from cdcd_jax.failures import fail
+from cdcd_jax.training.hosts import join_hosts
 from cdcd_jax.training.loop import LoopOptions
-from cdcd_jax.training.rollcall import MissingHostError
 from cdcd_jax.training.run import Training, run_training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
@@ -73,15 +73,12 @@ def main(argv):
     if arguments.host_index is not None and arguments.host_index == arguments.unreadable_on:
         make_newest_unreadable()
     place = {name: getattr(arguments, name) for name in ("coordinator", "num_hosts", "host_index")}
-    try:
-        others = join_hosts(
-            **place,
-            timeout=arguments.host_timeout,
-            heartbeat_timeout=arguments.heartbeat_timeout,
-        )
-    except MissingHostError as error:
-        sys.exit(f"Error: {error}")
-    stopper = Stopper(others=others)
+    stopper = Stopper()
+    stopper.others = join_hosts(
+        **place,
+        timeout=arguments.host_timeout,
+        heartbeat_timeout=arguments.heartbeat_timeout,
+    )
     fresh, step = make_run()
     training = Training(
         mesh=make_mesh(fsdp=arguments.fsdp),
@@ -98,9 +95,8 @@ def main(argv):
         keep_checkpoints=2,
         fingerprint=CONFIG,
     )
-    with ending_alone(others):
-        state, _ = run_training(training, arguments.workdir, stopper)
-        write_state(state, arguments.workdir)
+    state, _ = run_training(training, arguments.workdir, stopper)
+    write_state(state, arguments.workdir)
 
 
 def write_state(state, workdir):
@@ -118,4 +114,7 @@ def write_state(state, workdir):
 
 if __name__ == "__main__":
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except Exception as error:
+        fail(error)

@@ -1,0 +1,250 @@
+"""What the command line does once its flags are parsed: one mode, from inputs to outputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from ml_collections import config_flags
+
+from cdcd_jax.build.codec_fit import build_codec_fit
+from cdcd_jax.build.codec_training import build_codec_training
+from cdcd_jax.build.codecs import needs_codec
+from cdcd_jax.build.experiment import build
+from cdcd_jax.build.miniature import NOTICE, is_synthetic, provide_synthetic
+from cdcd_jax.build.music import is_music
+from cdcd_jax.build.music_codec_fit import build_music_codec_fit
+from cdcd_jax.build.music_codec_training import build_music_codec_training
+from cdcd_jax.build.pictures import find_places
+from cdcd_jax.build.plan import build_plan, count_devices
+from cdcd_jax.build.preparation import build_music_preparation, build_preparation
+from cdcd_jax.build.pretrained import fit_params
+from cdcd_jax.build.published import load_published
+from cdcd_jax.build.published_config import load_pretrained
+from cdcd_jax.build.published_music import load_published_music
+from cdcd_jax.build.start import Start, start_experiment
+from cdcd_jax.build.start_reading import read_start, with_kept_tower
+from cdcd_jax.files import silence_other_hosts
+from cdcd_jax.flags import FLAGS, check_flags, dance_request, override
+from cdcd_jax.modes.codec import fit_codec, train_codec
+from cdcd_jax.modes.dances import find_player, read_dance
+from cdcd_jax.modes.diffusion import (
+    evaluate_newest,
+    perform_newest,
+    sample_newest,
+    train_and_evaluate,
+)
+from cdcd_jax.modes.drawing import check_request
+from cdcd_jax.modes.exporting import check_pictures
+from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
+from cdcd_jax.modes.plan import imagine_devices, plan_run
+from cdcd_jax.modes.prepare import prepare_music, prepare_tokens
+from cdcd_jax.modes.prompts import read_prompts
+from cdcd_jax.modes.published import evaluate_published, name_picture, sample_published
+from cdcd_jax.modes.published_music import perform_published
+from cdcd_jax.planning.hardware import find_hardware
+from cdcd_jax.training.agreement import all_agree
+from cdcd_jax.training.hosts import join_hosts
+from cdcd_jax.training.profiling import parse_profile
+from cdcd_jax.training.stopping import Stopper
+
+
+def run(argv: Sequence[str], stopper: Stopper) -> None:
+    """Run one mode; what fails is raised.
+
+    Args:
+        argv: What parsing the flags left of the command line.
+        stopper: Handles signals.
+    """
+    if len(argv) > 1:
+        raise ValueError(f"there is no argument {argv[1]!r}; flags begin with --")
+    check_flags()
+    # Orbax tells of every file and of every failure twice; what fails is raised as well.
+    logging.set_verbosity(logging.FATAL)
+    stopper.others = join_hosts(
+        FLAGS.coordinator, FLAGS.num_hosts, FLAGS.host_index, FLAGS.host_timeout
+    )
+    silence_other_hosts()
+    if FLAGS.workdir is None:
+        FLAGS.workdir = default_workdir(_config_file())
+    workdir = Path(FLAGS.workdir)
+    if is_synthetic(FLAGS.config) and FLAGS.mode != "plan" and not FLAGS.reference_checkpoint:
+        print(NOTICE)
+        provide_synthetic(FLAGS.config, workdir)
+    if FLAGS.mode == "plan":
+        _plan(workdir)
+    elif FLAGS.mode == "codec":
+        _make_codec(FLAGS.config, workdir, stopper)
+    elif FLAGS.mode == "prepare":
+        _make_tokens(FLAGS.config, workdir)
+    elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
+        _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
+    elif FLAGS.reference_checkpoint:
+        _sample_published(workdir, Path(FLAGS.reference_checkpoint))
+    else:
+        _run_experiment(workdir, stopper)
+
+
+def _run_experiment(workdir: Path, stopper: Stopper) -> None:
+    config, profile, start = FLAGS.config, None, None
+    if FLAGS.profile:
+        steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
+        profile = parse_profile(FLAGS.profile, **steps)
+    if FLAGS.start_from:
+        start = read_start(config, Path(FLAGS.start_from), workdir)
+    config = with_kept_tower(config, workdir)
+    if FLAGS.mode == "train":
+        _make_missing(config, workdir, stopper, start)
+    experiment = build(config, workdir)
+    if start is not None:
+        experiment = start_experiment(experiment, start, tell=print)
+    sampling = override(experiment.sampling)
+    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    check_request(experiment, prompts=prompts, **sampling)
+    request = None
+    if experiment.segments is not None and (FLAGS.trajectory or FLAGS.gif):
+        raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
+    export = check_pictures(experiment, FLAGS.export) if FLAGS.export else None
+    if FLAGS.motion:
+        request = dance_request()
+        read_dance(find_player(experiment), request)
+    if FLAGS.mode != "sample":
+        experiment.scoring.check()
+    if FLAGS.mode == "train":
+        train_and_evaluate(experiment, workdir, stopper, _config_file(), profile=profile)
+    elif FLAGS.mode == "evaluate":
+        evaluate_newest(experiment, workdir, _config_file(), export=export)
+    elif request is not None:
+        perform_newest(experiment, workdir, request, seed=FLAGS.seed, **sampling)
+    else:
+        sample_newest(
+            experiment,
+            workdir,
+            seed=FLAGS.seed,
+            prompts=prompts,
+            trajectory=FLAGS.trajectory,
+            gif=FLAGS.gif,
+            export=export,
+            **sampling,
+        )
+
+
+def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
+    """Train the codec and prepare the tokens that are not there yet."""
+    places = find_places(config, workdir)
+    if places is None:
+        return
+    # A shared folder may look different to each host for a while; all must go the same way.
+    missing_codec = not all_agree(not needs_codec(config, places))
+    missing_tokens = not all_agree(places.has_tokens())
+    if missing_codec or missing_tokens:
+        rehearsed = build(config, workdir, rehearse=True)  # nothing may wait for hours
+        if start is not None:
+            start_experiment(rehearsed, start, tell=lambda line: None)
+    if missing_codec:
+        print(f"There is no codec {places.codec_file} yet: training it first")
+        _make_codec(config, workdir, stopper)
+    if missing_tokens:
+        print(f"There are no tokens in {places.tokens} yet: preparing them first")
+        _make_tokens(config, workdir)
+
+
+def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
+    merges = FLAGS.bpe_merges
+    pretrained = load_pretrained(FLAGS.config, path, workdir, merges=merges)
+    if changes := pretrained.changes(FLAGS.config):
+        print(f"Of the checkpoint: {', '.join(changes)}")
+    config = pretrained.configure(FLAGS.config)
+    _make_missing(config, workdir, stopper)
+    experiment = build(config, workdir)
+    experiment.scoring.check()
+    params = fit_params(pretrained, experiment)
+    export = check_pictures(experiment, FLAGS.export) if FLAGS.export else None
+    evaluate_published(experiment, params, path, workdir, _config_file(), export=export)
+
+
+def _sample_published(workdir: Path, path: Path) -> None:
+    if is_music(FLAGS.config) or FLAGS.motion:
+        _perform_published(workdir, path)
+        return
+    model = load_published(FLAGS.config, path, workdir / "published" / path.stem)
+    sampling = _published_sampling(model.schedule.num_steps)
+    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    name = name_picture(path, prompts, FLAGS.seed, **sampling)
+    picture = sample_published(
+        model,
+        workdir / "samples" / f"{name}.png",
+        seed=FLAGS.seed,
+        prompts=prompts,
+        merges_file=FLAGS.bpe_merges,
+        **sampling,
+    )
+    print(f"Samples: {picture}")
+
+
+def _perform_published(workdir: Path, path: Path) -> None:
+    if not is_music(FLAGS.config):
+        raise ValueError(
+            "motion needs a configuration of music; take --config=configs/aist_vanilla.py"
+        )
+    if not FLAGS.motion:
+        raise ValueError(f"music is made for a dance; add --motion=FILE to sample {path}")
+    dtype = FLAGS.config.denoiser.compute_dtype
+    model = load_published_music(path, compute_dtype=dtype)
+    sampling = _published_sampling(model.schedule.num_steps)
+    for file in perform_published(
+        model, path, workdir, dance_request(), seed=FLAGS.seed, **sampling
+    ):
+        print(f"Music: {file}")
+
+
+def _published_sampling(num_steps: int) -> dict[str, Any]:
+    num_steps = FLAGS.config.sample.num_steps or num_steps
+    return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+
+
+def _make_codec(config: Any, workdir: Path, stopper: Stopper) -> None:
+    if is_music(config):
+        if config.codec.name == "spectra":
+            fit_music_codec(build_music_codec_fit(config, workdir))
+        else:
+            train_music_codec(build_music_codec_training(config, workdir), stopper)
+    elif config.codec.name == "patches":
+        fit_codec(build_codec_fit(config, workdir))
+    else:
+        train_codec(build_codec_training(config, workdir), stopper)
+
+
+def _make_tokens(config: Any, workdir: Path) -> None:
+    if is_music(config):
+        prepare_music(build_music_preparation(config, workdir))
+    else:
+        prepare_tokens(build_preparation(config, workdir))
+
+
+def _plan(workdir: Path) -> None:
+    hardware = find_hardware(FLAGS.hardware or "h200")
+    asked = FLAGS.devices
+    imagine_devices(count_devices(FLAGS.config) if asked is None else asked)
+    run = build_plan(FLAGS.config)
+    plan_run(run, hardware, workdir, devices=asked)
+
+
+def default_workdir(config_file: str) -> str:
+    """Name the folder of a run after its configuration.
+
+    Args:
+        config_file: As given to ``--config``, with the variant if any.
+
+    Returns:
+        A relative path.
+
+    >>> default_workdir("configs/digits_vanilla.py:smoke")
+    'runs/digits_vanilla-smoke'
+    """
+    path, _, variant = config_file.partition(":")
+    return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
+
+
+def _config_file() -> str:
+    return config_flags.get_config_filename(FLAGS["config"])

@@ -1,0 +1,58 @@
+"""Output that cannot fail: a reader that has gone or a full disk stops the run, without a trace."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+
+
+class GuardedFile(io.FileIO):
+    """A descriptor to write to; what it refuses is reported and dropped.
+
+    Args:
+        descriptor: An open one, which is not closed.
+        on_failure: Called with the error of every write that fails.
+    """
+
+    def __init__(self, descriptor: int, on_failure: Callable[[OSError], None]):
+        super().__init__(descriptor, "w", closefd=False)
+        self._on_failure = on_failure
+
+    def write(self, data, /) -> int:
+        """Write, or report why not; all bytes count as written then."""
+        try:
+            written = super().write(data)
+        except OSError as error:
+            self._on_failure(error)
+            written = None
+        return memoryview(data).nbytes if written is None else written
+
+
+def guard_output(on_failure: Callable[[OSError], None]) -> None:
+    """Let no print raise: neither for the descriptor nor for a character that it cannot show.
+
+    Lines are passed on at once, so that nothing is lost where the program ends at once.
+
+    Args:
+        on_failure: Called with the error of every write that fails.
+    """
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: its number must not become a file's
+            _open_nothing(descriptor)
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        raw = GuardedFile(descriptor, on_failure)
+        guarded = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True
+        )
+        setattr(sys, name, guarded)
+
+
+def _open_nothing(descriptor: int) -> None:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
