@@ -30,7 +30,8 @@ def main() -> int:
             if verdict.kind != "passed" or options.verbose:
                 print(f"{verdict.kind}: {table}: {verdict.case.name}: {verdict.reason}")
                 print(
-                    *(f"    {line}" for line in verdict.outcome.output.splitlines()[-12:]), sep="\n"
+                    *(f"    {line[:300]}" for line in verdict.outcome.output.splitlines()[-12:]),
+                    sep="\n",
                 )
                 sys.stdout.flush()
         total = sum(counts.values())

@@ -18,13 +18,14 @@ class Outcome:
     """What came of an attack.
 
     Attributes:
-        code: Exit code; of a call, 0 if it returned and 2 if it raised.
+        code: Exit code, None if there was no end and it was killed; of a call, 0 if it returned
+            and 2 if it raised.
         output: All that was printed; of a call, the message.
         seconds: How long it took.
         faults: Whatever else is wrong, in words: files left behind, memory beyond a limit.
     """
 
-    code: int
+    code: int | None
     output: str
     seconds: float = 0.0
     faults: tuple[str, ...] = ()
@@ -96,8 +97,8 @@ def examine(case: Case, outcome: Outcome) -> Verdict:
     """
     if TRACEBACK in outcome.output:
         return Verdict(case, outcome, "traceback")
-    if outcome.seconds > case.limit:
-        return Verdict(case, outcome, "hang", f"{outcome.seconds:.1f} s, limit {case.limit:g} s")
+    if outcome.code is None or outcome.seconds > case.limit:
+        return Verdict(case, outcome, "hang", f"more than {case.limit:g} s")
     if outcome.code not in case.codes:
         kind = "silent" if outcome.code == 0 else "wrong"
         return Verdict(case, outcome, kind, f"code {outcome.code}, right is {case.codes}")
