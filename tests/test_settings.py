@@ -167,8 +167,8 @@ WRONG = {
         "loss.num_negatives": (2.5,),
         "optimizer.warmup_steps": (5.5,),
         "eval.batch_size": ("8",),
+        "data.num_threads": (1.0,),
     },
-    "a whole number of at least 0": {"data.num_threads": (-1, 1.0), "data.prefetch": (-1,)},
     "a whole number or None": {
         "mesh.data": ("1", 1.0),
         "sample.top_k": (2.5,),

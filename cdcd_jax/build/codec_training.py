@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cdcd_jax.build.codecs import vqgan_options
+from cdcd_jax.build.memory import check_needs, codec_needs
 from cdcd_jax.build.pictures import Places, find_places, load_source
 from cdcd_jax.build.sections import (
     find_housekeeping,
@@ -80,6 +81,7 @@ def build_codec_training(config: Any, workdir: Path, *, mesh: Mesh | None = None
     Raises:
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
+    check_needs(codec_needs(config))
     mesh = find_mesh(config) if mesh is None else mesh
     share, num_shares = make_section(config, "mesh", batch_share, mesh)
     places = find_places(config, workdir)

@@ -37,6 +37,8 @@ def codec_shape(config: Any) -> tuple[int, tuple[int, int]]:
     """
     if is_music(config):
         return config.codec.num_codes, (1, find_window(config).length)
+    if config.codec.name == "pixels":
+        return config.codec.vocab_size, tuple(config.codec.grid)
     return make_section(config, "codec", _codec_shape, config.codec)
 
 

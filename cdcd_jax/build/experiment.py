@@ -10,6 +10,13 @@ import jax
 from jax.sharding import Mesh
 
 from cdcd_jax.build.conditions import Told, load_condition
+from cdcd_jax.build.memory import (
+    check_needs,
+    check_state,
+    codec_needs,
+    preparation_needs,
+    training_needs,
+)
 from cdcd_jax.build.music import is_music, load_segments
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.scoring import PLACES, Scoring, make_scoring
@@ -108,6 +115,8 @@ def build(
             would be right.
     """
     check_settings(config)
+    needs = (training_needs, preparation_needs, *((codec_needs,) if rehearse else ()))
+    check_needs(need for list_needs in needs for need in list_needs(config))
     mesh = find_mesh(config) if mesh is None else mesh
     train = config.train
     places = find_places(config, workdir)
@@ -126,7 +135,9 @@ def build(
     first: Any = dataset[0]
     batch = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), dict(first))
     batch = jax.eval_shape(told.see, batch)
-    make_section(config, "loss", jax.eval_shape, train_step, jax.eval_shape(initial_state), batch)
+    state = jax.eval_shape(initial_state)
+    check_state(config, state)
+    make_section(config, "loss", jax.eval_shape, train_step, state, batch)
     make_section(
         config, "sample", check_sampling, schedule, model, told.num_classes, **config.sample
     )

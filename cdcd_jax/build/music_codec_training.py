@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cdcd_jax.build.codec_training import make_codec_run
+from cdcd_jax.build.memory import check_needs, codec_needs
 from cdcd_jax.build.music import jukebox_options, load_recordings
 from cdcd_jax.build.pictures import Places, find_places
 from cdcd_jax.build.sections import find_mesh, make_section, plain
@@ -76,6 +77,7 @@ def build_music_codec_training(
     Raises:
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
+    check_needs(codec_needs(config))
     mesh = find_mesh(config) if mesh is None else mesh
     share, num_shares = make_section(config, "mesh", batch_share, mesh)
     places = find_places(config, workdir)

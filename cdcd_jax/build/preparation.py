@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.build.codecs import load_codec
+from cdcd_jax.build.memory import check_needs, preparation_needs
 from cdcd_jax.build.music import find_window, load_segments
 from cdcd_jax.build.pictures import Places, check_classes, find_places, load_source
 from cdcd_jax.build.sections import make_section
@@ -56,6 +57,7 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
     places = find_places(config, workdir)
     if places is None:
         raise ValueError(f'data.name = "{config.data.name}" has nothing to prepare')
+    check_needs(preparation_needs(config))
     sources = {split: load_source(config, split) for split in ("train", "test")}
     names = [source.class_names for source in sources.values()]
     make_section(config, "data", check_classes, *names)
@@ -112,6 +114,7 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
     """
     places = find_places(config, workdir)
     assert places is not None  # the section ``codec`` of music has a folder
+    check_needs(preparation_needs(config))
     segments = {split: load_segments(config, split) for split in ("train", "test")}
     names = [pieces.genre_names for pieces in segments.values()]
     make_section(config, "data", check_classes, *names)
