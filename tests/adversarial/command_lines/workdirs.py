@@ -85,7 +85,8 @@ def cases() -> Iterator[Case]:
                   check=lambda folder: _is(folder / "run/thesis.tex", "mine"))  # fmt: skip
     yield command("train where a link to a folder is", *TINY, codes=0, limit=60,
                   prepare=_linked,
-                  check=lambda folder: "" if any((folder / "there").iterdir()) else "empty")  # fmt: skip
+                  check=lambda folder: "" if [*(folder / "there").iterdir()] else "empty"
+                  )  # fmt: skip
     yield command("train where a link to nothing is", *TINY, codes=(0, 2), limit=60,
                   prepare=lambda folder: (folder / "run").symlink_to("nothing"))  # fmt: skip
 
