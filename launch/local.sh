@@ -20,6 +20,8 @@ if ((hosts == 1)); then
   exec "${PYTHON:-python3}" -m cdcd_jax.main "$@"
 fi
 
+# They let in who knows this; it is in no argument, so that no list of processes shows it.
+export CDCD_JAX_TOKEN="${CDCD_JAX_TOKEN:-$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')}"
 processes=()
 # One is enough for SIGTERM, as they tell each other; Ctrl-C reaches all of them anyway.
 trap 'interrupted=1; kill -TERM "${processes[@]:0:1}" 2>/dev/null || true' TERM

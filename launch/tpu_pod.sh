@@ -4,7 +4,8 @@
 #   DRY_RUN=1 launch/tpu_pod.sh NAME ...   prints the commands and runs none
 #
 # Run it in the root of a checkout, which is copied to all hosts. They find each other by the TPU's
-# metadata. ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to ask for. After a host was lost, or told
+# metadata, and let in who knows a token, drawn here and copied as a file that only you can read.
+# ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to ask for. After a host was lost, or told
 # to stop, the command runs again, up to MAX_ATTEMPTS times; a slice that was taken away is asked for
 # again.
 set -euo pipefail
@@ -16,6 +17,9 @@ name=$1
 shift
 zone="${ZONE:-us-central2-b}"
 max_attempts="${MAX_ATTEMPTS:-20}"
+
+secret=$(mktemp -d)  # nobody else may enter it
+(umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$secret/.cdcd_jax_token")
 
 run() {
   if [[ -n "${DRY_RUN:-}" ]]; then
@@ -49,8 +53,8 @@ create() {
     fi
   done
   run gcloud compute tpus tpu-vm scp --recurse cdcd_jax configs pyproject.toml README.md LICENSE \
-    "$name:~/" --zone="$zone" --worker=all
-  on_all_hosts "pip install --quiet --editable '.[tpu]'"
+    "$secret/.cdcd_jax_token" "$name:~/" --zone="$zone" --worker=all
+  on_all_hosts "chmod 600 ~/.cdcd_jax_token && pip install --quiet --editable '.[tpu]'"
 }
 
 on_all_hosts() {
@@ -71,11 +75,13 @@ if [[ "$mode" == train && -n "$workdir" ]]; then
   done="test -e $(printf '%q' "$workdir")/summary.json"
 fi
 
-trap delete EXIT
+# shellcheck disable=SC2016  # the hosts read their file
+token='export CDCD_JAX_TOKEN="$(cat ~/.cdcd_jax_token)"'
+trap 'rm -rf "$secret"; delete' EXIT
 create
 for ((attempt = 1; attempt <= max_attempts; attempt++)); do
   code=0
-  on_all_hosts "python3 -m cdcd_jax.main $(printf '%q ' "$@")&& { $done || exit 75; }" || code=$?
+  on_all_hosts "$token; python3 -m cdcd_jax.main $(printf '%q ' "$@")&& { $done || exit 75; }" || code=$?
   # 0 is done; 2 is a wrong flag or configuration, which no other attempt would mend.
   if ((code == 0 || code == 2)); then exit "$code"; fi
   echo "Attempt $attempt of $max_attempts ended with code $code" >&2

@@ -1,6 +1,7 @@
 """The scripts of launch/: well-formed, and what they start, on fake schedulers."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
 PYTHON = """#!/bin/bash
 trap 'echo told >> "$RECORD"; exit 0' TERM
 echo "$SLURM_PROCID|$XLA_FLAGS|$*" >> "$RECORD"
+echo "$CDCD_JAX_TOKEN" >> "$RECORD.tokens"
 for ((i = 0; i < ${TENTHS:-1}; i++)); do sleep 0.1; done
 exit "${CODE:-0}"
 """
@@ -41,6 +43,7 @@ echo "scontrol $*" >> "$RECORD"
 GCLOUD = """#!/bin/bash
 case "$*" in
   *" describe "*) echo ACTIVE ;;
+  *" scp "*) for file in "$@"; do if [[ "$file" == */.* ]]; then cp "$file" ~; fi; done ;;
   *" ssh "*) last="${@: -1}"; bash -c "${last#--command=}" ;;
 esac
 """
@@ -63,7 +66,9 @@ def start(tmp_path):
     started = []
 
     def start(script, *arguments, **environment):
-        environment = {"SLURM_JOB_ID": "7", "RECORD": str(record), **environment}
+        environment = {
+            "SLURM_JOB_ID": "7", "RECORD": str(record), "HOME": str(tmp_path), **environment
+        }  # fmt: skip
         environment = os.environ | environment | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
         process = subprocess.Popen(
             ["bash", str(LAUNCH / script), *arguments],
@@ -166,6 +171,29 @@ def test_slurm_queues_a_failed_job_again_within_reason(start, exit_code, restart
     assert ("scontrol requeue 7" in record) == again
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("local.sh", ()), ("slurm.sbatch", ()), ("tpu_pod.sh", ("mine", "--mode=sample"))],
+)
+def test_all_hosts_of_a_start_share_a_secret_that_nobody_else_reads(
+    start, tmp_path, script, arguments
+):
+    secrets = set()
+    for _ in range(2):
+        (tmp_path / "record.tokens").unlink(missing_ok=True)
+        environment = {"HOSTS": "2", "CDCD_JAX_TOKEN": ""}
+        code, output, record = end(start(script, *arguments, **environment))
+        assert code == 0, output
+        (secret,) = set((tmp_path / "record.tokens").read_text().split())
+        assert re.fullmatch("[0-9a-f]{64}", secret)
+        assert secret not in output
+        assert not any(secret in line for line in record)  # what ps would show
+        secrets.add(secret)
+    assert len(secrets) == 2
+    if script == "tpu_pod.sh":
+        assert (tmp_path / ".cdcd_jax_token").stat().st_mode & 0o777 == 0o600
+
+
 def test_slurms_options_are_where_slurm_reads_them():
     lines = (LAUNCH / "slurm.sbatch").read_text().splitlines()
     options = [line for line in lines if line.startswith("#SBATCH")]
@@ -230,6 +258,8 @@ def test_the_jobset_gives_each_pod_its_place():
     pod = job["template"]["spec"]
     (container,) = pod["containers"]
     values = {each["name"]: each.get("value") for each in container["env"]}
+    (secret,) = (each for each in container["env"] if each["name"] == "CDCD_JAX_TOKEN")
+    assert "secretKeyRef" in secret["valueFrom"]
     assert job["completionMode"] == "Indexed"
     assert str(job["parallelism"]) == str(job["completions"]) == values["HOSTS"]
     name, network = jobset["metadata"]["name"], jobset["spec"]["network"]

@@ -13,7 +13,9 @@ from typing import NamedTuple
 import jax
 from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers has no public name.
 
-from cdcd_jax.training.rollcall import call_roll, split_address
+from cdcd_jax.training.addresses import split_address
+from cdcd_jax.training.handshake import TOKEN, read_token
+from cdcd_jax.training.rollcall import call_roll
 
 HEARTBEAT_TIMEOUT = 60
 """Seconds of silence after which JAX's runtime takes a host for dead, and ends all others."""
@@ -52,7 +54,8 @@ def join_hosts(
     """Join the other hosts, if there are any; to be called before anything else asks JAX.
 
     Where the three numbers are not given, the environment is asked as JAX asks it: Slurm's, Open
-    MPI's, a TPU's or Kubernetes'. One process alone does nothing.
+    MPI's, a TPU's or Kubernetes'. One process alone does nothing. Hosts that meet on a network need
+    the same secret in the environment variable ``CDCD_JAX_TOKEN``, which is removed from there.
 
     Args:
         coordinator: ``HOST:PORT`` of host 0, with any free port of it.
@@ -65,7 +68,7 @@ def join_hosts(
         Whether there are others.
 
     Raises:
-        ValueError: If the arguments or the environment do not fit together.
+        ValueError: If arguments or environment do not fit together, or have no secret.
         MissingHostError: If a host has not come in time; the sentence names it.
     """
     if timeout < 1:
@@ -73,7 +76,11 @@ def join_hosts(
     place = find_place(coordinator, num_hosts, host_index, timeout=timeout)
     if place is None or place.num_hosts == 1:
         return False
-    call_roll(place.coordinator, place.num_hosts, place.host_index, timeout=timeout)
+    token = read_token(os.environ, split_address(place.coordinator)[0])
+    os.environ.pop(TOKEN, None)  # no child and no report of this process needs it
+    listening_at = call_roll(
+        place.coordinator, place.num_hosts, place.host_index, timeout=timeout, token=token
+    )
     jax.distributed.initialize(
         place.coordinator,
         place.num_hosts,
@@ -82,6 +89,7 @@ def join_hosts(
         cluster_detection_method="deactivate",
         initialization_timeout=min(timeout, heartbeat_timeout),  # all were there just now
         heartbeat_timeout_seconds=heartbeat_timeout,
+        coordinator_bind_address=listening_at,
     )
     return True
 

@@ -1,9 +1,13 @@
 """Which host this is follows from flags or a scheduler's variables; alone, nothing happens."""
 
+import os
+
 import jax
 import pytest
 from jax._src import cloud_tpu_init
 
+from cdcd_jax.training import hosts
+from cdcd_jax.training.handshake import TOKEN
 from cdcd_jax.training.hosts import Place, explain_loss, find_place, join_hosts
 
 SLURM = {
@@ -40,6 +44,22 @@ def test_alone_jax_is_not_asked_to_join(monkeypatch):
     assert join_hosts() is False
     assert join_hosts(num_hosts=1) is False
     assert join_hosts("localhost:1234", 1, 0) is False
+
+
+def test_jax_listens_where_the_hosts_met_and_the_secret_is_gone(monkeypatch):
+    given = {}
+    monkeypatch.setattr(hosts, "call_roll", lambda *place, timeout, token: f"10.0.0.7:1 {token}")
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **options: given.update(options))
+    monkeypatch.setenv(TOKEN, "sixteen or more characters")
+    assert join_hosts("node7:1", 2, 0) is True
+    assert given["coordinator_bind_address"] == "10.0.0.7:1 b'sixteen or more characters'"
+    assert TOKEN not in os.environ
+
+
+def test_hosts_on_a_network_are_refused_without_a_secret(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    with pytest.raises(ValueError, match="node7 need a shared secret"):
+        join_hosts("node7:1", 2, 0)
 
 
 def test_a_step_of_slurm_with_a_task_a_node_has_all_its_devices(monkeypatch):
