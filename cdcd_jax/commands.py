@@ -1,6 +1,7 @@
 """What the command line does once its flags are parsed: one mode, from inputs to outputs."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,14 @@ from cdcd_jax.modes.published import evaluate_published, name_picture, sample_pu
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
+from cdcd_jax.training.checkpoint_folder import check_path
 from cdcd_jax.training.hosts import join_hosts
+from cdcd_jax.training.lock import owning
 from cdcd_jax.training.profiling import parse_profile
 from cdcd_jax.training.stopping import Stopper
+
+WRITING = ("train", "codec", "prepare")
+"""Modes that own the folder of the run while they last."""
 
 
 def run(argv: Sequence[str], stopper: Stopper) -> None:
@@ -68,6 +74,12 @@ def run(argv: Sequence[str], stopper: Stopper) -> None:
     if FLAGS.workdir is None:
         FLAGS.workdir = default_workdir(_config_file())
     workdir = Path(FLAGS.workdir)
+    check_path(workdir)
+    with owning(workdir) if FLAGS.mode in WRITING else nullcontext():
+        _run_mode(workdir, stopper)
+
+
+def _run_mode(workdir: Path, stopper: Stopper) -> None:
     if is_synthetic(FLAGS.config) and FLAGS.mode != "plan" and not FLAGS.reference_checkpoint:
         print(NOTICE)
         provide_synthetic(FLAGS.config, workdir)
@@ -137,16 +149,18 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
     # A shared folder may look different to each host for a while; all must go the same way.
     missing_codec = not all_agree(not needs_codec(config, places))
     missing_tokens = not all_agree(places.has_tokens())
-    if missing_codec or missing_tokens:
+    if not missing_codec and not missing_tokens:
+        return
+    with owning(workdir):
         rehearsed = build(config, workdir, rehearse=True)  # nothing may wait for hours
         if start is not None:
             start_experiment(rehearsed, start, tell=lambda line: None)
-    if missing_codec:
-        print(f"There is no codec {places.codec_file} yet: training it first")
-        _make_codec(config, workdir, stopper)
-    if missing_tokens:
-        print(f"There are no tokens in {places.tokens} yet: preparing them first")
-        _make_tokens(config, workdir)
+        if missing_codec:
+            print(f"There is no codec {places.codec_file} yet: training it first")
+            _make_codec(config, workdir, stopper)
+        if missing_tokens:
+            print(f"There are no tokens in {places.tokens} yet: preparing them first")
+            _make_tokens(config, workdir)
 
 
 def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:

@@ -1,5 +1,6 @@
 """How files and folders are written: whole or not at all, and of many hosts by one."""
 
+import errno
 import os
 import shutil
 import sys
@@ -74,6 +75,52 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Create a file with all of its content, unless there is one of that name.
+
+    Of any number of processes on any number of machines that do this, one succeeds.
+
+    Args:
+        path: Where the file belongs, in an existing folder.
+        content: What it is to hold.
+
+    Returns:
+        Whether this call has created it.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    if path.exists():
+        return False
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return part.stat().st_nlink == 2  # NFS may say so of a link that it has just made
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create_exclusively(path, content)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links answer."""
+
+
+def _create_exclusively(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from PIL import Image
 from cdcd_jax.build.experiment import build
 from cdcd_jax.flags import FLAGS
 from cdcd_jax.training.checkpoints import Checkpoints
+from cdcd_jax.training.lock import owning
 from cdcd_jax.training.sharding import make_mesh, replicated
 from cdcd_jax.training.state import abstract_state
 
@@ -319,6 +320,16 @@ def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
     assert len(output.splitlines()) == 1
 
 
+def test_a_folder_that_another_run_writes_to_is_left_alone(run, tmp_path):
+    with owning(tmp_path / "run"):
+        code, output = run()
+        assert code == 1
+        assert f"is being written by process {os.getpid()} on host" in output
+        assert len(output.splitlines()) == 1
+        names = {file.name for file in (tmp_path / "run").iterdir()}
+        assert names <= {"lock.json", "error.txt"}
+
+
 def test_nothing_to_sample_from(run_as_typed, tmp_path):
     code, output = run_as_typed("--mode=sample")
     assert code == 1
@@ -339,6 +350,8 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
         (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
         (["--profile=1:2", "--mode=sample"], "profile is for training"),
         (["--export=samples.npz"], "export is for samples; add --mode=sample or"),
+        (["--workdir=runs/[a]"], "has '[', ']' in its path"),
+        (["--workdir=gs://bucket/run", "--mode=sample"], "mount that storage"),
     ],
 )
 def test_mistyped_commands_end_with_one_sentence(run, arguments, message):

@@ -32,7 +32,7 @@ from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
-from cdcd_jax.training.average import find_checkpoint, read_average
+from cdcd_jax.training.average import Average, find_checkpoint, read_newest_average
 from cdcd_jax.typing import Params
 
 PUBLISHED = {
@@ -89,9 +89,9 @@ def with_kept_tower(config: Any, workdir: Path) -> Any:
 
 
 def _read(config: Any, path: Path, workdir: Path) -> Start:
-    checkpoint = find_checkpoint(path)
-    if checkpoint is not None:
-        return _read_run(config, path, checkpoint, workdir)
+    average = read_newest_average(path)
+    if average is not None:
+        return _read_run(config, path, average, workdir)
     if path.is_dir() and (path / "checkpoints").is_dir():
         raise ValueError(f"start_from = {path} holds no complete checkpoint")
     return (
@@ -101,11 +101,10 @@ def _read(config: Any, path: Path, workdir: Path) -> Start:
     )
 
 
-def _read_run(config: Any, path: Path, checkpoint: Path, workdir: Path) -> Start:
-    average = read_average(checkpoint)
+def _read_run(config: Any, path: Path, average: Average, workdir: Path) -> Start:
     for name, array in average.arrays.items():
         check_finite(array, name, f"start_from = {path}")
-    run = checkpoint.parent.parent
+    run = average.path.parent.parent
     if (run / KEPT / TEXT).is_file():
         _copy(run / KEPT / TEXT, workdir / KEPT / TEXT)
     places = find_places(config, workdir)

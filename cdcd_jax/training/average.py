@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.checkpoint_folder import CheckpointError, list_steps
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.orbax import reading_alone, without_stray_messages
 
@@ -39,11 +39,32 @@ def find_checkpoint(path: Path) -> Path | None:
     if path.name.isdigit() and path.parent.name == "checkpoints":
         return path if path.is_dir() else None
     folder = path if path.name == "checkpoints" else path / "checkpoints"
-    if not folder.is_dir():
-        return None
-    # What is being written has another name until it is complete.
-    steps = [int(found.name) for found in folder.iterdir() if found.name.isdigit()]
-    return folder / str(max(steps)) if steps else None
+    steps = list_steps(folder)
+    return folder / str(steps[-1]) if steps else None
+
+
+def read_newest_average(path: Path) -> Average | None:
+    """Read the averaged weights of the newest checkpoint, which may be removed meanwhile.
+
+    Args:
+        path: As for ``find_checkpoint``.
+
+    Returns:
+        The weights; None if there is no checkpoint.
+
+    Raises:
+        CheckpointError: As ``read_average``.
+    """
+    checkpoint = find_checkpoint(path)
+    while checkpoint is not None:
+        try:
+            return read_average(checkpoint)
+        except CheckpointError:
+            # A training that goes on removes a checkpoint only after it has written a newer one.
+            if (newer := find_checkpoint(path)) == checkpoint:
+                raise
+            checkpoint = newer
+    return None
 
 
 def read_average(path: Path) -> Average:

@@ -1,12 +1,13 @@
-"""The folder that checkpoints lie in: the same for all hosts, and what is said when it is not.
+"""The folder of a run's checkpoints: its path, its steps, and that it is the same for all hosts.
 
 Of many hosts each writes its own parts of the arrays, so a folder of one host alone would keep
-checkpoints that are never complete.
+checkpoints that are never complete. Nothing here removes a checkpoint: what cannot be read is moved
+to ``damaged/``, which Orbax ignores, since it may be storage that fails for a moment.
 """
 
 import json
+import math
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ import jax
 
 from cdcd_jax.files import is_first_host
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
+
+DAMAGED = "damaged"
+"""Folder below the checkpoints for those that could not be read when a training began."""
 
 
 class CheckpointError(Exception):
@@ -29,6 +33,78 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {error}") from error
+
+
+def check_path(folder: Path) -> None:
+    """Check that Orbax can read what it writes to a folder, whose path it takes for a pattern.
+
+    Args:
+        folder: Where a run or its checkpoints are to be.
+
+    Raises:
+        ValueError: If a part of its path, that of the current folder included, has other meanings.
+
+    >>> check_path(Path("runs/100% of #3"))
+    >>> check_path(Path("gs://bucket/run"))
+    Traceback (most recent call last):
+    ValueError: gs:/bucket/run is no folder of a file system; mount that storage (gcsfuse,
+    mount-s3) and give the folder where it is mounted
+    """
+    scheme = folder.parts[0] if folder.parts else ""
+    if scheme.endswith(":") and len(scheme) > 2:
+        raise ValueError(
+            f"{folder} is no folder of a file system; mount that storage (gcsfuse, mount-s3) and "
+            "give the folder where it is mounted"
+        )
+    path = str(folder.absolute())
+    bad = sorted({letter for letter in path if letter in "*?[]\\" or not letter.isprintable()})
+    if bad:
+        raise ValueError(
+            f"{path!a} has {', '.join(map(ascii, bad))} in its path, which checkpoints cannot "
+            "be read back from; name the folder without it"
+        )
+
+
+def list_steps(folder: Path) -> list[int]:
+    """List the steps of complete checkpoints, oldest first, without touching anything.
+
+    Args:
+        folder: The folder of checkpoints; it need not exist.
+
+    Returns:
+        Their steps. A checkpoint that is being written has another name until it is complete.
+
+    Raises:
+        OSError: If the folder cannot be listed.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def set_aside(path: Path, name: str, checkpoints: Path) -> Path:
+    """Move a checkpoint, or a part of one, out of the way.
+
+    Args:
+        path: What to move.
+        name: What to call it.
+        checkpoints: The folder of checkpoints, below which it goes to ``damaged/``.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        OSError: If it cannot be moved.
+    """
+    folder = checkpoints / DAMAGED
+    folder.mkdir(exist_ok=True)
+    number, place = 1, folder / name
+    while place.exists():
+        number += 1
+        place = folder / f"{name}-{number}"
+    return path.rename(place)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -47,7 +123,7 @@ def prepare_folder(folder: Path) -> None:
     if is_first_host():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _drop_unreadable_losses(folder)
+            _set_aside_unreadable_losses(folder)
             for left_behind in folder.glob("shared-*"):  # by a start that was killed here
                 left_behind.unlink()
             if jax.process_count() > 1:
@@ -80,13 +156,19 @@ def _appears(file: Path, seconds: float = 10.0) -> bool:
     return True
 
 
-def _drop_unreadable_losses(folder: Path) -> None:
-    """Remove files that would keep Orbax from opening a folder; their checkpoints rank as worst."""
-    for file in folder.glob("*/metrics/metrics"):
+def _set_aside_unreadable_losses(folder: Path) -> None:
+    """Move files that keep Orbax from opening a folder; their checkpoints rank as worst."""
+    for step in list_steps(folder):
+        file = folder / str(step) / "metrics" / "metrics"
+        if not file.exists():
+            continue
         try:
-            json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            shutil.rmtree(file.parent)
+            loss = json.loads(file.read_text(encoding="utf-8"))["loss"]
+            readable = isinstance(loss, int | float) and not math.isnan(loss)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            readable = False
+        if not readable:
+            set_aside(file.parent, f"metrics-{step}", folder)
 
 
 def cannot_write(folder: Path, error: BaseException) -> str:

@@ -4,8 +4,8 @@ A thin layer over Orbax, which writes in the background and publishes a checkpoi
 folder, so that a kill at any moment leaves only complete ones. Added here: a checksum of every
 array, as storage that loses a chunk can come back as zeros, and what to do when one does not fit.
 
-Of many hosts each writes and reads its own parts of the arrays, in one folder that all share. What
-one of them cannot read is damaged for all.
+Of many hosts each writes its own parts of the arrays, in one folder that all share. Reading is
+``checkpoint_reader.py``'s, which also serves those who only look.
 """
 
 import math
@@ -13,44 +13,26 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from cdcd_jax.files import is_first_host
-from cdcd_jax.training.agreement import all_agree, first_hosts_word
-from cdcd_jax.training.checkpoint_folder import CheckpointError, cannot_write, prepare_folder
+from cdcd_jax.training.agreement import all_agree
+from cdcd_jax.training.checkpoint_folder import (
+    DAMAGED,
+    CheckpointError,
+    cannot_write,
+    list_steps,
+    prepare_folder,
+    set_aside,
+)
+from cdcd_jax.training.checkpoint_reader import CheckpointReader, Position
 from cdcd_jax.training.checksums import checksums
-from cdcd_jax.training.fingerprint import (
-    OtherConfigError,
-    OtherVersionError,
-    check_fingerprint,
-    check_names,
-)
-from cdcd_jax.training.orbax import (
-    every_save,
-    newest_and_best,
-    reading_alone,
-    without_stray_messages,
-)
+from cdcd_jax.training.orbax import every_save, newest_and_best
 from cdcd_jax.training.partition import by_name
 from cdcd_jax.training.state import TrainState
-
-T = TypeVar("T")
-
-
-class Position(NamedTuple):
-    """Hold what a run needs besides its state to go on.
-
-    Attributes:
-        data: State of the data iterator, made of JSON types.
-        train_seconds: Time spent training so far, in seconds.
-    """
-
-    data: Any
-    train_seconds: float
 
 
 class Checkpoints:
@@ -77,21 +59,28 @@ class Checkpoints:
     ):
         if keep < 1:
             raise ValueError(f"keep = {keep} must be at least 1")
-        self._fingerprint = dict(fingerprint)
-        self._housekeeping = housekeeping
-        self._folder = folder
+        self._fingerprint, self._folder, self._keep = dict(fingerprint), folder, keep
+        self._reader = CheckpointReader(folder, fingerprint=fingerprint, housekeeping=housekeeping)
         prepare_folder(folder)
-        try:
-            self._checkpointer = ocp.training.Checkpointer(
-                str(folder.absolute()),
-                save_decision_policy=every_save(),
-                preservation_policy=newest_and_best(keep),
-                cleanup_tmp_directories=True,
-            )
-        except OSError as error:
-            raise CheckpointError(cannot_write(folder, error)) from error
-        # A shared file system may show each host another list for a while.
-        self._known = set(first_hosts_word(self.steps))
+        self._known = set(self._reader.list_steps())
+        self._checkpointer: ocp.training.Checkpointer | None = None
+
+    def _open(self) -> ocp.training.Checkpointer:
+        """Let Orbax look into the folder and clean up what a killed save has left there.
+
+        It remembers what it finds, so damaged checkpoints must be out of its way by now.
+        """
+        if self._checkpointer is None:
+            try:
+                self._checkpointer = ocp.training.Checkpointer(
+                    str(self._folder.absolute()),
+                    save_decision_policy=every_save(),
+                    preservation_policy=newest_and_best(self._keep),
+                    cleanup_tmp_directories=True,
+                )
+            except OSError as error:
+                raise CheckpointError(cannot_write(self._folder, error)) from error
+        return self._checkpointer
 
     def __enter__(self) -> "Checkpoints":
         """Return itself."""
@@ -105,7 +94,8 @@ class Checkpoints:
     ) -> None:
         """Finish what is being written; a failure of it must not hide one of the body."""
         try:
-            self._checkpointer.close()
+            if self._checkpointer is not None:
+                self._checkpointer.close()
         except Exception as failure:
             if error is None:
                 raise CheckpointError(cannot_write(self._folder, failure)) from failure
@@ -113,7 +103,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """List the steps of the complete checkpoints, oldest first."""
-        return sorted(found.step for found in self._checkpointer.checkpoints)
+        return list_steps(self._folder)
 
     def check_space(self, state: TrainState) -> None:
         """Check, before any training, that the disk has room for the checkpoints to come.
@@ -148,8 +138,9 @@ class Checkpoints:
         if step in self._known:
             return
         self._known.add(step)
+        checkpointer = self._open()
         try:
-            self._checkpointer.save_checkpointables_async(
+            checkpointer.save_checkpointables_async(
                 step,
                 {"state": by_name(state), "checksums": checksums(state)},
                 metrics={"loss": loss},
@@ -169,14 +160,15 @@ class Checkpoints:
             CheckpointError: If it could not be written.
         """
         try:
-            self._checkpointer.wait()
+            if self._checkpointer is not None:
+                self._checkpointer.wait()
         except Exception as error:
             raise CheckpointError(cannot_write(self._folder, error)) from error
 
     def restore(
         self, template: TrainState, *, tell: Callable[[str], None] = print
     ) -> tuple[TrainState, Position] | None:
-        """Read the newest checkpoint that is whole; damaged newer ones are removed.
+        """Read the newest checkpoint that is whole; damaged newer ones are moved aside.
 
         Args:
             template: Shapes, types and shardings of the state wanted, see ``abstract_state``.
@@ -188,87 +180,26 @@ class Checkpoints:
         Raises:
             OtherConfigError: If the checkpoint is of another configuration.
             OtherVersionError: If it holds other arrays.
-            CheckpointError: If there are checkpoints and all are damaged.
+            CheckpointError: If there are checkpoints and all are damaged, or the folder cannot be
+                written.
         """
-        damaged: list[int] = []
-        error: Exception | None = None
-        for step in sorted(self._known, reverse=True):
-            restored, error = self._try_load(step, template)
-            if restored is None:
-                damaged.append(step)
-                if is_first_host():
-                    tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
-                continue
-            if damaged and is_first_host():
-                tell(f"Going back to the checkpoint of step {step}.")
-            for newer in damaged:
-                self._checkpointer.delete(newer)
-                self._known.discard(newer)
-            return restored
-        if damaged:
-            raise CheckpointError(
-                f"None of the checkpoints in {self._folder} (steps {sorted(damaged)}) can be read; "
-                "remove that folder to start again, or give another --workdir"
-            ) from error
-        return None
+        found = self._reader.read_newest(template, tell=tell)
+        if found is not None and found.damaged:
+            self._set_aside(found.damaged, tell)
+        self._open()
+        return None if found is None else (found.state, found.position)
 
-    def _try_load(
-        self, step: int, template: TrainState
-    ) -> tuple[tuple[TrainState, Position] | None, Exception | None]:
-        """Read a checkpoint if it is whole, the same on all hosts; else tell what is wrong here."""
-        metadata, failure = self._agreed(self._describe, step, template)
-        if metadata is None:
-            return None, failure
-        read, failure = self._agreed(self._load, step, template)
-        if read is None:
-            return None, failure
-        state, written = read
-        if not all_agree(np.array_equal(checksums(state), written)):
-            return None, CheckpointError("what was read is not what was written")
-        return (state, Position(metadata["data"], metadata["train_seconds"])), None
-
-    def _agreed(
-        self, read: Callable[[int, TrainState], T], step: int, template: TrainState
-    ) -> tuple[T | None, Exception | None]:
-        """Read something on all hosts, or on none; each step counts Orbax's calls alike then."""
-        found, failure = None, None
-        try:
-            with without_stray_messages(), reading_alone():
-                found = read(step, template)
-        except (OtherConfigError, OtherVersionError):
-            raise
-        except Exception as error:
-            failure = error
-        return (found if all_agree(failure is None) else None), failure
-
-    def _describe(self, step: int, template: TrainState) -> dict[str, Any]:
-        found = ocp.checkpointables_metadata(self._path(step))
-        metadata: Any = found.custom_metadata
-        if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
-            raise CheckpointError("its description cannot be read")
-        check_fingerprint(
-            self._folder, metadata["config"], self._fingerprint, housekeeping=self._housekeeping
-        )
-        check_names(self._folder, found.metadata["state"], by_name(template))
-        return metadata
-
-    def _load(self, step: int, template: TrainState) -> tuple[TrainState, Any]:
-        wanted = by_name(template)
-        loaded = ocp.load_checkpointables(
-            self._path(step), {"state": wanted, "checksums": _like_checksums(template)}
-        )
-        leaves = [loaded["state"][name] for name in wanted]
-        state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-        return state, loaded["checksums"]
-
-    def _path(self, step: int) -> str:
-        return str(self._folder.absolute() / str(step))
-
-
-def _like_checksums(template: TrainState) -> jax.ShapeDtypeStruct:
-    """Describe the checksums of a state, which are whole on all devices of its mesh."""
-    shape = jax.eval_shape(checksums, template)
-    sharding = jax.tree.leaves(template)[0].sharding
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+    def _set_aside(self, steps: Collection[int], tell: Callable[[str], None]) -> None:
+        failure = None
+        if is_first_host():
+            try:
+                for step in steps:
+                    set_aside(self._folder / str(step), str(step), self._folder)
+            except OSError as error:
+                failure = error
+        if not all_agree(failure is None):
+            reason = failure or OSError("host 0 says why")
+            raise CheckpointError(cannot_write(self._folder, reason)) from failure
+        self._known -= set(steps)
+        if is_first_host():
+            tell(f"What is damaged is kept in {self._folder / DAMAGED}, where nothing reads it.")

@@ -108,6 +108,7 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricsWriter,
     train_seconds: float = 0.0,
+    check_owned: Callable[[], None] = lambda: None,
     see: Callable[[Batch], Batch] = lambda batch: batch,
     hook: Callable[[TrainState], object] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
@@ -124,6 +125,7 @@ def train(
         checkpoints: Where the run is saved.
         writer: Where the metrics go: means since the last report, over steps that were applied.
         train_seconds: Time spent by the run so far, in seconds.
+        check_owned: Called before anything is written; raises if the folder has another owner now.
         see: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it.
         stop_requested: Asked after each step, with its number; all hosts must get the same answer.
@@ -158,6 +160,7 @@ def train(
                 report = _report(pending)
                 pending = []
                 loss = report.get("loss", loss)
+                check_owned()
                 writer.write(step, report)
                 total = int(report["skipped"])
                 _tell_skipped(bar, step, total - skipped, total)

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
-from cdcd_jax.training.checkpoints import Checkpoints, Position
+from cdcd_jax.training.checkpoint_reader import CheckpointReader, Position
+from cdcd_jax.training.checkpoints import Checkpoints
+from cdcd_jax.training.lock import owning
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.partition import Rule, shard_state
@@ -85,12 +86,21 @@ def run_training(
         The last state, and the seconds it took over all restarts.
 
     Raises:
+        FolderInUseError: If another process writes to the folder, or has taken it over.
         CheckpointError: If checkpoints cannot be read or written.
         TrainingDivergedError: If the loss or its gradient is not finite.
     """
     batches = training.make_batches()
     seconds, shardings = 0.0, training.shardings()
-    with _open(training, workdir) as checkpoints:
+    with (
+        owning(workdir) as check_owned,
+        Checkpoints(
+            workdir / "checkpoints",
+            fingerprint=training.fingerprint,
+            housekeeping=training.housekeeping,
+            keep=training.keep_checkpoints,
+        ) as checkpoints,
+    ):
         template = abstract_state(training.init_state, shardings)
         checkpoints.check_space(template)
         found = checkpoints.restore(template)
@@ -117,6 +127,7 @@ def run_training(
                 checkpoints=checkpoints,
                 writer=writer,
                 train_seconds=seconds,
+                check_owned=check_owned,
                 see=training.see,
                 hook=hook,
                 stop_requested=stopper.requested_at,
@@ -130,7 +141,7 @@ def run_training(
 
 
 def load_training(training: Training, workdir: Path) -> tuple[TrainState, Position]:
-    """Read the newest checkpoint of a run that must have one.
+    """Read the newest checkpoint of a run that must have one; nothing is written.
 
     Args:
         training: What was trained.
@@ -142,22 +153,15 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
     Raises:
         CheckpointError: If there is no checkpoint or none can be read.
     """
-    if all_agree((workdir / "checkpoints").is_dir()):
-        with _open(training, workdir, START) as checkpoints:
-            template = abstract_state(training.init_state, training.shardings())
-            found = checkpoints.restore(template)
-        if found is not None:
-            return found
+    reader = CheckpointReader(
+        workdir / "checkpoints",
+        fingerprint=training.fingerprint,
+        housekeeping={*training.housekeeping, START},
+    )
+    found = reader.read_newest(abstract_state(training.init_state, training.shardings()))
+    if found is not None:
+        return found.state, found.position
     raise CheckpointError(
         f"there is no checkpoint in {workdir}; train first with --mode=train, or give the "
         "--workdir of a run"
-    )
-
-
-def _open(training: Training, workdir: Path, *ignored: str) -> Checkpoints:
-    return Checkpoints(
-        workdir / "checkpoints",
-        fingerprint=training.fingerprint,
-        housekeeping={*training.housekeeping, *ignored},
-        keep=training.keep_checkpoints,
     )

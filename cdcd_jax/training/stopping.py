@@ -13,6 +13,8 @@ from typing import Any
 from jax._src import distributed  # The store that all hosts share has no public name.
 from jax.experimental import multihost_utils
 
+from cdcd_jax.training.lock import release_all
+
 LAST_WORDS = 5
 """Seconds that a host 0 that fails gives others that fail as well to say why."""
 
@@ -139,6 +141,7 @@ class Stopper:
                 sys.stdout.flush()
                 sys.stderr.flush()
             self._speak(number)
+            release_all()
             os._exit(ENDED[number])
 
     def _speak(self, number: int) -> None:

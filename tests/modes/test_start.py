@@ -224,7 +224,7 @@ def test_a_run_that_is_not_finite_is_refused(run, tmp_path, monkeypatch):
     found = read_average(folder / "checkpoints" / "0")
     name = next(iter(found.arrays))
     found.arrays[name] = np.full_like(found.arrays[name], np.nan)
-    monkeypatch.setattr(start_reading, "read_average", lambda path: found)
+    monkeypatch.setattr(start_reading, "read_newest_average", lambda path: found)
     with pytest.raises(ValueError, match=rf"start_from = .* holds {name}, .* NaN or infinite"):
         read_start(tiny_digits(), folder, tmp_path)
 

@@ -11,6 +11,7 @@ import pytest
 from toy_run import CONFIG, assert_same, make_run, run
 
 from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.checkpoint_reader import CheckpointReader
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.loop import TrainingDivergedError
@@ -144,6 +145,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(own_four_steps
     assert "4 is damaged or cut short" in told[0]
     assert told[1] == "Going back to the checkpoint of step 2."
     assert_same(again, whole)
+    kept = folder / "checkpoints" / "damaged"
+    assert told[2] == f"What is damaged is kept in {kept}, where nothing reads it."
+    assert (kept / "4" / "_CHECKPOINT_METADATA").exists()
     told.clear()
     run(folder, 4, tell=told.append)
     assert told == []
@@ -162,6 +166,70 @@ def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path, four_steps):
         assert_same(again, whole)
 
 
+def test_damage_a_second_time_is_kept_beside_the_first(own_four_steps):
+    folder, whole = own_four_steps
+    for _ in range(2):
+        truncate(folder / "checkpoints" / "4" / "_CHECKPOINT_METADATA")
+        assert_same(run(folder, 4, tell=lambda sentence: None)[0], whole)
+    names = {path.name for path in (folder / "checkpoints" / "damaged").iterdir()}
+    assert names == {"4", "4-2"}
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def read(folder, tell=lambda sentence: None):
+    fresh, _ = make_run()
+    template = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
+    return CheckpointReader(folder / "checkpoints", fingerprint=CONFIG).read_newest(
+        template, tell=tell
+    )
+
+
+def test_a_reader_changes_nothing(own_four_steps, tmp_path):
+    """Neither a save that goes on, nor a checkpoint that it cannot read, nor a loss."""
+    folder, _ = own_four_steps
+    checkpoints = folder / "checkpoints"
+    shutil.copytree(checkpoints / "2", checkpoints / "6.orbax-checkpoint-tmp")
+    for path in data_files(checkpoints / "4" / "state" / "d"):
+        truncate(path)
+    truncate(checkpoints / "2" / "metrics" / "metrics")
+    before, told = snapshot(folder), []
+    found = read(folder, told.append)
+    assert found is not None
+    assert int(found.state.step) == 2
+    assert found.damaged == (4,)
+    assert len(told) == 2
+    assert snapshot(folder) == before
+    assert read(tmp_path / "nowhere") is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_reader_takes_the_next_where_a_training_removes_what_it_reads(
+    own_four_steps, monkeypatch
+):
+    folder, _ = own_four_steps
+    checkpoints, load = folder / "checkpoints", CheckpointReader._load
+    shutil.move(checkpoints / "4", folder / "4")
+
+    def remove_and_load(reader, step, template):
+        monkeypatch.setattr(CheckpointReader, "_load", load)
+        shutil.move(folder / "4", checkpoints / "4")
+        shutil.rmtree(checkpoints / "2" / "state")  # half of it, so far
+        return load(reader, step, template)
+
+    monkeypatch.setattr(CheckpointReader, "_load", remove_and_load)
+    told = []
+    found = read(folder, told.append)
+    assert found is not None
+    assert int(found.state.step) == 4
+    assert (found.damaged, told) == ((), [])
+
+
 def test_if_all_are_damaged_nothing_is_removed(own_four_steps):
     folder, _ = own_four_steps
     for step in (2, 4):
@@ -170,6 +238,21 @@ def test_if_all_are_damaged_nothing_is_removed(own_four_steps):
     with pytest.raises(CheckpointError, match=r"None of the checkpoints .*steps \[2, 4\]"):
         run(folder, 6, tell=lambda sentence: None)
     assert saved_steps(folder) == [2, 4]
+    with pytest.raises(CheckpointError, match="all of them are still there"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["50% of #3", "grün und blau", "a=b{c}'d"])
+def test_a_path_is_taken_as_it_is(tmp_path, name):
+    run(tmp_path / name, 2)
+    assert int(run(tmp_path / name, 4)[0].step) == 4
+
+
+@pytest.mark.parametrize("name", ["[a]", "a*", "a?", "a\\b", "a\nb", "a\udcffb"])
+def test_a_path_that_checkpoints_cannot_be_read_back_from_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="in its path, which checkpoints cannot be read back"):
+        run(tmp_path / name, 2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_of_a_killed_save_are_cleared(tmp_path):

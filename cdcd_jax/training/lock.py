@@ -1,0 +1,271 @@
+"""A run owns its folder: a file there says which process writes to it.
+
+A lock of a process of this machine is stale when there is no such process any more. Of another
+machine only the lock's file can be looked at: its owner renews it every ``RENEWAL`` seconds. That
+is noticed by watching its time of change, and timed by the watcher's own monotonic clock, so that
+no two clocks need to agree.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cdcd_jax.files import create_file
+from cdcd_jax.training.agreement import first_hosts_word
+from cdcd_jax.training.checkpoint_folder import CheckpointError, cannot_write, check_path
+from cdcd_jax.training.owner import describe_owner, describe_process, is_gone, read_lock
+
+LOCK = "lock.json"
+"""Name of the file in the folder of a run."""
+
+RENEWAL = 10.0
+"""Seconds between two renewals of a lock."""
+
+BOUND = 120.0
+"""Seconds without a renewal after which the lock of another machine is stale."""
+
+LEAST_WATCHED = 3 * RENEWAL
+"""Seconds to watch a lock at least, however old it seems: the clock of a server may jump."""
+
+
+class FolderInUseError(CheckpointError):
+    """Say which other process writes to the folder of a run."""
+
+
+class RunLock:
+    """The lock of a folder, held by this process from ``acquire`` to ``release``.
+
+    Args:
+        folder: The folder of a run.
+        tell: Called with a sentence when a stale lock is taken over or watched.
+    """
+
+    def __init__(self, folder: Path, *, tell: Callable[[str], None] = print):
+        self.path = folder / LOCK
+        self._tell, self._ours = tell, describe_process()
+        self._watched: tuple[Any, float, float] | None = None
+        self._made: list[Path] = []
+        self._ended, self._renewing = threading.Event(), threading.Lock()
+        self._lost: str | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it; to be called again after a second if it is in doubt.
+
+        Returns:
+            Whether it is taken now; False while another machine's lock must be watched.
+
+        Raises:
+            FolderInUseError: If another process has it.
+            OSError: If it cannot be written.
+        """
+        self._make_folder()
+        if self._create(self.path):
+            self._begin()
+            return True
+        found = read_lock(self.path)
+        if found is None:
+            return False  # released just now
+        owner, renewed = found
+        if not self._is_stale(owner, renewed):
+            return False
+        if self._replace(owner):
+            self._tell(f"Taking over the lock of {describe_owner(owner)}, which is gone.")
+            self._begin()
+            return True
+        return False
+
+    def check(self) -> None:
+        """Check, before something is written, that the lock is still this process's.
+
+        Raises:
+            FolderInUseError: If another process has taken it.
+        """
+        if self._lost is None:
+            self._renew()
+        if self._lost is not None:
+            raise FolderInUseError(self._lost)
+
+    def release(self) -> None:
+        """Remove the lock if it is this process's, and the folder if it is new and empty."""
+        self._ended.set()
+        if os.getpid() != self._ours["pid"]:
+            return  # in a fork of it
+        # Not for ever: a signal may come while this very thread renews it.
+        renewed = self._renewing.acquire(timeout=1.0)
+        with suppress(OSError):
+            found = read_lock(self.path)
+            if found is not None and found[0].get("token") == self._ours["token"]:
+                self.path.unlink()
+            for folder in self._made:
+                folder.rmdir()
+        if renewed:
+            self._renewing.release()
+
+    def _make_folder(self) -> None:
+        folder = self.path.parent
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self._made += missing
+
+    def _create(self, path: Path) -> bool:
+        return create_file(path, (json.dumps(self._ours) + "\n").encode())
+
+    def _replace(self, owner: dict[str, Any]) -> bool:
+        """Put this process's lock in the place of a stale one, unless another was quicker."""
+        digest = hashlib.sha256(json.dumps(owner, sort_keys=True).encode()).hexdigest()
+        successor = self.path.with_name(f".{LOCK}.after.{digest[:32]}")
+        if not self._create(successor):
+            # Another is about to take it over; or was, and was killed before it came to that.
+            found = read_lock(successor)
+            if found is not None and (is_gone(found[0]) or self._age(found[1]) > BOUND):
+                successor.unlink(missing_ok=True)
+            return False
+        found = read_lock(self.path)
+        if found is None or found[0] != owner:
+            successor.unlink(missing_ok=True)
+            return False
+        successor.replace(self.path)
+        return True
+
+    def _is_stale(self, owner: dict[str, Any], renewed: int) -> bool:
+        """Tell whether an owner is gone; on another machine, after watching its lock.
+
+        Raises:
+            FolderInUseError: If it is not.
+        """
+        gone = is_gone(owner)
+        if gone:
+            return True
+        if gone is None:
+            now, seen = time.monotonic(), (owner.get("token"), renewed)
+            if self._watched is None or self._watched[0][0] != seen[0]:
+                wait = max(LEAST_WATCHED, BOUND - self._age(renewed))
+                self._watched = (seen, now, wait)
+                self._tell(
+                    f"{self.path} is the lock of {describe_owner(owner)}, on another machine; "
+                    f"taking it over if it is not renewed within {wait:.0f} s"
+                )
+            if self._watched[0] == seen:
+                return now - self._watched[1] > self._watched[2]
+        raise FolderInUseError(
+            f"{self.path.parent} is being written by {describe_owner(owner)}; wait for its end, "
+            "or give another --workdir"
+        )
+
+    def _age(self, renewed: int) -> float:
+        """Return the seconds since a renewal by the clock of the storage."""
+        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=f".{LOCK}.") as file:
+            return max((os.fstat(file.fileno()).st_mtime_ns - renewed) / 1e9, 0.0)
+
+    def _begin(self) -> None:
+        now = self.path.stat().st_mtime
+        for left in self.path.parent.glob(f".{LOCK}.*"):  # by processes that were killed here
+            with suppress(OSError):
+                if now - left.stat().st_mtime > BOUND:
+                    left.unlink()
+        threading.Thread(target=self._keep, name="lock", daemon=True).start()
+
+    def _keep(self) -> None:
+        """Renew the lock until it is released; whatever goes wrong here, the run goes on."""
+        while not self._ended.wait(RENEWAL) and self._lost is None:
+            self._renew()
+
+    def _renew(self) -> None:
+        with self._renewing:
+            if self._ended.is_set():
+                return
+            try:
+                if self._create(self.path):  # somebody has removed it
+                    return
+                found = read_lock(self.path)
+                if found is None or found[0].get("token") == self._ours["token"]:
+                    os.utime(self.path)
+                    return
+            except OSError:
+                return  # storage that fails for a moment; what is written next says so
+        self._lost = (
+            f"{self.path.parent} has been taken over by {describe_owner(found[0])}, since this "
+            "process did not renew its lock for a while; nothing more is written here"
+        )
+
+
+_held: dict[Path, RunLock] = {}
+"""The locks of this process, by folder."""
+
+
+@contextmanager
+def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Callable[[], None]]:
+    """Own the folder of a run while something is written there; within one process, repeatedly.
+
+    Of many hosts the first takes the lock, and all of them call this together.
+
+    Args:
+        folder: The folder; it is made, and removed again if it stays empty.
+        tell: Called with a sentence when a stale lock is taken over or watched.
+
+    Yields:
+        A function that raises a ``FolderInUseError`` if another process has taken the folder over.
+
+    Raises:
+        FolderInUseError: If another process owns it.
+        CheckpointError: If the lock cannot be written.
+        ValueError: If checkpoints cannot be read back from such a path.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> with owning(folder) as check_owned:
+    ...     check_owned()
+    ...     [file.name for file in folder.iterdir()]
+    ['lock.json']
+    >>> folder.exists()
+    False
+    """
+    check_path(folder)
+    key = folder.absolute()
+    if key in _held:
+        yield _held[key].check
+        return
+    lock, failure, verdict = RunLock(folder, tell=tell), None, _WAIT
+    many = jax.distributed.is_initialized()  # a process that is alone need not start its devices
+    first = not many or jax.process_index() == 0
+    while verdict == _WAIT:
+        if first:
+            try:
+                verdict = _OWNED if lock.try_acquire() else _WAIT
+            except OSError as error:
+                failure, verdict = CheckpointError(cannot_write(folder, error)), _REFUSED
+            except CheckpointError as error:
+                failure, verdict = error, _REFUSED
+        if many:
+            (verdict,) = first_hosts_word([verdict])
+        if verdict == _WAIT:
+            time.sleep(0.5)
+    if verdict == _REFUSED:
+        raise failure or FolderInUseError(f"{folder} cannot be written; host 0 says why")
+    if not first:
+        yield lambda: None
+        return
+    _held[key] = lock
+    try:
+        yield lock.check
+    finally:
+        del _held[key]
+        lock.release()
+
+
+_OWNED, _WAIT, _REFUSED = range(3)
+
+
+def release_all() -> None:
+    """Release all locks, before an end that runs nothing else, such as ``os._exit``."""
+    for lock in list(_held.values()):
+        lock.release()
