@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from tests.adversarial.cases import Case
 
-TABLES = ("flag_values", "flag_modes", "settings", "config_files", "workdirs", "damage")
+TABLES = (
+    *("flag_values", "flag_modes", "settings", "config_files", "workdirs", "damage"),
+    *("data_places", "weights", "requests", "environments", "signals", "hosts"),
+)
 
 
 def cases() -> Iterator[Case]:

@@ -1,0 +1,205 @@
+"""Requests for samples: texts, dances, and the places where results go."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.adversarial.cases import Case
+from tests.adversarial.commands import (
+    GLYPHS,
+    GROOVE,
+    TINY,
+    command,
+    trained_glyphs,
+    trained_groove,
+    trained_run,
+)
+
+TEXT = ("--mode=sample", *GLYPHS[1:], "--num_samples=2")
+DANCE = ("--mode=sample", *GROOVE[1:])
+
+PROMPTS = {
+    "empty": "",
+    "of spaces": " \t ",
+    "of 1,000 words": "a " * 1000,
+    "of 100,000 letters": "x" * 100_000,
+}
+TAKEN = {
+    "a line break": "digit one\nserif",
+    "a zero byte of the shell's": "digit\x01one",
+    "control characters": "\x1b[31mdigit\x07 one\x1b[0m",
+    "a path": "../../etc/passwd",
+    "letters beyond ASCII": "цифра один 一 \U0001f600",
+    "bytes that are no text": "digit \udcff",
+    "format codes": "%s {0} $HOME",
+    "a dash first": "-rf one",
+}
+PROMPT_FILES: dict[str, bytes | None] = {
+    "not there": None,
+    "empty": b"",
+    "of empty lines": b"\n\n \n",
+    "of bytes": bytes(range(256)) * 10,
+    "of UTF-16": "digit one\n".encode("utf-16"),
+    "of Latin-1": "chiffre z\xe9ro\n".encode("latin-1"),
+    "of zeros": b"\0" * 1000,
+    "one line of 10 MB": b"a " * 5_000_000,
+    "of 100,000 lines": b"".join(b"digit %d\n" % k for k in range(100_000)),
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+}
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+GOOD = np.zeros((150, 51), np.float32)
+MOTIONS: dict[str, bytes | None] = {
+    "not there": None,
+    "empty": b"",
+    "text": b"one two three\n",
+    "cut": _npy(GOOD)[:200],
+    "of the wrong width": _npy(GOOD[:, :50]),
+    "of one axis": _npy(GOOD[0]),
+    "of three axes": _npy(GOOD[None]),
+    "of no frames": _npy(GOOD[:0]),
+    "of one frame": _npy(GOOD[:1]),
+    "of objects": _npy(np.array([None, 3], object)),
+    "of words": _npy(np.array([["a", "b"]])),
+    "of complex numbers": _npy(GOOD.astype(complex)),
+    "with NaN": _npy(np.where(np.arange(51) == 7, np.nan, GOOD)),
+    "infinite": _npy(GOOD + np.inf),
+    "of more than the file holds": _npy(GOOD).replace(b"(150, 51)", b"(10**9, 51)"[:9]),
+    "a pickle": b"\x80\x04K\x03.",
+}
+DANCE_FLAGS = {
+    "seconds is zero": ("--seconds=0", "seconds"),
+    "seconds is negative": ("--seconds=-1", "seconds"),
+    "seconds is NaN": ("--seconds=nan", "seconds"),
+    "seconds is infinite": ("--seconds=inf", "seconds"),
+    "seconds is too short": ("--seconds=0.1", "seconds"),
+    "seconds is a word": ("--seconds=all", "seconds"),
+    "seconds is empty": ("--seconds=", "seconds"),
+    "genre is unknown to it": ("--genre=gBR", "genre"),
+    "genre is empty": ("--genre=", "genre"),
+    "video is unknown to it": ("--video=video.npy", "video"),
+    "denoise is negative": ("--denoise=-1", "denoise"),
+    "denoise is NaN": ("--denoise=nan", "denoise"),
+    "denoise is infinite": ("--denoise=inf", "denoise"),
+    "denoise is above one": ("--denoise=1000000", "denoise"),
+    "two takes of one file": ("--num_samples=0", "num_samples"),
+    "sound to a picture": ("--audio_out=out.png", "out.png"),
+    "sound without a suffix": ("--audio_out=out", "out"),
+    "sound to MP3": ("--audio_out=out.mp3", "out.mp3"),
+    "sound to nothing": ("--audio_out=", "audio_out"),
+    "sound to a folder": ("--audio_out=folder.wav", "folder.wav"),
+    "sound inside a file": ("--audio_out=good.npy/out.wav", "out.wav"),
+    "sound to a full device": ("--audio_out=/dev/full", "/dev/full"),
+    "sound over the dance": ("--audio_out=good.npy", "good.npy"),
+    "a film to sound": ("--video_out=out.wav", "out.wav"),
+    "a film to nothing": ("--video_out=", "video_out"),
+    "a film inside proc": ("--video_out=/proc/out.mp4", "/proc/out.mp4"),
+}
+
+EXPORTS = {
+    "to nothing": ("", "export"),
+    "to spaces": ("  ", "export"),
+    "to an existing folder": ("folder.wav", "folder.wav"),
+    "to an existing file": ("file.npz", "file.npz"),
+    "to a picture": ("out.png", "out.png"),
+    "to an array": ("out.npy", "out.npy"),
+    "to an upper case archive": ("out.NPZ", "out.NPZ"),
+    "to a zip": ("out.zip", "out.zip"),
+    "to a text": ("out.txt", "out.txt"),
+    "to JSON": ("out.json", "out.json"),
+    "to a compressed archive": ("out.tar.gz", "out.tar.gz"),
+    "inside a file": ("file.npz/out", "file.npz"),
+    "inside proc": ("/proc/out", "/proc/out"),
+    "to a full device": ("/dev/full", "/dev/full"),
+    "to an archive inside a device": ("/dev/null/out.npz", "/dev/null"),
+    "to a name too long": ("x" * 300, "export"),
+    "to a bucket": ("gs://bucket/out", "gs://bucket/out"),
+    "over the run": ("run", "run"),
+    "over the checkpoints": ("run/checkpoints", "run/checkpoints"),
+    "to a link to itself": ("loop", "loop"),
+    "to a link to nothing": ("dangling", "dangling"),
+}
+LEFT = ("run", "run/samples", "run/error*.txt")
+
+
+def cases() -> Iterator[Case]:
+    """Yield the table."""
+    for name, prompt in PROMPTS.items():
+        yield command(f"a prompt that is {name}", *TEXT, f"--prompt={prompt}", config=GLYPHS[0],
+                      prepare=trained_glyphs, says="prompt", leaves=LEFT)  # fmt: skip
+    for name, prompt in TAKEN.items():
+        yield command(f"a prompt with {name}", *TEXT, f"--prompt={prompt}", config=GLYPHS[0],
+                      prepare=trained_glyphs, codes=0, limit=40, check=_inside)  # fmt: skip
+    for name, content in PROMPT_FILES.items():
+        yield command(f"a file of prompts that is {name}", *TEXT, "--prompt_file=prompts.txt",
+                      config=GLYPHS[0], prepare=trained_glyphs,
+                      files={} if content is None else {"prompts.txt": content},
+                      says="prompt", leaves=LEFT)  # fmt: skip
+    yield command("a file of prompts that is a folder", *TEXT, "--prompt_file=run",
+                  config=GLYPHS[0], prepare=trained_glyphs, says="prompt_file")  # fmt: skip
+    yield command("a file of prompts that is a device", *TEXT, "--prompt_file=/dev/zero",
+                  config=GLYPHS[0], prepare=trained_glyphs, says="/dev/zero")  # fmt: skip
+    yield command("a file of prompts that is a pipe", *TEXT, "--prompt_file=pipe",
+                  config=GLYPHS[0], says="pipe",
+                  prepare=lambda folder: (trained_glyphs(folder), os.mkfifo(folder / "pipe"))
+                  )  # fmt: skip
+    yield command("a file of prompts with an empty name", *TEXT, "--prompt_file=",
+                  config=GLYPHS[0], prepare=trained_glyphs, says="prompt_file")  # fmt: skip
+    yield from _dances()
+    for name, (place, says) in EXPORTS.items():
+        yield command(f"export {name}", "--mode=sample", *TINY, "--num_samples=2",
+                      f"--export={place}", prepare=_obstacles, says=says, leaves=LEFT)  # fmt: skip
+    for name, (place, says) in list(EXPORTS.items())[2:6]:
+        yield command(f"evaluate with an export {name}", "--mode=evaluate", *TINY,
+                      f"--export={place}", prepare=_obstacles, says=says, leaves=LEFT)  # fmt: skip
+
+
+def _dances() -> Iterator[Case]:
+    for name, content in MOTIONS.items():
+        yield command(f"a dance that is {name}", *DANCE, "--motion=dance.npy", config=GROOVE[0],
+                      prepare=trained_groove, says="dance.npy",
+                      files={} if content is None else {"dance.npy": content},
+                      leaves=LEFT)  # fmt: skip
+    for suffix in ("txt", "json", "pkl", "mp4", ""):
+        yield command(f"a dance that ends in {suffix!r}", *DANCE, f"--motion=dance.{suffix}",
+                      config=GROOVE[0], prepare=trained_groove, says="dance",
+                      files={f"dance.{suffix}": _npy(GOOD)}, leaves=LEFT)  # fmt: skip
+    yield command("a dance that is a folder", *DANCE, "--motion=run", config=GROOVE[0],
+                  prepare=trained_groove, says="run", leaves=LEFT)  # fmt: skip
+    yield command("a dance with an empty name", *DANCE, "--motion=", config=GROOVE[0],
+                  prepare=trained_groove, says="motion", leaves=LEFT)  # fmt: skip
+    yield command("a label of a model of dances", *DANCE, "--label=1", config=GROOVE[0],
+                  prepare=trained_groove, says="--motion", leaves=LEFT)  # fmt: skip
+    for name, (flag, says) in DANCE_FLAGS.items():
+        yield command(f"dance: {name}", *DANCE, "--motion=good.npy", flag, config=GROOVE[0],
+                      prepare=_with_folder, says=says, files={"good.npy": _npy(GOOD)},
+                      leaves=LEFT)  # fmt: skip
+
+
+def _with_folder(folder: Path) -> None:
+    trained_groove(folder)
+    (folder / "folder.wav").mkdir()
+
+
+def _obstacles(folder: Path) -> None:
+    trained_run(folder)
+    (folder / "folder.wav").mkdir()
+    (folder / "file.npz").write_text("in the way")
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("nowhere/at/all")
+
+
+def _inside(folder: Path) -> str:
+    """Whatever a prompt says, samples are in the run's folder."""
+    outside = [path.name for path in folder.iterdir() if path.name != "run"]
+    samples = list((folder / "run" / "samples").glob("**/*.png"))
+    return f"outside: {outside}" if outside else "" if samples else "there is no picture"
