@@ -117,6 +117,11 @@ def test_from_pictures_to_batches(pictures, tmp_path):
     flat = Image.open(pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG").resize((32, 32))
     tokens = experiment.data.train.take(np.array([3]))
     np.testing.assert_array_equal(tokens, codec.encode(np.asarray(flat)[None]))
+    tokens = find_places(config, tmp_path).tokens
+    for source, target in (("train", "held"), ("test", "train"), ("held", "test")):
+        (tokens / source).rename(tokens / target)
+    with pytest.raises(ValueError, match=r'data: .*/train holds the split "test", and it is read'):
+        build(config, tmp_path, mesh=one_device())
 
 
 def test_tokens_of_another_codec_are_refused(pictures, tmp_path):

@@ -109,7 +109,10 @@ def _load_source(data: Any, split: str, image_size: int) -> Source:
 
 def open_tokens(config: Any, places: Places, split: str, fingerprint: str) -> TokenShards:
     """Open the tokens of a split, which must be of the codec with this fingerprint."""
-    return make_section(config, "data", TokenShards, places.tokens / split, fingerprint=fingerprint)
+    folder = places.tokens / split
+    shards = make_section(config, "data", TokenShards, folder, fingerprint=fingerprint)
+    make_section(config, "data", shards.check)
+    return shards
 
 
 def check_classes(train: tuple[str, ...], test: tuple[str, ...]) -> None:

@@ -22,6 +22,8 @@ from cdcd_jax.data.music_examples import MusicExamples, ShuffledWaveforms
 from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.negatives import Negatives
 from cdcd_jax.data.shards import TokenShards
+from cdcd_jax.data.splits import check_splits
+from cdcd_jax.files import is_first_host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,9 @@ def load_data(config: Any, places: Places | None) -> TokenData:
     train, test = (
         open_tokens(config, places, split, codec.fingerprint) for split in ("train", "test")
     )
+    remark = make_section(config, "data", check_splits, train, test)
+    if remark and is_first_host():
+        print(remark)
     if is_music(config):
         return make_section(config, "data", _music, config, codec, train, test)
     make_section(config, "data", check_classes, train.class_names, test.class_names)

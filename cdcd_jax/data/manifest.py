@@ -126,6 +126,28 @@ class Plan:
             raise ValueError(f"{path} is damaged; delete it and {AGAIN}") from error
 
 
+@dataclass(frozen=True)
+class Bond:
+    """Which split a folder of shards is, and which other one was prepared with it.
+
+    Attributes:
+        split: ``"train"`` or ``"test"``; empty where the manifest is older than bonds.
+        sibling: Digest of the other split's plan.
+    """
+
+    split: str = ""
+    sibling: str = ""
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Bond":
+        """Read what a manifest says of it."""
+        return cls(str(content.get("split", "")), str(content.get("sibling", "")))
+
+
+UNBOUND = Bond()
+"""The bond of shards that are no split."""
+
+
 def agree_on_plan(folder: Path, plan: Plan) -> None:
     """Write the plan where there is none yet, and check that it is the folder's.
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cdcd_jax.data.images import Crop, ImageError, crop_image, decode_image, image_rng
-from cdcd_jax.data.manifest import Plan, agree_on_plan
+from cdcd_jax.data.manifest import UNBOUND, Bond, Plan, agree_on_plan
 from cdcd_jax.data.prepare_options import check_crops, check_options
 from cdcd_jax.data.shard_writer import Views, is_complete, publish, write_shard
 from cdcd_jax.data.sources import Source
@@ -59,6 +59,7 @@ def prepare(
     num_processes: int = 1,
     num_threads: int = 4,
     on_bad: str = "stop",
+    bond: Bond = UNBOUND,
     progress: bool = True,
 ) -> Progress:
     """Encode this host's part of a source, and publish the folder when all parts are there.
@@ -86,6 +87,7 @@ def prepare(
         num_threads: Threads that read and decode pictures ahead of the encoder.
         on_bad: What to do with a picture that cannot be decoded: ``"stop"``, or ``"skip"``
             it and list it in the manifest.
+        bond: Which split this is, and which other one is prepared with it.
         progress: Whether to show a progress bar with the time left.
 
     Returns:
@@ -96,12 +98,9 @@ def prepare(
         ValueError: If an option is out of range, the folder was begun with other ones, a file
             cannot be read or written, or the encoder's result does not fit.
     """
-    plan = Plan(
+    plan = plan_images(
+        source,
         fingerprint=fingerprint,
-        source=source.name,
-        source_fingerprint=source.fingerprint,
-        num_images=len(source),
-        class_names=tuple(source.class_names),
         vocab_size=vocab_size,
         grid=grid,
         image_size=image_size,
@@ -124,7 +123,27 @@ def prepare(
         num_processes=num_processes,
         num_threads=num_threads,
         on_bad=on_bad,
+        bond=bond,
         progress=progress,
+    )
+
+
+def plan_images(source: Source, **options: Any) -> Plan:
+    """Plan the preparation of a source of images.
+
+    Args:
+        source: The images.
+        **options: Of ``prepare``, those that the shards' bytes follow from.
+
+    Returns:
+        The plan.
+    """
+    return Plan(
+        source=source.name,
+        source_fingerprint=source.fingerprint,
+        num_images=len(source),
+        class_names=tuple(source.class_names),
+        **options,
     )
 
 
@@ -139,6 +158,7 @@ def prepare_views(
     num_processes: int = 1,
     num_threads: int = 4,
     on_bad: str = "stop",
+    bond: Bond = UNBOUND,
     unit: str = "images",
     progress: bool = True,
 ) -> Progress:
@@ -155,6 +175,7 @@ def prepare_views(
         num_processes: Number of hosts.
         num_threads: Threads that read ahead of the encoder.
         on_bad: ``"stop"`` or ``"skip"``.
+        bond: Which split this is, and which other one is prepared with it.
         unit: What the progress bar counts.
         progress: Whether to show it.
 
@@ -199,7 +220,7 @@ def prepare_views(
     shards = [folder / plan.shard_name(shard) for shard in range(plan.num_shards)]
     result = Progress(plan.num_shards, sum(is_complete(shard, plan) for shard in shards))
     if result.finished:
-        publish(folder, plan)
+        publish(folder, plan, bond)
     return result
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from cdcd_jax.data.batch import check_tokens
 from cdcd_jax.data.manifest import (
     INDEX,
     MANIFEST,
+    Bond,
     Plan,
     file_digest,
     read_json,
@@ -125,8 +126,13 @@ def is_complete(path: Path, plan: Plan) -> bool:
     return all(file.exists() and file.stat().st_size == told["bytes"] for file, told in rows)
 
 
-def publish(folder: Path, plan: Plan) -> None:
+def publish(folder: Path, plan: Plan, bond: Bond) -> None:
     """Write the index and the manifest of complete shards, and remove what kills have left.
+
+    Args:
+        folder: Where they are.
+        plan: What was prepared.
+        bond: Which split it is, if it is one of two.
 
     Raises:
         ValueError: If every picture was skipped, or a file cannot be read or written.
@@ -153,17 +159,22 @@ def publish(folder: Path, plan: Plan) -> None:
     # Labels without classes only tell pictures apart: there is nothing to count.
     counts = np.bincount(labels) * plan.views if plan.class_names else np.zeros(0, int)
     counts = np.pad(counts, (0, max(0, len(plan.class_names) - len(counts))))
-    manifest = plan.to_json() | {
-        "num_records": len(labels) * plan.views,
-        "class_counts": counts.tolist(),
-        "skipped": skipped,
-        "index": {"file": INDEX, "sha256": file_digest(folder / INDEX)},
-        "shards": [
-            {"file": name}
-            | {key: shard[key] for key in ("count", "bytes", "sha256", "cond") if key in shard}
-            for name, shard in zip(names, shards, strict=True)
-        ],
-    }
+    bound = asdict(bond) if bond.split else {}
+    manifest = (
+        plan.to_json()
+        | bound
+        | {
+            "num_records": len(labels) * plan.views,
+            "class_counts": counts.tolist(),
+            "skipped": skipped,
+            "index": {"file": INDEX, "sha256": file_digest(folder / INDEX)},
+            "shards": [
+                {"file": name}
+                | {key: shard[key] for key in ("count", "bytes", "sha256", "cond") if key in shard}
+                for name, shard in zip(names, shards, strict=True)
+            ],
+        }
+    )
     write_json(folder / MANIFEST, manifest)
     sweep_up(folder)
 

@@ -1,16 +1,31 @@
 """Prepared tokens on disk, read by index: an image set for training without its images."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jaxtyping import Int32, Integer
 
-from cdcd_jax.data.manifest import AGAIN, INDEX, MANIFEST, PLAN, Plan, file_digest, read_json
+from cdcd_jax.data.manifest import (
+    AGAIN,
+    INDEX,
+    MANIFEST,
+    PLAN,
+    Bond,
+    Plan,
+    file_digest,
+    read_json,
+)
 from cdcd_jax.data.records import RecordError, as_tokens, record_dtype, unpack_records
+from cdcd_jax.data.shard_rows import ShardRows
+
+WHOLE = 256 * 2**20
+"""Bytes of shards that are compared with their checksums at the start of a run: half a second."""
 
 
 class TokenShards:
@@ -32,6 +47,7 @@ class TokenShards:
         source_index: [pictures] number of each picture in its source.
         rows: What music is generated from: arrays by name, with a row for each piece, read from
             disk when they are indexed; empty for pictures.
+        bond: Which split it is, and which other one was prepared with it.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
 
@@ -45,25 +61,40 @@ class TokenShards:
         _check_finished(self.folder)
         manifest = read_json(self.folder / MANIFEST)
         self.plan = Plan.from_json(manifest, self.folder / MANIFEST)
+        self.bond = Bond.from_json(manifest)
         if self.plan.fingerprint != fingerprint:
             raise ValueError(
                 f"the shards in {folder} were made with another codec (fingerprint "
                 f"{self.plan.fingerprint[:12]}, not {fingerprint[:12]}); "
                 "give that codec, or prepare them in another folder"
             )
-        self._shards = manifest["shards"]
-        for shard in self._shards:
-            for file in (shard, *shard.get("cond", {}).values()):
-                _check_size(self.folder / file["file"], file["bytes"])
-        self.rows = {
-            name: ShardRows([self.folder / shard["cond"][name]["file"] for shard in self._shards])
-            for name in self._shards[0].get("cond", ())
-        }
-        self._load_index(manifest["index"]["sha256"])
+        try:
+            self._open(manifest)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(
+                f"{self.folder / MANIFEST} is damaged; delete it and {AGAIN}"
+            ) from error
         self.class_names = self.plan.class_names
         self.vocab_size, self.grid = self.plan.vocab_size, self.plan.grid
         self._dtype = record_dtype(length=self.length, vocab_size=self.vocab_size)
         self._ends = np.cumsum([shard["count"] for shard in self._shards])
+
+    def _open(self, manifest: Mapping[str, Any]) -> None:
+        """Compare the manifest with the files that it lists, and read the index."""
+        self._shards = manifest["shards"]
+        names = [self.plan.shard_name(shard) for shard in range(self.plan.num_shards)]
+        if [shard["file"] for shard in self._shards] != names:
+            raise KeyError("shards")
+        for file in self._files():
+            _check_size(self.folder / file["file"], file["bytes"])
+        filled = [shard for shard in self._shards if shard["count"]]
+        self.rows = {
+            name: ShardRows([self.folder / shard["cond"][name]["file"] for shard in filled])
+            for name in filled[0].get("cond", ())
+        }
+        self._load_index(manifest["index"]["sha256"])
+        if sum(shard["count"] for shard in self._shards) != len(self.cond):
+            raise KeyError("count")
 
     def __len__(self) -> int:
         """Count the examples: views of pictures."""
@@ -99,7 +130,27 @@ class TokenShards:
             rows = unpack_records(self._records.__getitems__(keys) if keys else [], self._dtype)
         except (RuntimeError, RecordError) as error:
             raise ValueError(self._describe_damage(keys)) from error
-        return as_tokens(rows).reshape(*indices.shape, self.length)
+        tokens = as_tokens(rows)
+        self._check_belong(flat, rows, tokens)
+        return tokens.reshape(*indices.shape, self.length)
+
+    def check(self) -> None:
+        """Look for damage and for files of another set, as far as the start of a run allows.
+
+        Arrays beside the shards have no other checksum than the manifest's, so they are read whole.
+        So are shards of ``WHOLE`` bytes together; of more, the first and the last record of each is
+        read, and all others are checked as training reads them.
+
+        Raises:
+            ValueError: If a file is damaged or of another set; it says which.
+        """
+        files = [file for shard in self._shards for file in shard.get("cond", {}).values()]
+        if sum(shard["bytes"] for shard in self._shards) <= WHOLE:
+            files += self._shards
+        self._compare(files)
+        counts = np.array([shard["count"] for shard in self._shards])
+        for ends in (self._ends - counts, self._ends - 1):
+            self.take(ends[counts > 0])
 
     @property
     def picture_names(self) -> list[str]:
@@ -120,12 +171,41 @@ class TokenShards:
         Raises:
             ValueError: If a shard differs; it says which.
         """
-        for shard in self._shards:
-            for file in (shard, *shard.get("cond", {}).values()):
-                path = self.folder / file["file"]
-                _check_size(path, file["bytes"])
-                if file_digest(path) != file["sha256"]:
-                    raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
+        self._compare(self._files())
+
+    def _files(self) -> list[dict[str, Any]]:
+        """List the shards and the arrays beside them."""
+        return [file for shard in self._shards for file in (shard, *shard.get("cond", {}).values())]
+
+    def _compare(self, files: Sequence[Mapping[str, Any]]) -> None:
+        """Compare the checksums of some files with the manifest's."""
+
+        def compare(file: Mapping[str, Any]) -> None:
+            path = self.folder / file["file"]
+            _check_size(path, file["bytes"])
+            if file_digest(path) != file["sha256"]:
+                raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
+
+        with ThreadPoolExecutor(4) as pool:
+            for _ in pool.map(compare, files):
+                pass
+
+    def _check_belong(self, keys: np.ndarray, rows: np.ndarray, tokens: np.ndarray) -> None:
+        """Raise a ValueError for a record that is whole, but of another set of shards."""
+        expected = self.source_index[keys // self.plan.views], self.cond[keys]
+        wrong = (rows["index"] != expected[0]) | (rows["label"] != expected[1])
+        wrong |= (rows["view"] != keys % self.plan.views) | (tokens >= self.vocab_size).any(axis=1)
+        if wrong.any():
+            path, place = self._place(int(keys[np.argmax(wrong)]))
+            raise ValueError(
+                f"record {place} of {path} is of another set; delete that file and {AGAIN}"
+            )
+
+    def _place(self, key: int) -> tuple[Path, int]:
+        """Say in which file a record is, and where in it."""
+        shard = int(np.searchsorted(self._ends, key, side="right"))
+        place = key - int(self._ends[shard]) + self._shards[shard]["count"]
+        return self.folder / self._shards[shard]["file"], place
 
     @cached_property
     def _records(self) -> ArrayRecordDataSource:
@@ -155,48 +235,10 @@ class TokenShards:
             try:
                 unpack_records([self._records[key]], self._dtype)
             except (RuntimeError, RecordError) as error:
-                shard = int(np.searchsorted(self._ends, key, side="right"))
-                place = key - int(self._ends[shard]) + self._shards[shard]["count"]
-                path = self.folder / self._shards[shard]["file"]
+                path, place = self._place(key)
                 reason = "" if isinstance(error, RecordError) else f" ({error})"
                 return f"record {place} of {path} is damaged{reason}; delete that file and {AGAIN}"
         return f"the shards in {self.folder} could not be read, and now they can; try again"
-
-
-class ShardRows:
-    """Read rows of an array that lies in several files, mapped into memory.
-
-    Args:
-        paths: ``.npy`` files; what follows the first axis has the same shape in all.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "rows.npy"
-    >>> np.save(path, np.arange(6).reshape(3, 2))
-    >>> ShardRows([path, path])[np.array([4, 0])].tolist()
-    [[2, 3], [0, 1]]
-    """
-
-    def __init__(self, paths: Sequence[Path]):
-        self._parts = [np.load(path, mmap_mode="r") for path in paths]
-        self._ends = np.cumsum([len(part) for part in self._parts])
-        self.dtype = self._parts[0].dtype
-        self.shape = (int(self._ends[-1]), *self._parts[0].shape[1:])
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return self.shape[0]
-
-    def __getitem__(self, index: np.ndarray, /) -> np.ndarray:
-        """Copy some rows: [*index.shape ...]."""
-        flat = np.asarray(index).ravel()
-        if flat.size and not 0 <= flat.min() <= flat.max() < len(self):
-            raise IndexError(f"rows are 0..{len(self) - 1}, got {flat.min()}..{flat.max()}")
-        found = np.empty((len(flat), *self.shape[1:]), self.dtype)
-        where = np.searchsorted(self._ends, flat, side="right")
-        for number in np.unique(where):
-            part, chosen = self._parts[number], where == number
-            found[chosen] = part[flat[chosen] - (self._ends[number] - len(part))]
-        return found.reshape(*np.shape(index), *self.shape[1:])
 
 
 def _unpack_captions(index: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:

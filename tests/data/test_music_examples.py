@@ -115,7 +115,7 @@ def test_interrupted_preparation_goes_on_and_ends_the_same(segments, examples, t
     motion.write_bytes(motion.read_bytes()[:-1] + b"\x01")
     shards = TokenShards(tmp_path, fingerprint="codec")
     with pytest.raises(ValueError, match=f"{motion.name} is damaged"):
-        shards.verify()
+        shards.check()
     motion.write_bytes(b"")
     with pytest.raises(ValueError, match=f"{motion.name} is truncated or damaged"):
         TokenShards(tmp_path, fingerprint="codec")
