@@ -1,6 +1,5 @@
 """The training loop: one for every experiment, every device count and every restart."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
-from cdcd_jax.files import is_first_host
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.metrics import MetricsWriter
+from cdcd_jax.training.observers import Observer
 from cdcd_jax.training.profiling import Profile, Profiler
+from cdcd_jax.training.progress import ProgressBar
 from cdcd_jax.training.sharding import place_batch, replicated, split_batch
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import COUNTS, Batch, Metrics, TrainStep
@@ -127,7 +126,8 @@ def train(
         train_seconds: Time spent by the run so far, in seconds.
         check_owned: Called before anything is written; raises if the folder has another owner now.
         see: What frozen networks make of a batch on its devices, before the step takes it.
-        hook: Called with the state every ``sample_every`` steps; must not keep or change it.
+        hook: Called with the state every ``sample_every`` steps; must not keep or change it. Where
+            it fails, that is told once and the training goes on.
         stop_requested: Asked after each step, with its number; all hosts must get the same answer.
         profile: Which steps to trace.
 
@@ -144,7 +144,8 @@ def train(
     step, skipped = int(state.step), int(state.skipped)
     pending: list[Metrics] = []
     loss = float("inf")
-    with _progress_bar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
+    pictures = Observer("the picture of samples", again=True)
+    with ProgressBar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
         while step < options.num_steps:
             with profiler.step(step + 1):
                 state, metrics = train_step(state, see(place_batch(next(batches), mesh)))
@@ -165,13 +166,12 @@ def train(
                 total = int(report["skipped"])
                 _tell_skipped(bar, step, total - skipped, total)
                 skipped = total
-                bar.update(step - bar.n)
-                bar.set_postfix_str(_terms(report))
+                bar.update(step, report)
             if saving:
                 train_seconds = time.perf_counter() - started
                 checkpoints.save(state, Position(batches.get_state(), train_seconds), loss=loss)
             if showing and hook is not None:
-                hook(state)
+                pictures.call(hook, state)
             if stopping:
                 break
     checkpoints.wait()
@@ -209,29 +209,10 @@ def _divergence(step: int, skipped_in_row: int) -> str:
     )
 
 
-def _tell_skipped(bar: tqdm, step: int, new: int, total: int) -> None:
+def _tell_skipped(bar: ProgressBar, step: int, new: int, total: int) -> None:
     """Print a line above the progress bar where steps were skipped since the last report."""
     if new:
         bar.write(
             f"{new} of the steps up to {step} had a loss or gradient that is not finite and were "
             f"skipped ({total} in all)"
         )
-
-
-def _terms(report: Mapping[str, float]) -> str:
-    shown = [name for name in ("loss", "vb", "aux", "contrast") if name in report]
-    return " ".join(f"{name} {report[name]:.4g}" for name in shown)
-
-
-def _progress_bar(num_steps: int, step: int) -> tqdm:
-    """Show rate, loss terms and time left; seldom where the output is a file."""
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(
-        total=num_steps,
-        initial=step,
-        desc="train",
-        unit="step",
-        mininterval=interval,
-        ncols=110,
-        disable=not is_first_host(),
-    )

@@ -1,23 +1,35 @@
 """Numbers of a run as JSON lines, for programs, and as TensorBoard events, for eyes."""
 
 import json
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import (  # made at run time
+    Event,  # pyright: ignore[reportAttributeAccessIssue]
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboardX.summary import scalar
 
 from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.training.observers import Observer
 
 
 class MetricsWriter:
     r"""Append one line per report to ``metrics.jsonl`` and the same to ``tensorboard/``.
 
     Of many hosts the first writes for all. A run that was killed may have written lines beyond its
-    last checkpoint. Resuming drops them, so that each step is told once.
+    last checkpoint. Resuming drops them, so that each step is told once. A disk that refuses a line
+    gets it again with the next one; TensorBoard's file is given up.
 
     Args:
         workdir: Existing folder of the run.
         step: The step the run goes on from; 0 starts anew.
+
+    Raises:
+        OSError: If what is there already cannot be read or replaced.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -32,10 +44,14 @@ class MetricsWriter:
         if not self._writes:
             return
         path = workdir / "metrics.jsonl"
-        _drop_lines_after(path, step)
-        # Line-buffered: a line is on its way to the disk when write returns.
-        self._lines = path.open("a", buffering=1, encoding="utf-8")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        if damaged := _drop_lines_after(path, step):
+            print(f"{path} had {damaged} damaged lines, which are left out")
+        self._lines = _Lines(path)
+        self._record = Observer(str(path), again=True)
+        self._observer = Observer("TensorBoard's file", again=False)
+        self._events: _Events | None = self._observer.call(
+            _Events, workdir / "tensorboard", step + 1
+        )
 
     def __enter__(self) -> "MetricsWriter":
         """Return itself."""
@@ -44,8 +60,9 @@ class MetricsWriter:
     def __exit__(self, *_: object) -> None:
         """Close both files."""
         if self._writes:
-            self._lines.close()
-            self._events.close()
+            self._record.call(self._lines.close)
+            if self._events is not None:
+                self._observer.call(self._events.close)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append values.
@@ -56,21 +73,84 @@ class MetricsWriter:
         """
         if not self._writes:
             return
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        self._record.call(self._lines.write, json.dumps({"step": step, **values}))
+        if self._events is not None:
+            self._observer.call(self._events.write, step, values)
 
 
-def _drop_lines_after(path: Path, step: int) -> None:
-    """Keep the lines up to a step, atomically; a torn last line goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+class _Lines:
+    """A file that lines are added to; what the disk refuses is kept for the next time."""
+
+    def __init__(self, path: Path):
+        self._path, self._left = path, b""
+        self._file: int | None = None
+
+    def write(self, line: str) -> None:
+        """Add a line, which is on its way to the disk when this returns."""
+        self._left += line.encode() + b"\n"
+        self._flush()
+
+    def close(self) -> None:
+        """Close the file."""
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
-    with whole_file(path) as part:
-        part.write_text("".join(kept), encoding="utf-8")
+            self._flush()
+        finally:
+            self._close()
+
+    def _flush(self) -> None:
+        try:
+            while self._left:
+                if self._file is None:
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                    self._file = os.open(self._path, flags, 0o644)
+                # A full disk may take a part: the rest of that line follows later.
+                self._left = self._left[os.write(self._file, self._left) :]
+        except OSError:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+class _Events:
+    """TensorBoard's file, written in this thread: no queue, so nothing to wait for."""
+
+    def __init__(self, folder: Path, purge_step: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        # What an earlier part of the run has written from here on is not shown any more.
+        self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+        self._writer.flush()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._add(Event(step=step, summary=scalar(name, value)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()  # only a label of the time of day
+        self._writer.write_event(event)
+
+
+def _drop_lines_after(path: Path, step: int) -> int:
+    """Keep the lines up to a step, atomically; return how many others are no reports.
+
+    A torn last line, which a kill leaves behind, does not count.
+    """
+    if not path.exists():
+        return 0
+    damaged = 0
+    with path.open("rb") as lines, whole_file(path) as part, part.open("wb") as kept:
+        for line in lines:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.write(line.rstrip(b"\n") + b"\n")
+            except (ValueError, KeyError, TypeError, RecursionError):
+                damaged += line.endswith(b"\n")
+    return damaged

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from cdcd_jax.training.observers import Observer
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -51,7 +53,7 @@ def parse_profile(text: str, *, num_steps: int, folder: Path) -> Profile:
 
 
 class Profiler:
-    """Start and stop the trace while the steps go by.
+    """Start and stop the trace while the steps go by; what fails there costs the trace only.
 
     Args:
         profile: What to trace; None for nothing.
@@ -60,6 +62,7 @@ class Profiler:
     def __init__(self, profile: Profile | None = None):
         self.profile = profile
         self.tracing = False
+        self._observer = Observer("the profile", again=False)
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Profiler"]:
@@ -75,8 +78,7 @@ class Profiler:
         if profile is None:
             return contextlib.nullcontext()
         if not self.tracing and profile.first <= number <= profile.last:
-            jax.profiler.start_trace(str(profile.folder))
-            self.tracing = True
+            self._observer.call(self._start, profile)
         return jax.profiler.StepTraceAnnotation("train", step_num=number)
 
     def taken(self, number: int, results: Any) -> None:
@@ -90,8 +92,16 @@ class Profiler:
             jax.block_until_ready(results)
             self._stop()
 
+    def _start(self, profile: Profile) -> None:
+        jax.profiler.start_trace(str(profile.folder))
+        self.tracing = True
+
     def _stop(self) -> None:
-        if self.tracing and self.profile is not None:
+        if self.tracing:
             self.tracing = False
-            jax.profiler.stop_trace()
+            self._observer.call(self._write)
+
+    def _write(self) -> None:
+        jax.profiler.stop_trace()
+        if self.profile is not None:
             print(f"Profile:     {self.profile.folder}", flush=True)

@@ -95,6 +95,7 @@ def run(
     checkpoint_every=2,
     see=lambda batch: batch,
     profile=None,
+    hook=None,
     **loop,
 ):
     """Train in a folder the way the command line does: resume if there is something to resume."""
@@ -124,6 +125,7 @@ def run(
                 train_seconds=seconds,
                 see=see,
                 profile=profile,
+                hook=hook,
             )
 
 
