@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.adversarial.cases import LIMIT, Case, Outcome
-from tests.fork_server import ROOT, Command, shared_server
+
+sys.path.append(str(Path(__file__).parents[1]))
+from fork_server import ROOT, Command, shared_server
 
 SMOKE = f"{ROOT}/configs/digits_sample_inter.py:smoke"
 TINY = (
