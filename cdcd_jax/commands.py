@@ -1,6 +1,5 @@
 """What the command line does once its flags are parsed: one mode, from inputs to outputs."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
 from cdcd_jax.files import silence_other_hosts
-from cdcd_jax.flags import FLAGS, check_flags, dance_request, override
+from cdcd_jax.flag_checks import check_flags
+from cdcd_jax.flags import FLAGS, dance_request, override
 from cdcd_jax.modes.codec import fit_codec, train_codec
 from cdcd_jax.modes.dances import find_player, read_dance
 from cdcd_jax.modes.diffusion import (
@@ -55,15 +55,12 @@ WRITING = ("train", "codec", "prepare")
 """Modes that own the folder of the run while they last."""
 
 
-def run(argv: Sequence[str], stopper: Stopper) -> None:
+def run(stopper: Stopper) -> None:
     """Run one mode; what fails is raised.
 
     Args:
-        argv: What parsing the flags left of the command line.
         stopper: Handles signals.
     """
-    if len(argv) > 1:
-        raise ValueError(f"there is no argument {argv[1]!r}; flags begin with --")
     check_flags()
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)

@@ -1,6 +1,5 @@
 """How a failure ends the program: with one sentence, an exit code, and the trace in a file."""
 
-import dis
 import errno
 import os
 import re
@@ -18,6 +17,7 @@ from absl import flags
 from jax._src import distributed  # The number of this host has no public name before JAX starts.
 
 from cdcd_jax.training.hosts import explain_loss
+from cdcd_jax.training.lock import LOCK
 from cdcd_jax.training.stopping import let_others_speak
 
 PACKAGE = Path(__file__).parent
@@ -147,7 +147,8 @@ def _write_trace(trace: str, *, anywhere: bool) -> Path | None:
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(sys.argv)}\n{trace}\n"
     host = distributed.global_state.process_id
     workdir = _flag("workdir")
-    if workdir and Path(workdir).is_dir():
+    # A lock that is still there is another process's: this one has let go of its own.
+    if workdir and Path(workdir).is_dir() and not (Path(workdir) / LOCK).exists():
         stem, _, end = TRACE_FILE.partition(".")
         file = Path(workdir) / (f"{stem}-host{host}.{end}" if host else TRACE_FILE)
         try:
@@ -183,14 +184,12 @@ def _is_ours(error: BaseException) -> bool:
     ...     _is_ours(error)
     False
     """
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None:
-        return False
-    code = place.tb_frame.f_code
-    raised = dis.opname[code.co_code[place.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
-    return raised and Path(code.co_filename).is_relative_to(PACKAGE)
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        bool(frames)
+        and Path(frames[-1].filename).is_relative_to(PACKAGE)
+        and (frames[-1].line or "").startswith("raise ")
+    )
 
 
 def _place(error: BaseException) -> str:
@@ -215,6 +214,8 @@ def _smaller() -> str:
     )
 
 
-def _on_one_line(words: str, most: int = 1500) -> str:
+def _on_one_line(words: str, most: int = 1000) -> str:
+    """Put a message on one line, with the beginning and the end of what is too long."""
+    words = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}…{word[0][-20:]}", words)
     line = " ".join(words.split())
-    return line if len(line) <= most else f"{line[:most]}…"
+    return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"

@@ -1,154 +1,196 @@
-"""The flags of the command line, and what they may not be together."""
+"""The flags of the command line, and which modes read them."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import config_flags
 
-from cdcd_jax.build.settings import check_settings
-from cdcd_jax.evaluation.export import check_export
+from cdcd_jax.config_file import EXAMPLE, ConfigFileParser
 from cdcd_jax.modes.dances import DanceRequest
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", lock_config=True)
-flags.DEFINE_string("workdir", None, "Folder of the run; runs/<name of the config> by default.")
+MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
+RUNNING = MODES[:-1]
+
+MAX_SEED = 2**63 - 1
+MAX_SAMPLES = 10_000_000
+MAX_DEVICES = 4096
+"""Devices that a plan can be compiled for in some minutes."""
+
+
+class Use(NamedTuple):
+    """Where a flag is read; anywhere else it is refused.
+
+    Attributes:
+        modes: Values of ``--mode``.
+        needs: Another flag, without which it is not read.
+        without: Other flags, with which it is not read.
+        instead: What to do in another mode.
+    """
+
+    modes: tuple[str, ...]
+    needs: str | None = None
+    without: tuple[str, ...] = ()
+    instead: str = "leave it out"
+
+
+USES: dict[str, Use] = {}
+"""By the name of the flag."""
+
+
+def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: Any) -> None:
+    """Define a flag whose help begins with the modes that read it."""
+    USES[name] = use
+    conditions = [", ".join(use.modes).capitalize()] if use.modes != MODES else []
+    conditions += [f"with --{use.needs}"] if use.needs else []
+    prefix = f"{' '.join(conditions)}: " if conditions else ""
+    text = prefix + what if prefix else what[0].upper() + what[1:]
+    getattr(flags, f"DEFINE_{kind}")(name, default, text, **options)
+
+
+EVERYWHERE = Use(MODES)
+SAMPLING = Use(("sample",), instead="it is for samples; add --mode=sample")
+VARIED = "it is for samples; add --mode=sample, or set --config.eval.{} for scores"
+KEPT = "it is for samples; add --mode=sample, or set --config.sample.{} for scores"
+DRAWING = SAMPLING._replace(without=("motion",))
+WATCHING = DRAWING._replace(without=("motion", "reference_checkpoint", "export"))
+DANCING = SAMPLING._replace(needs="motion")
+HOSTS = Use(RUNNING, instead="a plan takes no other hosts; leave it out")
+PLANNING = Use(("plan",), instead="training takes the devices that there are; add --mode=plan")
+
+config_flags.DEFINE_config_file(
+    "config",
+    lock_config=True,
+    help_string=f"The experiment: a Python file, which is run (open a stranger's first), such as "
+    f"{EXAMPLE}; --config.section.key=value overrides a value of it.",
+)
+FLAGS["config"].parser = ConfigFileParser()
+_define("string", "workdir", None, "folder of the run; runs/<config> by default.", EVERYWHERE)
 flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "sample", "codec", "prepare", "plan"],
+    MODES,
     "What to do. Train also trains the codec and prepares the tokens if they are missing. "
     "Plan says what training will take, without data, weights or accelerators.",
 )
-flags.DEFINE_string(
-    "profile", None, "Train: steps to trace, such as 10:20; the trace goes to <workdir>/profile."
+_define("bool", "debug", False, "print the trace of a failure, not only its sentence.", EVERYWHERE)
+_define(
+    *("string", "profile", None),
+    "steps to trace, such as 10:20; the trace goes to <workdir>/profile.",
+    Use(("train",), instead="it is for training; leave it out, or add --mode=train"),
 )
-flags.DEFINE_integer("devices", None, "Plan: how many; as the section mesh asks by default.")
-flags.DEFINE_string("hardware", None, "Plan: the device, h200 by default; see docs/scale.md.")
-flags.DEFINE_integer("num_samples", None, "Sample: how many.")
-flags.DEFINE_integer("label", None, "Sample: of which class; all in turn by default.")
-flags.DEFINE_integer("num_steps", None, "Sample: reverse steps, up to T.")
-flags.DEFINE_float("truncation", None, "Sample: mass of the guess kept at each step, 1 for all.")
-flags.DEFINE_integer("top_k", None, "Sample: number of most likely tokens kept.")
-flags.DEFINE_float("temperature", None, "Sample: temperature of the guess.")
-flags.DEFINE_integer("seed", 0, "Sample: seed of the samples.")
-flags.DEFINE_string(
-    "reference_checkpoint",
-    None,
-    "Sample, evaluate: a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One "
-    "of images is converted once, into <workdir>/published/<name>; to sample one of music needs "
-    "--motion.",
+_define(
+    *("integer", "devices", None, "how many; as the section mesh asks by default.", PLANNING),
+    lower_bound=1,
+    upper_bound=MAX_DEVICES,
 )
-flags.DEFINE_string(
-    "start_from",
-    None,
-    "Train: take the weights of a published checkpoint, or of a run's folder, where names and "
-    "shapes match; optimizer, average and step start anew.",
+_define("string", "hardware", None, "the device, h200 by default; see docs/scale.md.", PLANNING)
+_define(
+    *("integer", "num_samples", None, "how many."),
+    SAMPLING._replace(instead=VARIED.format("num_samples")),
+    lower_bound=1,
+    upper_bound=MAX_SAMPLES,
 )
-flags.DEFINE_float("guidance", None, "Sample: how much more to listen to the condition; 1 is none.")
-flags.DEFINE_multi_string("prompt", [], "Sample: a text; may be given several times.")
-flags.DEFINE_string("prompt_file", None, "Sample: a file with a text a line, in UTF-8.")
-flags.DEFINE_string("bpe_merges", None, "Sample: CLIP's file bpe_simple_vocab_16e6.txt.gz.")
-flags.DEFINE_string("motion", None, "Sample: the motion file of a dance to make music for.")
-flags.DEFINE_string("audio_out", None, "Sample: the WAV file; <workdir>/samples by default.")
-flags.DEFINE_float("seconds", None, "Sample: how much of the dance; all by default.")
-flags.DEFINE_string("genre", None, "Sample: genre of the music, for models that are told one.")
-flags.DEFINE_string("video", None, "Sample: file of video features, for models that need them.")
-flags.DEFINE_string("video_out", None, "Sample: an MP4 file of dance and music; needs ffmpeg.")
-flags.DEFINE_float("denoise", 0.0, "Sample: how much noise to take out of the music; 1 is usual.")
-flags.DEFINE_bool("trajectory", False, "Sample: draw how one of each row comes about, too.")
-flags.DEFINE_bool("gif", False, "Sample: animate how the samples come about, too.")
-flags.DEFINE_string(
-    "export",
-    None,
-    "Sample, evaluate: a folder for the samples as PNG, or FILE.npz for an array arr_0, for other "
-    "people's metrics.",
+_define(
+    *("integer", "label", None, "of which class; all in turn by default.", DRAWING),
+    lower_bound=0,
 )
-
-flags.DEFINE_string(
-    "coordinator", None, "Many hosts: HOST:PORT of host 0; by default what the scheduler says."
+_define(
+    *("integer", "num_steps", None, "reverse steps, up to T."),
+    SAMPLING._replace(instead=VARIED.format("num_steps")),
+    lower_bound=1,
 )
-flags.DEFINE_integer("num_hosts", None, "Many hosts: how many processes the run has.")
-flags.DEFINE_integer("host_index", None, "Many hosts: which of them this is, from 0.")
-flags.DEFINE_integer("host_timeout", 300, "Many hosts: seconds to wait until all have come.")
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parse as absl does, with one sentence where it would show a traceback or the whole usage.
-
-    Args:
-        argv: The command line.
-
-    Returns:
-        What is left of it.
-
-    Raises:
-        ValueError: If a flag or the configuration is wrong.
-    """
-    try:
-        rest = FLAGS(list(argv))
-        if FLAGS.config is None:
-            raise ValueError(
-                "no configuration is given; add --config=configs/digits_sample_inter.py"
-            )
-        # A file that cannot be read fails when first looked at, here.
-        check_settings(FLAGS.config, for_codec=True)
-    except AttributeError as error:
-        raise ValueError(f"the configuration has no such key: {_joined(error)}") from error
-    except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(_joined(error)) from error
-    return rest
-
-
-def check_flags() -> None:
-    """Raise a ValueError for flags that nothing would read."""
-    if FLAGS.mode != "plan" and (FLAGS.devices is not None or FLAGS.hardware):
-        name = "hardware" if FLAGS.devices is None else "devices"
-        raise ValueError(f"{name} is for plans, training takes what there is; add --mode=plan")
-    dancing = ("audio_out", "seconds", "genre", "video", "video_out", "denoise")
-    given = [name for name in dancing if getattr(FLAGS, name)]
-    if given and not FLAGS.motion:
-        raise ValueError(f"{given[0]} needs a dance to make music for; add --motion=FILE")
-    if FLAGS.start_from and FLAGS.mode != "train":
-        raise ValueError("start_from is for training, and what was trained keeps it; leave it out")
-    if FLAGS.profile and FLAGS.mode != "train":
-        raise ValueError("profile is for training; leave it out, or add --mode=train")
-    if FLAGS.export:
-        _check_export()
-    drawing = ("prompt", "prompt_file", "trajectory", "gif")
-    if FLAGS.motion and any(getattr(FLAGS, name) for name in (*drawing, "bpe_merges")):
-        raise ValueError(f"{', '.join(drawing)}, bpe_merges are for pictures; leave out --motion")
-    if FLAGS.motion and FLAGS.label is not None:
-        raise ValueError(
-            "label: a dance is given by its file, and its genre by --genre; leave it out"
-        )
-    if not FLAGS.reference_checkpoint:
-        if FLAGS.bpe_merges:
-            raise ValueError("bpe_merges needs --reference_checkpoint=FILE")
-        if FLAGS.mode != "sample" and FLAGS.motion:
-            raise ValueError("motion is for samples; add --mode=sample")
-        if FLAGS.mode != "sample" and any(getattr(FLAGS, name) for name in drawing):
-            raise ValueError(f"{', '.join(drawing)} are for samples; add --mode=sample")
-    elif FLAGS.mode not in ("sample", "evaluate"):
-        raise ValueError(
-            "reference_checkpoint is to be sampled or evaluated; add --mode=sample or "
-            "--mode=evaluate, or fine-tune it: --mode=train --start_from=FILE"
-        )
-    elif FLAGS.mode == "evaluate" and (FLAGS.motion or any(getattr(FLAGS, n) for n in drawing)):
-        raise ValueError(f"motion, {', '.join(drawing)} are for samples; add --mode=sample")
-    elif FLAGS.trajectory or FLAGS.gif:
-        raise ValueError("trajectory, gif: there is none of a published checkpoint; leave it out")
-
-
-def _check_export() -> None:
-    if FLAGS.mode not in ("sample", "evaluate"):
-        raise ValueError("export is for samples; add --mode=sample or --mode=evaluate")
-    if FLAGS.trajectory or FLAGS.gif or FLAGS.motion:
-        raise ValueError("trajectory, gif, motion: nothing is drawn with --export; leave them out")
-    if FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
-        raise ValueError("export: of a published checkpoint it needs --mode=evaluate")
-    check_export(Path(FLAGS.export))
+_define(
+    *("float", "truncation", None, "mass of the prediction kept at each step, 1 for all."),
+    SAMPLING._replace(instead=VARIED.format("truncations")),
+)
+_define(
+    *("integer", "top_k", None, "number of most likely tokens kept."),
+    SAMPLING._replace(instead=KEPT.format("top_k")),
+    lower_bound=1,
+)
+_define(
+    *("float", "temperature", None, "temperature of the prediction."),
+    SAMPLING._replace(instead=KEPT.format("temperature")),
+)
+_define(
+    *("float", "guidance", None, "how much more to listen to the condition; 1 is none."),
+    SAMPLING._replace(instead=KEPT.format("guidance")),
+)
+_define(
+    *("integer", "seed", 0, "seed of the samples."),
+    SAMPLING._replace(
+        instead="it is the seed of samples; add --mode=sample, or set --config.train.seed or "
+        "--config.eval.seed"
+    ),
+    lower_bound=0,
+    upper_bound=MAX_SEED,
+)
+_define(
+    *("string", "reference_checkpoint", None),
+    "a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One of images is "
+    "converted once, into <workdir>/published/<name>; to sample one of music needs --motion.",
+    Use(
+        ("sample", "evaluate"),
+        instead="add --mode=sample or --mode=evaluate, or fine-tune it: --mode=train "
+        "--start_from=FILE",
+    ),
+)
+_define(
+    *("string", "start_from", None),
+    "take the weights of a published checkpoint, or of a run's folder, where names and shapes "
+    "match; optimizer, average and step start anew.",
+    Use(("train",), instead="what was trained keeps it; leave it out"),
+)
+_define("multi_string", "prompt", [], "a text; may be given several times.", DRAWING)
+_define("string", "prompt_file", None, "a file with a text a line, in UTF-8.", DRAWING)
+_define(
+    *("string", "bpe_merges", None, "CLIP's file bpe_simple_vocab_16e6.txt.gz."),
+    Use(("sample", "evaluate"), needs="reference_checkpoint", without=("motion",)),
+)
+_define("string", "motion", None, "the motion file of a dance to make music for.", SAMPLING)
+_define("string", "audio_out", None, "the WAV file; <workdir>/samples by default.", DANCING)
+_define("float", "seconds", None, "how much of the dance; all by default.", DANCING)
+_define("string", "genre", None, "genre of the music, for models conditioned on one.", DANCING)
+_define("string", "video", None, "file of video features, for models that need them.", DANCING)
+_define("string", "video_out", None, "an MP4 file of dance and music; needs ffmpeg.", DANCING)
+_define(
+    *("float", "denoise", 0.0, "how much noise to take out of the music; 1 is usual.", DANCING),
+    lower_bound=0.0,
+    upper_bound=100.0,
+)
+_define("bool", "trajectory", False, "draw how one of each row comes about, too.", WATCHING)
+_define("bool", "gif", False, "animate how the samples come about, too.", WATCHING)
+_define(
+    *("string", "export", None),
+    "a folder for the samples as PNG, or FILE.npz for an array arr_0, for other people's metrics.",
+    Use(
+        ("sample", "evaluate"),
+        without=("motion",),
+        instead="it is for samples; add --mode=sample or --mode=evaluate",
+    ),
+)
+_define(
+    *("string", "coordinator", None),
+    "many hosts: HOST:PORT of host 0; by default what the scheduler says.",
+    HOSTS,
+)
+_define(
+    *("integer", "num_hosts", None, "many hosts: how many processes the run has.", HOSTS),
+    lower_bound=1,
+    upper_bound=10**6 - 1,
+)
+_define(
+    *("integer", "host_index", None, "many hosts: which of them this is, from 0.", HOSTS),
+    lower_bound=0,
+    upper_bound=10**6 - 2,
+)
+_define(
+    *("integer", "host_timeout", 300, "many hosts: seconds to wait until all have come.", HOSTS),
+    lower_bound=1,
+    upper_bound=10**6 - 1,
+)
 
 
 def dance_request() -> DanceRequest:
@@ -169,11 +211,3 @@ def override(configured: dict[str, Any]) -> dict[str, Any]:
     changed = {name: value for name, value in given.items() if value is not None}
     takes = {"num_samples": 1} if FLAGS.motion else {}
     return configured | takes | changed | {"label": FLAGS.label}
-
-
-def _joined(error: Exception) -> str:
-    """Put the message of an error on one line; of a traceback inside it, the last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in lines):
-        lines = [lines[-1].removeprefix("ValueError: ")]
-    return " ".join(lines) or repr(error)

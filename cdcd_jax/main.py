@@ -10,11 +10,13 @@ nothing to save, 141 where the reader of the output has gone.
 import sys
 from collections.abc import Sequence
 
-from absl import app
+from absl import app, flags
 
 from cdcd_jax.failures import fail, watch_threads
 from cdcd_jax.streams import guard_output
 from cdcd_jax.training.stopping import Stopper
+
+HELP = {"--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-?"}
 
 
 def main(argv: Sequence[str], stopper: Stopper) -> None:
@@ -27,9 +29,13 @@ def main(argv: Sequence[str], stopper: Stopper) -> None:
     try:
         # Imports of seconds, before which signals and failures have their words.
         from cdcd_jax.commands import run
-        from cdcd_jax.flags import parse_flags
+        from cdcd_jax.flag_checks import parse_flags
 
-        app.run(lambda rest: run(rest, stopper), argv=[*argv], flags_parser=parse_flags)
+        flags.adopt_module_key_flags(sys.modules["cdcd_jax.flags"])  # which --help shows
+        app.run(lambda _: run(stopper), argv=[*argv], flags_parser=parse_flags)
+    except SystemExit as ended:
+        asked_for_help = not HELP.isdisjoint(argv)  # which is no failure, as absl has it
+        sys.exit(0 if asked_for_help else ended.code)
     except Exception as error:
         fail(error)
 

@@ -34,14 +34,15 @@ def guard_output(on_failure: Callable[[OSError], None]) -> None:
     Lines are passed on at once, so that nothing is lost where the program ends at once.
 
     Args:
-        on_failure: Called with the error of every write that fails.
+        on_failure: Called with the error of every write to stdout that fails. What stderr refuses
+            is dropped, as a progress bar is no reason to stop.
     """
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:  # closed by the shell: its number must not become a file's
             _open_nothing(descriptor)
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        raw = GuardedFile(descriptor, on_failure)
+        raw = GuardedFile(descriptor, on_failure if name == "stdout" else lambda error: None)
         guarded = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True
         )

@@ -208,7 +208,7 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
         "--seed=5", "--trajectory",
     )  # fmt: skip
     assert code == 0, output
-    name = "seed5-num_samples4-num_steps3-temperature1-truncation0.9-label7"
+    name = "step000020-seed5-num_samples4-num_steps3-temperature1-truncation0.9-label7"
     for end in ("", "-trajectory"):
         assert Image.open(workdir / "samples" / f"{name}{end}.png").size[0] > 50
 
@@ -341,15 +341,18 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.train.batchsize=3"], 'Did you mean "batch_size"'),
+        (["--config.train.batchsize=3"], "did you mean batch_size?"),
         (["--config.denoiser.compute_dtype=float8"], "denoiser.compute_dtype must be one of"),
         (["--config.loss.mechanism=step", "--config.loss.chains=own"], "loss.chains must be one"),
         (["--mode=sample", "--label=10"], "label = 10 must lie in 0..9"),
         (["--workdirectory=x"], "Unknown command line flag 'workdirectory'"),
         (["train"], "there is no argument 'train'"),
         (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
-        (["--profile=1:2", "--mode=sample"], "profile is for training"),
-        (["--export=samples.npz"], "export is for samples; add --mode=sample or"),
+        (["--profile=1:2", "--mode=sample"], "profile is not read by --mode=sample: "),
+        (
+            ["--export=samples.npz"],
+            "export is not read by --mode=train: it is for",
+        ),
         (["--workdir=runs/[a]"], "has '[', ']' in its path"),
         (["--workdir=gs://bucket/run", "--mode=sample"], "mount that storage"),
     ],

@@ -115,7 +115,7 @@ def test_one_command_makes_codec_tokens_and_music_for_groove(start, tmp_path, mo
     code, output = start(workdir, *arguments)
     assert code == 0, output
     assert "There is no codec" not in output
-    (music,) = (workdir / "samples").glob("dance-*.wav")
+    (music,) = (workdir / "samples").glob("step*-dance-*.wav")
     assert f"Music: {music}" in output
     hop = find_window(get_config("smoke")).hop
     check_music(music, int(5 * 22_050 / hop) * hop)
@@ -266,10 +266,10 @@ def test_tiktok_in_miniature(run_here, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--audio_out=music.wav"], "audio_out needs a dance to make music for; add --motion=FILE"),
-        (["--genre=house"], "genre needs a dance to make music for"),
-        (["--denoise=1"], "denoise needs a dance to make music for"),
-        (["--motion=dance.npy", "--gif"], "are for pictures; leave out --motion"),
+        (["--audio_out=music.wav"], "audio_out needs --motion=FILE"),
+        (["--genre=house"], "genre needs --motion=FILE"),
+        (["--denoise=1"], "denoise needs --motion=FILE"),
+        (["--motion=dance.npy", "--gif"], "gif is not read with --motion; leave one of them out"),
     ],
 )
 def test_flags_that_do_not_belong_together_are_named(run_here, flags, sentence):

@@ -89,7 +89,7 @@ def check_summary(summary, num_test):
 def check_samples(line):
     """Look at the picture of the prompts, at each sample's own, and at the animation."""
     picture = Path(line.removeprefix("Samples: "))
-    assert picture.name.startswith(f"{name_after_prompt(chr(10).join(PROMPTS))}-seed0-")
+    assert f"-{name_after_prompt(chr(10).join(PROMPTS))}-seed0-" in picture.name
     assert "guidance2" in picture.name
     with Image.open(picture) as grid:
         width, height = grid.size

@@ -84,7 +84,8 @@ def sample_newest(
         export_samples(experiment, params, export, seed, **sampling)
         print(f"Samples: {export}")
         return
-    path = workdir / "samples" / f"{describe(seed, **sampling)}.png"
+    name = f"step{int(state.step):06d}-{describe(seed, **sampling)}"
+    path = workdir / "samples" / f"{name}.png"
     drawn = draw(experiment, params, path, seed, one_by_one=bool(prompts), **sampling)
     print(f"Samples: {drawn}")
     if prompts:
@@ -119,7 +120,8 @@ def perform_newest(
     """
     state, _ = load_training(experiment.training, workdir)
     sampling = {"num_samples": num_samples, **options}
-    path = request.audio_out or workdir / "samples" / name_music(request, seed, **sampling)
+    name = f"step{int(state.step):06d}-{name_music(request, seed, **sampling)}"
+    path = request.audio_out or workdir / "samples" / name
     player = find_player(experiment)
     for file in perform(player, state.ema_params, request, path, seed, **sampling):
         print(f"Music: {file}")

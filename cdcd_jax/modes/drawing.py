@@ -1,5 +1,6 @@
 """From an experiment and its weights to pictures on disk."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,8 +199,27 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     if given.get("guidance") == 1.0:
         del given["guidance"]  # which is none
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
-    numbers = (f"{name}{value:g}" for name, value in {"seed": seed, **given}.items())
+    numbers = (f"{name}{number(value)}" for name, value in {"seed": seed, **given}.items())
     return "-".join([*words, *numbers])
+
+
+def name_after_file(path: Path) -> str:
+    """Name an output after an input, and after its folder by a digest.
+
+    >>> name_after_file(Path("/a/jump.pkl")) == name_after_file(Path("/b/jump.pkl"))
+    False
+    """
+    return f"{path.stem[:40]}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]}"
+
+
+def number(value: int | float) -> str:
+    """Write a number so that no other is written like it.
+
+    >>> [number(value) for value in (4294967297, 1.0, 0.86, 0.8600000001)]
+    ['4294967297', '1', '0.86', '0.8600000001']
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else f"{value}"
 
 
 def _ask(

@@ -13,7 +13,7 @@ from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.scorer import EvaluationError
 from cdcd_jax.evaluation.table import explain_bits, format_table
 from cdcd_jax.files import is_first_host, whole_file
-from cdcd_jax.modes.drawing import draw
+from cdcd_jax.modes.drawing import draw, number
 from cdcd_jax.modes.exporting import exporting
 from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
@@ -148,14 +148,14 @@ def name_evaluation(
     'seed1-num_samples500-num_steps50_10-truncations0.86-guidance2'
     """
     lists = {
-        name: "_".join(f"{value:g}" for value in values)
+        name: "_".join(number(value) for value in values)
         for name, values in {"num_steps": num_steps, "truncations": truncations}.items()
     }
     numbers = {"top_k": top_k} | {
         name: None if value == 1.0 else value
         for name, value in {"temperature": temperature, "guidance": guidance}.items()
     }
-    sampled = [f"{name}{value:g}" for name, value in numbers.items() if value is not None]
+    sampled = [f"{name}{number(value)}" for name, value in numbers.items() if value is not None]
     drawn = [f"{name}{values}" for name, values in lists.items()]
     return "-".join([f"seed{seed}", f"num_samples{num_samples}", *drawn, *sampled])
 

@@ -17,7 +17,7 @@ from cdcd_jax.evaluation.spectrograms import draw_spectrogram
 from cdcd_jax.evaluation.video import save_dance_video
 from cdcd_jax.files import is_first_host
 from cdcd_jax.modes.dances import Choreography, DanceRequest, Player, read_dance
-from cdcd_jax.modes.drawing import describe
+from cdcd_jax.modes.drawing import describe, name_after_file
 from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
 
@@ -144,8 +144,10 @@ def perform(
 def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:
     """Name a sound after what was asked for, so that no other overwrites it.
 
-    >>> name_music(DanceRequest(Path("a/jump.pkl"), genre="house"), 0, num_steps=80, truncation=0.8)
-    'jump-house-seed0-num_steps80-truncation0.8.wav'
+    >>> name_music(DanceRequest(Path("/a/jump.pkl"), genre="house"), 0, num_steps=8, truncation=0.8)
+    'jump-755a24-house-seed0-num_steps8-truncation0.8.wav'
     """
-    asked = [request.motion.stem, *filter(None, [request.genre])]
-    return "-".join([*asked, describe(seed, seconds=request.seconds, **sampling)]) + ".wav"
+    videos = [name_after_file(request.video)] if request.video else []
+    asked = [name_after_file(request.motion), *filter(None, [request.genre]), *videos]
+    more = {"seconds": request.seconds, "denoise": request.denoise or None}
+    return "-".join([*asked, describe(seed, **more, **sampling)]) + ".wav"

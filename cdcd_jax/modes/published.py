@@ -13,7 +13,7 @@ from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.pictures import draw_samples, save_picture
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.files import is_first_host
-from cdcd_jax.modes.drawing import describe, describe_steps
+from cdcd_jax.modes.drawing import describe, describe_steps, name_after_file
 from cdcd_jax.modes.evaluation import find_folder, score
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.training.checkpoint_folder import writing
@@ -114,17 +114,23 @@ def evaluate_published(
         export: Where the main setting's samples are written, if anywhere.
     """
     about = {"config_file": config_file, "checkpoint": str(path)}
-    score(experiment, params, find_folder(experiment, workdir, path.stem), about, export=export)
+    score(
+        experiment,
+        params,
+        find_folder(experiment, workdir, name_after_file(path)),
+        about,
+        export=export,
+    )
 
 
 def name_picture(checkpoint: Path, prompts: Sequence[str], seed: int, **sampling: Any) -> str:
     """Name a picture after what was asked for, so that no other overwrites it.
 
-    >>> name_picture(Path("cub200.pth"), ["A red bird!", "a blue one"], 0, num_samples=4)
-    'cub200-a_red_bird_a_blue_one-f33fdd373d28-seed0-num_samples4'
+    >>> name_picture(Path("/cub200.pth"), ["A red bird!", "a blue one"], 0, num_samples=4)
+    'cub200-81e5b3-a_red_bird_a_blue_one-f33fdd373d28-seed0-num_samples4'
     """
     asked = [name_after_prompt("\n".join(prompts))] if prompts else []
-    return "-".join([checkpoint.stem, *asked, describe(seed, **sampling)])
+    return "-".join([name_after_file(checkpoint), *asked, describe(seed, **sampling)])
 
 
 def _check_request(

@@ -9,6 +9,7 @@ from cdcd_jax.build.published_music import PublishedMusicModel
 from cdcd_jax.data.aist import GENRES
 from cdcd_jax.data.motion import EDGES, find_joints
 from cdcd_jax.modes.dances import DanceRequest, Player, read_dance
+from cdcd_jax.modes.drawing import name_after_file
 from cdcd_jax.modes.performance import name_music, perform
 from cdcd_jax.training.generation import check_sampling
 
@@ -85,7 +86,7 @@ def perform_published(
     check_sampling(model.schedule, model.model, model.num_genres, **sampling)
     player = published_player(model)
     read_dance(player, request)
-    name = f"{checkpoint.stem}-{name_music(request, seed, **sampling)}"
+    name = f"{name_after_file(checkpoint)}-{name_music(request, seed, **sampling)}"
     path = request.audio_out or workdir / "samples" / name
     return perform(player, model.params, request, path, seed, **sampling)
 

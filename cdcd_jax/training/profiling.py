@@ -44,7 +44,8 @@ def parse_profile(text: str, *, num_steps: int, folder: Path) -> Profile:
     20
     """
     first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= num_steps):
+    numbers = first.isdecimal() and last.isdecimal() and len(text) < 40
+    if not (numbers and 1 <= int(first) <= int(last) <= num_steps):
         raise ValueError(
             f"profile = {text} must be FIRST:LAST, two steps of this run with "
             f"1 <= FIRST <= LAST <= train.num_steps = {num_steps}; take --profile=10:20, say"

@@ -10,7 +10,8 @@ import pytest
 from absl.testing import flagsaver
 
 from cdcd_jax.build.plan import build_plan
-from cdcd_jax.flags import FLAGS, check_flags
+from cdcd_jax.flag_checks import check_flags
+from cdcd_jax.flags import FLAGS
 from cdcd_jax.modes import plan as plan_mode
 from cdcd_jax.modes.plan import fitting_batch_size, imagine_devices, plan_run
 from cdcd_jax.modes.plan_text import describe_mesh_plan, describe_table, find_limit
@@ -130,7 +131,7 @@ def test_flags_of_plans_are_for_plans():
     for given in ({"devices": 8}, {"hardware": "h100"}):
         with (
             flagsaver.flagsaver(mode="train", **given),
-            pytest.raises(ValueError, match=rf"{next(iter(given))} is for plans.*--mode=plan"),
+            pytest.raises(ValueError, match=f"{next(iter(given))} is not read by --mode=train"),
         ):
             check_flags()
 

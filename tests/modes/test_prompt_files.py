@@ -10,7 +10,8 @@ from absl.testing import flagsaver
 
 from cdcd_jax.build.experiment import build
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
-from cdcd_jax.flags import FLAGS, check_flags
+from cdcd_jax.flag_checks import check_flags
+from cdcd_jax.flags import FLAGS
 from cdcd_jax.modes.drawing import check_request, describe
 from cdcd_jax.modes.prompts import check_lengths, read_prompts
 from cdcd_jax.training.sharding import make_mesh
@@ -96,10 +97,16 @@ def test_a_picture_of_long_prompts_has_a_name_that_disks_take():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"prompt": ["a cat"]}, "prompt, prompt_file, trajectory, gif are for samples; add --mode"),
-        ({"prompt_file": "prompts.txt"}, "prompt, prompt_file, trajectory, gif are for samples"),
-        ({"gif": True, "mode": "evaluate"}, "prompt, prompt_file, trajectory, gif are for samples"),
-        ({"trajectory": True}, "prompt, prompt_file, trajectory, gif are for samples; add --mode"),
+        (
+            {"prompt": ["a cat"]},
+            "prompt is not read by --mode=train: it is for samples; add --mode",
+        ),
+        ({"prompt_file": "prompts.txt"}, "prompt_file is not read by --mode=train: it is for samp"),
+        ({"gif": True, "mode": "evaluate"}, "gif is not read by --mode=evaluate: it is for sampl"),
+        (
+            {"trajectory": True},
+            "trajectory is not read by --mode=train: it is for samples; add --m",
+        ),
         ({"bpe_merges": "merges.txt", "mode": "sample"}, "bpe_merges needs --reference_checkpoint"),
     ],
 )

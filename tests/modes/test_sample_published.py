@@ -22,7 +22,8 @@ from cdcd_jax.conditioning.clip_bpe import NUM_MERGES, ClipTokenizer
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.evaluation.prompts import draw_prompts
-from cdcd_jax.flags import FLAGS, check_flags
+from cdcd_jax.flag_checks import check_flags
+from cdcd_jax.flags import FLAGS
 from cdcd_jax.interop import (
     clip_text_from_state_dict,
     denoiser_from_reference,
@@ -344,7 +345,7 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
     output = done.finish()
     assert done.returncode == 0, output
-    (picture,) = (tmp_path / "run" / "samples").glob("published-seed0-*guidance1.5*label7*.png")
+    (picture,) = (tmp_path / "run" / "samples").glob("published-*-seed0-*guidance1.5*label7*.png")
     assert str(picture) in output
     width, height = Image.open(picture).size
     assert width >= 2 * 256
@@ -356,14 +357,17 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     [
         (
             {"mode": "train"},
-            "reference_checkpoint is to be sampled or evaluated; add --mode=sample",
+            "reference_checkpoint is not read by --mode=train: add --mode=sample or --mode=eval",
         ),
-        ({"mode": "sample", "trajectory": True}, "trajectory, gif: there is none of a publ"),
+        ({"mode": "sample", "trajectory": True}, "trajectory is not read with --reference_checkp"),
         (
             {"reference_checkpoint": None, "prompt": ["a"]},
-            "prompt, prompt_file, trajectory, gif are for samples",
+            "prompt is not read by --mode=train: it is for samples",
         ),
-        ({"reference_checkpoint": None, "bpe_merges": "a"}, "bpe_merges needs --reference_checkp"),
+        (
+            {"reference_checkpoint": None, "bpe_merges": "a", "mode": "sample"},
+            "bpe_merges needs --",
+        ),
     ],
 )
 def test_flags_that_nothing_would_read_are_refused(given, sentence):

@@ -17,6 +17,7 @@ from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.aist import GENRES
 from cdcd_jax.modes.dances import DanceRequest, read_dance
+from cdcd_jax.modes.drawing import name_after_file
 from cdcd_jax.modes.performance import accompany
 from cdcd_jax.modes.published_music import perform_published, published_player
 from cdcd_jax.training.stopping import Stopper
@@ -135,7 +136,11 @@ def test_music_is_written(model, folder, tmp_path):
         return perform_published(model, folder / "aist.pth", tmp_path, **options, **SAMPLING)
 
     written = run(request=ask(folder, seconds=0.1), seed=0, num_samples=2)
-    name = "aist-dance-krump-seed0-seconds0.1-num_samples2-num_steps2-truncation0.86-temperature1"
+    name = (
+        f"{name_after_file(folder / 'aist.pth')}-{name_after_file(folder / 'dance.npy')}-krump-"
+        f"{name_after_file(folder / 'video.npy')}-"
+        "seed0-seconds0.1-num_samples2-num_steps2-truncation0.86-temperature1"
+    )
     names = [f"{name}-{take}.{end}" for take in (0, 1) for end in ("wav", "png")]
     assert written == [tmp_path / "samples" / name for name in names]
     audio, rate = soundfile.read(written[0])
@@ -242,7 +247,7 @@ def run_main(config, **flags):
     with flagsaver.flagsaver(mode="sample", config=config, **flags | paths):
         stopper = Stopper()
         try:
-            commands.run(["main"], stopper)
+            commands.run(stopper)
         finally:
             stopper.uninstall()
 
@@ -276,9 +281,9 @@ def test_the_command_makes_music(model, folder, tmp_path, capsys, monkeypatch):
         (aist_vanilla, {}, "music is made for a dance; add --motion=FILE to sample a.pth"),
         (imagenet_vanilla, {"motion": "a"}, "motion needs a configuration of music; take --conf"),
         (aist_vanilla, {"motion": "a"}, "There is no file a.pth"),
-        (aist_vanilla, {"motion": "a", "label": 3}, "label: a dance is given by its file, and"),
-        (aist_vanilla, {"motion": "a", "bpe_merges": "b"}, "prompt, prompt_file, trajectory, gif"),
-        (aist_vanilla, {"genre": "pop"}, "genre needs a dance to make music for; add --motion"),
+        (aist_vanilla, {"motion": "a", "label": 3}, "label is not read with --motion; leave"),
+        (aist_vanilla, {"motion": "a", "bpe_merges": "b"}, "bpe_merges is not read with --motion"),
+        (aist_vanilla, {"genre": "pop"}, "genre needs --motion=FILE"),
     ],
 )
 def test_the_command_names_what_is_wrong(config, flags, sentence, tmp_path):

@@ -1,0 +1,125 @@
+"""What is wrong with a command line, found out before anything else."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from cdcd_jax.build.settings import check_settings
+from cdcd_jax.config_file import EXAMPLE, ConfigFileError
+from cdcd_jax.evaluation.export import check_export
+from cdcd_jax.flags import FLAGS, USES
+
+MAX_DRAWN = 10_000
+"""Samples in one picture, which are in memory together."""
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parse as absl does, with one sentence where it would show a traceback or the whole usage.
+
+    Args:
+        argv: The command line.
+
+    Returns:
+        What is left of it.
+
+    Raises:
+        ValueError: If a flag or the configuration is wrong.
+    """
+    try:
+        rest = FLAGS(list(argv))
+    except ConfigFileError as error:
+        raise ValueError(str(error)) from error
+    except UnicodeDecodeError as error:
+        files = [argument for argument in argv if "flagfile" in argument]
+        raise ValueError(f"{' '.join(files)} is no text in UTF-8; write one flag a line") from error
+    except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
+        words = str(error.args[0] if error.args else error).removeprefix("ERROR:: ")
+        raise ValueError(" ".join(words.split())) from error
+    if len(rest) > 1:
+        raise ValueError(f"there is no argument {rest[1]!r}; flags begin with --")
+    if FLAGS.config is None:
+        raise ValueError(f"no configuration is given; add --config={EXAMPLE}")
+    try:
+        check_settings(FLAGS.config, for_codec=True)
+    except ValueError as error:
+        file = config_flags.get_config_filename(FLAGS["config"])
+        raise ValueError(f"{file}: {error}") from error
+    return rest
+
+
+def check_flags() -> None:
+    """Raise a ValueError for flags that nothing would read, and for values that cannot be."""
+    given = [name for name in USES if _is_given(name)]
+    for name in given:
+        _check_use(name, given)
+        value = FLAGS[name].value
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f"{name} is empty; give a value or leave it out")
+        largest = float(np.finfo(np.float32).max)
+        if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= largest):
+            raise ValueError(f"{name} = {value} must be a finite number, of float32")
+    if FLAGS.export and FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
+        raise ValueError("export: of a published checkpoint it needs --mode=evaluate")
+    if not FLAGS.export and (FLAGS.num_samples or 0) > MAX_DRAWN:
+        raise ValueError(
+            f"num_samples = {FLAGS.num_samples}: one picture holds at most {MAX_DRAWN}; add "
+            "--export=FOLDER, which takes any number"
+        )
+    _check_outputs()
+
+
+def _is_given(name: str) -> bool:
+    flag = FLAGS[name]
+    return not flag.using_default_value and not (flag.value is False or flag.value in (None, []))
+
+
+def _check_use(name: str, given: Sequence[str]) -> None:
+    use, mode = USES[name], FLAGS.mode
+    if mode not in use.modes:
+        raise ValueError(f"{name} is not read by --mode={mode}: {use.instead}")
+    if use.needs and use.needs not in given:
+        raise ValueError(f"{name} needs --{use.needs}=FILE")
+    for other in use.without:
+        if other in given:
+            raise ValueError(f"{name} is not read with --{other}; leave one of them out")
+
+
+def _check_outputs() -> None:
+    """Check names and folders of the files that are to be written."""
+    if FLAGS.export:
+        check_export(Path(FLAGS.export))
+    for name, suffix in (("audio_out", ".wav"), ("video_out", ".mp4")):
+        path = FLAGS[name].value
+        if path and Path(path).suffix != suffix:
+            raise ValueError(f"{name} = {path} must end in {suffix}")
+    for name in ("export", "audio_out", "video_out"):
+        if path := FLAGS[name].value:
+            check_writable(name, Path(path))
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Raise a ValueError unless a file can be written to a path, whose folders need not be there.
+
+    Args:
+        name: The flag that names it.
+        path: A file.
+
+    >>> check_writable("audio_out", Path("/proc/version/a.wav"))
+    Traceback (most recent call last):
+    ValueError: audio_out = /proc/version/a.wav: /proc/version is no folder; give another path
+    """
+    try:
+        if path.is_dir():
+            raise ValueError(f"{name} = {path} is a folder; give the name of a file in it")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+    except OSError as error:
+        raise ValueError(f"{name} = {path}: {error.strerror}; give another path") from error
+    if not above.is_dir():
+        raise ValueError(f"{name} = {path}: {above} is no folder; give another path")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} = {path}: {above} cannot be written to; give another path")
