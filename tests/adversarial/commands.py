@@ -1,6 +1,7 @@
 """How a command line of the attack is run: in a process and a folder of its own."""
 
 import atexit
+import fnmatch
 import functools
 import os
 import shutil
@@ -70,7 +71,8 @@ def command(
         environment: Variables to set, or with None to unset.
         limits: Names of ``resource`` and how much of each the command may use.
         limit: Seconds.
-        leaves: What may be new or changed after a refusal, as patterns of paths.
+        leaves: What may be new or changed after a refusal, as patterns of paths, in which ``*``
+            stands for folders, too.
         check: What is wrong with the folder afterwards, if anything; empty if nothing.
 
     Returns:
@@ -191,7 +193,7 @@ def _case(name, start, codes, says, files, prepare, limit, leaves, check) -> Cas
                 {
                     f"left behind: {path}"
                     for path, _ in changed
-                    if not any(Path(path).match(pattern) for pattern in leaves)
+                    if not any(fnmatch.fnmatchcase(path, pattern) for pattern in leaves)
                 }
             )[:3]
             faults += [*faults_of(output), *_sentence(output)]

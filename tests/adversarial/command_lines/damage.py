@@ -87,7 +87,7 @@ def _checkpoints() -> Iterator[Case]:
                     f"--mode={mode}",
                     prepare=prepare,
                     codes=(0, 1),
-                    leaves=("run/*", "run/checkpoints/*", "run/checkpoints/*/*"),
+                    leaves=("run/*",),
                     check=_still_there if mode == "sample" else _still_trained,
                     limit=40,
                 )

@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
 def _limits() -> Iterator[Case]:
     for size in (0, 100, 1000, 6000, 30_000):
         yield command(f"train where files end at {size} bytes", *TINY, codes=(0, 1), limit=60,
-                      limits={"RLIMIT_FSIZE": size}, leaves=("*", "run/*", "run/**/*"),
+                      limits={"RLIMIT_FSIZE": size}, leaves=("*",),
                       check=_no_half_file)  # fmt: skip
         yield command(f"sample where files end at {size} bytes", *TINY, "--mode=sample",
                       limits={"RLIMIT_FSIZE": size}, prepare=trained_run, codes=(0, 1, 2),
@@ -63,7 +63,7 @@ def _limits() -> Iterator[Case]:
         for number in (16, 32, 64):
             yield command(f"{mode} with {number} open files", *TINY, f"--mode={mode}", limit=60,
                           limits={"RLIMIT_NOFILE": number}, prepare=trained_run,
-                          codes=(0, 1), leaves=("run", "run/*", "run/**/*"),
+                          codes=(0, 1), leaves=("run", "run/*"),
                           check=_can_be_sampled)  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _streams() -> Iterator[Case]:
         ("sample for nobody", f"set -o pipefail; {sample} | true", (0, 141)),
         ("sample from a script's input", f"echo y | {sample}", 0),
     ):
-        yield shell(name, line, prepare=trained_run, codes=codes, limit=40, leaves=("run/**/*",),
+        yield shell(name, line, prepare=trained_run, codes=codes, limit=40, leaves=("run/*",),
                     check=_sampled)  # fmt: skip
     for name, line, codes in (
         ("train for head", f"{LINE} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}", (0, 141)),
@@ -103,7 +103,7 @@ def _streams() -> Iterator[Case]:
         ("train with errors to a full disk", f"{LINE} 2>/dev/full", (0, 1)),
         ("train without streams", f"{LINE} <&- >&- 2>&-", 0),
     ):
-        yield shell(name, line, codes=codes, limit=60, leaves=("run", "run/*", "run/**/*"),
+        yield shell(name, line, codes=codes, limit=60, leaves=("run", "run/*"),
                     check=_can_be_sampled_or_nothing)  # fmt: skip
     for name, line in (
         ("a refusal without output", "$CDCD --config=none.py >&-"),

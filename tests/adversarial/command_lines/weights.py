@@ -61,7 +61,7 @@ SMOKES = {
 }  # fmt: skip
 """A task -> keys that name its files of weights."""
 
-WRITTEN = ("run", "run/*", "run/**/*")
+WRITTEN = ("run", "run/*")
 """A miniature writes its data before it is built."""
 
 
