@@ -38,6 +38,7 @@ from cdcd_jax.interop.safetensors_file import read_safetensors
 from cdcd_jax.interop.stored import StoredTensor
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.sharding import make_mesh
@@ -263,7 +264,7 @@ def _converted_from(folder: Path) -> str:
 
 def _architecture(metadata: dict[str, str]) -> dict[str, Any]:
     """Read a denoiser's options back from JSON, which knows lists only."""
-    options = json.loads(metadata["architecture"])
+    options = parse_json(metadata["architecture"], "its architecture")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 

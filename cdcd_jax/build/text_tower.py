@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from cdcd_jax.codecs.codec_file import flatten, unflatten, write_arrays
+from cdcd_jax.codecs.codec_file import flatten, read_options, unflatten, write_arrays
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
+from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.typing import Params
 
 EMPTY_TEXT = "empty_text"
@@ -46,10 +46,10 @@ def save_text_tower(
 def is_text_tower(path: str | Path) -> bool:
     """Whether a file is one that ``save_text_tower`` wrote, and not CLIP's own."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return "options" in (file.metadata() or {})
-    except (SafetensorError, OSError):
+        head, _ = read_safetensors_head(Path(path))
+    except (ValueError, OSError):
         return False
+    return "options" in head.get("__metadata__", {})
 
 
 def load_text_tower(path: Path) -> TextTower:
@@ -60,8 +60,8 @@ def load_text_tower(path: Path) -> TextTower:
         SafetensorError: The file is damaged.
         OSError: The file cannot be read.
     """
-    with safe_open(path, framework="numpy") as file:
-        options = ClipTextOptions(**json.loads(file.metadata()["options"]))
+    head, _ = read_safetensors_head(path)
+    options = ClipTextOptions(**read_options(head["__metadata__"]["options"], path))
     arrays = load_file(path)
     empty = arrays.pop(EMPTY_TEXT, None)
     template = jax.eval_shape(make_clip_text(**vars(options)).init, jax.random.key(0))

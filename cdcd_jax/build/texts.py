@@ -21,6 +21,7 @@ from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.evaluation.clip_towers import clip_tokenizer, load_clip
 from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.reading.regular import read_text
 from cdcd_jax.training.spread import place_whole
 from cdcd_jax.typing import Params
 
@@ -103,7 +104,7 @@ def _learned(
 def _kept_vocabulary(path: Path, texts: Iterable[str], vocab_size: int) -> str:
     """Read the vocabulary that all runs on these tokens share, or learn and keep it."""
     if path.exists():
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     # All hosts learn the same, so none need wait for the file.
     vocabulary = learn_vocabulary(texts, vocab_size=vocab_size)
     if is_first_host():

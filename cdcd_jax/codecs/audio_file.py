@@ -3,11 +3,17 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from cdcd_jax.codecs.codec_file import JUKEBOX, flatten, read_arrays, unflatten, write_arrays
+from cdcd_jax.codecs.codec_file import (
+    JUKEBOX,
+    flatten,
+    read_arrays,
+    read_options,
+    unflatten,
+    write_arrays,
+)
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.codecs.jukebox_options import JukeboxOptions
 from cdcd_jax.typing import Params
@@ -53,11 +59,7 @@ def load_jukebox(path: str | Path) -> tuple[Params, JukeboxOptions]:
 def _read_options(text: str, path: Path) -> JukeboxOptions:
     """Read options back from JSON, which knows lists only."""
     try:
-        stored: dict[str, Any] = dict(json.loads(text))
-        tuples: dict[str, Any] = {
-            key: tuple(value) for key, value in stored.items() if isinstance(value, list)
-        }
-        return JukeboxOptions(**(stored | tuples))
+        return JukeboxOptions(**read_options(text, path))
     except TypeError as error:
         raise ValueError(
             f"{path} was written by another version of this package: {error}."

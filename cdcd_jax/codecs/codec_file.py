@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.files import whole_file
+from cdcd_jax.reading.json_text import parse_json
+from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.typing import Params
 
 FORMAT = "cdcd_jax vqgan 1"
@@ -81,7 +83,7 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
     """
     path = Path(path)
     arrays, metadata = read_arrays(path, FORMAT)
-    options = _read_options(metadata["options"], path)
+    options = _read_options(metadata.get("options", "null"), path)
     used_codes = arrays.pop(USED_CODES, None)
     template = jax.eval_shape(make_vqgan(**asdict(options)).init, jax.random.key(0))
     return unflatten(arrays, template, path), options, used_codes
@@ -104,6 +106,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    read_safetensors_head(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -167,16 +170,24 @@ def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> 
 
 def _read_options(text: str, path: Path) -> VQGANOptions:
     """Read options back from JSON, which knows lists only."""
-    stored: dict[str, Any] = json.loads(text)
-    tuples: dict[str, Any] = {
-        key: tuple(value) for key, value in stored.items() if isinstance(value, list)
-    }
     try:
-        return VQGANOptions(**(stored | tuples))
+        return VQGANOptions(**read_options(text, path))
     except TypeError as error:
         raise ValueError(
             f"{path} was written by another version of this package: {error}."
         ) from error
+
+
+def read_options(text: str, path: Path) -> dict[str, Any]:
+    """Read options from JSON, which knows lists where there were tuples.
+
+    Raises:
+        ValueError: The text is no JSON, or no object; the sentence names the file.
+    """
+    stored = parse_json(text, f"{path}, options")
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} was written by another version: its options are no object.")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
 
 
 def _name(entries: tuple[Any, ...]) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float32, Int
 from sklearn.cluster import MiniBatchKMeans
 
 from cdcd_jax.codecs.codec import check_codes, check_window
-from cdcd_jax.codecs.codec_file import SPECTRA, read_arrays, write_arrays
+from cdcd_jax.codecs.codec_file import SPECTRA, read_arrays, read_options, write_arrays
 from cdcd_jax.codecs.phases import SpectrumOptions, describe_spectra, make_sound
 
 SAMPLE_RATE = 22_050
@@ -190,7 +190,7 @@ def load_spectra(path: str | Path, *, length: int, batch_size: int = 16) -> Spec
     """
     arrays, metadata = read_arrays(path, SPECTRA)
     try:
-        options = SpectrumOptions(**json.loads(metadata["options"]))
+        options = SpectrumOptions(**read_options(metadata["options"], Path(path)))
         codes = arrays["codes"]
         return SpectrumCodec(codes, options, length=length, batch_size=batch_size)
     except (KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 import gzip
 import html
+import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import numpy as np
 from jaxtyping import Int
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
+from cdcd_jax.reading.regular import check_size, read_bytes
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 BYTE_TOKENS = 2 * 256
@@ -17,6 +21,9 @@ BYTE_TOKENS = 2 * 256
 
 NUM_MERGES = 49152 - 256 - 2
 """How many of the file's 262,144 merges CLIP uses: its vocabulary has 49,408 entries."""
+
+MERGES_BYTES = 2**23
+"""Most bytes of the file, packed and unpacked: the published one unpacks to 3.2 million."""
 
 PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 """Words, single digits, runs of other signs; text is lower-cased before."""
@@ -129,11 +136,13 @@ def _read_merges(path: Path, number: int) -> list[tuple[str, str]]:
         raise FileNotFoundError(
             f"There is no file {path}; give CLIP's merges, bpe_simple_vocab_16e6.txt.gz."
         )
-    content = path.read_bytes()
+    content = read_bytes(path, MERGES_BYTES)
     try:
-        packed = content.startswith(b"\x1f\x8b")
-        text = (gzip.decompress(content) if packed else content).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MERGES_BYTES + 1)
+            check_size(path, len(content), MERGES_BYTES)
+        text = content.decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no complete list of merges: {error}.") from error
     pairs = [tuple(line.split()) for line in text.split("\n")[1 : number + 1]]
     merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]

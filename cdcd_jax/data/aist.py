@@ -22,11 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cdcd_jax.data.caption_files import find_repeated, read_text
+from cdcd_jax.data.caption_files import find_repeated
 from cdcd_jax.data.dance_files import DanceFile, DanceFiles, load_video
 from cdcd_jax.data.dance_pieces import PieceList, find_pieces, list_pieces
 from cdcd_jax.data.motion import COCO_EDGES
 from cdcd_jax.data.sound_files import SoundFiles
+from cdcd_jax.reading.regular import read_text
 
 SPLITS = ("train", "val", "test")
 

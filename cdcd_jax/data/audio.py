@@ -3,8 +3,12 @@
 Sound is a float32 array [samples] with values about -1..1 everywhere in the package.
 """
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -13,6 +17,7 @@ from jaxtyping import Float, Float32
 
 from cdcd_jax.data.audio_truncation import find_missing
 from cdcd_jax.files import whole_file
+from cdcd_jax.reading.regular import open_regular
 
 SAMPLE_RATE = 22_050
 """Samples per second at which the published music codec and its diffusion work."""
@@ -23,6 +28,24 @@ FULL_SCALE = 2**15 - 1
 CANCELLED = 0.01
 """Power of the mean of all channels over the mean of their powers, below which they cancel. It is
 0.5 for two channels that have nothing in common."""
+
+
+RATES = (1000, 768_000)
+"""Samples per second that a file of sound may have."""
+
+MAX_SECONDS = 6 * 3600
+"""Of a file that is read at once."""
+
+FREE_NUMBERS, NUMBERS_PER_BYTE = 2**24, 1000
+"""What a file may unpack to: this many numbers, or so many for each byte. Speech at 6,000 bits per
+second has 64 for each, silence in FLAC 5000."""
+
+LOUDEST = 2.0**31
+"""Of a value; sound is -1..1, and in files of floating-point numbers sometimes as large as whole
+numbers of 32 bits."""
+
+BLOCK_NUMBERS = 2**20
+"""Numbers that are decoded at a time."""
 
 
 def load_audio(
@@ -46,21 +69,10 @@ def load_audio(
         ValueError: If the file is missing, cut short, damaged or empty, or holds a value that is no
             finite number.
     """
-    _check_whole(path)
-    try:
-        # By name, libsndfile would take macOS's "._song.mp3" beside an MP3 file for a part of it.
-        with open(path, "rb") as file:
-            channels, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    if not len(channels):
+    with _open_sound(path) as sound:
+        audio, rate = _read_mono(sound, path), sound.samplerate
+    if not len(audio):
         raise ValueError(f"{path} holds no sound; replace the file")
-    bad = np.flatnonzero(~np.isfinite(channels).all(axis=1))
-    if bad.size:
-        raise ValueError(
-            f"{path} holds a value that is no finite number at sample {bad[0]}; write the file anew"
-        )
-    audio = _mix(channels, path)
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     return audio.astype(np.float32)
@@ -72,13 +84,8 @@ def audio_seconds(path: str | Path) -> float:
     Raises:
         ValueError: If the file is missing, cut short or damaged.
     """
-    _check_whole(path)
-    try:
-        with open(path, "rb") as file:
-            header = soundfile.info(file)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    return header.frames / header.samplerate
+    with _open_sound(path) as sound:
+        return sound.frames / sound.samplerate
 
 
 def save_wav(
@@ -110,20 +117,75 @@ def save_wav(
         soundfile.write(str(part), integers, sample_rate, subtype="PCM_16", format="WAV")
 
 
-def _mix(
-    channels: Float32[np.ndarray, "samples channels"], path: str | Path
-) -> Float[np.ndarray, " samples"]:
+@contextmanager
+def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file that is whole; what goes wrong with it names the file."""
+    _check_whole(path)
+    try:
+        # By name, libsndfile would take macOS's "._song.mp3" beside an MP3 file for a part of it.
+        with open_regular(path) as file:
+            opened: Any = file
+            with soundfile.SoundFile(opened) as sound:
+                _check_header(sound, os.fstat(file.fileno()).st_size, path)
+                yield sound
+    except (OSError, RuntimeError, MemoryError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_header(sound: soundfile.SoundFile, num_bytes: int, path: str | Path) -> None:
+    """Compare what a header says with what sound is."""
+    low, high = RATES
+    if not low <= sound.samplerate <= high:
+        raise ValueError(
+            f"{path} says that it has {sound.samplerate:,} samples per second; sound has {low:,} "
+            f"to {high:,}"
+        )
+    numbers = sound.frames * sound.channels
+    if numbers > max(FREE_NUMBERS, NUMBERS_PER_BYTE * num_bytes):
+        raise ValueError(
+            f"{path} says that {num_bytes:,} bytes hold {sound.frames:,} samples of "
+            f"{sound.channels} channels; it is damaged, or silence alone"
+        )
+    if sound.frames > MAX_SECONDS * sound.samplerate:
+        raise ValueError(
+            f"{path} has {sound.frames / sound.samplerate:,.0f} s, and at most {MAX_SECONDS:,} s "
+            "are read at once; cut it in pieces"
+        )
+
+
+def _read_mono(sound: soundfile.SoundFile, path: str | Path) -> Float[np.ndarray, " samples"]:
     """Average the channels, or take the loudest where little but rounding would be left."""
-    mean = channels.mean(axis=1, dtype=np.float64)
-    powers = np.mean(channels.astype(np.float64) ** 2, axis=0)
-    if np.mean(mean**2) >= CANCELLED * powers.mean():
-        return mean
+    means, powers, mean_power = [], np.zeros(sound.channels), 0.0
+    for channels in _blocks(sound, path):
+        means.append(channels.mean(axis=1, dtype=np.float64))
+        powers += np.sum(channels.astype(np.float64) ** 2, axis=0)
+        mean_power += float(np.sum(means[-1] ** 2))
+    if not means or mean_power >= CANCELLED * powers.mean():
+        return np.concatenate([np.zeros(0), *means])
     loudest = int(np.argmax(powers))
     warnings.warn(
         f"{path}: its channels cancel each other, so channel {loudest + 1} is taken alone",
         stacklevel=3,
     )
-    return channels[:, loudest].astype(np.float64)
+    sound.seek(0)
+    return np.concatenate([block[:, loudest] for block in _blocks(sound, path)]).astype(np.float64)
+
+
+def _blocks(
+    sound: soundfile.SoundFile, path: str | Path
+) -> Iterator[Float32[np.ndarray, "samples channels"]]:
+    """Read the rest of a file in blocks."""
+    start, most = 0, max(1, BLOCK_NUMBERS // sound.channels)
+    while len(block := sound.read(most, dtype="float32", always_2d=True)):
+        bad = np.flatnonzero(~(np.abs(block) <= LOUDEST).all(axis=1))
+        if bad.size:
+            value = block[bad[0]][np.argmin(np.abs(block[bad[0]]) <= LOUDEST)]
+            what = f"that is {value:.3g}" if np.isfinite(value) else "that is no finite number"
+            raise ValueError(
+                f"{path} holds a value {what} at sample {start + bad[0]}; write the file anew"
+            )
+        yield block
+        start += len(block)
 
 
 def _check_whole(path: str | Path) -> None:
@@ -140,7 +202,8 @@ def _check_whole(path: str | Path) -> None:
 
 def _unreadable(path: str | Path, error: Exception) -> ValueError:
     """Say why a file could not be read; libsndfile calls a missing file a system error."""
-    if not Path(path).is_file():
+    if isinstance(error, FileNotFoundError):
         return ValueError(f"{path} is not there; a sound file is needed")
-    reason = getattr(error, "error_string", None) or str(error)
+    reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", None)
+    reason = reason or str(error) or type(error).__name__
     return ValueError(f"{path} cannot be read as sound: {reason.strip()}")

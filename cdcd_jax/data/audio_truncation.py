@@ -3,19 +3,30 @@
 Decoders return the part of such a file that is left, mostly without a word.
 """
 
+import mmap
 import os
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from struct import unpack
-from typing import BinaryIO
+from typing import Any
 
 import soundfile
+
+from cdcd_jax.reading.regular import check_size, open_regular
 
 STREAMED = 0x7FFFF000
 """Sizes from here on are written by programs that did not know the size, into a pipe."""
 
 OGG_PAGE = 27 + 255 + 255 * 255
 """Most bytes of a page of an Ogg file."""
+
+MP3_BYTES, MOST_TAGS, MOST_ZEROS = 2**29, 100, 2**20
+"""Of an MP3 file: most bytes in all, which are three hours at the highest rate; most tags at its
+beginning, and zeros behind them."""
+
+MOST_CHUNKS = 10_000
+"""Chunks of a WAV or AIFF file before its sound; real files have less than 100."""
 
 MPEG_RATES = (44_100, 48_000, 32_000)
 MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -37,7 +48,7 @@ def find_missing(path: str | Path) -> str | None:
     Raises:
         OSError: If the file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(12)
         size = file.seek(0, os.SEEK_END)
         if start[:4] in (b"RIFF", b"FORM", b"RF64"):
@@ -45,22 +56,26 @@ def find_missing(path: str | Path) -> str | None:
         if start[:4] == b"OggS":
             return _check_last_page(file, size)
         if start[:4] == b"fLaC":
-            return _check_last_block(path)
-        if start[:3] == b"ID3" or (start[:1] == b"\xff" and _frame_bytes(start[:4])):
             file.seek(0)
-            return _check_frames(file.read())
+            return _check_last_block(file)
+        if start[:3] == b"ID3" or (start[:1] == b"\xff" and _frame_bytes(start[:4])):
+            check_size(path, size, MP3_BYTES)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _check_frames(data)
     return None
 
 
-def _check_chunks(file: BinaryIO, kind: bytes, size: int) -> str | None:
+def _check_chunks(file: BufferedIOBase, kind: bytes, size: int) -> str | None:
     """Walk over the chunks of WAV and AIFF, each of which says how long it is, up to the sound."""
     place, order, large = 12, ">" if kind == b"FORM" else "<", None
-    while place + 8 <= size:
+    for _ in range(MOST_CHUNKS):
+        if place + 8 > size:
+            return None
         file.seek(place)
         head = file.read(8)
         length = unpack(f"{order}I", head[4:])[0]
         if head[:4] == b"ds64":
-            large = unpack("<Q", file.read(16)[8:])[0]
+            large = unpack("<Q", file.read(16).ljust(16, b"\0")[8:])[0]
         if head[:4] == b"data" and kind == b"RF64" and large is not None:
             length = large
         elif length >= STREAMED:
@@ -71,10 +86,10 @@ def _check_chunks(file: BinaryIO, kind: bytes, size: int) -> str | None:
         if head[:4] in (b"data", b"SSND"):
             return None
         place += 8 + length + length % 2
-    return None
+    return f"a beginning of its sound among its first {MOST_CHUNKS:,} chunks"
 
 
-def _check_last_page(file: BinaryIO, size: int) -> str | None:
+def _check_last_page(file: BufferedIOBase, size: int) -> str | None:
     """Find the last page of an Ogg file, which must be whole and marked as the last."""
     file.seek(max(0, size - 2 * OGG_PAGE))
     end = file.read()
@@ -87,10 +102,10 @@ def _check_last_page(file: BinaryIO, size: int) -> str | None:
     return None if page[5] & 4 else "the page that ends the stream"
 
 
-def _check_last_block(path: str | Path) -> str | None:
+def _check_last_block(opened: Any) -> str | None:
     """Decode the last sample of a FLAC file; its header tells how many there are."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(opened) as file:
             if file.frames < 1:
                 return None
             try:
@@ -104,7 +119,7 @@ def _check_last_block(path: str | Path) -> str | None:
         return None
 
 
-def _check_frames(data: bytes) -> str | None:
+def _check_frames(data: bytes | mmap.mmap) -> str | None:
     """Walk over the frames of an MP3 file; the first may tell how many there are."""
     first, count = _skip_tags(data), 0
     for place, length in _walk_frames(data, first):
@@ -118,20 +133,21 @@ def _check_frames(data: bytes) -> str | None:
     return None
 
 
-def _skip_tags(data: bytes) -> int:
+def _skip_tags(data: bytes | mmap.mmap) -> int:
     """Find the end of the ID3v2 tags at the beginning, whose sizes have 7 bits a byte."""
     place = 0
-    while data[place : place + 3] == b"ID3" and len(data) >= place + 10:
+    for _ in range(MOST_TAGS):
+        if data[place : place + 3] != b"ID3" or len(data) < place + 10:
+            break
         high, middle, low, least = data[place + 6 : place + 10]
         length = (high << 21) + (middle << 14) + (low << 7) + least
         place += 10 + length + (10 if data[place + 5] & 16 else 0)
     # Some writers leave zeros between the tag and the first frame.
-    while data[place : place + 1] == b"\0":
-        place += 1
-    return place
+    rest = data[place : place + MOST_ZEROS]
+    return place + len(rest) - len(rest.lstrip(b"\0"))
 
 
-def _walk_frames(data: bytes, place: int) -> Iterator[tuple[int, int]]:
+def _walk_frames(data: bytes | mmap.mmap, place: int) -> Iterator[tuple[int, int]]:
     """Yield place and length of frames that follow each other, the last perhaps cut."""
     while length := _frame_bytes(data[place : place + 4]):
         yield place, length

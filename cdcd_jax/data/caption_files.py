@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cdcd_jax.data.sources import Picture, Source
+from cdcd_jax.reading.json_text import parse_json
+from cdcd_jax.reading.regular import read_lines, read_text, split_lines
 
 
 class CaptionedPictures:
@@ -71,76 +72,24 @@ class CaptionedPictures:
         return self._pictures[index]._replace(captions=self.captions[index])
 
 
-def read_text(path: Path) -> str:
-    """Read a text file.
-
-    Raises:
-        ValueError: If it is missing or not in UTF-8; the sentence names the line.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte {error.start} is not UTF-8; save the file in UTF-8"
-        ) from error
-
-
-def split_lines(text: str) -> list[str]:
-    r"""Split a text where a line ends: LF, CR LF, or CR alone as files of old Macs have it.
-
-    Not ``str.splitlines``, which also cuts at characters that a caption or JSON string may hold.
-
-    >>> split_lines("a\r\nb\rc\nd\u2028e")
-    ['a', 'b', 'c', 'd\u2028e']
-    """
-    return re.split("\r\n?|\n", text)
-
-
-def read_json(path: Path) -> Any:
-    """Read a file of one JSON value.
-
-    Raises:
-        ValueError: If it is missing, not in UTF-8 or no JSON; the sentence names line and column.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {error.lineno}, column {error.colno}: this is no JSON ({error.msg}); "
-            "the file is damaged or cut off"
-        ) from error
-
-
-def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read a file with a JSON object in each line; empty lines are passed over.
 
-    Returns:
+    Yields:
         For each object where it stands, for messages, and the object.
 
     Raises:
         ValueError: If the file or a line is of another form; the sentence names the line.
     """
-    rows = []
-    for number, line in enumerate(split_lines(read_text(path)), start=1):
+    for number, line in read_lines(path):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{where}: this is no JSON ({error.msg}, column {error.colno}); each line must "
-                "be one whole object"
-            ) from error
+        way_out = "each line must be one whole object"
+        row = parse_json(line, str(path), line=number, way_out=way_out)
         if not isinstance(row, dict):
             raise ValueError(f"{where}: this is no JSON object, but {type(row).__name__}")
-        rows.append((where, row))
-    return rows
+        yield where, row
 
 
 def read_caption_lines(path: Path) -> list[str]:

@@ -15,9 +15,9 @@ from cdcd_jax.data.caption_files import (
     CaptionedPictures,
     check_caption,
     find_repeated,
-    read_json,
 )
 from cdcd_jax.data.sources import PictureFiles, picture_names
+from cdcd_jax.reading.json_text import read_json
 
 SPLITS = ("train2014", "val2014", "train2017", "val2017")
 

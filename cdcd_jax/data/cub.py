@@ -12,21 +12,18 @@ on 50 species that training lacks (8,855 and 2,933), listed in ``train/filenames
 ``test/filenames.pickle``.
 """
 
-import io
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from cdcd_jax.data.caption_files import (
     CaptionedPictures,
     clean_line,
     find_repeated,
     read_caption_lines,
-    read_text,
-    split_lines,
 )
 from cdcd_jax.data.sources import PictureFiles, sub_folders
+from cdcd_jax.reading.pickles import SafeUnpickler
+from cdcd_jax.reading.regular import open_regular, read_text, split_lines
 
 SPLITS = ("train", "test", "train_classes", "test_classes")
 
@@ -118,25 +115,17 @@ def _read_pairs(path: Path) -> dict[str, str]:
 def _read_names(path: Path) -> list[str]:
     """Read a pickled list of names; nothing else that a pickle may hold is executed."""
     try:
-        names = _ListUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+        with open_regular(path) as file:
+            names = SafeUnpickler(file, path).load()  # lists and texts need no names
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except Exception as error:
-        # Damaged pickles raise whatever their opcodes meet: EOFError, KeyError, IndexError ...
-        raise ValueError(f"{path} is no pickled list of names: {error!r:.100}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no pickled list of names: {error}") from error
     if not isinstance(names, list) or not names:
         raise ValueError(f"{path} must hold a list of names, not {type(names).__name__}")
     if wrong := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"{path} must hold names of pictures, not {wrong[0]!r:.60}")
     return names
-
-
-class _ListUnpickler(pickle.Unpickler):
-    """Refuse every name of a pickle: lists and texts need none."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Refuse a name without importing it."""
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, so it is not read")
 
 
 def _find_labels(names: list[str], classes: list[str], images: Path, listing: Path) -> list[int]:

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, Int32
 from cdcd_jax.data.audio import audio_seconds, load_audio
 from cdcd_jax.data.dances import Dance
 from cdcd_jax.data.motion import find_joints, load_motion, motion_frames, why_not_read
+from cdcd_jax.reading.arrays import read_npy
 
 VIDEO_FEATURES = 2048
 """Numbers of an I3D feature, which the published models are conditioned on."""
@@ -151,9 +152,8 @@ def load_video(path: Path) -> Float32[np.ndarray, "steps features"]:
         ValueError: If the file is damaged or holds something else.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:
-        # A damaged file raises whatever its header leads to.
+        array = read_npy(path)
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as an array: {why_not_read(error)}") from error
     array = np.atleast_2d(array) if isinstance(array, np.ndarray) else np.array([])
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":

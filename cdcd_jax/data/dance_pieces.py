@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cdcd_jax.data.caption_files import find_repeated, read_text
+from cdcd_jax.data.caption_files import find_repeated
 from cdcd_jax.data.sound_files import SoundFiles, list_files
+from cdcd_jax.reading.regular import read_text
 
 KINDS = ("motion", "audio", "video")
 

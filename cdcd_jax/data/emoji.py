@@ -21,6 +21,7 @@ from PIL import Image
 
 from cdcd_jax.data.caption_files import CaptionedPictures, check_caption, read_json_lines
 from cdcd_jax.data.sources import PictureBytes
+from cdcd_jax.reading.arrays import read_array, read_layouts
 
 STYLES = {
     "fluent_3d": "3d style",
@@ -104,7 +105,7 @@ def _is_tested(base: str) -> bool:
 def _read_style(folder: Path, style: str) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Read the emoji without a skin tone, each picture once."""
     path = folder / f"{style}.jsonl"
-    rows = read_json_lines(path)
+    rows = list(read_json_lines(path))
     images = _read_images(folder / f"{style}.npz")
     if len(rows) != len(images):
         raise ValueError(
@@ -123,18 +124,16 @@ def _read_style(folder: Path, style: str) -> list[tuple[dict[str, Any], np.ndarr
 
 def _read_images(path: Path) -> UInt8[np.ndarray, "pictures height width 3"]:
     try:
-        with np.load(path) as file:
-            images = file["images"]
+        shape, dtype, _ = read_layouts(path)["images"]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path} holds no pictures: {error}") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
         raise ValueError(
-            f"the images of {path} must be uint8 [pictures height width 3], "
-            f"got {images.dtype} {images.shape}"
+            f"the images of {path} must be uint8 [pictures height width 3], got {dtype} {shape}"
         )
-    return images
+    return read_array(path, "images")
 
 
 def _check_row(row: dict[str, Any], where: str) -> None:

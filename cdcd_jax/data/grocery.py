@@ -6,13 +6,13 @@ github.com/marcusklasson/GroceryStoreDataset): the central square of each photog
 16 to 70 training pictures a class; the validation split lacks 21 classes.
 """
 
-import json
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
 from cdcd_jax.data.sources import PictureBytes
+from cdcd_jax.reading.arrays import read_layouts, read_npz
+from cdcd_jax.reading.json_text import parse_json
+from cdcd_jax.reading.regular import LIST_BYTES, read_bytes
 
 FILE = "grocery64_jpeg.npz"
 
@@ -38,11 +38,16 @@ def load_grocery(folder: str | Path, split: str = "train") -> PictureBytes:
         raise ValueError(f'there is no split "{split}" of the groceries, only {list(SPLITS)}')
     folder = Path(folder)
     try:
-        classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        listing = folder / "classes.json"
+        classes = parse_json(read_bytes(listing, LIST_BYTES).decode(), str(listing))
         names = [entry["name"] for entry in sorted(classes, key=lambda entry: entry["id"])]
-        with np.load(folder / FILE) as file:
-            data = file[f"{split}_jpeg"].tobytes()
-            offsets, labels = file[f"{split}_offsets"].tolist(), file[f"{split}_fine"].tolist()
+        parts = [f"{split}_{part}" for part in ("jpeg", "offsets", "fine")]
+        layouts = read_layouts(folder / FILE)
+        if any(layouts[part].dtype.kind not in "iu" for part in parts):
+            raise ValueError(f"{split} is not whole numbers")
+        found = read_npz(folder / FILE, tuple(parts))
+        data = found[parts[0]].tobytes()
+        offsets, labels = found[parts[1]].tolist(), found[parts[2]].tolist()
     except OSError as error:
         raise ValueError(
             f"{folder} must hold {FILE} and classes.json: {error.filename or FILE} cannot be read"

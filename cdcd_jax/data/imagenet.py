@@ -11,7 +11,6 @@ published code and in torchvision.
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from cdcd_jax.data.caption_files import read_text, split_lines
 from cdcd_jax.data.sources import PictureFiles, list_classes, picture_names, sub_folders
+from cdcd_jax.reading.json_text import read_json
+from cdcd_jax.reading.matlab import check_mat
+from cdcd_jax.reading.regular import LIST_BYTES, read_text, split_lines
 
 DEVKIT = "ILSVRC2012_devkit_t12/data"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -159,7 +160,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
 def _read_class_index(path: Path) -> dict[str, str]:
     """Read the name of each wnid; the numbers must follow the order of the wnids."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path, LIST_BYTES)
         named = {
             entries[str(k)][0]: entries[str(k)][1].replace("_", " ") for k in range(len(entries))
         }
@@ -256,6 +257,7 @@ def _read_ground_truth(path: Path) -> dict[str, str]:
 def _read_synsets(path: Path) -> dict[int, str]:
     """Read the wnid of each class number from the kit's ``meta.mat``."""
     try:
+        check_mat(path)
         synsets = loadmat(path, squeeze_me=True)["synsets"]
         numbers, wnids = (np.atleast_1d(synsets[key]).tolist() for key in ("ILSVRC2012_ID", "WNID"))
         if not all(map(WNID.fullmatch, wnids)):

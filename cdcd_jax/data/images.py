@@ -16,6 +16,17 @@ Crop: TypeAlias = Literal["center", "random", "dalle"]
 CROPS: tuple[Crop, ...] = get_args(Crop)
 
 
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What is decoded, whatever a file's name; Pillow would run Ghostscript for PostScript."""
+
+MAX_PIXELS = 170_000_000
+"""Of a picture, which take 510 MB while it is decoded; Pillow's own limit is a little higher."""
+
+FREE_PIXELS, PIXELS_PER_BYTE = 2**25, 100
+"""What a picture may unpack to: this many pixels, or so many for each byte. A photograph has less
+than 20 for each, and a bomb of one colour 1000."""
+
+
 class ImageError(ValueError):
     """Name the picture that cannot be decoded."""
 
@@ -45,7 +56,8 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
     [[9, 9, 9], [9, 9, 9], [9, 9, 9]]
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image.size, len(data))
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image)))
     except ImageError as error:
@@ -156,6 +168,15 @@ def _square_near_the_middle(
     return image[top : top + side, left : left + side]
 
 
+def _check_pixels(size: tuple[int, int], num_bytes: int) -> None:
+    pixels = size[0] * size[1]
+    if pixels > min(MAX_PIXELS, max(FREE_PIXELS, PIXELS_PER_BYTE * num_bytes)):
+        raise ImageError(
+            f"it has {size[0]} x {size[1]} pixels in {num_bytes:,} bytes, which is no photograph; "
+            "make it smaller"
+        )
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: "I;16" of PNG and TIFF, "I" of PGM
         values = np.asarray(image).astype(np.int64)
@@ -168,4 +189,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -21,6 +21,8 @@ from typing import Any
 
 from cdcd_jax.data.images import Crop
 from cdcd_jax.files import whole_file
+from cdcd_jax.reading.json_text import MAX_BYTES, parse_json
+from cdcd_jax.reading.regular import open_regular, read_bytes
 
 FORMAT = "cdcd_jax token shards"
 VERSION = 1
@@ -110,17 +112,18 @@ class Plan:
             raise ValueError(f"{path} does not belong to token shards; give another folder")
         if content.get("version") != VERSION:
             raise ValueError(
-                f"{path.parent} holds shards of format version {content.get('version')}, and this "
+                f"{path} is of shards of format version {_brief(content.get('version'))}, and this "
                 f"program knows version {VERSION}; prepare them anew in another folder"
             )
         try:
             plan = dict(content["plan"])
             if "random_crop" in plan:
                 raise ValueError(
-                    f"{path.parent} holds shards of version 0.1, whose crops were others "
-                    f"(random_crop = {plan['random_crop']}); prepare them anew in another folder"
+                    f"{path} is of shards of version 0.1, whose crops were others (random_crop = "
+                    f"{_brief(plan['random_crop'])}); prepare them anew in another folder"
                 )
             plan |= {"class_names": tuple(plan["class_names"]), "grid": tuple(plan["grid"])}
+            _check_values(plan)
             return cls(**plan)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged; delete it and {AGAIN}") from error
@@ -148,6 +151,23 @@ UNBOUND = Bond()
 """The bond of shards that are no split."""
 
 
+def _check_values(plan: dict[str, Any]) -> None:
+    """Raise a TypeError if a value of a plan is none that was ever written there."""
+    least = {"num_images": 1, "vocab_size": 1, "views": 1, "shard_size": 1, "seed": 0}
+    numbers = [(plan[key], low) for key, low in least.items()]
+    numbers += [(side, 1) for side in plan["grid"]] + [(plan.get("image_size", 0), 0)]
+    texts = [plan["fingerprint"], plan["source"], plan["source_fingerprint"], *plan["class_names"]]
+    right = (
+        all(type(number) is int and low <= number < 2**63 for number, low in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and len(plan["grid"]) == 2
+        and max(*plan["grid"], plan["views"], plan["vocab_size"] >> 16) < 2**16
+        and isinstance(plan.get("waveforms"), dict | None)
+    )
+    if not right:
+        raise TypeError("a value of another kind")
+
+
 def agree_on_plan(folder: Path, plan: Plan) -> None:
     """Write the plan where there is none yet, and check that it is the folder's.
 
@@ -173,11 +193,11 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: If the file cannot be read or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path, MAX_BYTES).decode(), str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:
-        content = None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged; delete it and {AGAIN} ({error!s:.240})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged; delete it and {AGAIN}")
     return content
@@ -221,7 +241,7 @@ def sweep_up(folder: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """Compute the sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation
 
 from cdcd_jax.data.safe_pickle import load_pickle
+from cdcd_jax.reading.arrays import is_npy, read_npy, read_npz
 
 NUM_ROTATIONS = 24
 """Joints of SMPL that turn, the root first."""
@@ -106,7 +107,7 @@ def motion_frames(path: str | Path) -> int:
     path = Path(path)
     if path.suffix != ".npy":
         return len(load_motion(path))
-    array = _load_numpy(path, mmap_mode="r")
+    array = _load_numpy(path, mapped=True)
     return len(array) if array.ndim else 0
 
 
@@ -157,26 +158,21 @@ def _smpl_file(held: Mapping[Any, Any], path: Path) -> Float32[np.ndarray, "fram
     return smpl_features(poses, translation, scaling.item())
 
 
-def _load_numpy(path: Path, mmap_mode: Any = None) -> Any:
+def _load_numpy(path: Path, *, mapped: bool = False) -> Any:
     """Read an array, or a dict of those of an archive; arrays of objects are refused."""
     try:
-        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        return read_npy(path, mapped=mapped) if is_npy(path) else read_npz(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is not there; a motion file is needed") from error
-    except Exception as error:
-        # A damaged archive raises whatever zipfile and zlib do.
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as an array: {why_not_read(error)}") from error
 
 
 def why_not_read(error: Exception) -> str:
-    """Say why NumPy could not read an array, without its advice to unpickle a file of others."""
-    if "pickle" in str(error):
-        return "it holds no array of numbers, or was not downloaded whole"
-    return f"{error!s:.160}"
+    """Say why an array could not be read."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"it holds no array of numbers, or was not downloaded whole ({error!s:.240})"
 
 
 def _check_motion(held: Any, path: Path) -> Float32[np.ndarray, "frames features"]:

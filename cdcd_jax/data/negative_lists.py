@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from cdcd_jax.data.caption_files import read_json
 from cdcd_jax.data.negatives import ListedNegatives
+from cdcd_jax.reading.json_text import read_json
 
 
 def load_negatives(

@@ -5,16 +5,14 @@ nothing a pickle names is ever looked up. The few names that arrays need stand f
 this module, and arrays are made of those afterwards; anything else is refused.
 """
 
-import io
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-MAX_BYTES = 2**30
-"""Of a file; the largest motion files of AIST++ have a few million."""
+from cdcd_jax.reading.pickles import Damage, SafeUnpickler, brief
+from cdcd_jax.reading.regular import open_regular
 
 MAX_DEPTH, MAX_ITEMS = 8, 100_000
 """Of what a pickle holds: containers within each other, and things in all. A few bytes of a pickle
@@ -37,30 +35,27 @@ def load_pickle(path: Path) -> Any:
         ValueError: If the file is missing, damaged, too large, or holds or asks for anything else.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path} is no motion file: it has more than {MAX_BYTES} bytes")
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            held = _ArrayUnpickler(file, path, encoding="latin1").load()
+        return _Builder().build(held, 0)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        held = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-        return _Builder().build(held, 0)
     except Exception as error:
-        # Damaged pickles raise whatever their opcodes meet: EOFError, KeyError, IndexError ...
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be read as a pickle of arrays: {reason:.160}") from error
+        # Arrays of damaged pickles raise whatever NumPy meets.
+        reason = str(error).removeprefix(f"{path} ") or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a pickle of arrays: {reason:.240}") from error
 
 
 class _Type:
     """What a pickle says of a dtype."""
 
-    def __init__(self, name: str, *_: Any):
+    def __init__(self, name: Any, *_: Any):
         if not (isinstance(name, str) and NUMBER_TYPE.fullmatch(name)):
-            raise pickle.UnpicklingError(f"it holds an array of {name!r:.40}, not of numbers")
+            raise Damage(f"it holds an array of {brief(name)}, not of numbers")
         self.name, self.order = name, ""
 
-    def __setstate__(self, state: tuple) -> None:
-        order = state[1]
+    def __setstate__(self, state: Any) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         self.order = order if order in ("<", ">") else ""
 
     def dtype(self) -> np.dtype:
@@ -71,39 +66,43 @@ class _Array:
     """What a pickle says of an array: ``state`` is version, shape, type, order and bytes."""
 
     def __init__(self, *_: Any):
-        self.state: tuple | None = None
+        self.state: Any = None
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def array(self) -> np.ndarray:
         if self.state is None:
-            raise pickle.UnpicklingError("it holds an unfinished array")
+            raise Damage("it holds an unfinished array")
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
+            raise Damage("it holds an array without a shape")
         _, shape, kind, column_major, data = self.state
         data = data.encode("latin1") if isinstance(data, str) else data
         if not isinstance(kind, _Type) or not isinstance(data, bytes | bytearray):
-            raise pickle.UnpicklingError("it holds an array that is not of numbers")
+            raise Damage("it holds an array that is not of numbers")
+        if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
+            raise Damage("it holds an array without a shape")
         # A copy: an array that looks at bytes cannot be written to.
         flat = np.frombuffer(data, kind.dtype()).copy()
         return flat.reshape(shape, order="F" if column_major else "C")
 
 
-def _scalar(kind: _Type, data: Any) -> _Array:
+def _scalar(kind: Any, data: Any) -> _Array:
     array = _Array()
     array.state = (1, (), kind, False, data)
     return array
 
 
-def _from_buffer(data: Any, kind: _Type, shape: tuple, order: str) -> _Array:
+def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
     array = _Array()
     array.state = (1, shape, kind, order == "F", data)
     return array
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """Undo how old protocols write bytes; any other use of a codec is refused."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r:.40}")
+    if encoding != "latin1" or not isinstance(text, str):
+        raise Damage(f"it asks for the encoding {brief(encoding)}")
     return text.encode("latin1")
 
 
@@ -125,14 +124,14 @@ for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
     _STANDINS[_core + ".numeric", "_frombuffer"] = _from_buffer
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(SafeUnpickler):
     """Know no names but those of arrays, and for these give stand-ins."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Give the stand-in of a name without importing it."""
         if (module, name) not in _STANDINS:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which arrays do not need and could do harm"
+            raise Damage(
+                f"it asks for {module:.80}.{name:.80}, which arrays do not need and could do harm"
             )
         return _STANDINS[module, name]
 
@@ -142,13 +141,17 @@ class _Builder:
 
     def __init__(self) -> None:
         self.num_items = 0
+        self._arrays: dict[int, np.ndarray] = {}
 
     def build(self, held: Any, depth: int) -> Any:
         self.num_items += 1
         if depth > MAX_DEPTH or self.num_items > MAX_ITEMS:
-            raise pickle.UnpicklingError("it holds more things within each other than motion needs")
+            raise Damage("it holds more things within each other than motion needs")
         if isinstance(held, _Array):
-            return held.array()
+            # One array, however often the pickle refers to it.
+            if id(held) not in self._arrays:
+                self._arrays[id(held)] = held.array()
+            return self._arrays[id(held)]
         if isinstance(held, dict):
             return {
                 self.build(key, depth + 1): self.build(value, depth + 1)
@@ -158,4 +161,4 @@ class _Builder:
             return type(held)(self.build(value, depth + 1) for value in held)
         if held is None or isinstance(held, bool | int | float | complex | str | bytes | bytearray):
             return held
-        raise pickle.UnpicklingError(f"it holds a {type(held).__name__}")
+        raise Damage(f"it holds a {type(held).__name__}")

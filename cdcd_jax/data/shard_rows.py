@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cdcd_jax.data.manifest import AGAIN
+from cdcd_jax.reading.arrays import read_npy
 
 
 class ShardRows:
@@ -46,6 +47,6 @@ class ShardRows:
 
 def _map(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r")
+        return read_npy(path, mapped=True)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and {AGAIN}") from error

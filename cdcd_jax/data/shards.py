@@ -23,6 +23,8 @@ from cdcd_jax.data.manifest import (
 )
 from cdcd_jax.data.records import RecordError, as_tokens, record_dtype, unpack_records
 from cdcd_jax.data.shard_rows import ShardRows
+from cdcd_jax.reading.archives import FREE_BYTES, MAX_RATIO
+from cdcd_jax.reading.arrays import read_npz
 
 WHOLE = 256 * 2**20
 """Bytes of shards that are compared with their checksums at the start of a run: half a second."""
@@ -82,19 +84,24 @@ class TokenShards:
     def _open(self, manifest: Mapping[str, Any]) -> None:
         """Compare the manifest with the files that it lists, and read the index."""
         self._shards = manifest["shards"]
+        if len(self._shards) != self.plan.num_shards:
+            raise KeyError("shards")
         names = [self.plan.shard_name(shard) for shard in range(self.plan.num_shards)]
         if [shard["file"] for shard in self._shards] != names:
             raise KeyError("shards")
         for file in self._files():
             _check_size(self.folder / file["file"], file["bytes"])
+        size = record_dtype(length=self.length, vocab_size=self.plan.vocab_size).itemsize
+        for shard in self._shards:
+            # Tokens hardly shrink, so a shard has no more of them than its bytes allow.
+            if not 0 <= shard["count"] * size <= FREE_BYTES + MAX_RATIO * shard["bytes"]:
+                raise KeyError("count")
         filled = [shard for shard in self._shards if shard["count"]]
         self.rows = {
             name: ShardRows([self.folder / shard["cond"][name]["file"] for shard in filled])
             for name in filled[0].get("cond", ())
         }
         self._load_index(manifest["index"]["sha256"])
-        if sum(shard["count"] for shard in self._shards) != len(self.cond):
-            raise KeyError("count")
 
     def __len__(self) -> int:
         """Count the examples: views of pictures."""
@@ -222,12 +229,18 @@ class TokenShards:
         path = self.folder / INDEX
         if not path.exists() or file_digest(path) != digest:
             raise ValueError(f"{path} is missing or damaged; {AGAIN}")
-        with np.load(path) as index:
-            self._names, self._name_offsets = index["names"], index["name_offsets"]
-            self.cond = self.group = np.repeat(index["labels"], self.plan.views)
-            self.source_index = index["indices"]
-            self.picture_of = np.repeat(np.arange(len(self.source_index)), self.plan.views)
-            self.captions = _unpack_captions(index) if "captions" in index else ()
+        try:
+            index = read_npz(path)
+            _check_index(index)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error!s:.200}); {AGAIN}") from error
+        if sum(s["count"] for s in self._shards) != len(index["labels"]) * self.plan.views:
+            raise KeyError("count")
+        self._names, self._name_offsets = index["names"], index["name_offsets"]
+        self.cond = self.group = np.repeat(index["labels"], self.plan.views)
+        self.source_index = index["indices"]
+        self.picture_of = np.repeat(np.arange(len(self.source_index)), self.plan.views)
+        self.captions = _unpack_captions(index) if "captions" in index else ()
 
     def _describe_damage(self, keys: Sequence[int]) -> str:
         """Find the first damaged record of some that could not all be read."""
@@ -239,6 +252,22 @@ class TokenShards:
                 reason = "" if isinstance(error, RecordError) else f" ({error})"
                 return f"record {place} of {path} is damaged{reason}; delete that file and {AGAIN}"
         return f"the shards in {self.folder} could not be read, and now they can; try again"
+
+
+def _check_index(index: Mapping[str, np.ndarray]) -> None:
+    """Raise a ValueError if the arrays of an index contradict each other."""
+    num, offsets = index["labels"].size, index["name_offsets"]
+    whole = (
+        all(array.ndim == 1 and array.dtype.kind in "iu" for array in index.values())
+        and len(index["indices"]) == num == len(offsets) - 1
+        and (np.diff(offsets) >= 0).all()
+        and 0 <= offsets[0] <= offsets[-1] <= len(index["names"])
+    )
+    if whole and "captions" in index:
+        offsets, counts = index["caption_offsets"], index["caption_counts"]
+        whole = len(counts) == num and counts.sum() == len(offsets) - 1
+    if not whole:
+        raise ValueError("its arrays contradict each other")
 
 
 def _unpack_captions(index: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:

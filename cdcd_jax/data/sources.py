@@ -10,8 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from cdcd_jax.reading.regular import read_bytes
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of the files that count as pictures, in lower case."""
+
+MAX_BYTES = 2**28
+"""Of an encoded picture; 40 megapixels of 16 bits have 240 million."""
 
 SPLITS = ("train", "val", "validation", "test")
 """Names of sub-folders that are splits, not classes."""
@@ -107,7 +112,7 @@ class PictureFiles:
         """
         path = self._folder / self._names[index]
         try:
-            data = path.read_bytes()
+            data = read_bytes(path, MAX_BYTES)
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         return Picture(self._names[index], int(self._labels[index]), data)

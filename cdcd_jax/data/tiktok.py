@@ -15,11 +15,12 @@ the video: inter negatives come from other songs.
 import re
 from pathlib import Path
 
-from cdcd_jax.data.caption_files import find_repeated, read_text
+from cdcd_jax.data.caption_files import find_repeated
 from cdcd_jax.data.dance_files import DanceFile, DanceFiles
 from cdcd_jax.data.dance_pieces import Piece, find_pieces, list_pieces, piece_name
 from cdcd_jax.data.motion import OPENPOSE_EDGES
 from cdcd_jax.data.sound_files import SoundFiles
+from cdcd_jax.reading.regular import read_text
 
 SPLITS = ("train", "test")
 

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.caption_files import read_text
 from cdcd_jax.data.dance_pieces import piece_name
 from cdcd_jax.data.dances import Dances
+from cdcd_jax.reading.regular import read_text
 
 MAX_PADDING = 128
 """Samples by which a dance may be too short for its last window, which then ends with silence: one

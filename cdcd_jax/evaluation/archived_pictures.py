@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from cdcd_jax.evaluation.batches import even_batches, own_share
-from cdcd_jax.evaluation.npz import read_layouts, stream_rows
+from cdcd_jax.evaluation.npz import stream_rows
+from cdcd_jax.reading.arrays import read_layouts
 
 
 class ArchivedPictures:

@@ -1,73 +1,13 @@
 """Archives of NumPy arrays, read and written a few rows at a time."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-BinaryFile: TypeAlias = Any
-"""A file object of bytes; those of ``zipfile`` share no class with others."""
-
-
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    KeyError,
-    ValueError,
-    EOFError,
-    OSError,
-    RuntimeError,  # encrypted, or, as NotImplementedError, of an unknown compression
-)
-"""What reading an archive raises where the archive is to blame."""
-
-
-class ArrayLayout(NamedTuple):
-    """What the head of an array in an archive says.
-
-    Attributes:
-        shape: Shape.
-        dtype: Type of the elements.
-        by_rows: Whether the elements are in C order.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    by_rows: bool
-
-
-def read_layouts(path: Path) -> dict[str, ArrayLayout]:
-    """Read the layout of each array of an archive, and no array.
-
-    Raises:
-        ValueError: If the file is no archive of arrays, or a damaged one.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            layouts = {}
-            for name in archive.namelist():
-                if name.endswith(".npy"):
-                    with archive.open(name) as member:
-                        layouts[name.removesuffix(".npy")] = _read_head(member)
-            return layouts
-    except DAMAGE as error:
-        raise ValueError(f"{path} is no complete npz archive of arrays ({error})") from error
-
-
-def read_array(path: Path, name: str) -> Any:
-    """Read one array of an archive.
-
-    Raises:
-        ValueError: If it is damaged, or holds Python objects, which are not read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file[name]
-    except DAMAGE as error:
-        raise ValueError(f"{path} is no complete npz archive: {name}: {error}") from error
+from cdcd_jax.reading.arrays import BinaryFile, fill, open_array
 
 
 def stream_rows(path: Path, name: str, batch_size: int) -> Iterator[np.ndarray]:
@@ -84,20 +24,14 @@ def stream_rows(path: Path, name: str, batch_size: int) -> Iterator[np.ndarray]:
     Raises:
         ValueError: If the array is not in C order, or the archive is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
-            shape, dtype, by_rows = _read_head(member)
-            if not by_rows or dtype.hasobject:
-                raise ValueError(f"{name} must be in C order, of numbers")
-            row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-            for start in range(0, shape[0], batch_size):
-                count = min(batch_size, shape[0] - start)
-                data = member.read(count * row_bytes)
-                if len(data) < count * row_bytes:
-                    raise EOFError(f"{name} ends after {start} of {shape[0]} rows")
-                yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
-    except DAMAGE as error:
-        raise ValueError(f"{path} is no complete npz archive: {error}") from error
+    with open_array(path, name) as (member, layout):
+        shape, dtype, by_rows = layout
+        if not by_rows or not shape:
+            raise ValueError(f"{name} must be in C order, of numbers")
+        for start in range(0, shape[0], batch_size):
+            rows = np.empty((min(batch_size, shape[0] - start), *shape[1:]), dtype)
+            fill(member, rows.reshape(-1))
+            yield rows
 
 
 @contextmanager
@@ -120,15 +54,3 @@ def open_member(path: Path, name: str, shape: Sequence[int], dtype: str) -> Iter
     ):
         np.lib.format.write_array_header_1_0(member, head)
         yield member
-
-
-def _read_head(member: BinaryFile) -> ArrayLayout:
-    version = np.lib.format.read_magic(member)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read is None:
-        raise ValueError(f"an array of version {version}")
-    shape, fortran_order, dtype = read(member)
-    return ArrayLayout(shape, dtype, not fortran_order)

@@ -16,10 +16,10 @@ from jaxtyping import Float32
 from cdcd_jax.evaluation.archived_pictures import ArchivedPictures
 from cdcd_jax.evaluation.frechet import Gaussian, Moments
 from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.npz import ArrayLayout, read_array, read_layouts
 from cdcd_jax.evaluation.real_pictures import PictureSet
 from cdcd_jax.features.inception import NUM_FEATURES
 from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.reading.arrays import ArrayLayout, read_array, read_layouts
 
 OURS = {"fingerprint", "num_examples", "mean", "scatter"}
 STATISTICS = {"mu", "sigma"}
@@ -185,28 +185,27 @@ def _check_statistics(
 def _read_ours(path: Path, fingerprint: str | None = None) -> Reference:
     """Read our own file; None as the fingerprint accepts it of any pictures and network."""
     layouts = read_layouts(path)
-    names = [*sorted(OURS), *(["features"] if "features" in layouts else [])]
-    found = {name: read_array(path, name) for name in names}
+    kept = [name for name in (*sorted(OURS), "features") if name in layouts]
+    floats = [layouts[name] for name in ("mean", "scatter", "features") if name in layouts]
+    count, mean_shape = layouts["num_examples"], layouts["mean"].shape
+    features_shape = layouts["features"].shape if "features" in layouts else (0, *mean_shape)
+    if (
+        count.shape != ()
+        or count.dtype.kind not in "iu"
+        or any(layout.dtype.kind != "f" for layout in floats)
+        or len(mean_shape) != 1
+        or mean_shape[0] == 0
+        or layouts["scatter"].shape != (*mean_shape, *mean_shape)
+        or len(features_shape) != 2
+        or features_shape[1:] != mean_shape
+        or layouts["fingerprint"].num_bytes > 10_000
+    ):
+        raise _no_reference(path, layouts, kept)
+    found = {name: read_array(path, name) for name in kept}
     num_examples, mean, scatter = (found[name] for name in ("num_examples", "mean", "scatter"))
     features = found.get("features")
-    floats = [array for array in (mean, scatter, features) if array is not None]
-    if (
-        num_examples.shape != ()
-        or num_examples.dtype.kind not in "iu"
-        or num_examples < 1
-        or any(array.dtype.kind != "f" for array in floats)
-        or mean.ndim != 1
-        or mean.size == 0
-        or scatter.shape != (mean.size, mean.size)
-        or (features is not None and (features.ndim != 2 or features.shape[1] != mean.size))
-    ):
-        held = ", ".join(
-            f"{name} {array.dtype} {list(array.shape)}" for name, array in found.items()
-        )
-        raise ValueError(
-            f"{path} is no file of reference statistics, as it holds {held}; name another file, "
-            "and they are computed anew"
-        )
+    if num_examples < 1:
+        raise _no_reference(path, layouts, kept)
     _check_statistics(path, "mean", mean, "scatter", scatter)
     if features is not None and not np.isfinite(features).all():
         raise ValueError(f"{path}: features has values that are not finite; name another file")
@@ -217,6 +216,14 @@ def _read_ours(path: Path, fingerprint: str | None = None) -> Reference:
             "are needed; name another file"
         )
     return Reference(Moments(int(num_examples), mean, scatter), features)
+
+
+def _no_reference(path: Path, layouts: dict[str, ArrayLayout], kept: list[str]) -> ValueError:
+    held = ", ".join(f"{n} {layouts[n].dtype} {list(layouts[n].shape)!s:.80}" for n in kept)
+    return ValueError(
+        f"{path} is no file of reference statistics, as it holds {held}; name another file, and "
+        "they are computed anew"
+    )
 
 
 def write_reference(path: Path, fingerprint: str, reference: Reference) -> None:

@@ -6,7 +6,6 @@ public conversion script took the averaged weights. Here they get VQ-Diffusion's
 of model is refused.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 from cdcd_jax.interop.published import Published, describe_denoiser, describe_vqgan
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.stored import StateDict, read_floats
+from cdcd_jax.reading.json_text import read_json
+from cdcd_jax.reading.regular import LIST_BYTES
 
 INDEX = "model_index.json"
 PIPELINE = "VQDiffusionPipeline"
@@ -192,8 +193,8 @@ def _weights(folder: Path) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+        content = read_json(path, LIST_BYTES)
+    except ValueError as error:
         raise ValueError(f"{path} is no complete JSON file: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings by name.")

@@ -5,7 +5,6 @@ gives each tensor's type, shape and place. ``safetensors`` reads the header, so 
 would refuse is refused here.
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from cdcd_jax.interop.stored import Storage, StoredTensor, open_file_at
+from cdcd_jax.reading.safetensors_head import read_safetensors_head
 
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64",
@@ -32,14 +32,14 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     Raises:
         ValueError: The file is damaged, or has a type of numbers that NumPy does not have.
     """
+    header, start = read_safetensors_head(path)
     try:
-        with safe_open(path, framework="numpy"), path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
+        with safe_open(path, framework="numpy"):
+            pass  # the library has compared the header with the file
     except SafetensorError as error:
         raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
     header.pop("__metadata__", None)
-    return {name: _tensor(path, name, entry, 8 + length) for name, entry in header.items()}
+    return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
 
 
 def _tensor(path: Path, name: str, entry: dict, start: int) -> StoredTensor:

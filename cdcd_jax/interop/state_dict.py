@@ -1,20 +1,23 @@
 """Read a state dict, arrays by their dotted names, from any of the usual files."""
 
-import io
 import math
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import ZipInfo
 
 import numpy as np
 
 from cdcd_jax.interop.safetensors_file import read_safetensors
-from cdcd_jax.interop.stored import StateDict, Storage, StoredTensor
+from cdcd_jax.interop.stored import StateDict, Storage, StoredTensor, check_shared
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
 from cdcd_jax.interop.unpickler import stand_in_name
+from cdcd_jax.reading.archives import DAMAGE, Archive, describe, open_archive
+from cdcd_jax.reading.arrays import is_npy, read_head
+from cdcd_jax.reading.pickles import brief
 
 WRAPPER = "module."
 """What (Distributed)DataParallel puts before every name."""
@@ -42,7 +45,19 @@ def read_state_dict(
         ValueError: The file is damaged, has no such entry, or something among the arrays wanted is
             an object of a class that is not known here; the sentence names it.
     """
-    return {name: np.asarray(array) for name, array in open_state_dict(path, entry).items()}
+    arrays: dict[Any, np.ndarray] = {}
+    state = open_state_dict(path, entry)
+    for tensor in state.values():
+        key = _same(tensor)
+        arrays[key] = arrays[key] if key in arrays else np.asarray(tensor)
+    return {name: arrays[_same(tensor)] for name, tensor in state.items()}
+
+
+def _same(tensor: np.ndarray | StoredTensor) -> Any:
+    """Return what tensors have in common that are one array, as tied weights are."""
+    if isinstance(tensor, StoredTensor):
+        return id(tensor.storage), tensor.offset, tensor.shape, tensor.strides
+    return id(tensor)
 
 
 def open_state_dict(path: str | Path, entry: str | Sequence[str] | None = None) -> StateDict:
@@ -70,8 +85,11 @@ def open_state_dict(path: str | Path, entry: str | Sequence[str] | None = None) 
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if entry is None and is_torchscript(path):
-        return read_torchscript(path)
-    return select_arrays(read_tree(path), entry, path)
+        state = read_torchscript(path)
+    else:
+        state = select_arrays(read_tree(path), entry, path)
+    check_shared((t for t in state.values() if isinstance(t, StoredTensor)), path)
+    return state
 
 
 def read_tree(path: Path) -> Any:
@@ -87,7 +105,7 @@ def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> S
     if found:
         chosen = found[0]
     elif choices and not is_flat(tree):
-        have = ", ".join(map(_describe, tree)) if isinstance(tree, Mapping) else "no entries"
+        have = _list(tree) if isinstance(tree, Mapping) else "no entries"
         raise ValueError(f"{path} has no entry {' or '.join(map(repr, choices))}; it has {have}.")
     if stand_in_name(chosen):
         raise _unknown(chosen, path)
@@ -97,14 +115,14 @@ def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> S
             raise _unknown(value if stand_in_name(value) else key, path)
     arrays = {key: value for key, value in chosen.items() if isinstance(value, StoredTensor)}
     if not arrays:
-        inner = [str(key) for key, value in chosen.items() if isinstance(value, Mapping)]
-        hint = f"; choose an entry of {', '.join(inner)}" if inner else ""
+        inner = [key for key, value in chosen.items() if isinstance(value, Mapping)]
+        hint = f"; choose an entry of {_list(inner)}" if inner else ""
         where = f" in {' or '.join(map(repr, choices))}" if choices else ""
         raise ValueError(f"{path} holds no arrays by name{where}{hint}.")
     unnamed = [key for key in arrays if not isinstance(key, str)]
     if unnamed:
         raise ValueError(
-            f"{path} holds an array by {unnamed[0]!r}, which is no name; save the state dict, "
+            f"{path} holds an array by {brief(unnamed[0])}, which is no name; save the state dict, "
             "whose arrays have names."
         )
     return strip_wrapper(arrays)
@@ -147,8 +165,11 @@ def _descend(tree: Any, entry: str) -> Any:
     return tree
 
 
-def _describe(key: Any) -> str:
-    return stand_in_name(key) or str(key)
+def _list(keys: Iterable[Any]) -> str:
+    """List the first keys of a pickle's dict."""
+    first = [*islice(keys, 21)]
+    words = [stand_in_name(k) or (k[:80] if isinstance(k, str) else brief(k)) for k in first]
+    return ", ".join([*words[:20], *(["..."] if len(first) > 20 else [])])
 
 
 def _unknown(value: Any, path: Path) -> ValueError:
@@ -160,23 +181,33 @@ def _unknown(value: Any, path: Path) -> ValueError:
 
 def _read_npz(path: Path) -> StateDict:
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
+        if is_npy(path):
             raise ValueError("it is one array without a name, as .npy files are")
-        with found as file:
-            return {key: _in_memory(path, key, np.asarray(file[key])) for key in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is no complete .npz file of arrays: {error}.") from error
+        archive = open_archive(path)  # the arrays are read from it later
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        return {
+            info.filename.removesuffix(".npy"): _member(archive, info, path) for info in members
+        }
+    except DAMAGE as error:
+        raise ValueError(
+            f"{path} is no complete .npz file of arrays: {describe(error)}."
+        ) from error
 
 
-def _in_memory(path: Path, name: str, array: np.ndarray) -> StoredTensor:
-    """Let an array that was read tell which file it is from."""
+def _member(archive: Archive, info: ZipInfo, path: Path) -> StoredTensor:
+    """Describe an array of an archive."""
+    with archive.open(info) as member:
+        shape, dtype, by_rows = read_head(member, info.file_size)
+        start = member.tell()
 
-    def open_at(byte: int) -> io.BytesIO:
-        file = io.BytesIO(array.tobytes())
-        file.seek(byte)
+    def open_at(byte: int) -> Any:
+        file = archive.open(info)
+        file.seek(start + byte)
         return file
 
-    storage = Storage(path, name, array.dtype, array.size, array.nbytes, open_at)
-    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
-    return StoredTensor(storage, 0, array.shape, strides)
+    size, num_bytes = math.prod(shape), info.file_size - start
+    name = info.filename.removesuffix(".npy")
+    storage = Storage(path, name, dtype, size, num_bytes, open_at)
+    axes = range(len(shape))
+    strides = [math.prod(shape[axis + 1 :] if by_rows else shape[:axis]) for axis in axes]
+    return StoredTensor(storage, 0, shape, tuple(strides))

@@ -6,9 +6,7 @@ that it becomes.
 """
 
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -16,8 +14,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-CHUNK_BYTES = 1 << 20
-"""How much is read at a time, and held twice meanwhile."""
+from cdcd_jax.reading.archives import DAMAGE, describe
+from cdcd_jax.reading.arrays import fill
+from cdcd_jax.reading.regular import open_regular
+
+MOST_AXES = 32
+"""Of a tensor."""
+
+SHARED, FREE_SHARED_BYTES = 2, 2**26
+"""How often the numbers of a file may be used by several of its tensors: so many times all of them,
+or this many bytes beyond. Tied weights are used twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +62,18 @@ class Storage:
         itemsize = self.dtype.itemsize
         if self.num_bytes < self.size * itemsize:
             raise ValueError(
-                f"{self.path} is truncated: its storage {self.name} has {self.num_bytes} bytes of "
-                f"{self.size * itemsize}."
+                f"{self.path} is truncated: its storage {self.name:.80} has "
+                f"{self.num_bytes} bytes of {self.size * itemsize}."
             )
         array = np.empty(count, self.dtype)
-        to_fill = array.view(np.uint8).data
         try:
             with self.open_at(first * itemsize) as file:
-                while to_fill:
-                    part = file.read(min(CHUNK_BYTES, len(to_fill)))
-                    if not part:
-                        raise EOFError("it ends too early")
-                    to_fill[: len(part)] = part
-                    to_fill = to_fill[len(part) :]
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-            raise ValueError(f"{self.path} is damaged in its storage {self.name}: {error}.") from (
-                error
-            )
+                fill(file, array)
+                file.read(1)  # so that the checksum of a zip's member is compared
+        except DAMAGE as error:
+            raise ValueError(
+                f"{self.path} is damaged in its storage {self.name:.80}: {describe(error)}."
+            ) from error
         return array
 
 
@@ -98,9 +99,11 @@ class StoredTensor:
             inside = self.size <= self.storage.size and self._span <= (
                 self.storage.size - self.offset
             )
-        if not inside or len(self.shape) != len(self.strides):
+        inside = inside and len(self.shape) == len(self.strides) <= MOST_AXES
+        if not inside or (not self.size and max(self.shape) > FREE_SHARED_BYTES):
             raise ValueError(
-                f"{self.storage.path} describes a tensor {self.shape} that exceeds its storage."
+                f"{self.storage.path} describes a tensor {self.shape!s:.80} that exceeds its "
+                "storage."
             )
 
     @property
@@ -140,6 +143,23 @@ class StoredTensor:
 
 StateDict: TypeAlias = Mapping[str, np.ndarray | StoredTensor]
 """Arrays by their dotted PyTorch names, in memory or still in their file."""
+
+
+def check_shared(tensors: Iterable[StoredTensor], path: Path) -> None:
+    """Refuse a file of whose few numbers many tensors are made, which would fill the memory.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    distinct = {(id(t.storage), t.offset, t.shape, t.strides): t for t in tensors}.values()
+    wanted = sum(tensor.size * tensor.dtype.itemsize for tensor in distinct)
+    storages = {id(tensor.storage): tensor.storage for tensor in distinct}.values()
+    there = sum(min(s.num_bytes, s.size * s.dtype.itemsize) for s in storages)
+    if wanted > max(SHARED * there, there + FREE_SHARED_BYTES):
+        raise ValueError(
+            f"{path} makes tensors of {wanted:,} bytes out of {there:,}; save them anew, each with "
+            "numbers of its own."
+        )
 
 
 def read_floats(state: StateDict, name: str, dtype: Any = np.float32) -> np.ndarray:
@@ -191,7 +211,7 @@ def open_file_at(path: Path, start: int) -> Callable[[int], BufferedIOBase]:
     """Return the ``open_at`` of a block that begins at a byte of a file."""
 
     def open_at(byte: int) -> BufferedIOBase:
-        file = path.open("rb")
+        file = open_regular(path)
         file.seek(start + byte)
         return file
 

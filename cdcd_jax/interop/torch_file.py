@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage
-from cdcd_jax.interop.unpickler import DAMAGES, TensorUnpickler
+from cdcd_jax.interop.unpickler import TensorUnpickler
+from cdcd_jax.reading.archives import DAMAGE, describe, open_archive, read_member
+
+PICKLE_BYTES = 2**26
+"""Most bytes of the pickle of a checkpoint; that of 10,000 arrays has 2 million."""
 
 
 def read_torch(path: Path) -> Any:
@@ -30,32 +34,33 @@ def read_torch(path: Path) -> Any:
         ValueError: The file is damaged or of another format.
     """
     try:
-        archive = zipfile.ZipFile(path)  # the storages read from it later
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"{path} is a zip file, but not one that torch.save wrote.")
-        unpickler = ZipUnpickler(archive, pickles[0].removesuffix("data.pkl"), path)
-    except (zipfile.BadZipFile, EOFError) as error:
+        archive = open_archive(path)  # the storages read from it later
+    except ValueError as error:
         raise ValueError(
-            f"{path} is no complete PyTorch zip checkpoint ({error}): it is truncated, or older "
-            "than PyTorch 1.6, which can load and save it again."
+            f"{path} is no complete PyTorch zip checkpoint ({describe(error)}): it is truncated, "
+            "or older than PyTorch 1.6, which can load and save it again."
         ) from error
-    try:
-        return unpickler.load()
-    except DAMAGES as error:
-        raise ValueError(f"{path} has a damaged pickle: {error}.") from error
+    pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ValueError(f"{path} is a zip file, but not one that torch.save wrote.")
+    return ZipUnpickler(archive, pickles[0].removesuffix("data.pkl"), path).load()
 
 
 class ZipUnpickler(TensorUnpickler):
     """Unpickler of a zip's ``data.pkl``; storages are the members in ``data/``."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, path: Path):
-        super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")), path)
         self.archive, self.root = archive, root
         self.members = {info.filename: info for info in archive.infolist()}
-        byteorder = f"{root}byteorder"
-        if byteorder in self.members and archive.read(byteorder) != b"little":
+        try:
+            content = read_member(archive, f"{root}data.pkl", PICKLE_BYTES)
+            byteorder = f"{root}byteorder"
+            big = byteorder in self.members and read_member(archive, byteorder, 64) != b"little"
+        except DAMAGE as error:
+            raise ValueError(f"{path} has a damaged pickle: {describe(error)}.") from error
+        if big:
             raise ValueError(f"{path} was saved on a big-endian machine, which is not supported.")
+        super().__init__(io.BytesIO(content), path)
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
         """Say where the numbers of a storage are."""

@@ -5,6 +5,7 @@ version, the writer's machine, the object, the keys of its storages) and then th
 each key the number of elements in 8 bytes, and their bytes.
 """
 
+import os
 import pickle
 from io import BufferedIOBase
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage, open_file_at
-from cdcd_jax.interop.unpickler import DAMAGES, TensorUnpickler
+from cdcd_jax.interop.unpickler import TensorUnpickler
+from cdcd_jax.reading.pickles import brief
+from cdcd_jax.reading.regular import open_regular
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 HEAD = pickle.dumps(MAGIC_NUMBER, protocol=2)
@@ -22,7 +25,7 @@ VERSION = 1001
 
 def is_legacy_torch(path: Path) -> bool:
     """Say whether a file begins as those that PyTorch wrote before version 1.6."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(len(HEAD)) == HEAD
 
 
@@ -38,34 +41,37 @@ def read_legacy_torch(path: Path) -> Any:
     Raises:
         ValueError: The file is damaged or of another kind.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(len(HEAD))
-            version, machine = (_LegacyUnpickler(file, path).load() for _ in range(2))
-            if version != VERSION or not machine["little_endian"]:
-                raise ValueError(f"{path} is of a kind of PyTorch file that is not supported.")
-            unpickler = _LegacyUnpickler(file, path)
-            tree = unpickler.load()
-            keys = _LegacyUnpickler(file, path).load()
-            unpickler.starts.update(_find_starts(file, path, keys, unpickler.storages))
-            return tree
-    except DAMAGES as error:
-        raise ValueError(f"{path} is truncated or has a damaged pickle: {error!r}.") from error
+    with open_regular(path) as file:
+        file.seek(len(HEAD))
+        version, machine = (_LegacyUnpickler(file, path).load() for _ in range(2))
+        little = isinstance(machine, dict) and machine.get("little_endian") is True
+        if version != VERSION or not little:
+            raise ValueError(f"{path} is of a kind of PyTorch file that is not supported.")
+        unpickler = _LegacyUnpickler(file, path)
+        tree = unpickler.load()
+        keys = _LegacyUnpickler(file, path).load()
+        unpickler.starts.update(_find_starts(file, path, keys, unpickler.storages))
+        return tree
 
 
 def _find_starts(
-    file: BufferedIOBase, path: Path, keys: list[str], storages: dict[str, Storage]
+    file: BufferedIOBase, path: Path, keys: Any, storages: dict[str, Storage]
 ) -> dict[str, int]:
     """Find where each storage's numbers begin, from one storage's length to the next."""
-    starts, end = {}, path.stat().st_size
+    if not isinstance(keys, list) or len(keys) > len(storages):
+        raise ValueError(
+            f"{path} is truncated or damaged: it lists its storages as {brief(keys)}, or storages "
+            "that no tensor has, whose types of numbers are not supported."
+        )
+    starts, end = {}, os.fstat(file.fileno()).st_size
     for key in keys:
-        if key not in storages:
+        if not isinstance(key, str) or key not in storages:
             raise ValueError(f"{path} has a storage of a type of numbers that is not supported.")
         stored = int.from_bytes(file.read(8), "little")
         starts[key] = file.tell()
+        if stored != storages[key].size or starts[key] + storages[key].num_bytes > end:
+            raise ValueError(f"{path} is truncated in its storage {key:.80}.")
         file.seek(storages[key].num_bytes, 1)
-        if stored != storages[key].size or file.tell() > end:
-            raise ValueError(f"{path} is truncated in its storage {key}.")
     missing = sorted(storages.keys() - starts.keys())
     if missing:
         raise ValueError(f"{path} is truncated: it has no storage {missing[0]}.")

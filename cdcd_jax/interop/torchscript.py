@@ -5,27 +5,31 @@ and of a pickle of the module that the program belongs to. The pickle names clas
 ``__torch__...``; here each becomes the same inert holder of attributes.
 """
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cdcd_jax.interop.stored import StoredTensor
 from cdcd_jax.interop.torch_file import ZipUnpickler
-from cdcd_jax.interop.unpickler import DAMAGES, stand_in_name
+from cdcd_jax.interop.unpickler import stand_in_name
+from cdcd_jax.reading.archives import open_archive
+from cdcd_jax.reading.pickles import brief
 
 PROGRAM = "__torch__"
 
-MOST_MODULES = 10_000
-"""The largest CLIP has some hundreds; what has more contains itself."""
+MOST_MODULES, MOST_ATTRIBUTES = 10_000, 1_000_000
+"""The largest CLIP has some hundreds of modules; what has more contains itself."""
+
+LONGEST_NAME = 1000
+"""Letters of an array's dotted name."""
 
 
 def is_torchscript(path: Path) -> bool:
     """Say whether a file is a TorchScript archive: a zip with a program beside its pickle."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (ValueError, OSError):
         return False
     root = next((name.removesuffix("data.pkl") for name in names if _is_pickle(name)), None)
     return root is not None and any(name.startswith(f"{root}code/") for name in names)
@@ -45,16 +49,9 @@ def read_torchscript(path: Path) -> dict[str, StoredTensor]:
         ValueError: The file is damaged, its pickle asks for anything but tensors, plain containers
             and modules of its own program, or modules contain themselves.
     """
-    try:
-        archive = zipfile.ZipFile(path)  # the storages read from it later
-        root = next(name for name in archive.namelist() if _is_pickle(name))
-        unpickler = _ModuleUnpickler(archive, root.removesuffix("data.pkl"), path)
-    except (zipfile.BadZipFile, EOFError, StopIteration) as error:
-        raise ValueError(f"{path} is no complete TorchScript archive ({error}).") from error
-    try:
-        module = unpickler.load()
-    except DAMAGES as error:
-        raise ValueError(f"{path} has a damaged pickle: {error}.") from error
+    archive = open_archive(path)  # the storages read from it later
+    root = next((name for name in archive.namelist() if _is_pickle(name)), "data.pkl")
+    module = _ModuleUnpickler(archive, root.removesuffix("data.pkl"), path).load()
     if not isinstance(module, _Module):
         raise ValueError(f"{path} is a TorchScript archive, but not one of a module.")
     return dict(_arrays(module, path))
@@ -85,20 +82,27 @@ def _is_pickle(name: str) -> bool:
 
 
 def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, StoredTensor]]:
-    pending, count = [("", module)], 0
+    pending, count, attributes = [("", module)], 0, 0
     while pending:
         prefix, parent = pending.pop()
         count += 1
-        if count > MOST_MODULES:
+        own = vars(parent).get("attributes", {})
+        attributes += len(own)
+        too_long = len(prefix) > LONGEST_NAME
+        if too_long or count > MOST_MODULES or attributes > MOST_ATTRIBUTES:
             raise ValueError(f"{path} has modules that contain themselves, at {prefix[:60]}")
         # A module that was made but never given its attributes has none.
-        for name, value in vars(parent).get("attributes", {}).items():
+        for name, value in own.items():
             if stand_in_name(value):
                 raise ValueError(
                     f"{path} asks for {stand_in_name(value)}, which is neither a tensor nor a "
                     "module of its own program, so it is not read."
                 )
+            if not isinstance(value, StoredTensor | _Module):
+                continue
+            if not isinstance(name, str):
+                raise ValueError(f"{path} calls an attribute {brief(name)}, which is no name.")
             if isinstance(value, StoredTensor):
                 yield f"{prefix}{name}", value
-            elif isinstance(value, _Module):
+            else:
                 pending.append((f"{prefix}{name}.", value))

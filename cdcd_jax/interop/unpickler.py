@@ -6,9 +6,7 @@ becomes a class that does nothing, so a checkpoint that also holds its trainer's
 read, and nothing of it is imported or executed.
 """
 
-import collections
-import pickle
-import pickletools
+from collections import OrderedDict
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage, StoredTensor
+from cdcd_jax.reading.pickles import Damage, SafeUnpickler, brief, check_key
 
 STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -30,12 +29,6 @@ STORAGE_DTYPES = {
     "BoolStorage": "bool",
 }
 """PyTorch's name of a storage -> the name of its type of numbers: text, which nothing can alter."""
-
-DAMAGES = (
-    pickle.UnpicklingError, EOFError, KeyError, TypeError, IndexError, AttributeError,
-    OverflowError, UnicodeDecodeError, MemoryError, RecursionError,
-)  # fmt: skip
-"""What a damaged or nonsensical pickle raises while it is read."""
 
 
 class StandIn:
@@ -73,37 +66,19 @@ def stand_in_name(value: Any) -> str | None:
     return kind.name if issubclass(kind, StandIn) else None
 
 
-class TensorUnpickler(pickle.Unpickler):
+class TensorUnpickler(SafeUnpickler):
     """Unpickler of tensors that stay in their file; subclasses say where a storage is."""
 
     def __init__(self, file: BufferedIOBase, path: Path):
-        super().__init__(file, encoding="utf-8")
-        self.file: Any = file
-        self.path = path
+        super().__init__(file, path)
+        self.file = file
         self.storages: dict[str, Storage] = {}
-
-    def load(self) -> Any:
-        """Read the pickle; first its opcodes alone, as a damaged one may ask for all memory."""
-        start = self.file.tell()
-        try:
-            for place, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
-                name = opcode.name
-                # Objects are numbered one after another, and C makes room for the number given.
-                too_early = name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > place
-                unknown = name == "PROTO" and (argument or 0) > pickle.HIGHEST_PROTOCOL
-                if too_early or unknown or name in ("EXT1", "EXT2", "EXT4"):
-                    raise ValueError(f"{name} {argument} has no place in it")
-        except (ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{self.path} is truncated or has a damaged pickle: {error}."
-            ) from error
-        self.file.seek(start)
-        return super().load()
+        self._stand_ins: dict[str, type[StandIn]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Answer a name of the pickle, never by importing it."""
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return _OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return self._rebuild_tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
@@ -112,7 +87,10 @@ class TensorUnpickler(pickle.Unpickler):
             return tuple
         if module == "torch" and name in STORAGE_DTYPES:
             return STORAGE_DTYPES[name]
-        return type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
+        full = f"{module}.{name}"
+        if full not in self._stand_ins:
+            self._stand_ins[full] = type("StandIn", (StandIn,), {"name": full})
+        return self._stand_ins[full]
 
     def persistent_load(self, pid: Any) -> Any:
         """Return a storage, still unread."""
@@ -120,7 +98,10 @@ class TensorUnpickler(pickle.Unpickler):
             case ("storage", kind, str(key), _, int(size), *view) if view in ([], [None]):
                 if stand_in_name(kind):
                     return kind()  # of a type of numbers that NumPy does not have
+                if kind not in STORAGE_DTYPES.values() or not 0 <= size < 2**48:
+                    raise Damage(f"it has a storage {key:.40} of {size} numbers")
                 if key not in self.storages:
+                    self.spend(1000)
                     self.storages[key] = self.find_storage(key, np.dtype(kind), size)
                 return self.storages[key]
         raise ValueError(f"{self.path} refers to an object that is no whole storage.")
@@ -134,9 +115,22 @@ class TensorUnpickler(pickle.Unpickler):
     ) -> StoredTensor | StandIn:
         if isinstance(storage, StandIn):
             return storage
+        if not (isinstance(storage, Storage) and isinstance(shape, tuple)):
+            raise Damage("it makes a tensor of something that is no storage")
         numbers = (offset, *shape, *stride)
         if any(type(number) is not int for number in numbers):
             raise ValueError(
-                f"{self.path} describes a tensor by {numbers}, which are not all whole numbers."
+                f"{self.path} describes a tensor by {', '.join(map(brief, numbers[:9]))}, which "
+                "are not all whole numbers."
             )
+        self.spend(300 + 64 * len(numbers))
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))
+
+
+class _OrderedDict(OrderedDict):
+    """An ordered dictionary whose keys are checked, however it is made."""
+
+    def __init__(self, items: Any = ()):
+        super().__init__()
+        for key, value in items:
+            self[check_key(key)] = value

@@ -13,6 +13,7 @@ import numpy as np
 from cdcd_jax.interop.state_dict import open_state_dict, strip_prefix
 from cdcd_jax.interop.stored import StateDict, StoredTensor, read_floats
 from cdcd_jax.interop.torch_file import read_torch
+from cdcd_jax.reading.arrays import read_npy
 from cdcd_jax.typing import Params
 
 MODULES = {
@@ -155,7 +156,7 @@ def read_used_codes(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    table = np.load(path, allow_pickle=False) if path.suffix == ".npy" else read_torch(path)
+    table = read_npy(path) if path.suffix == ".npy" else read_torch(path)
     table = np.asarray(table) if isinstance(table, StoredTensor) else table
     try:
         return used_codes(table)

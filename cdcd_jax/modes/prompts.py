@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cdcd_jax.reading.regular import LIST_BYTES, read_bytes
+
 
 def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ...]:
     """Put the prompts of the command line and those of a file together.
@@ -27,7 +29,7 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
     if path is None:
         return tuple(dict.fromkeys(prompts))
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path, LIST_BYTES)
     except OSError as error:
         raise ValueError(f"prompt_file = {path} cannot be read: {error.strerror}") from error
     lines = []

@@ -57,7 +57,7 @@ def test_pictures_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
         ),
         (
             {"captions": [{"image_id": 9, "caption": "a\ud800"}]},
-            r"annotations\[0\]: a caption holds half a character",
+            r"captions_\w+\.json: this is no JSON \(a text holds half a character",
         ),
     ],
 )

@@ -184,7 +184,7 @@ def test_shards_of_version_0_1_are_refused(tmp_path):
         del plan["crop"]
         plan["random_crop"] = True
         (tmp_path / name).write_text(json.dumps(content))
-    message = r"holds shards of version 0\.1, whose crops were others .*prepare them anew"
+    message = r"is of shards of version 0\.1, whose crops were others .*prepare them anew"
     with pytest.raises(ValueError, match=message):
         prepare_noise(tmp_path)
     with pytest.raises(ValueError, match=message):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from cdcd_jax.evaluation.archived_pictures import ArchivedPictures
 from cdcd_jax.evaluation.export import check_export, export_pictures
-from cdcd_jax.evaluation.npz import read_layouts, stream_rows
+from cdcd_jax.evaluation.npz import stream_rows
+from cdcd_jax.reading.arrays import read_layouts
 
 PICTURES = np.random.default_rng(0).uniform(-0.1, 1.1, (7, 6, 5, 3)).astype(np.float32)
 BYTES = np.round(255 * np.clip(PICTURES, 0, 1)).astype(np.uint8)

@@ -93,7 +93,7 @@ def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
         ),
         ({"mu": MU + np.nan, "sigma": SIGMA}, r"mu or sigma has values that are not finite"),
         ({"arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures, which are uint8"),
-        ({"mu": np.array([None] * DIM), "sigma": SIGMA}, r"mu and sigma are object and float64"),
+        ({"mu": np.array([None] * DIM), "sigma": SIGMA}, r"it holds Python objects or records"),
         (
             {"mu": MU, "sigma": SIGMA + 1j},
             r"mu and sigma are float64 and complex128, and not float",

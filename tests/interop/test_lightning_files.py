@@ -103,7 +103,6 @@ def test_stand_ins_swallow_what_pickles_put_into_objects(tmp_path):
         kind + b")\x81(K\x01K\x02u",  # SETITEMS
         kind + b")\x81(K\x01\x90",  # ADDITEMS
         kind + b")R}(K\x01K\x02ub",  # REDUCE, BUILD
-        kind + b"}(K\x01K\x02ub",  # BUILD on the class itself
         b"(K\x01ifoo\nBar\n",  # INST
         b"(" + kind + b"K\x01o",  # OBJ
     ]

@@ -1,0 +1,1 @@
+"""How files of others are read: regular files only, within limits, and never executed."""

@@ -1,0 +1,140 @@
+"""JSON of others: limited in size, memory and depth, and with one meaning only."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from cdcd_jax.reading.regular import read_text
+
+MAX_BYTES = 2**28
+"""Of a file; COCO's captions have 67 million."""
+
+MAX_DEPTH = 64
+"""Containers within each other."""
+
+MAX_DIGITS = 20
+"""Of a whole number, its sign included: 64 bits."""
+
+FREE_MEMORY, MEMORY_PER_BYTE = 2**27, 8
+"""What values may take: this much, or so many bytes for each byte of text. COCO's captions take 5,
+and a file of empty lists 40."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_json(path: Path, limit: int = MAX_BYTES) -> Any:
+    """Read a file of one JSON value.
+
+    Args:
+        path: The file.
+        limit: Most bytes that it may have.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is missing, too large, not in UTF-8 or no JSON as ``parse_json`` takes it.
+    """
+    return parse_json(read_text(path, limit), str(path))
+
+
+def parse_json(
+    text: str,
+    where: str,
+    *,
+    line: int | None = None,
+    way_out: str = "the file is damaged or cut off",
+) -> Any:
+    """Parse one JSON value.
+
+    Args:
+        text: The text.
+        where: What it is called in the message.
+        line: Number of the line that it is in its file.
+        way_out: The end of the message.
+
+    Returns:
+        The value. Its numbers are finite, its texts whole Unicode, no name occurs twice in an
+        object.
+
+    Raises:
+        ValueError: If it is something else, or would take far more memory than text of its length
+            usually does; the sentence names line and column.
+
+    >>> parse_json('{"a": 1, "a": 2}', "x.json")
+    Traceback (most recent call last):
+    ValueError: x.json: this is no JSON ("a" occurs twice); the file is damaged or cut off
+    """
+    if line is not None:
+        where = f"{where}, line {line}"
+    try:
+        if _memory(text) > max(FREE_MEMORY, MEMORY_PER_BYTE * len(text)):
+            raise ValueError("it has far more lists, objects or numbers than text")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant,
+                           parse_float=_float, parse_int=_int)  # fmt: skip
+        _check_depth(value)
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except json.JSONDecodeError as error:
+        reason = error.msg
+        if line is None:
+            where = f"{where}, line {error.lineno}, column {error.colno}"
+        else:
+            reason += f", column {error.colno}"
+    except RecursionError:
+        reason = f"more than {MAX_DEPTH} lists and objects within each other"
+    except UnicodeEncodeError:
+        reason = "a text holds half a character"
+    except ValueError as error:
+        reason = str(error)[:160]
+    raise ValueError(f"{where}: this is no JSON ({reason}); {way_out}")
+
+
+def _memory(text: str) -> int:
+    """Estimate the bytes of the values of a text from the signs between them."""
+    count = text.count
+    return 192 * count("{") + 88 * count("[") + 40 * count(",") + 30 * count('"')
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        repeated = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f'"{repeated:.60}" occurs twice')
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.20} is too large a number")
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text:.20}... has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise RecursionError

@@ -1,0 +1,44 @@
+"""The head of a safetensors file, looked at before a library reads the file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cdcd_jax.reading.json_text import parse_json
+from cdcd_jax.reading.regular import open_regular
+
+HEAD_BYTES = 2**23
+"""Most bytes of a head; one of 10,000 arrays takes 1 million."""
+
+
+def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
+    """Read the head of a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The description of each array by name, perhaps with texts as ``__metadata__``; and the
+        byte where the arrays begin. The library has yet to check whether it all fits.
+
+    Raises:
+        ValueError: The file is damaged.
+        OSError: It cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(HEAD_BYTES, size - 8):
+            raise ValueError(
+                f"{path} is no complete safetensors file: it has {size:,} bytes, and says that its "
+                f"head has {length:,}, of {HEAD_BYTES:,} at most."
+            )
+        data = file.read(length)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no complete safetensors file: its head is no text.") from error
+    head = parse_json(text, f"{path} is no complete safetensors file")
+    if not isinstance(head, dict) or not all(isinstance(entry, dict) for entry in head.values()):
+        raise ValueError(f"{path} is no complete safetensors file: its head describes no arrays.")
+    return head, 8 + length
