@@ -109,7 +109,7 @@ def test_the_other_choices_build(changes):
     ("key", "value", "message"),
     [
         ("codec.name", "vqgan", r'codec\.name = "vqgan" is no codec of the digits'),
-        ("codec.vocab_size", 16, r"must lie in 0\.\.15 \(vocab_size 16\)"),
+        ("codec.vocab_size", 16, r"codec\.vocab_size = 16 must lie in 0\.\.15"),
         ("codec.grid", (4, 16), r"codec\.grid = \(4, 16\)"),
         ("data.name", "mnist", r'data\.name = "mnist"'),
         ("condition.kind", "text", r'condition\.kind = "text"'),
@@ -120,10 +120,11 @@ def test_the_other_choices_build(changes):
         ("loss.negatives", "other", r'loss\.negatives = "other" must be one of'),
         ("loss.num_negatives", 0, r"loss\.num_negatives = 0 must be at least 1"),
         ("loss.contrast_weight", -1.0, r"loss\.contrast_weight = -1\.0 must be at least 0"),
-        ("loss.contrast_steps", 11, r"loss.*11 steps"),
+        ("loss.contrast_steps", 11, r"loss\.contrast_steps = 11 must be at most 10"),
+        ("loss.contrast_time_weight", "up", r'loss\.contrast_time_weight = "up" must be one of'),
         ("loss.patches", (3, 3), r"loss\.patches 3 x 3 must divide"),
         ("loss.aux_weight", -1.0, r"loss\.aux_weight = -1"),
-        ("denoiser.num_heads", 3, r"denoiser\.width must be a multiple of num_heads"),
+        ("denoiser.num_heads", 3, r"denoiser\.width = 16 must be a multiple of num_heads = 3"),
         ("denoiser.num_layers", 0, r"denoiser\.num_layers = 0 must be at least 1"),
         ("optimizer.lr", -1.0, r"optimizer\.lr = -1\.0 must be above 0"),
         ("optimizer.warmup_steps", 20, r"optimizer\.warmup_steps = 20 leaves nothing"),
@@ -231,3 +232,10 @@ def test_a_longer_run_says_how_to_go_on_and_a_stable_rate_goes_on():
     check_fingerprint(Path("run"), *stable)
     longer_fall = fingerprint(optimizer__decay="wsd", optimizer__cooldown_steps=10)
     check_fingerprint(Path("run"), stable[0], longer_fall)
+
+
+def test_a_classifier_needs_more_examples_than_classes():
+    config = load("digits_vanilla", "smoke")
+    config.eval.num_real = 5
+    with pytest.raises(ValueError, match=r"^eval\.num_real = 5 of 1415 training examples are 5 of"):
+        built(config)

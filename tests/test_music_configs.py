@@ -198,6 +198,7 @@ def test_an_unknown_variant_is_named():
         ({"condition__kind": "class"}, r'condition\.kind = "class" needs classes.*"dance"'),
         ({"condition__kind": "dancing"}, r'condition\.kind = "dancing" is not known'),
         ({"condition__kind": "text"}, r'condition\.kind = "text" needs captions.* take "dance"'),
+        ({"eval__num_judged": 2}, r"eval\.num_judged = 2 of \d+ training examples are 2 of"),
         ({"eval__num_judged": 0}, r"eval\.num_judged = 0 must be at least 2"),
         (
             {"condition__dropout": 0.0, "sample__guidance": 2.0},

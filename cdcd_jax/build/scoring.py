@@ -9,12 +9,13 @@ import numpy as np
 
 from cdcd_jax.build.conditions import Told
 from cdcd_jax.build.miniature import NOTICE, is_synthetic
-from cdcd_jax.build.music import is_music
+from cdcd_jax.build.music import is_music, load_segments
 from cdcd_jax.build.music_scoring import music_options
 from cdcd_jax.build.pictures import load_source
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.build.token_data import TokenData
 from cdcd_jax.data.glyphs import GlyphPictures
+from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.evaluation.glyph_judges import make_glyph_scorers
 from cdcd_jax.evaluation.pretrained import (
@@ -23,7 +24,7 @@ from cdcd_jax.evaluation.pretrained import (
     make_picture_scorers,
     missing_weights,
 )
-from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
+from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures, spread
 from cdcd_jax.evaluation.reference import check_reference
 
 CLASS_FILES = ("inception_weights", "resnet_weights", "reference")
@@ -65,6 +66,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     Raises:
         ValueError: If a file of weights is not there or of another network.
     """
+    make_section(config, "eval", _check_classifier, config, data)
     if config.data.name == "digits":
         return Scoring(make_options=dict)
     if is_music(config):
@@ -80,7 +82,9 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")
     # Another network or format is found out now, not after hours of training.
-    make_section(config, "eval", check_networks, files)
+    num_classes = told.num_classes if told.texts is None else None
+    given = {"num_classes": num_classes, "any_clip": is_synthetic(config)}
+    make_section(config, "eval", check_networks, files, **given)
     if files["reference"] is not None and Path(files["reference"]).exists():
         make_section(config, "eval", _check_reference, files["reference"])
     files["reference"] = files["reference"] or str(workdir / "inception_reference.npz")
@@ -94,10 +98,41 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         make_options=lambda: options(config, data, told, files),
         check=check,
         unmeasured=(
-            *missing_weights(files, num_classes=told.num_classes if told.texts is None else None),
+            *missing_weights(files, num_classes=num_classes),
             *_synthetic(config),
         ),
     )
+
+
+def _check_classifier(config: Any, data: TokenData) -> None:
+    """Raise a ValueError unless the real examples suffice to fit the classifier of classes."""
+    train, name, labels = data.train, "num_real", None
+    if isinstance(train, TokenShards):
+        labels = train.cond[:: train.plan.views]
+    elif is_music(config):
+        name = "num_judged"
+        labels = (
+            train.shards.cond[:: train.shards.plan.views]
+            if isinstance(train, MusicExamples)
+            else load_segments(config, "train").groups
+        )
+    elif config.data.name == "digits":
+        labels = train.cond
+    if labels is None or not data.class_names or config.condition.kind in NO_CLASSES:
+        return
+    limit = config.eval[name]
+    chosen = labels[spread(len(labels), limit)]
+    classes = len(np.unique(chosen))
+    if classes < 2 or len(chosen) <= classes:
+        raise ValueError(
+            f"{name} = {limit} of {len(labels)} training examples are {len(chosen)} of {classes} "
+            "classes, and the classifier that scores samples needs two classes and more examples "
+            "than classes; take more"
+        )
+
+
+NO_CLASSES = ("text", "clip")
+"""Kinds of conditions whose samples are scored by no classifier of classes."""
 
 
 def _check_reference(path: str) -> None:

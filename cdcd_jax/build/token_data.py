@@ -245,7 +245,8 @@ def _digits(name: str, codec: PixelCodec) -> TokenData:
             f"the digits have {digits.GRID} pixels, so codec.grid = {codec.grid} must be that"
         )
     train, test = digits.load_digits("train"), digits.load_digits("test")
+    name = f"tokens of the digits with codec.vocab_size = {codec.vocab_size}"
     for examples in (train, test):
-        check_tokens(examples.tokens, vocab_size=codec.vocab_size, name="tokens of the digits")
+        check_tokens(examples.tokens, vocab_size=codec.vocab_size, name=name)
     names = tuple(str(digit) for digit in range(digits.NUM_CLASSES))
     return TokenData(codec=codec, train=train, test=test, class_names=names)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.data.pipeline import endless_order
 from cdcd_jax.data.recordings import Recordings
 
 
@@ -74,7 +75,7 @@ def make_audio_iterator(
         ]
         return AudioBatch(audio=np.stack(crops).astype(np.float32))
 
-    order = grain.MapDataset.range(len(recording_of)).seed(seed).shuffle().repeat()
+    order = endless_order(len(recording_of), seed=seed)
     dataset = order.batch(batch_size, batch_fn=np.asarray).random_map(gather)
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from cdcd_jax.data.images import Crop, crop_image, decode_image
+from cdcd_jax.data.pipeline import endless_order
 from cdcd_jax.data.sources import Picture, Source
 
 
@@ -65,7 +66,7 @@ def make_image_iterator(
         ]
         return {"images": np.stack(pictures)}
 
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    order = endless_order(len(source), seed=seed)
     dataset = order.batch(batch_size, batch_fn=np.asarray).random_map(load)
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0

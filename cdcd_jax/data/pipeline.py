@@ -14,6 +14,24 @@ from cdcd_jax.data.batch import Batch, Examples, take_rows
 from cdcd_jax.data.negatives import Negatives, OtherGroups
 
 
+def endless_order(count: int, *, seed: int) -> grain.MapDataset:
+    """Number examples in shuffled order, anew in each epoch, without an end that anybody reaches.
+
+    Args:
+        count: Number of examples, >= 1.
+        seed: Seed of the order.
+
+    Returns:
+        A grain dataset of numbers 0..count-1. It has 2**53 of them: of the largest length that
+        grain knows batches of one would be more than it can count.
+
+    >>> order = endless_order(3, seed=0)
+    >>> sorted(order[i] for i in range(3, 6))
+    [0, 1, 2]
+    """
+    return grain.MapDataset.range(count).seed(seed).shuffle().repeat(2**53 // count)
+
+
 def make_train_dataset(
     examples: Examples,
     *,
@@ -81,7 +99,7 @@ def make_train_dataset(
         }
         return Batch(cond=cond, **tokens)
 
-    order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+    order = endless_order(len(examples), seed=seed)
     # The generator is seeded by the seed and the number of the batch.
     return order.batch(batch_size, batch_fn=np.asarray).random_map(gather)
 

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from cdcd_jax.conditioning.clip_bpe import clean_text
+from cdcd_jax.conditioning.clip_bpe import ClipTokenizer, clean_text
 from cdcd_jax.conditioning.clip_image import make_clip_image
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.evaluation.batches import apply_in_batches
-from cdcd_jax.evaluation.clip_towers import check_vit_b_32, clip_tokenizer, load_clip
+from cdcd_jax.evaluation.clip_towers import (
+    ClipTowers,
+    check_vit_b_32,
+    clip_tokenizer,
+    load_clip,
+)
 from cdcd_jax.evaluation.scorer import Scorer
 
 WEIGHT = 2.5
@@ -90,7 +95,7 @@ def clip_scorer(
 
 def make_clip_scorer(
     weights: str,
-    merges: str,
+    merges: str | None,
     captions: Sequence[str],
     *,
     batch_size: int = 100,
@@ -120,20 +125,10 @@ def make_clip_scorer(
     """
     if not len(captions):
         raise ValueError("captions are none; CLIPScore needs what the pictures were asked for by")
-    try:
-        towers = load_clip(weights)
-        if not any_clip:
-            check_vit_b_32(towers, weights)
-    except ValueError as error:
-        raise ValueError(f"clip_weights: {error}") from error
-    if towers.image_options is None or towers.image_params is None:
-        raise ValueError(f"clip_weights: {weights} has no image tower; take the whole ViT-B-32.pt")
-    options = towers.text_options
-    try:
-        tokenizer = clip_tokenizer(merges, options, lower_first=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"clip_merges: {error}") from error
-    text = make_clip_text(compute_dtype=compute_dtype, **vars(options))
+    towers, tokenizer = read_clip(weights, merges, any_clip=any_clip)
+    assert towers.image_options is not None
+    assert towers.image_params is not None
+    text = make_clip_text(compute_dtype=compute_dtype, **vars(towers.text_options))
     image = make_clip_image(compute_dtype=compute_dtype, **vars(towers.image_options))
     places: dict[str, int] = {}
     cleaned = [clean_text(caption, lower_first=False) for caption in captions]
@@ -143,6 +138,42 @@ def make_clip_scorer(
     embeddings = embed(tokens, "captions" if progress else None)
     image_fn = apply_in_batches(image.embed, towers.image_params, batch_size)
     return clip_scorer(image_fn, embeddings[numbers], numbers)
+
+
+def read_clip(
+    weights: str, merges: str | None, *, any_clip: bool = False
+) -> tuple[ClipTowers, ClipTokenizer]:
+    """Read both towers of CLIP and its merges.
+
+    Args:
+        weights: OpenAI's ``ViT-B-32.pt`` or Hugging Face's file of the same.
+        merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``; None is an error, too.
+        any_clip: Whether it may be another than ViT-B/32.
+
+    Returns:
+        The towers, of which both are there, and the tokenizer.
+
+    Raises:
+        ValueError: If a file is missing, damaged or of another tower. Begins with the argument's
+            name.
+    """
+    if merges is None:
+        raise ValueError(
+            "clip_merges is not given; name CLIP's bpe_simple_vocab_16e6.txt.gz "
+            "(https://github.com/openai/CLIP/tree/main/clip)"
+        )
+    try:
+        towers = load_clip(weights)
+        if not any_clip:
+            check_vit_b_32(towers, weights)
+    except ValueError as error:
+        raise ValueError(f"clip_weights: {error}") from error
+    if towers.image_params is None:
+        raise ValueError(f"clip_weights: {weights} has no image tower; take the whole ViT-B-32.pt")
+    try:
+        return towers, clip_tokenizer(merges, towers.text_options, lower_first=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"clip_merges: {error}") from error
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cdcd_jax.evaluation.batches import apply_in_batches
 from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge
-from cdcd_jax.evaluation.clip_score import make_clip_scorer
+from cdcd_jax.evaluation.clip_score import make_clip_scorer, read_clip
 from cdcd_jax.evaluation.codebook import codebook_scorer
 from cdcd_jax.evaluation.inception import InceptionFn, inception_reference, inception_scorer
 from cdcd_jax.evaluation.real_pictures import RealPictures
@@ -24,7 +24,6 @@ from cdcd_jax.features.resnet import make_resnet
 from cdcd_jax.interop import inception as inception_names
 from cdcd_jax.interop import torchvision as resnet_names
 from cdcd_jax.interop.state_dict import open_state_dict
-from cdcd_jax.interop.stored import StateDict
 
 IMAGENET_CLASSES = 1000
 
@@ -71,11 +70,7 @@ def make_picture_scorers(
             _inception_scorer(train_pictures, inception_weights, reference, batch_size, progress)
         )
     if resnet_weights is not None:
-        if num_classes != IMAGENET_CLASSES:
-            raise ValueError(
-                f"resnet_weights know ImageNet's {IMAGENET_CLASSES} classes, but the data have "
-                f"{num_classes}; leave them out"
-            )
+        _check_imagenet(num_classes)
         logits_fn = load_resnet(resnet_weights, batch_size=batch_size)
         scorers.append(recognition_scorer(logits_fn, range(num_classes)))
     return scorers
@@ -122,11 +117,6 @@ def make_caption_scorers(
             _inception_scorer(real_pictures, inception_weights, reference, batch_size, progress)
         )
     if clip_weights is not None:
-        if clip_merges is None:
-            raise ValueError(
-                "clip_merges is not given; name CLIP's bpe_simple_vocab_16e6.txt.gz "
-                "(https://github.com/openai/CLIP/tree/main/clip)"
-            )
         options: dict[str, Any] = {"batch_size": batch_size, "any_clip": any_clip}
         scorers.append(make_clip_scorer(clip_weights, clip_merges, captions, **options))
     return scorers
@@ -164,20 +154,36 @@ def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None)
     return sentences
 
 
-def check_networks(files: Mapping[str, str | None]) -> None:
-    """Check files of InceptionV3 and ResNet-101 by names and shapes; the arrays are not read.
+def check_networks(
+    files: Mapping[str, str | None], *, num_classes: int | None = None, any_clip: bool = False
+) -> None:
+    """Read the files of published networks, so that what is wrong with them shows before training.
 
     Args:
         files: The files that are given, by the names of the scorers' arguments.
+        num_classes: Number of classes of the data; None for captions.
+        any_clip: Whether CLIP may be another than ViT-B/32.
 
     Raises:
-        ValueError: If one is damaged or of another network. Begins with the argument's name.
+        ValueError: If one is damaged, of another network or has values that are not finite. Begins
+            with the argument's name.
     """
     if (path := files.get("inception_weights")) is not None:
-        convert = inception_names.inception_from_torch
-        _convert(path, make_inception(), convert, "inception", _shapes_alone)
+        _convert(path, make_inception(), inception_names.inception_from_torch, "inception")
     if (path := files.get("resnet_weights")) is not None:
-        _convert(path, make_resnet(), resnet_names.resnet_from_torch, "resnet", _shapes_alone)
+        _convert(path, make_resnet(), resnet_names.resnet_from_torch, "resnet")
+        if num_classes is not None:
+            _check_imagenet(num_classes)
+    if (path := files.get("clip_weights")) is not None:
+        read_clip(path, files.get("clip_merges"), any_clip=any_clip)
+
+
+def _check_imagenet(num_classes: int) -> None:
+    if num_classes != IMAGENET_CLASSES:
+        raise ValueError(
+            f"resnet_weights know ImageNet's {IMAGENET_CLASSES} classes, but the data have "
+            f"{num_classes}; leave them out"
+        )
 
 
 def _inception_scorer(
@@ -237,28 +243,16 @@ def load_resnet(path: str | Path, *, batch_size: int = 100) -> Callable[[np.ndar
 def _load(
     path: str | Path, network: FrozenNetwork, convert: Any, batch_size: int, name: str
 ) -> Any:
-    params = _convert(path, network, convert, name, open_state_dict)
+    params = _convert(path, network, convert, name)
     return apply_in_batches(network.apply, params, batch_size)
 
 
-def _convert(
-    path: str | Path,
-    network: FrozenNetwork,
-    convert: Any,
-    name: str,
-    open_fn: Callable[[str | Path], StateDict],
-) -> Any:
+def _convert(path: str | Path, network: FrozenNetwork, convert: Any, name: str) -> Any:
     try:
         layout = jax.eval_shape(network.init, jax.random.key(0))
-        return convert(open_fn(path), layout)
+        return convert(open_state_dict(path), layout)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}_weights = {path} cannot be used: {error}") from error
-
-
-def _shapes_alone(path: str | Path) -> StateDict:
-    """Give each array of a file its shape, and one number throughout."""
-    one = np.ones(())
-    return {name: np.broadcast_to(one, a.shape) for name, a in open_state_dict(path).items()}
 
 
 def _digest(path: str | Path) -> str:

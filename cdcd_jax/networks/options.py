@@ -49,8 +49,7 @@ class DenoiserOptions:
         self._check_grids()
         if self.width % self.num_heads:
             raise ValueError(
-                f"width must be a multiple of num_heads, but {self.width} is not one of "
-                f"{self.num_heads}."
+                f"width = {self.width} must be a multiple of num_heads = {self.num_heads}."
             )
         if self.timestep == "sinusoidal" and (self.width % 2 or self.width < 4):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cdcd_jax.diffusion.contrastive import Contrast
+from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast
 from cdcd_jax.diffusion.loss import make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
 from cdcd_jax.diffusion.schedule import Schedule
@@ -77,6 +77,16 @@ def make_objective(
     kinds = _kinds(mechanism, negatives, num_negatives)
     term = None
     if kinds:
+        if contrast_time_weight not in TIME_WEIGHTS:
+            known = '", "'.join(TIME_WEIGHTS)
+            raise ValueError(
+                f'contrast_time_weight = "{contrast_time_weight}" must be one of "{known}"'
+            )
+        if contrast_steps is not None and contrast_steps > schedule.num_steps:
+            raise ValueError(
+                f"contrast_steps = {contrast_steps} must be at most {schedule.num_steps}, the "
+                "steps of the schedule"
+            )
         term = Contrast(
             mechanism,
             weight=contrast_weight,

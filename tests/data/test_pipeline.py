@@ -230,3 +230,12 @@ def test_an_empty_set_is_refused():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         next(iterate_in_order(numbered_examples(), batch_size=0))
+
+
+@pytest.mark.parametrize("num_threads", [0, 2])
+def test_a_batch_may_be_one_example(num_threads):
+    arguments = {"batch_size": 1, "seed": 0, "num_negatives": 2}
+    batches = make_train_iterator(numbered_examples(), num_threads=num_threads, **arguments)
+    expected = make_train_dataset(numbered_examples(), **arguments)
+    for step in range(3):
+        np.testing.assert_array_equal(next(batches)["tokens"], expected[step]["tokens"])

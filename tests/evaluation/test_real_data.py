@@ -15,7 +15,6 @@ from cdcd_jax.evaluation import pretrained
 from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.frechet import Moments
 from cdcd_jax.evaluation.pretrained import (
-    check_networks,
     load_resnet,
     make_picture_scorers,
     missing_weights,
@@ -26,9 +25,7 @@ from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
 from cdcd_jax.features.inception import InceptionOutputs
 from cdcd_jax.features.layers import FrozenNetwork
-from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
-from cdcd_jax.interop.stored import Storage, read_floats
-from cdcd_jax.interop.torch_writer import write_torch
+from cdcd_jax.interop.stored import read_floats
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
 REFERENCE = Reference(Moments(3, np.arange(2.0), np.eye(2)), np.ones((3, 2), np.float32))
@@ -230,33 +227,3 @@ def test_weights_that_cannot_be_used_are_named(tmp_path):
         make_picture_scorers(
             pictures, vocab_size=4, num_classes=3, resnet_weights=str(other), progress=False
         )
-
-
-def test_other_networks_are_refused_by_names_and_shapes_alone(tmp_path, monkeypatch):
-    layers = {f"layer{k}": {"kernel": jnp.ones((3, k)), "bias": jnp.ones(k)} for k in (2, 5)}
-    network = FrozenNetwork(lambda key: layers, small_inception)
-    names = {name: Layer(name) for name in layers}
-    monkeypatch.setattr(pretrained, "make_resnet", lambda: network)
-    monkeypatch.setattr(
-        pretrained.resnet_names,
-        "resnet_from_torch",
-        lambda state, layout: frozen_from_state_dict(state, names, layout, network="the ResNet"),
-    )
-    path = tmp_path / "resnet.pth"
-    state = {
-        f"layer{k}.{kind}": np.ones(((k, 3), k)[kind == "bias"], np.float32)
-        for k in (2, 5)
-        for kind in ("weight", "bias")
-    }
-    write_torch(path, state)
-    monkeypatch.setattr(Storage, "read", None)  # no array is read
-    check_networks({"resnet_weights": str(path), "inception_weights": None})
-    write_torch(path, state | {"layer5.weight": np.ones((4, 3), np.float32)})
-    with pytest.raises(
-        ValueError, match=r"resnet_weights = .*pth cannot be used: layer5 has a kernel"
-    ):
-        check_networks({"resnet_weights": str(path)})
-    with pytest.raises(
-        ValueError, match=r"inception_weights = .* has no Conv2d_1a_3x3.conv.weight"
-    ):
-        check_networks({"inception_weights": str(path)})

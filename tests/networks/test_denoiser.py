@@ -254,7 +254,7 @@ def test_a_token_step_or_class_that_does_not_exist_is_nan():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"num_heads": 3}, "width must be a multiple of num_heads"),
+        ({"num_heads": 3}, "width = 16 must be a multiple of num_heads = 3"),
         ({"vocab_size": 0}, "vocab_size must be at least 1"),
         ({"grid": (0, 4)}, "grid must be two sizes"),
         ({"embedding_grid": (2, 2)}, "embedding_grid must have a cell for each of the 8"),
