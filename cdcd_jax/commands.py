@@ -65,7 +65,11 @@ def run(stopper: Stopper) -> None:
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
     stopper.others = join_hosts(
-        FLAGS.coordinator, FLAGS.num_hosts, FLAGS.host_index, FLAGS.host_timeout
+        FLAGS.coordinator,
+        FLAGS.num_hosts,
+        FLAGS.host_index,
+        FLAGS.host_timeout,
+        stuck_timeout=FLAGS.host_stuck_timeout,
     )
     silence_other_hosts()
     if FLAGS.workdir is None:

@@ -8,6 +8,7 @@ from ml_collections import config_flags
 
 from cdcd_jax.config_file import EXAMPLE, ConfigFileParser
 from cdcd_jax.modes.dances import DanceRequest
+from cdcd_jax.training.watchdog import STUCK_TIMEOUT
 
 FLAGS = flags.FLAGS
 MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
@@ -189,6 +190,13 @@ _define(
 _define(
     *("integer", "host_timeout", 300, "many hosts: seconds to wait until all have come.", HOSTS),
     lower_bound=1,
+    upper_bound=10**6 - 1,
+)
+_define(
+    *("integer", "host_stuck_timeout", STUCK_TIMEOUT),
+    "many hosts: seconds without progress that one may keep the others waiting; 0 for ever.",
+    HOSTS,
+    lower_bound=0,
     upper_bound=10**6 - 1,
 )
 

@@ -15,7 +15,7 @@ from cdcd_jax.modes.performance import DanceRequest, name_music
 PLACES = (Path("one"), Path("two"))
 VALUES = {
     **dict.fromkeys(("seed", "num_samples", "label", "num_steps", "top_k", "devices"), 3),
-    **dict.fromkeys(("num_hosts", "host_index", "host_timeout"), 3),
+    **dict.fromkeys(("num_hosts", "host_index", "host_timeout", "host_stuck_timeout"), 3),
     **dict.fromkeys(("truncation", "temperature", "guidance", "seconds", "denoise"), 0.5),
     **dict.fromkeys(("debug", "trajectory", "gif"), True),
     "prompt": ["a bird"],

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from cdcd_jax.training.host_progress import meeting
+
 State = TypeVar("State")
 
 
@@ -40,7 +42,8 @@ def gather_hosts(state: State) -> list[State]:
     leaves, structure = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
     message = np.frombuffer(b"".join(array.tobytes() for array in arrays), np.uint8)
-    gathered = np.asarray(multihost_utils.process_allgather(message))
+    with meeting("merging scores"):
+        gathered = np.asarray(multihost_utils.process_allgather(message))
     return [
         jax.tree.unflatten(structure, _unpack(row.tobytes(), arrays))
         for row in gathered.reshape(-1, len(message))

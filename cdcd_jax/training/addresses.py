@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import ipaddress
+import re
 import socket
 import sys
 import time
@@ -30,12 +31,20 @@ def split_address(address: str) -> tuple[str, int]:
     ValueError: coordinator = localhost has no port; give it as HOST:PORT, e.g. localhost:12345
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        name = address.partition(":")[0]
+    shown = address if len(address) < 100 else f"{address[:60]}..."
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
+        name = shown.partition(":")[0]
         raise ValueError(
-            f"coordinator = {address} has no port; give it as HOST:PORT, e.g. {name}:12345"
+            f"coordinator = {shown} has no port; give it as HOST:PORT, e.g. {name}:12345"
         )
-    return host.strip("[]"), int(port)
+    if re.fullmatch(r"\[[0-9a-fA-F:.]+(%\w+)?\]", host):
+        return host[1:-1], int(port)
+    if not re.fullmatch(r"[\w.-]{1,253}", host):
+        raise ValueError(
+            f"coordinator = {shown} is no name and port of a host; give it as HOST:PORT, e.g. "
+            "localhost:12345, and a number of IPv6 in brackets, e.g. [::1]:12345"
+        )
+    return host, int(port)
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from cdcd_jax.files import is_first_host
+from cdcd_jax.training.host_progress import meeting
 
 
 def all_agree(ours: bool) -> bool:
@@ -20,7 +21,8 @@ def all_agree(ours: bool) -> bool:
     """
     if jax.process_count() == 1:
         return ours
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(ours))))
+    with meeting("agreeing with the others"):
+        return bool(np.all(multihost_utils.process_allgather(np.asarray(ours))))
 
 
 def first_hosts_word(numbers: Sequence[int]) -> list[int]:
@@ -37,8 +39,9 @@ def first_hosts_word(numbers: Sequence[int]) -> list[int]:
     """
     if jax.process_count() == 1:
         return list(numbers)
-    length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(numbers), np.int32)))
-    ours = np.zeros(length, np.int32)
-    if is_first_host():
-        ours[:] = numbers
-    return [int(number) for number in multihost_utils.broadcast_one_to_all(ours)]
+    with meeting("fetching numbers of host 0"):
+        length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(numbers), np.int32)))
+        ours = np.zeros(length, np.int32)
+        if is_first_host():
+            ours[:] = numbers
+        return [int(number) for number in multihost_utils.broadcast_one_to_all(ours)]

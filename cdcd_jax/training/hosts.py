@@ -16,9 +16,15 @@ from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers ha
 from cdcd_jax.training.addresses import split_address
 from cdcd_jax.training.handshake import TOKEN, read_token
 from cdcd_jax.training.rollcall import call_roll
+from cdcd_jax.training.watchdog import STUCK_TIMEOUT, watch_hosts
 
 HEARTBEAT_TIMEOUT = 60
 """Seconds of silence after which JAX's runtime takes a host for dead, and ends all others."""
+
+MAX_TIMEOUT = 10**6 - 1
+"""Seconds that a host may be waited for."""
+
+MAX_HOSTS = 10**6 - 1
 
 LOST = re.compile(
     r"gloo|connection (closed|reset)|socket closed|broken pipe|heartbeat|unavailable|"
@@ -50,6 +56,7 @@ def join_hosts(
     timeout: int = 300,
     *,
     heartbeat_timeout: int = HEARTBEAT_TIMEOUT,
+    stuck_timeout: int = STUCK_TIMEOUT,
 ) -> bool:
     """Join the other hosts, if there are any; to be called before anything else asks JAX.
 
@@ -63,6 +70,7 @@ def join_hosts(
         host_index: Which one this is, from 0.
         timeout: Seconds to wait for the others, >= 1.
         heartbeat_timeout: Seconds of silence after which a host counts as dead, >= 1.
+        stuck_timeout: Seconds without progress that a host may keep the others waiting; 0 for ever.
 
     Returns:
         Whether there are others.
@@ -71,8 +79,12 @@ def join_hosts(
         ValueError: If arguments or environment do not fit together, or have no secret.
         MissingHostError: If a host has not come in time; the sentence names it.
     """
-    if timeout < 1:
-        raise ValueError(f"host_timeout = {timeout} must be at least 1 second")
+    if not 1 <= timeout <= MAX_TIMEOUT:
+        raise ValueError(f"host_timeout = {timeout} must be from 1 to {MAX_TIMEOUT} seconds")
+    if not 0 <= stuck_timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"host_stuck_timeout = {stuck_timeout} must be from 0 to {MAX_TIMEOUT} seconds"
+        )
     place = find_place(coordinator, num_hosts, host_index, timeout=timeout)
     if place is None or place.num_hosts == 1:
         return False
@@ -91,6 +103,7 @@ def join_hosts(
         heartbeat_timeout_seconds=heartbeat_timeout,
         coordinator_bind_address=listening_at,
     )
+    watch_hosts(timeout=float(stuck_timeout), heartbeat_timeout=float(heartbeat_timeout))
     return True
 
 
@@ -129,8 +142,8 @@ def find_place(
             "and --num_hosts, and each its own --host_index"
         )
     split_address(coordinator)
-    if num_hosts < 1:
-        raise ValueError(f"num_hosts = {num_hosts} must be at least 1")
+    if not 1 <= num_hosts <= MAX_HOSTS:
+        raise ValueError(f"num_hosts = {num_hosts} must be from 1 to {MAX_HOSTS}")
     if not 0 <= host_index < num_hosts:
         raise ValueError(
             f"host_index = {host_index} is not among {num_hosts} hosts; they are numbered from 0 "
@@ -144,16 +157,24 @@ def _has_others(environment: Mapping[str, str]) -> bool:
     if "SLURM_STEP_NODELIST" in environment:
         # A shell inside a job is a step of one task, whatever the job's number of tasks is.
         tasks = environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))
-        return int(tasks) > 1
+        return _number("SLURM_STEP_NUM_TASKS or SLURM_NTASKS", tasks) > 1
     if "OMPI_COMM_WORLD_SIZE" in environment:
-        return int(environment["OMPI_COMM_WORLD_SIZE"]) > 1
+        name = "OMPI_COMM_WORLD_SIZE"
+        return _number(name, environment[name]) > 1
     if cloud_tpu_init.running_in_cloud_tpu_vm:
         names = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
-        if int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1:
+        name = "MEGASCALE_NUM_SLICES"
+        if _number(name, environment.get(name) or "1") > 1:
             return True
         # Without names, the metadata of the machine have them; asking those costs a moment.
         return "," in names if names is not None else "TPU_SKIP_MDS_QUERY" not in environment
     return "JOB_COMPLETION_INDEX" in environment and bool(importlib.util.find_spec("kubernetes"))
+
+
+def _number(name: str, text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text.strip()):
+        raise ValueError(f"{name} = {text[:40]!r} in the environment is no number; {_FLAGS}")
+    return int(text)
 
 
 def _place_in_environment(environment: Mapping[str, str], timeout: int) -> Place:
@@ -178,7 +199,8 @@ def _local_devices(environment: Mapping[str, str], detected: object) -> list[int
     """Choose the accelerators of a process: JAX's way, but all of a node to its only task."""
     nodes, tasks = (environment.get(f"SLURM_{name}") for name in ("STEP_NUM_NODES", "NTASKS"))
     if nodes is not None and nodes == tasks:
-        num_devices = int(environment.get("SLURM_GPUS_ON_NODE") or 0)
+        name = "SLURM_GPUS_ON_NODE"
+        num_devices = _number(name, environment.get(name) or "0")
         return list(range(num_devices)) or None
     return [int(number) for number in detected] if isinstance(detected, (list, tuple)) else None
 

@@ -276,7 +276,8 @@ def _receive(connection: socket.socket, seconds: float) -> bytes:
 def _missing(
     missing: list[int], num_hosts: int, address: str, timeout: int, where: str | None = None
 ) -> str:
-    names = ", ".join(str(index) for index in missing)
+    names = ", ".join(str(index) for index in missing[:8])
+    names += f" and {len(missing) - 8} more" if len(missing) > 8 else ""
     who, has, it = ("hosts", "have", "them") if len(missing) > 1 else ("host", "has", "it")
     verb = "answered at" if missing == [0] else "joined"
     cause = f" ({where})" if where else ""

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
 from cdcd_jax.training.checkpoint_reader import CheckpointReader, Position
 from cdcd_jax.training.checkpoints import Checkpoints
+from cdcd_jax.training.host_progress import FollowedBatches
 from cdcd_jax.training.lock import owning
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
@@ -121,7 +122,7 @@ def run_training(
             state, seconds = train(
                 compile_step(training.train_step, training.mesh, shardings),
                 state,
-                batches,
+                FollowedBatches(batches, int(state.step)),
                 options=training.loop,
                 mesh=training.mesh,
                 checkpoints=checkpoints,

@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from cdcd_jax.training.host_progress import advance, meeting
 from cdcd_jax.training.sharding import num_batch_shards, replicated, split_batch
 
 
@@ -51,9 +52,12 @@ def spread_rows(
             return function(params, key, rows, **options)
 
     compiled = jax.jit(on_mesh, static_argnames=names, out_shardings=replicated(mesh))
-    return lambda params, key, rows, **options: compiled(
-        params, key, place_rows(rows, mesh), count=_count(rows), **options
-    )
+
+    def run(params: Any, key: Any, rows: Any, **options: Any) -> Any:
+        advance(f"in a computation of {_count(rows)} rows")
+        return compiled(params, key, place_rows(rows, mesh), count=_count(rows), **options)
+
+    return run
 
 
 def place_rows(rows: Any, mesh: Mesh) -> Any:
@@ -112,7 +116,8 @@ def fetch_whole(tree: Any) -> Any:
     """
     if jax.process_count() == 1:
         return jax.device_get(tree)
-    return multihost_utils.process_allgather(tree, tiled=True)
+    with meeting("fetching arrays of all hosts"):
+        return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def _place(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -50,6 +50,7 @@ def test_jax_listens_where_the_hosts_met_and_the_secret_is_gone(monkeypatch):
     given = {}
     monkeypatch.setattr(hosts, "call_roll", lambda *place, timeout, token: f"10.0.0.7:1 {token}")
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **options: given.update(options))
+    monkeypatch.setattr(hosts, "watch_hosts", lambda **timeouts: None)
     monkeypatch.setenv(TOKEN, "sixteen or more characters")
     assert join_hosts("node7:1", 2, 0) is True
     assert given["coordinator_bind_address"] == "10.0.0.7:1 b'sixteen or more characters'"
@@ -90,6 +91,13 @@ def test_a_scheduler_with_one_process_is_no_reason_to_wait(monkeypatch, environm
     assert find_place(None, None, None) is None
 
 
+@pytest.mark.parametrize("number", ["two", "", "2" * 5000])
+def test_a_schedulers_number_that_is_none_is_named(monkeypatch, number):
+    set_all(monkeypatch, SLURM | {"SLURM_STEP_NUM_TASKS": number})
+    with pytest.raises(ValueError, match=r"SLURM_STEP_NUM_TASKS .* is no number; give --coord"):
+        find_place(None, None, None)
+
+
 def test_open_mpi_is_asked(monkeypatch):
     set_all(monkeypatch, OPEN_MPI)
     assert find_place(None, None, None) == Place("10.96.0.1:62880", 2, 1, [1])
@@ -125,7 +133,12 @@ def test_a_tpu_slice_on_kubernetes_is_asked(monkeypatch):
         (("localhost:1234", None, 0), "num_hosts must be given as well"),
         (("localhost", 2, 0), "coordinator = localhost has no port"),
         (("localhost:x", 2, 0), "coordinator = localhost:x has no port"),
-        (("localhost:1234", 0, 0), "num_hosts = 0 must be at least 1"),
+        (("localhost:1234", 0, 0), "num_hosts = 0 must be from 1 to 999999"),
+        (("localhost:1234", 10**30, 0), "must be from 1 to 999999"),
+        (("localhost:1:2", 2, 0), "localhost:1:2 is no name and port of a host"),
+        (("http://localhost:1", 2, 0), "is no name and port of a host"),
+        (("local host:1", 2, 0), "is no name and port of a host"),
+        ((1000 * "x" + ":1", 2, 0), r"coordinator = x{60}\.\.\. is no name"),
         (("localhost:1234", 2, -1), "host_index = -1 is not among 2 hosts"),
         (("localhost:1234", 2, 2), "numbered from 0 to 1"),
     ],
@@ -136,7 +149,7 @@ def test_mistyped_flags_get_a_sentence(flags, sentence):
 
 
 def test_a_timeout_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="host_timeout = 0 must be at least 1"):
+    with pytest.raises(ValueError, match="host_timeout = 0 must be from 1 to 999999"):
         join_hosts(timeout=0)
 
 

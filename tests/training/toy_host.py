@@ -24,6 +24,9 @@ from cdcd_jax.training.run import Training, run_training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
 
+STUCK_AT = 6
+"""Batch that the host of ``--stuck_on`` never finds; those before are slow."""
+
 
 def parse(argv):
     parser = argparse.ArgumentParser()
@@ -35,6 +38,8 @@ def parse(argv):
     parser.add_argument("--checkpoint_every", type=int, default=3)
     parser.add_argument("--host_timeout", type=int, default=60)
     parser.add_argument("--heartbeat_timeout", type=int, default=60)
+    parser.add_argument("--host_stuck_timeout", type=int, default=60)
+    parser.add_argument("--stuck_on", type=int)
     parser.add_argument("--fsdp", type=int, default=1)
     parser.add_argument("--unreadable_on", type=int)
     parser.add_argument("--pause", type=float, default=0.0)
@@ -44,12 +49,14 @@ def parse(argv):
 class SlowBatches(CountingBatches):
     """This host's rows of batches that follow from their number, after a pause for signals."""
 
-    def __init__(self, pause):
+    def __init__(self, pause, stuck):
         super().__init__(batch_size=8)
-        self.pause = pause
+        self.pause, self.stuck = pause, stuck
 
     def __next__(self):
         time.sleep(self.pause)
+        if self.stuck:
+            time.sleep(1.0 if self.position < STUCK_AT else 1000)  # slow, then stuck
         rows = super().__next__()
         index, count = jax.process_index(), jax.process_count()
         return {name: np.split(array, count)[index] for name, array in rows.items()}
@@ -78,6 +85,7 @@ def main(argv):
         **place,
         timeout=arguments.host_timeout,
         heartbeat_timeout=arguments.heartbeat_timeout,
+        stuck_timeout=arguments.host_stuck_timeout,
     )
     fresh, step = make_run()
     training = Training(
@@ -85,7 +93,9 @@ def main(argv):
         rules=((r"w$", ("fsdp",)),),
         init_state=fresh,
         train_step=step,
-        make_batches=lambda: SlowBatches(arguments.pause),
+        make_batches=lambda: SlowBatches(
+            arguments.pause, stuck=jax.process_index() == arguments.stuck_on
+        ),
         batch_size=8,
         loop=LoopOptions(
             num_steps=arguments.num_steps,
