@@ -14,6 +14,14 @@ Example:
     >>> tokens = cdcd.sample(jax.random.key(3), schedule, denoise_fn, None, shape=(2, 24))
 """
 
+import sys as _sys
+
+if "cdcd_jax.main" in _sys.orig_argv[:4]:
+    # The command line has an answer to signals before JAX is imported, which takes a second.
+    from cdcd_jax.training.stopping import Stopper as _Stopper
+
+    _Stopper()
+
 from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
 from cdcd_jax.diffusion.bound import prior_kl as prior_kl
 from cdcd_jax.diffusion.checks import checked as checked

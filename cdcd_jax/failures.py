@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -148,17 +149,15 @@ def _write_trace(trace: str, *, anywhere: bool) -> Path | None:
     host = distributed.global_state.process_id
     workdir = _flag("workdir")
     # A lock that is still there is another process's: this one has let go of its own.
-    if workdir and Path(workdir).is_dir() and not (Path(workdir) / LOCK).exists():
-        stem, _, end = TRACE_FILE.partition(".")
-        file = Path(workdir) / (f"{stem}-host{host}.{end}" if host else TRACE_FILE)
-        try:
+    with suppress(OSError, ValueError):
+        if workdir and Path(workdir).is_dir() and not (Path(workdir) / LOCK).exists():
+            stem, _, end = TRACE_FILE.partition(".")
+            file = Path(workdir) / (f"{stem}-host{host}.{end}" if host else TRACE_FILE)
             if file.is_file() or not file.exists():
                 again = file.exists() and file.stat().st_size < MAX_TRACE_FILE
                 with file.open("a" if again else "w", encoding="utf-8", errors="replace") as out:
                     out.write(text)
                 return file
-        except OSError:
-            pass
     if not anywhere:
         return None
     try:

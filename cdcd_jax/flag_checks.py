@@ -70,6 +70,11 @@ def check_flags() -> None:
             f"num_samples = {FLAGS.num_samples}: one picture holds at most {MAX_DRAWN}; add "
             "--export=FOLDER, which takes any number"
         )
+    if FLAGS.workdir:
+        try:
+            Path(FLAGS.workdir).exists()
+        except OSError as error:
+            raise ValueError(f"workdir = {FLAGS.workdir}: {error.strerror}") from error
     _check_outputs()
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from cdcd_jax.failures import fail, watch_threads
 from cdcd_jax.streams import guard_output
 from cdcd_jax.training.stopping import Stopper
 
@@ -26,8 +25,11 @@ def main(argv: Sequence[str], stopper: Stopper) -> None:
         argv: The command line.
         stopper: Handles signals.
     """
+    # Imports of seconds, before which signals have their answers.
+    from cdcd_jax.failures import fail, watch_threads
+
+    watch_threads()
     try:
-        # Imports of seconds, before which signals and failures have their words.
         from cdcd_jax.commands import run
         from cdcd_jax.flag_checks import parse_flags
 
@@ -43,5 +45,4 @@ def main(argv: Sequence[str], stopper: Stopper) -> None:
 if __name__ == "__main__":
     stopper = Stopper()
     guard_output(stopper.lose_output)
-    watch_threads()
     main(sys.argv, stopper)

@@ -1,4 +1,7 @@
-"""How a run ends: at a step boundary after a signal, and of several hosts not before all speak."""
+"""How a run ends: at a step boundary after a signal, and of several hosts not before all speak.
+
+JAX is imported where it is needed, as signals must be handled during the seconds of its import.
+"""
 
 import errno
 import os
@@ -9,11 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
-
-from jax._src import distributed  # The store that all hosts share has no public name.
-from jax.experimental import multihost_utils
-
-from cdcd_jax.training.lock import release_all
 
 LAST_WORDS = 5
 """Seconds that a host 0 that fails gives others that fail as well to say why."""
@@ -95,9 +93,12 @@ class Stopper:
         """
         self._num_asked += 1
         self._stepped = True
-        # The service expects numbers that grow, and steps begin anew with each training.
-        if self.others and multihost_utils.reached_preemption_sync_point(self._num_asked):
-            self._received = signal.SIGTERM
+        if self.others:
+            from jax.experimental import multihost_utils
+
+            # The service expects numbers that grow, and steps begin anew with each training.
+            if multihost_utils.reached_preemption_sync_point(self._num_asked):
+                self._received = signal.SIGTERM
         return self.requested
 
     @property
@@ -141,7 +142,8 @@ class Stopper:
                 sys.stdout.flush()
                 sys.stderr.flush()
             self._speak(number)
-            release_all()
+            if lock := sys.modules.get("cdcd_jax.training.lock"):
+                lock.release_all()
             os._exit(ENDED[number])
 
     def _speak(self, number: int) -> None:
@@ -161,6 +163,8 @@ def let_others_speak() -> None:
     Its end ends all others at once, in the middle of a sentence and with a stack trace. The others
     only say that they are about to end.
     """
+    from jax._src import distributed  # The store that all hosts share has no public name.
+
     state = distributed.global_state
     if state.client is None:
         return

@@ -1,9 +1,16 @@
 """Signals: none is lost; what comes between two trainings of one process ends the second."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from jax.experimental import multihost_utils
 
 from cdcd_jax.training.stopping import Stopper
+
+ROOT = Path(__file__).parents[2]
 
 
 class Service:
@@ -51,4 +58,25 @@ def test_a_signal_ends_the_program_where_exceptions_are_lost(fork_server, tmp_pa
     program.write_text(SIGNAL_IN_A_CALLBACK.format(name=name))
     process = fork_server.popen([], program=program, stdout=tmp_path / "output.txt")
     assert process.finish() == f"beforeEnded by {name}; there was nothing to save\n"
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_during_the_imports_ends_with_a_sentence(name, code):
+    number = getattr(signal, name)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdcd_jax.main"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    # Until it is handled: Python itself handles SIGINT from its start.
+    while not int(status.read_text().split("SigCgt:\t")[1].split()[0], 16) >> 14 & 1:
+        assert process.poll() is None
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert output == f"Ended by {name}; there was nothing to save\n"
     assert process.returncode == code
