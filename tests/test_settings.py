@@ -182,7 +182,7 @@ WRONG = {
     },
     "True or False": {"train.importance_sampling": ("no", 0, None)},
     "a string": {"data.name": (["digits"], None), "denoiser.mlp": (3,)},
-    "a string or None": {"codec.folder": (3, False)},
+    "a path that is not empty or None": {"codec.folder": (3, False)},
     "a tuple of 2 whole numbers": {
         "codec.grid": (8, "88", (8,), (8.0, 8)),
         "loss.patches": (2, (2,), (2, 2, 2)),

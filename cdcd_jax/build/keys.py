@@ -186,7 +186,7 @@ def _data_keys() -> dict[str, Keys]:
     music = _listed((*places, *cut, "video_steps", "intra", "negatives"), "path", "synthetic")
     groove = ("num_dances", "num_test_dances", "dance_seconds", "dance_seed")
     return {
-        "digits": _listed(streams),
+        "digits": Keys(frozenset(streams), strict=True),
         **pictures,
         "groove": _and(music, *groove),
         "aist": _and(music, "path", "motion", "music", "video"),

@@ -75,6 +75,9 @@ def _number(interval: str) -> Kind:
 
 SWITCH = Kind("True or False", "", lambda value: isinstance(value, bool))
 TEXT = Kind("a string", "strings", lambda value: isinstance(value, str | PathLike))
+FILE = Kind(
+    "a path that is not empty", "", lambda value: TEXT.holds(value) and bool(str(value).strip())
+)
 RULE = Kind("", "rules", lambda value: True)  # what is in one is checked where it is used
 
 
@@ -184,7 +187,7 @@ KINDS: Mapping[str, Kind] = {
         "quantizer remat test_split timestep train_split unused loss.negatives",
     ),
     **_by_name(
-        _or_none(TEXT),
+        _or_none(FILE),
         "class_index clip_merges clip_weights folder inception_weights lpips_weights merges "
         "motion music negatives path reference resnet_weights start_from test_segments tokens "
         "train_segments used_codes video weights",

@@ -111,9 +111,6 @@ def _splits() -> Iterator[Case]:
             yield command(f"{task}: split {split!r}", f"--config.data.train_split={split}",
                           config=config, says="split", codes=(1, 2), limit=40,
                           leaves=("run", "run/*"))  # fmt: skip
-    yield command("imagenet: trained and tested on one split", "--config.data.train_split=val",
-                  config=f"{ROOT}/configs/imagenet_vanilla.py:smoke", says="split",
-                  leaves=("run", "run/*"))  # fmt: skip
 
 
 def _pictures() -> Iterator[Case]:

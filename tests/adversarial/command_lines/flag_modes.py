@@ -87,9 +87,20 @@ SETTINGS = {
     "dropout of no condition": ("condition.kind=none", "condition.dropout=0.1"),
     "a cooldown longer than the run": ("optimizer.decay=wsd", "optimizer.cooldown_steps=99"),
     "a batch larger than the data": ("train.batch_size=100000000",),
-    "a cooldown of another decay": ("optimizer.decay=cosine", "optimizer.cooldown_steps=2"),
 }
 """What goes wrong -> settings that do not go together."""
+
+SAYS = {
+    "a label and a file of texts": "prompt",
+    "fewer samples than texts": "prompt",
+    "rates that fall": "schedule",
+    "rates above one": "schedule",
+    "a decay shorter than the warm-up": "steps",
+    "a warm-up longer than the run": "warmup_steps",
+    "more parts than examples": "microbatches",
+    "a batch larger than the data": "batch_size",
+}
+"""What the sentence names where it is not the last flag or key."""
 
 
 def cases() -> Iterator[Case]:
@@ -109,7 +120,7 @@ def cases() -> Iterator[Case]:
             name,
             *TINY,
             *flags,
-            says=flags[-1].partition("=")[0].removeprefix("--"),
+            says=SAYS.get(name, flags[-1].partition("=")[0].removeprefix("--")),
             prepare=trained_run,
             files=PROMPTS,
         )
@@ -122,5 +133,5 @@ def cases() -> Iterator[Case]:
             name,
             *kept,
             *(f"--config.{assignment}" for assignment in assignments),
-            says=assignments[0].partition("=")[0].partition(".")[2],
+            says=SAYS.get(name, assignments[-1].partition("=")[0].partition(".")[2]),
         )

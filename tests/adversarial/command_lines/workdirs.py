@@ -46,9 +46,9 @@ def cases() -> Iterator[Case]:
                       check=lambda folder, name=name: _whole(folder, name))  # fmt: skip
     for place, workdir in REFUSED.items():
         for mode in ("train", "sample"):
-            yield command(f"{mode} in {place}", *TINY, f"--mode={mode}", workdir=workdir,
-                          codes=2 if mode == "train" else (1, 2), prepare=_obstacles,
-                          says=workdir[:40])  # fmt: skip
+            yield command(f"{mode}: {place}", *TINY, f"--mode={mode}", workdir=workdir,
+                          codes=(1, 2), prepare=_obstacles,
+                          says=workdir.split("//")[-1][:40])  # fmt: skip
     for mode in ("sample", "evaluate"):
         yield command(f"{mode} in an empty folder", *TINY, f"--mode={mode}", codes=(1, 2),
                       prepare=lambda folder: (folder / "run").mkdir(),
