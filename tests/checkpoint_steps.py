@@ -1,6 +1,10 @@
-"""Which checkpoints lie in a folder, told by their names."""
+"""Which checkpoints lie in a folder, told by their names, and what is in one."""
 
+import json
 import os
+
+import numpy as np
+from orbax.checkpoint import v1 as ocp
 
 SAVING = ".orbax-checkpoint-tmp"
 """What the name of a checkpoint that is being written ends with, or of one that was."""
@@ -16,3 +20,15 @@ def newest_step(checkpoints, suffix=""):
 def newest_begun(checkpoints):
     """Return the newest step of which a save has begun, 0 if there is none."""
     return max(newest_step(checkpoints), newest_step(checkpoints, SAVING))
+
+
+def load_arrays(checkpoint):
+    """Return all arrays of a checkpoint by name, and what it says of the data's position."""
+    path = str(checkpoint.absolute())
+    found = ocp.checkpointables_metadata(path)
+    wanted = {
+        name: np.empty(leaf.shape, leaf.dtype) for name, leaf in found.metadata["state"].items()
+    }
+    arrays = ocp.load_checkpointables(path, {"state": wanted})["state"]
+    position = json.dumps(found.custom_metadata["data"], sort_keys=True).encode()
+    return arrays | {"data": np.frombuffer(position, np.uint8)}

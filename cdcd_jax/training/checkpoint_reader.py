@@ -19,8 +19,8 @@ from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.fingerprint import (
     OtherConfigError,
     OtherVersionError,
+    check_arrays,
     check_fingerprint,
-    check_names,
 )
 from cdcd_jax.training.orbax import reading_alone, without_stray_messages
 from cdcd_jax.training.partition import by_name
@@ -188,7 +188,7 @@ class CheckpointReader:
         check_fingerprint(
             self._folder, metadata["config"], self._fingerprint, housekeeping=self._housekeeping
         )
-        check_names(self._folder, found.metadata["state"], by_name(template))
+        check_arrays(self._folder, found.metadata["state"], by_name(template))
         return metadata
 
     def _load(self, step: int, template: TrainState) -> tuple[TrainState, Any]:

@@ -4,6 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 
 ABSENT = "absent"
@@ -70,16 +73,16 @@ def _flag(key: str) -> str:
     return f"--config.{key}" if "." in key else f"--{key}"
 
 
-def check_names(folder: Path, theirs: Collection[str], ours: Collection[str]) -> None:
+def check_arrays(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Check that a checkpoint holds the arrays that this version keeps.
 
     Args:
         folder: Where it lies, for the sentence.
-        theirs: Names of its arrays.
+        theirs: Its arrays by name, each with ``dtype``.
         ours: Those of the run's state.
 
     Raises:
-        OtherVersionError: If they differ; the sentence names up to three.
+        OtherVersionError: If names or types differ; the sentence names up to three.
     """
     differing = sorted({*theirs} ^ {*ours})
     if differing:
@@ -88,4 +91,17 @@ def check_names(folder: Path, theirs: Collection[str], ours: Collection[str]) ->
             f"{folder} holds checkpoints of another version of this program, which keeps other "
             f"arrays ({', '.join(differing[:3])}{more}); finish that run with the version that "
             "began it, or give another --workdir"
+        )
+    types = {
+        name: (theirs[name].dtype, leaf.dtype)
+        for name, leaf in ours.items()
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    }
+    other = [name for name, (there, now) in types.items() if there != now]
+    if other:
+        there, now = types[other[0]]
+        raise OtherVersionError(
+            f"{folder} holds checkpoints whose arrays have other types ({other[0]} is {there} "
+            f"there, {now} now); run with the JAX_ENABLE_X64 that they were written with, or give "
+            "another --workdir"
         )

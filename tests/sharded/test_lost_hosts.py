@@ -1,25 +1,14 @@
 """Two processes: one is killed, silenced, told to stop, or cannot read; the other does not hang."""
 
 import os
-import random
-import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
-from checkpoint_steps import SAVING, newest_begun, newest_step
+from checkpoint_steps import newest_step
 from hosts import TOY, Hosts
 
 pytestmark = pytest.mark.slow
-
-ROUNDS = 20
-NUM_STEPS = 150
-BOUND = 60
-"""Seconds within which a host must have ended after the other was killed: at once where it was
-talking to it, after HEARTBEAT where it was only waiting, as for the end of a save."""
-
-HEARTBEAT = 8
 
 
 @pytest.fixture(scope="module")
@@ -44,62 +33,6 @@ def assert_equal_bits(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-
-
-def test_killed_twenty_times_two_hosts_end_as_if_they_had_not_been(tmp_path, compiled):
-    """SIGKILL to one of two while they start, step or save; then both are started again."""
-    flags = (f"--num_steps={NUM_STEPS}", "--checkpoint_every=3", "--fsdp=2")
-    run_all(tmp_path / "whole", tmp_path / "logs", *flags, compiled=compiled)
-    workdir, generator = tmp_path / "run", random.Random(0)
-    checkpoints = workdir / "checkpoints"
-    seconds, mid_save = [], 0
-    for i in range(ROUNDS):
-        victim, moment = generator.randrange(2), ("start", "step", "save")[i % 3]
-        started, logs = time.monotonic(), tmp_path / f"round{i}"
-        # What the last round was writing when it was killed is still there.
-        before = newest_begun(checkpoints)
-        # Before they have joined, the other waits for as long as it was told to.
-        patience = (
-            f"--host_timeout={4 if moment == 'start' else 60}",
-            f"--heartbeat_timeout={HEARTBEAT}",
-        )
-        with Hosts([TOY, workdir, *flags, *patience], logs, compiled=compiled) as hosts:
-            if moment == "start":
-                time.sleep(generator.uniform(0.0, 1.5))
-            else:
-                at_least = before + generator.randint(1, 7)
-                suffix = SAVING if moment == "save" else ""
-                hosts.wait_for(lambda: newest_step(checkpoints, suffix) >= at_least)  # noqa: B023
-                time.sleep(generator.uniform(0.0, 0.02))
-            hosts.send(victim)
-            killed = time.monotonic()
-            mid_save += newest_step(checkpoints, SAVING) > max(before, newest_step(checkpoints))
-            codes = hosts.wait(BOUND)
-            assert codes[victim] == -signal.SIGKILL
-            assert codes[1 - victim] not in (0, -signal.SIGKILL), hosts.outputs()
-            seconds.append((time.monotonic() - started, time.monotonic() - killed))
-        assert newest_step(checkpoints) < NUM_STEPS, "killed too late to tell anything"
-    whole_round, survivor = np.mean(seconds, axis=0)
-    print(f"{ROUNDS} rounds of {whole_round:.1f} s; the survivor ended after {survivor:.2f} s")
-    assert mid_save >= 2
-    output = run_all(workdir, tmp_path / "last", *flags, compiled=compiled)
-    assert "damaged" not in output
-    assert_equal_bits(load_state(workdir), load_state(tmp_path / "whole"))
-    for name in names_in(checkpoints):  # every one of them can be gone on from
-        shutil.copytree(checkpoints / name, tmp_path / name / "checkpoints" / name)
-        output = run_all(
-            tmp_path / name,
-            tmp_path / f"again{name}",
-            *flags,
-            num_hosts=1,
-            num_devices=2,
-            compiled=compiled,
-        )
-        assert f"Going on from step {name} " in output or int(name) == NUM_STEPS
-
-
-def names_in(folder):
-    return os.listdir(folder) if folder.exists() else []
 
 
 def test_sigterm_to_one_host_stops_all_at_the_same_step(tmp_path, compiled):

@@ -116,6 +116,16 @@ def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(own_four
     assert saved_steps(folder) == [2, 4]
 
 
+def test_arrays_of_another_type_are_named_and_not_called_damaged(own_four_steps):
+    folder, _ = own_four_steps
+    with (
+        jax.enable_x64(True),
+        pytest.raises(CheckpointError, match="is float32 there, float64 now"),
+    ):
+        read(folder)
+    assert saved_steps(folder) == [2, 4]
+
+
 def data_files(checkpoint):
     files = [p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size > 0]
     return sorted(files, key=lambda path: path.stat().st_size)

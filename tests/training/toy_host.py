@@ -1,31 +1,36 @@
 """One host of a run small enough to be started and killed often: ``toy_host.py WORKDIR ...``.
 
-It joins, restores, trains, saves, stops and fails the way the command line does.
+It joins, restores, trains, saves, stops and fails the way the command line does. Or it reads, as
+sampling and evaluating do, again and again beside such a training.
 """
 
 import argparse
+import json
 import os
 import sys
 import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
-from toy_run import CONFIG, CountingBatches, make_run
+from small_runs import MAKERS, digest, name_arrays
+from toy_run import CONFIG
 
 from cdcd_jax.failures import fail
+from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.hosts import join_hosts
 from cdcd_jax.training.loop import LoopOptions
-from cdcd_jax.training.run import Training, run_training
+from cdcd_jax.training.run import Training, load_training, run_training
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
 
 STUCK_AT = 6
 """Batch that the host of ``--stuck_on`` never finds; those before are slow."""
+
+DIGESTS = "digests.jsonl"
+"""File of a run with the digest of its state at each checkpoint."""
 
 
 def parse(argv):
@@ -34,6 +39,7 @@ def parse(argv):
     parser.add_argument("--coordinator")
     parser.add_argument("--num_hosts", type=int)
     parser.add_argument("--host_index", type=int)
+    parser.add_argument("--what", choices=list(MAKERS), default="toy")
     parser.add_argument("--num_steps", type=int, default=60)
     parser.add_argument("--checkpoint_every", type=int, default=3)
     parser.add_argument("--host_timeout", type=int, default=60)
@@ -43,23 +49,32 @@ def parse(argv):
     parser.add_argument("--fsdp", type=int, default=1)
     parser.add_argument("--unreadable_on", type=int)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--digests", action="store_true", help="write them")
+    parser.add_argument("--read", type=Path, help="read instead, and compare with these digests")
     return parser.parse_args(argv)
 
 
-class SlowBatches(CountingBatches):
+class SlowBatches:
     """This host's rows of batches that follow from their number, after a pause for signals."""
 
-    def __init__(self, pause, stuck):
-        super().__init__(batch_size=8)
+    def __init__(self, draw_batch, pause, stuck):
+        self.position, self.draw_batch = 0, draw_batch
         self.pause, self.stuck = pause, stuck
 
     def __next__(self):
         time.sleep(self.pause)
         if self.stuck:
             time.sleep(1.0 if self.position < STUCK_AT else 1000)  # slow, then stuck
-        rows = super().__next__()
+        rows = self.draw_batch(self.position)
+        self.position += 1
         index, count = jax.process_index(), jax.process_count()
         return {name: np.split(array, count)[index] for name, array in rows.items()}
+
+    def get_state(self):
+        return {"position": self.position}
+
+    def set_state(self, state):
+        self.position = state["position"]
 
 
 def make_newest_unreadable():
@@ -87,39 +102,56 @@ def main(argv):
         heartbeat_timeout=arguments.heartbeat_timeout,
         stuck_timeout=arguments.host_stuck_timeout,
     )
-    fresh, step = make_run()
+    small = MAKERS[arguments.what]()
     training = Training(
         mesh=make_mesh(fsdp=arguments.fsdp),
-        rules=((r"w$", ("fsdp",)),),
-        init_state=fresh,
-        train_step=step,
+        rules=((r"w$", ("fsdp",)),) if arguments.what == "toy" else (),
+        init_state=small.init_state,
+        train_step=small.train_step,
         make_batches=lambda: SlowBatches(
-            arguments.pause, stuck=jax.process_index() == arguments.stuck_on
+            small.draw_batch, arguments.pause, stuck=jax.process_index() == arguments.stuck_on
         ),
         batch_size=8,
         loop=LoopOptions(
             num_steps=arguments.num_steps,
             log_every=5,
             checkpoint_every=arguments.checkpoint_every,
+            sample_every=arguments.checkpoint_every if arguments.digests else 0,
         ),
         keep_checkpoints=2,
         fingerprint=CONFIG,
     )
-    state, _ = run_training(training, arguments.workdir, stopper)
-    write_state(state, arguments.workdir)
+    if arguments.read:
+        read(small, training, arguments.workdir, arguments.read)
 
+    def write_digest(state):
+        found = digest(name_arrays(state))
+        if jax.process_index() == 0:
+            with (arguments.workdir / DIGESTS).open("a") as file:
+                file.write(json.dumps({"step": int(state.step), "digest": found}) + "\n")
 
-def write_state(state, workdir):
-    """Write all arrays, from one host, where they are whole on each of its devices."""
-    arrays = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        arrays[jax.tree_util.keystr(path)] = np.asarray(
-            multihost_utils.process_allgather(leaf, tiled=True)
-        )
+    state, _ = run_training(training, arguments.workdir, stopper, hook=write_digest)
+    arrays = name_arrays(state)
     if jax.process_index() == 0:
-        np.savez(workdir / "state.npz", **arrays)
+        np.savez(arguments.workdir / "state.npz", **arrays)
+
+
+def read(small, training, workdir, digests):
+    """Read the newest checkpoint until this process is ended; a line says what came of each."""
+    lines = map(json.loads, digests.read_text().splitlines())
+    wanted = {line["step"]: line["digest"] for line in lines}
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.3)
+        try:
+            state, _ = load_training(training, workdir)
+        except CheckpointError as error:
+            early = "there is no checkpoint" in str(error)
+            print("EARLY" if early else f"FAILED {error}", flush=True)
+            continue
+        finite = all(np.isfinite(np.asarray(array)).all() for array in small.look(state))
+        same = digest(name_arrays(state)) == wanted[int(state.step)]
+        print("SAME" if same and finite else f"DIFFERENT at {int(state.step)}", flush=True)
 
 
 if __name__ == "__main__":
