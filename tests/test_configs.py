@@ -130,7 +130,11 @@ def test_the_other_choices_build(changes):
         ("optimizer.warmup_steps", 20, r"optimizer\.warmup_steps = 20 leaves nothing"),
         ("optimizer.decay", "linear", r'optimizer\.decay = "linear"'),
         ("train.batch_size", 0, r"train\.batch_size = 0"),
-        ("train.num_microbatches", 3, r"train\.batch_size = 16 does not divide into 3"),
+        (
+            "train.num_microbatches",
+            3,
+            r"train\.num_microbatches = 3 must divide .* take a batch_size of 18",
+        ),
         ("train.num_steps", 0, r"num_steps = 0"),
         ("train.ema_decay", 1.1, r"train\.ema_decay = 1\.1"),
         ("train.log_every", 0, r"train\.log_every = 0"),

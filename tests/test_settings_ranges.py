@@ -9,6 +9,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+from cdcd_jax.build import token_data
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.kinds import KINDS, MAYBE_WHOLES, NUMBERS, WHOLES, find_kind
 from cdcd_jax.build.memory import (
@@ -21,6 +22,7 @@ from cdcd_jax.build.memory import (
     training_needs,
 )
 from cdcd_jax.build.settings import check_settings
+from cdcd_jax.modes.drawing import draw
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -189,6 +191,26 @@ def test_a_need_is_a_lower_bound_of_the_state():
     check_state(config, state, Memory(host=exact, device=exact))
     with pytest.raises(ValueError, match=r"denoiser\.width = 16, .*: the state of the run takes"):
         check_state(config, state, Memory(host=exact, device=exact - 1))
+
+
+def test_samples_that_exceed_the_memory_are_refused_before_they_are_drawn(tmp_path):
+    experiment = build(load("digits_vanilla", "smoke"), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^num_samples = 1000000000: a batch of samples takes"
+    ):
+        draw(experiment, {}, tmp_path / "samples.png", 0, num_samples=10**9)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"a": 3}', "7", '{"a": ["b"'])
+def test_a_list_of_negatives_is_read_before_there_are_tokens(tmp_path, content):
+    path = tmp_path / "negatives.json"
+    path.write_text(content)
+    config = load("imagenet_vanilla")
+    config.data.negatives = str(path)
+    with pytest.raises(ValueError, match=rf"^data: .*{path.name}"):
+        token_data._check_listed(config)
+    path.write_text('{"a": ["b"]}')
+    token_data._check_listed(config)
 
 
 def test_a_machine_has_some_memory():

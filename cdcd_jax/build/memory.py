@@ -166,8 +166,8 @@ def training_needs(config: Any) -> list[Need]:
             _take(config, "train.batch_size"),
             "device",
         ),
-        *_sample_needs(config, "eval.batch_size", vocab_size, length),
-        *_sample_needs(config, "sample.num_samples", vocab_size, length),
+        *sample_needs(_take(config, "eval.batch_size"), vocab_size=vocab_size, length=length),
+        *sample_needs(_take(config, "sample.num_samples"), vocab_size=vocab_size, length=length),
     ]
 
 
@@ -211,9 +211,15 @@ def _ahead(what: str, config: Any, size: int, keys: Iterable[str]) -> Need:
     return Need(f"reading {what} ahead", (ahead + 1) * size, values)
 
 
-def _sample_needs(config: Any, name: str, vocab_size: int, length: int) -> list[Need]:
-    section, key = name.split(".")
-    rows, values = config[section][key], _take(config, name)
+def sample_needs(values: Mapping[str, int], *, vocab_size: int, length: int) -> list[Need]:
+    """List what samples that are drawn at once take at least.
+
+    Args:
+        values: Their number, by the name that it has for the user.
+        vocab_size: K, the number of tokens.
+        length: Tokens of a sample.
+    """
+    (rows,) = values.values()
     size = rows * length * vocab_size * FLOAT // jax.device_count()
     return [
         Need("a batch of samples", rows * length * INT, values),

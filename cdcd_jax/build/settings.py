@@ -94,6 +94,14 @@ def check_settings(config: Any, *, for_codec: bool = False) -> None:
         _require_section(config, name)
     for name in config:
         _check_section(config, name, table[name])
+    trained = [name for name in ("train", "codec_train") if name in ("train", *_stages(config))]
+    for name in trained:
+        parts, size = config[name].num_microbatches, config[name].batch_size
+        if size % parts:
+            raise ValueError(
+                f"{name}.num_microbatches = {parts} must divide {name}.batch_size = {size}; take "
+                f"a batch_size of {-(-size // parts) * parts}"
+            )
 
 
 def check_combination(config: Any, *, for_codec: bool = False) -> None:

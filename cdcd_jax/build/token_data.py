@@ -19,7 +19,7 @@ from cdcd_jax.data.batch import Examples, TokenExamples, check_tokens
 from cdcd_jax.data.caption_files import CaptionedPictures
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.data.music_examples import MusicExamples, ShuffledWaveforms
-from cdcd_jax.data.negative_lists import load_negatives
+from cdcd_jax.data.negative_lists import load_negatives, read_entries
 from cdcd_jax.data.negatives import Negatives
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.data.splits import check_splits
@@ -115,8 +115,12 @@ def rehearsal_data(config: Any) -> TokenData:
 
 
 def _check_listed(config: Any) -> None:
-    if config.data.negatives is not None and not Path(config.data.negatives).is_file():
-        raise ValueError(f"data.negatives = {config.data.negatives} is no file")
+    if config.data.negatives is None:
+        return
+    path = Path(config.data.negatives)
+    if not path.is_file():
+        raise ValueError(f"data.negatives = {path} is no file")
+    make_section(config, "data", read_entries, path)
 
 
 def two_of_each(num_classes: int) -> np.ndarray:

@@ -48,18 +48,14 @@ def load_negatives(
         ValueError: If the file is of another form or of other pictures, or a picture has no list.
     """
     path = Path(path)
-    content = read_json(path)
+    content = read_entries(path)
     if isinstance(content, dict):
         entries = list(content.items())
-    elif isinstance(content, list):
-        entries = list(zip(_entry_names(content, listed_names, path), content, strict=True))
     else:
-        raise ValueError(f"{path} must be a list of lists or an object of lists, as docs/data.md")
+        entries = list(zip(_entry_names(content, listed_names, path), content, strict=True))
     finder = _Finder(names, path)
     listed: list[set[int]] = [set() for _ in names]
     for name, others in entries:
-        if not isinstance(others, list):
-            raise ValueError(f"{path}: the negatives of {name} must be a list, not {others!r:.60}")
         found = [finder.find(other, name) for other in others]
         if (own := finder.find(name, name)) is not None:
             listed[own].update(picture for picture in found if picture is not None)
@@ -80,6 +76,22 @@ def load_negatives(
             "other groups"
         )
     return ListedNegatives([sorted(found) for found in listed], picture_of, group)
+
+
+def read_entries(path: Path) -> dict[str, list[Any]] | list[list[Any]]:
+    """Read a list's entries; whether they are of the right images is not known yet.
+
+    Raises:
+        ValueError: If the file is no JSON, or of another form.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict | list):
+        raise ValueError(f"{path} must be a list of lists or an object of lists, as docs/data.md")
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for name, others in pairs:
+        if not isinstance(others, list):
+            raise ValueError(f"{path}: the negatives of {name} must be a list, not {others!r:.60}")
+    return content
 
 
 def _entry_names(

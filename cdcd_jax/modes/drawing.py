@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from cdcd_jax.build.experiment import Experiment
+from cdcd_jax.build.memory import check_needs, sample_needs
 from cdcd_jax.evaluation import pictures
 from cdcd_jax.evaluation.animation import draw_frames, save_gif
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
@@ -100,7 +101,12 @@ def draw(
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: If so many samples exceed the memory.
     """
+    size = {"vocab_size": experiment.schedule.vocab_size, "length": experiment.data.train.length}
+    check_needs(sample_needs({"num_samples": num_samples}, **size))
     if experiment.segments is not None:
         steps = describe_steps(**options)
         sampling = {"num_samples": num_samples, "label": label, **options}
