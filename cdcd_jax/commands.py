@@ -24,6 +24,7 @@ from cdcd_jax.build.published_config import load_pretrained
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
+from cdcd_jax.config_file import default_workdir
 from cdcd_jax.files import silence_other_hosts
 from cdcd_jax.flag_checks import check_flags
 from cdcd_jax.flags import FLAGS, dance_request, override
@@ -46,6 +47,7 @@ from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
 from cdcd_jax.training.checkpoint_folder import check_path
+from cdcd_jax.training.devices import start_devices
 from cdcd_jax.training.hosts import join_hosts
 from cdcd_jax.training.lock import owning
 from cdcd_jax.training.profiling import parse_profile
@@ -72,6 +74,8 @@ def run(stopper: Stopper) -> None:
         stuck_timeout=FLAGS.host_stuck_timeout,
     )
     silence_other_hosts()
+    if FLAGS.mode != "plan":
+        start_devices()
     if FLAGS.workdir is None:
         FLAGS.workdir = default_workdir(_config_file())
     workdir = Path(FLAGS.workdir)
@@ -243,22 +247,6 @@ def _plan(workdir: Path) -> None:
     imagine_devices(count_devices(FLAGS.config) if asked is None else asked)
     run = build_plan(FLAGS.config)
     plan_run(run, hardware, workdir, devices=asked)
-
-
-def default_workdir(config_file: str) -> str:
-    """Name the folder of a run after its configuration.
-
-    Args:
-        config_file: As given to ``--config``, with the variant if any.
-
-    Returns:
-        A relative path.
-
-    >>> default_workdir("configs/digits_vanilla.py:smoke")
-    'runs/digits_vanilla-smoke'
-    """
-    path, _, variant = config_file.partition(":")
-    return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
 
 
 def _config_file() -> str:

@@ -113,6 +113,22 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
             section, above = section[key], [*above, key]
 
 
+def default_workdir(config_file: str) -> str:
+    """Name the folder of a run after its configuration.
+
+    Args:
+        config_file: As given to ``--config``, with the variant if any.
+
+    Returns:
+        A relative path.
+
+    >>> default_workdir("configs/digits_vanilla.py:smoke")
+    'runs/digits_vanilla-smoke'
+    """
+    path, _, variant = config_file.partition(":")
+    return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
+
+
 def _run_file(name: str) -> Any:
     loader = SourceFileLoader(MODULE, name)
     spec = spec_from_loader(MODULE, loader)
