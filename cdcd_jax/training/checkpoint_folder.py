@@ -56,7 +56,10 @@ def check_path(folder: Path) -> None:
             f"{folder} is no folder of a file system; mount that storage (gcsfuse, mount-s3) and "
             "give the folder where it is mounted"
         )
-    path = str(folder.absolute())
+    try:
+        path = str(folder.absolute())
+    except FileNotFoundError as error:
+        raise ValueError("the current folder is no longer there; change to another") from error
     bad = sorted({letter for letter in path if letter in "*?[]\\" or not letter.isprintable()})
     if bad:
         raise ValueError(

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.adversarial.cases import LIMIT, Case, Outcome
-from tests.fork_server import ROOT, Command, shared_server
+
+sys.path.append(str(Path(__file__).parents[1]))
+from fork_server import ROOT, Command, shared_server
 
 SMOKE = f"{ROOT}/configs/digits_sample_inter.py:smoke"
 TINY = (
@@ -138,11 +140,12 @@ def shell(
     limit: float = LIMIT,
     leaves: tuple[str, ...] = TRACES,
     check: Check | None = None,
+    quiet: bool = False,
 ) -> Case:
     """Make a case of a line of Bash, in which ``$CDCD`` is ``python -m cdcd_jax.main``.
 
     ``$SMOKE`` is a configuration and ``$TINY`` makes it small. The arguments are as for
-    :func:`command`; the limit is without the imports.
+    :func:`command`; ``quiet`` is for output that nobody gets, where no sentence need end it.
     """
 
     def start(folder: Path, output: Path) -> int | None:
@@ -168,10 +171,10 @@ def shell(
                 process.wait()
                 return None
 
-    return _case(name, start, codes, says, files, prepare, limit, leaves, check)
+    return _case(name, start, codes, says, files, prepare, limit, leaves, check, quiet)
 
 
-def _case(name, start, codes, says, files, prepare, limit, leaves, check) -> Case:
+def _case(name, start, codes, says, files, prepare, limit, leaves, check, quiet=False) -> Case:
     right = (codes,) if isinstance(codes, int) else codes
 
     def attack(folder: Path) -> Outcome:
@@ -196,7 +199,7 @@ def _case(name, start, codes, says, files, prepare, limit, leaves, check) -> Cas
                     if not any(fnmatch.fnmatchcase(path, pattern) for pattern in leaves)
                 }
             )[:3]
-            faults += [*faults_of(output), *_sentence(output)]
+            faults += [*faults_of(output), *([] if quiet else _sentence(output))]
         if check and code in right and (wrong := check(here)):
             faults.append(wrong)
         return Outcome(code, output, faults=tuple(faults))

@@ -42,16 +42,16 @@ def cases() -> Iterator[Case]:
     for name in ("the language C", "ASCII only, strictly", "no HOME", "a negative width"):
         yield command(f"train with {name}", *TINY, environment=WORKS[name], codes=0, limit=60,
                       says="bits per token")  # fmt: skip
-    for platform in ("cuda", "tpu", "abacus", "cpu,cuda"):
+    for platform in ("cuda", "tpu", "abacus"):
         yield command(f"a platform {platform} that is not there", *TINY, codes=(1, 2),
-                      environment={"JAX_PLATFORMS": platform}, says=platform.split(",")[-1],
+                      environment={"JAX_PLATFORMS": platform}, says=("JAX_PLATFORMS", platform),
                       leaves=("run", "run/error*.txt"))  # fmt: skip
     yield from _limits()
     yield from _streams()
 
 
 def _limits() -> Iterator[Case]:
-    for size in (0, 100, 1000, 6000, 30_000):
+    for size in (6000, 30_000, 300_000):
         yield command(f"train where files end at {size} bytes", *TINY, codes=(0, 1), limit=60,
                       limits={"RLIMIT_FSIZE": size}, leaves=("*",),
                       check=_no_half_file)  # fmt: skip
@@ -95,7 +95,8 @@ def _streams() -> Iterator[Case]:
         ("sample for nobody", f"set -o pipefail; {sample} | true", (0, 141)),
         ("sample from a script's input", f"echo y | {sample}", 0),
     ):
-        yield shell(name, line, prepare=trained_run, codes=codes, limit=40, leaves=("run/*",),
+        yield shell(name, line, prepare=trained_run, codes=codes, limit=40, quiet=True,
+                    leaves=("run/*",),
                     check=_sampled)  # fmt: skip
     for name, line, codes in (
         ("train for head", f"{LINE} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}", (0, 141)),
@@ -104,6 +105,7 @@ def _streams() -> Iterator[Case]:
         ("train without streams", f"{LINE} <&- >&- 2>&-", 0),
     ):
         yield shell(name, line, codes=codes, limit=60, leaves=("run", "run/*"),
+                    quiet=True,
                     check=_can_be_sampled_or_nothing)  # fmt: skip
     for name, line in (
         ("a refusal without output", "$CDCD --config=none.py >&-"),
@@ -128,4 +130,5 @@ def _sampled(folder: Path) -> str:
 
 
 def _can_be_sampled_or_nothing(folder: Path) -> str:
-    return _can_be_sampled(folder) if (folder / "run" / "checkpoints").exists() else ""
+    steps = [path for path in (folder / "run").glob("checkpoints/*") if path.name.isdecimal()]
+    return _can_be_sampled(folder) if steps else ""

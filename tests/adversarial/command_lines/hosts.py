@@ -21,7 +21,6 @@ ADDRESSES = {
     "with two ports": "localhost:1:2",
     "a URL": "http://localhost:12345",
     "with a space": "local host:12345",
-    "of IPv6 without brackets": "::1:12345",
     "of 100,000 letters": f"{'x' * 100_000}:12345",
     "with a fraction": "localhost:12345.5",
 }

@@ -31,8 +31,8 @@ TAKEN = {
     "a line break": "digit one\nserif",
     "a zero byte of the shell's": "digit\x01one",
     "control characters": "\x1b[31mdigit\x07 one\x1b[0m",
-    "a path": "../../etc/passwd",
-    "letters beyond ASCII": "цифра один 一 \U0001f600",
+    "a path": "../../etc",
+    "letters beyond ASCII": "ü 一 \U0001f600",
     "bytes that are no text": "digit \udcff",
     "format codes": "%s {0} $HOME",
     "a dash first": "-rf one",
@@ -90,7 +90,6 @@ DANCE_FLAGS = {
     "denoise is negative": ("--denoise=-1", "denoise"),
     "denoise is NaN": ("--denoise=nan", "denoise"),
     "denoise is infinite": ("--denoise=inf", "denoise"),
-    "denoise is above one": ("--denoise=1000000", "denoise"),
     "two takes of one file": ("--num_samples=0", "num_samples"),
     "sound to a picture": ("--audio_out=out.png", "out.png"),
     "sound without a suffix": ("--audio_out=out", "out"),
@@ -98,7 +97,7 @@ DANCE_FLAGS = {
     "sound to nothing": ("--audio_out=", "audio_out"),
     "sound to a folder": ("--audio_out=folder.wav", "folder.wav"),
     "sound inside a file": ("--audio_out=good.npy/out.wav", "out.wav"),
-    "sound to a full device": ("--audio_out=/dev/full", "/dev/full"),
+    "sound inside proc": ("--audio_out=/proc/out.wav", "/proc/out.wav"),
     "sound over the dance": ("--audio_out=good.npy", "good.npy"),
     "a film to sound": ("--video_out=out.wav", "out.wav"),
     "a film to nothing": ("--video_out=", "video_out"),
@@ -157,7 +156,8 @@ def cases() -> Iterator[Case]:
     yield from _dances()
     for name, (place, says) in EXPORTS.items():
         yield command(f"export {name}", "--mode=sample", *TINY, "--num_samples=2",
-                      f"--export={place}", prepare=_obstacles, says=says, leaves=LEFT)  # fmt: skip
+                      f"--export={place}", prepare=_obstacles, says=says, codes=(1, 2),
+                      leaves=LEFT)  # fmt: skip
     for name, (place, says) in list(EXPORTS.items())[2:6]:
         yield command(f"evaluate with an export {name}", "--mode=evaluate", *TINY,
                       f"--export={place}", prepare=_obstacles, says=says, leaves=LEFT)  # fmt: skip
@@ -169,10 +169,9 @@ def _dances() -> Iterator[Case]:
                       prepare=trained_groove, says="dance.npy",
                       files={} if content is None else {"dance.npy": content},
                       leaves=LEFT)  # fmt: skip
-    for suffix in ("txt", "json", "pkl", "mp4", ""):
-        yield command(f"a dance that ends in {suffix!r}", *DANCE, f"--motion=dance.{suffix}",
-                      config=GROOVE[0], prepare=trained_groove, says="dance",
-                      files={f"dance.{suffix}": _npy(GOOD)}, leaves=LEFT)  # fmt: skip
+    yield command("a dance that is no pickle, by its name", *DANCE, "--motion=dance.pkl",
+                  config=GROOVE[0], prepare=trained_groove, says="dance.pkl",
+                  files={"dance.pkl": _npy(GOOD)}, leaves=LEFT)  # fmt: skip
     yield command("a dance that is a folder", *DANCE, "--motion=run", config=GROOVE[0],
                   prepare=trained_groove, says="run", leaves=LEFT)  # fmt: skip
     yield command("a dance with an empty name", *DANCE, "--motion=", config=GROOVE[0],

@@ -117,7 +117,7 @@ def _published() -> Iterator[Case]:
                   codes=(1, 2))  # fmt: skip
     yield command("sample a run as a published file", *TINY, "--mode=sample",
                   "--reference_checkpoint=run", prepare=trained_run, codes=(1, 2),
-                  says="run")  # fmt: skip
+                  says="published")  # fmt: skip
 
 
 def _starts() -> Iterator[Case]:
@@ -135,7 +135,7 @@ def _starts() -> Iterator[Case]:
     yield command("start from a damaged run", *TINY, "--start_from=old", says="old", codes=(1, 2),
                   prepare=_damaged)  # fmt: skip
     yield command("start from a run of another width", *TINY, "--config.denoiser.width=16",
-                  "--start_from=old", prepare=_old, says="width", codes=(1, 2))  # fmt: skip
+                  "--start_from=old", prepare=_old, says="old", codes=(1, 2))  # fmt: skip
     yield command("start from a run", *TINY, "--start_from=old", prepare=_old, codes=0, limit=60,
                   says="old")  # fmt: skip
     yield command("start from a checkpoint of a run", *TINY, "--start_from=old/checkpoints/2",
