@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from jaxtyping import Float, Float32
 
-from cdcd_jax.data.audio_truncation import find_missing
+from cdcd_jax.data.audio_truncation import find_missing, is_bomb
 from cdcd_jax.files import whole_file
 from cdcd_jax.reading.regular import open_regular
 
@@ -35,10 +35,6 @@ RATES = (1000, 768_000)
 
 MAX_SECONDS = 6 * 3600
 """Of a file that is read at once."""
-
-FREE_NUMBERS, NUMBERS_PER_BYTE = 2**24, 1000
-"""What a file may unpack to: this many numbers, or so many for each byte. Speech at 6,000 bits per
-second has 64 for each, silence in FLAC 5000."""
 
 LOUDEST = 2.0**31
 """Of a value; sound is -1..1, and in files of floating-point numbers sometimes as large as whole
@@ -140,8 +136,7 @@ def _check_header(sound: soundfile.SoundFile, num_bytes: int, path: str | Path) 
             f"{path} says that it has {sound.samplerate:,} samples per second; sound has {low:,} "
             f"to {high:,}"
         )
-    numbers = sound.frames * sound.channels
-    if numbers > max(FREE_NUMBERS, NUMBERS_PER_BYTE * num_bytes):
+    if is_bomb(sound.frames * sound.channels, num_bytes):
         raise ValueError(
             f"{path} says that {num_bytes:,} bytes hold {sound.frames:,} samples of "
             f"{sound.channels} channels; it is damaged, or silence alone"

@@ -28,9 +28,22 @@ beginning, and zeros behind them."""
 MOST_CHUNKS = 10_000
 """Chunks of a WAV or AIFF file before its sound; real files have less than 100."""
 
+FREE_NUMBERS, NUMBERS_PER_BYTE = 2**24, 300
+"""What a file may unpack to: this many numbers, or so many for each byte. Speech at 6,000 bits per
+second has 64 for each, silence in FLAC 1000."""
+
 MPEG_RATES = (44_100, 48_000, 32_000)
 MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+def is_bomb(numbers: int, num_bytes: int) -> bool:
+    """Whether so many numbers in so few bytes are no sound.
+
+    >>> is_bomb(2 * 44_100 * 3600, 40_000_000), is_bomb(2**36, 10_000)
+    (False, True)
+    """
+    return numbers > max(FREE_NUMBERS, NUMBERS_PER_BYTE * num_bytes)
 
 
 def find_missing(path: str | Path) -> str | None:
@@ -106,8 +119,9 @@ def _check_last_block(opened: Any) -> str | None:
     """Decode the last sample of a FLAC file; its header tells how many there are."""
     try:
         with soundfile.SoundFile(opened) as file:
-            if file.frames < 1:
-                return None
+            size = opened.seek(0, os.SEEK_END)
+            if file.frames < 1 or is_bomb(file.frames * file.channels, size):
+                return None  # refused when it is read
             try:
                 file.seek(file.frames - 1)
                 found = len(file.read(1))

@@ -19,7 +19,14 @@ from cdcd_jax.data.caption_files import (
     read_caption_lines,
     read_json_lines,
 )
-from cdcd_jax.data.sources import SPLITS, SUFFIXES, PictureFiles, is_clutter, sub_folders
+from cdcd_jax.data.sources import (
+    SPLITS,
+    SUFFIXES,
+    PictureFiles,
+    is_clutter,
+    leaves_folder,
+    sub_folders,
+)
 
 
 def load_captions(folder: str | Path, split: str = "train") -> CaptionedPictures:
@@ -60,6 +67,11 @@ def _load_list(path: Path, split: str) -> CaptionedPictures:
         name = row.get("image")
         if not isinstance(name, str) or not name:
             raise ValueError(f'{where}: "image" must be the path of a picture, not {name!r:.60}')
+        if leaves_folder(name):
+            raise ValueError(
+                f"{where}: {name:.200} is not inside of {path.parent}; put the picture there, or a "
+                "link to its folder"
+            )
         names.append(name)
         captions.append(_captions_of(row, where))
         groups.append(_group_of(row, where))

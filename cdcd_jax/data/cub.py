@@ -22,7 +22,7 @@ from cdcd_jax.data.caption_files import (
     read_caption_lines,
 )
 from cdcd_jax.data.sources import PictureFiles, sub_folders
-from cdcd_jax.reading.pickles import SafeUnpickler
+from cdcd_jax.reading.pickles import SafeUnpickler, brief
 from cdcd_jax.reading.regular import open_regular, read_text, split_lines
 
 SPLITS = ("train", "test", "train_classes", "test_classes")
@@ -124,7 +124,7 @@ def _read_names(path: Path) -> list[str]:
     if not isinstance(names, list) or not names:
         raise ValueError(f"{path} must hold a list of names, not {type(names).__name__}")
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"{path} must hold names of pictures, not {wrong[0]!r:.60}")
+        raise ValueError(f"{path} must hold names of pictures, not {brief(wrong[0])}")
     return names
 
 

@@ -78,7 +78,7 @@ class PictureFiles:
         class_names: Name of each class.
 
     Raises:
-        ValueError: If there are no pictures.
+        ValueError: If there are no pictures, or one is not inside of the folder.
     """
 
     def __init__(
@@ -91,6 +91,11 @@ class PictureFiles:
     ):
         if not names:
             raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        if outside := next(filter(leaves_folder, names), None):
+            raise ValueError(
+                f"{name} names {outside:.200}, which is not inside of {folder}; a list may name "
+                "pictures of its own folder only, so put them there, or a link to their folder"
+            )
         self.name = name
         self.class_names = tuple(class_names)
         self._folder, self._names, self._labels = folder, names, labels
@@ -116,6 +121,11 @@ class PictureFiles:
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         return Picture(self._names[index], int(self._labels[index]), data)
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a path leads out of its folder by what it says; links are followed."""
+    return name.startswith("/") or (".." in name and ".." in name.split("/"))
 
 
 class PictureBytes:

@@ -35,6 +35,10 @@ def main() -> int:
                 )
                 sys.stdout.flush()
         total = sum(counts.values())
+        if table == "files":
+            report = importlib.import_module("tests.adversarial.files.forked").REPORT
+            peak, name = max(report, default=(0, "none"))
+            print(f"files: at most {peak / 1e6:.0f} MB while refusing ({name})")
         print(f"{table}: {total} cases,", ", ".join(f"{counts[kind]} {kind}" for kind in KINDS))
         failed |= total != counts["passed"]
     return int(failed)

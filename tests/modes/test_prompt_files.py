@@ -59,7 +59,7 @@ def test_files_without_prompts_are_refused(tmp_path):
             read_prompts(["a cat"], write(tmp_path, content))
     with pytest.raises(ValueError, match=r"prompt_file = \S*none\.txt cannot be read: No such"):
         read_prompts([], tmp_path / "none.txt")
-    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(ValueError, match=r"cannot be read: it is a folder"):
         read_prompts([], tmp_path)
 
 
