@@ -39,7 +39,7 @@ def find_checkpoint(path: Path) -> Path | None:
     if path.name.isdigit() and path.parent.name == "checkpoints":
         return path if path.is_dir() else None
     folder = path if path.name == "checkpoints" else path / "checkpoints"
-    steps = list_steps(folder)
+    steps = list_steps(folder) if folder.is_dir() else []
     return folder / str(steps[-1]) if steps else None
 
 

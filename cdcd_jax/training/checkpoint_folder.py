@@ -82,7 +82,7 @@ def list_steps(folder: Path) -> list[int]:
     """
     try:
         names = [entry.name for entry in os.scandir(folder)]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 

@@ -112,6 +112,8 @@ class RunLock:
 
     def _make_folder(self) -> None:
         folder = self.path.parent
+        if folder.is_symlink():  # which may lead to a folder that is still to be made
+            folder = Path(os.path.realpath(folder))
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self._made += missing

@@ -45,7 +45,7 @@ class MetricsWriter:
             return
         path = workdir / "metrics.jsonl"
         if damaged := _drop_lines_after(path, step):
-            print(f"{path} had {damaged} damaged lines, which are left out")
+            print(f"{path} lost {damaged} damaged line{'s'[: damaged > 1]}")
         self._lines = _Lines(path)
         self._record = Observer(str(path), again=True)
         self._observer = Observer("TensorBoard's file", again=False)

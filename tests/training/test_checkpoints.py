@@ -320,6 +320,12 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path):
         Checkpoints(tmp_path / "checkpoints", fingerprint=CONFIG)
 
 
+def test_a_reader_names_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"checkpoints cannot be listed: .*Not a directory"):
+        read(tmp_path)
+
+
 def test_a_small_disk_is_noticed_before_training(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)

@@ -177,6 +177,13 @@ def test_one_process_may_own_a_folder_in_several_places(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_link_may_lead_to_a_folder_that_is_still_to_be_made(tmp_path):
+    (tmp_path / "run").symlink_to("elsewhere")
+    with owning(tmp_path / "run"):
+        assert (tmp_path / "elsewhere" / LOCK).exists()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")

@@ -75,7 +75,7 @@ def test_a_damaged_line_costs_that_line(tmp_path, capsys):
     with MetricsWriter(tmp_path, step=2):
         pass
     assert path.read_bytes().splitlines() == good
-    assert "had 5 damaged lines" in capsys.readouterr().out
+    assert "lost 5 damaged lines" in capsys.readouterr().out
 
 
 def test_pictures_that_cannot_be_drawn_are_tried_again(tmp_path, capsys, undisturbed):
