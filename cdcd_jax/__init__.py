@@ -22,9 +22,9 @@ if "cdcd_jax.main" in _sys.orig_argv[:4]:
 
     _Stopper()
 
+from cdcd_jax.checks import checked as checked
 from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
 from cdcd_jax.diffusion.bound import prior_kl as prior_kl
-from cdcd_jax.diffusion.checks import checked as checked
 from cdcd_jax.diffusion.contrastive import Contrast as Contrast
 from cdcd_jax.diffusion.guidance import guide as guide
 from cdcd_jax.diffusion.guidance import guide_denoiser as guide_denoiser

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 Tokens: TypeAlias = Int[Array, "batch length"]
@@ -55,3 +56,14 @@ class Timed(NamedTuple):
 
     features: Leaf
     seconds: Leaf
+
+
+def wide_dtype(dtype: Any) -> jnp.dtype:
+    """Return the dtype of sums, exponentials and log-probabilities: float32, or float64 of float64.
+
+    ``jnp.promote_types`` refuses the question under strict dtype promotion.
+
+    >>> wide_dtype("bfloat16"), wide_dtype("float64")
+    (dtype('float32'), dtype('float64'))
+    """
+    return jnp.dtype(jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32)

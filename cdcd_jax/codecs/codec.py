@@ -63,6 +63,10 @@ def check_codes(tokens: np.ndarray, grid: tuple[int, int], vocab_size: int) -> N
     Traceback (most recent call last):
     ValueError: tokens must have values 0..8, got 0..9
     """
+    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(
+            f"tokens must be integers [batch length], got {tokens.dtype} of shape {tokens.shape}"
+        )
     if tokens.shape[1] != grid[0] * grid[1]:
         raise ValueError(f"a picture has {grid[0]} x {grid[1]} tokens, got {tokens.shape[1]}")
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:

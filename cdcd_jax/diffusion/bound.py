@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.diffusion.checks import check_tokens, require
+from cdcd_jax.checks import check_function, check_key, check_tokens, require
 from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
-from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
+from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.diffusion.transitions import LOG_FLOOR, q_sample
 from cdcd_jax.typing import DenoiseFn, LogProbs, Negatives, PRNGKey, Timesteps, Tokens
 
@@ -126,6 +127,7 @@ def prior_kl(schedule: Schedule) -> Float[Array, ""]:
     The prior p(zT) masks with gamma_bar_T and is uniform over the tokens otherwise. The value does
     not depend on z0. See `cdcd_jax.diffusion.transitions.sample_prior` for where `sample` starts.
     """
+    check_schedule(schedule)
     alpha, beta, keep = (
         jnp.asarray(table)[-1]
         for table in (schedule.alpha_bar, schedule.beta_bar, schedule.keep_bar)
@@ -180,7 +182,11 @@ def evaluate_bound(
         >>> print((nats.mean() / (8 * jnp.log(2))).round(1))  # bits per token of a uniform guess
         2.0
     """
+    check_key(key)
+    check_schedule(schedule)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
     check_tokens("z0", z0, schedule.vocab_size)
+    z0 = jnp.asarray(z0)
 
     def add_step(total: Array, t: Int[Array, ""]) -> tuple[Array, None]:
         steps = jnp.full(z0.shape[:1], t)
@@ -190,6 +196,7 @@ def evaluate_bound(
         return total + jnp.sum(kl[:, 0], axis=-1), None
 
     start = jnp.full(z0.shape[:1], prior_kl(schedule) * z0.shape[1])
+    start = vary_like_result(lambda total: add_step(total, jnp.asarray(1))[0], start)
     nats, _ = jax.lax.scan(add_step, start, jnp.arange(1, schedule.num_steps + 1))
     require(
         lambda nats: nats == nats,

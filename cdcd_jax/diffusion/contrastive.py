@@ -5,13 +5,12 @@ ordinary bound pushed down, raises I(z0; cond) (CDCD Eq. 2-5, Algorithm 1).
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.checks import check_count
+from cdcd_jax.checks import check_count, check_weight
 from cdcd_jax.diffusion.scores import Score
 from cdcd_jax.typing import DenoiseFn, Negatives, Timesteps, Tokens
 
@@ -55,8 +54,7 @@ class Contrast:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        if not (math.isfinite(self.weight) and self.weight >= 0.0):
-            raise ValueError(f"the contrastive weight must be finite and >= 0, got {self.weight}")
+        check_weight("the contrastive weight", self.weight)
         if self.num_steps is not None:
             check_count("num_steps", self.num_steps)
 

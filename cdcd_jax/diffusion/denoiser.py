@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.diffusion.checks import require
-from cdcd_jax.typing import LogProbs, Tokens
+from cdcd_jax.checks import check_array, require
+from cdcd_jax.typing import LogProbs, Tokens, wide_dtype
 
 
 def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denoise_fn") -> LogProbs:
@@ -29,14 +29,18 @@ def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denois
         >>> print(jnp.exp(log_probs(logits, jnp.array([[2]]), 2)).round(2))
         [[[0.12 0.88]]]
     """
+    check_array(f"the output of {name}", output, "batch length K")
     expected = (*zt.shape, vocab_size)
     if output.shape != expected:
         raise ValueError(
             f"{name} must return log-probabilities or logits of shape {expected} (batch, length, "
             f"K; the mask is not among the K), got {output.shape}"
         )
-    wide = jnp.promote_types(output.dtype, jnp.float32)
-    log_p = jax.nn.log_softmax(output.astype(wide), axis=-1)
+    if not jnp.issubdtype(output.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} must return log-probabilities or logits in floats, got {output.dtype}"
+        )
+    log_p = jax.nn.log_softmax(output.astype(wide_dtype(output.dtype)), axis=-1)
     require(
         lambda log_p: log_p == log_p,
         f"{name} gives no probabilities: log p at [batch, length, token] = {{place}} is "

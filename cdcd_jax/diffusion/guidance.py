@@ -1,15 +1,17 @@
 """Classifier-free guidance: a guess that listens to its condition more than the network does."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.diffusion.checks import is_traced, require
+from cdcd_jax.checks import check_array, check_function, check_scalar, is_traced, require
 from cdcd_jax.diffusion.transitions import LOG_FLOOR
-from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens, wide_dtype
+
+LARGEST_SCALE = 1e36
+"""Largest scale of guidance: times what tells two guesses apart, at most 70, it is a float32."""
 
 
 def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
@@ -27,14 +29,24 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
     Returns:
         Normalised log-probabilities, not below ``LOG_FLOOR``.
 
+    Raises:
+        ValueError: The two have not the same shape, or ``scale`` is negative, NaN, infinite or no
+            number.
+
     Example:
         >>> cond, null = jnp.array([[[0.8, 0.2]]]), jnp.array([[[0.5, 0.5]]])
         >>> print(jnp.exp(guide(jnp.log(cond), jnp.log(null), 2.0)).round(2))
         [[[0.94 0.06]]]
     """
+    check_scale(scale)
+    for name, guess in (("log_cond", log_cond), ("log_null", log_null)):
+        check_array(name, guess, "batch length K")
+    if log_cond.shape != log_null.shape:
+        raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(jax.nn.log_softmax(x, axis=-1), LOG_FLOOR) for x in (log_cond, log_null)
+        jnp.maximum(jax.nn.log_softmax(x.astype(wide_dtype(x.dtype)), axis=-1), LOG_FLOOR)
+        for x in (log_cond, log_null)
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
@@ -55,8 +67,8 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> Deno
         A function of the same form.
 
     Raises:
-        ValueError: If ``scale`` is negative or infinite, or there is no null condition; on calling,
-            if it is not like the condition.
+        ValueError: If ``scale`` is negative, NaN or infinite, or there is no null condition; on
+            calling, if it is not like the condition.
 
     Example:
         >>> doubtful = lambda zt, t, cond: jax.nn.log_softmax(cond[:, None])
@@ -66,8 +78,8 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> Deno
         >>> print((log_p[..., 0] - log_p[..., 1]).round(3))
         [[3.]]
     """
-    sentence = "guidance must be at least 0 and finite, got {value}"
-    require(lambda scale: (scale >= 0.0) & (scale < math.inf), sentence, scale)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+    check_scale(scale)
     if not is_traced(scale) and scale == 1.0:
         return denoise_fn
     if not jax.tree.leaves(null_cond):
@@ -77,16 +89,32 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> Deno
         )
 
     def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
-        both = _join(cond, null_cond)
+        both = _join(cond, null_cond, zt.shape[0])
         log_p = denoise_fn(jnp.concatenate([zt, zt]), jnp.concatenate([t, t]), both)
-        log_p = log_p.astype(jnp.promote_types(log_p.dtype, jnp.float32))
+        check_array("the output of denoise_fn", log_p, "batch length K")
+        if log_p.shape[:-1] != (2 * zt.shape[0], zt.shape[1]):
+            raise ValueError(
+                f"denoise_fn was called with {2 * zt.shape[0]} rows, with and without the "
+                f"condition, and returned shape {log_p.shape} instead of "
+                f"({2 * zt.shape[0]}, {zt.shape[1]}, K)"
+            )
         log_cond, log_null = jnp.split(log_p, 2)
         return guide(log_cond, log_null, scale)
 
     return guided
 
 
-def _join(cond: Any, null_cond: Any) -> Any:
+def check_scale(scale: Number) -> None:
+    """Raise a ValueError unless a scale of guidance is a number from 0 to `LARGEST_SCALE`."""
+    check_scalar("guidance", scale)
+    require(
+        lambda scale: (scale >= 0.0) & (scale <= LARGEST_SCALE),
+        f"guidance must be at least 0 and finite, got {{value}}; {LARGEST_SCALE:g} is the most",
+        scale,
+    )
+
+
+def _join(cond: Any, null_cond: Any, batch: int) -> Any:
     """Put the null condition behind the condition, repeated if it has a batch of 1."""
 
     def join(cond: Any, null: Any) -> Array:
@@ -97,6 +125,8 @@ def _join(cond: Any, null_cond: Any) -> Any:
                 f"null_cond has shape {null.shape} where cond has {cond.shape}: it must be the "
                 "same, or have a batch of 1"
             )
+        if cond.shape[0] != batch:
+            raise ValueError(f"cond has {cond.shape[0]} rows where the tokens have {batch}")
         return jnp.concatenate([cond, jnp.broadcast_to(null, cond.shape)])
 
     of_cond, of_null = (jax.tree.structure(tree) for tree in (cond, null_cond))

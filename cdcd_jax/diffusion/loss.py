@@ -1,7 +1,6 @@
 """The objective of CDCD, composed from the bound, the auxiliary loss and the contrastive terms."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,15 +9,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.checks import check_count
+from cdcd_jax.checks import check_count, check_function, check_type, check_weight
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
     Contrast,
     denoise_with_negatives,
     time_weight,
 )
-from cdcd_jax.diffusion.noise import Noise, as_tuple, check_clean, draw_noise, own_chains
-from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.noise import (
+    Noise,
+    as_tuple,
+    check_clean,
+    check_noise,
+    draw_noise,
+    own_chains,
+)
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.scores import make_score
 from cdcd_jax.diffusion.timesteps import TimestepStats, update_timestep_stats
 from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens
@@ -68,12 +74,14 @@ class Objective:
     positions_per_pass: int | None = None
 
     def __post_init__(self):
-        weights = (self.aux_weight, *self.mask_weight)
-        if not all(0.0 <= weight < math.inf for weight in weights):
+        check_weight("aux_weight", self.aux_weight)
+        if not isinstance(self.mask_weight, Sequence) or len(self.mask_weight) != 2:
             raise ValueError(
-                f"aux_weight = {self.aux_weight} and mask_weight = {self.mask_weight} must be "
-                "finite and >= 0"
+                f"mask_weight = {self.mask_weight} must be two weights, of masked and of unmasked "
+                "positions"
             )
+        for weight in self.mask_weight:
+            check_weight("mask_weight", weight)
         if self.aux_time_weight not in TIME_WEIGHTS:
             raise ValueError(
                 f"aux_time_weight must be one of {TIME_WEIGHTS}, got {self.aux_time_weight!r}"
@@ -162,6 +170,9 @@ def make_loss(
         >>> bool(terms.vb[0] > 0), bool(terms.contrast[0] < 0)
         (True, True)
     """
+    check_schedule(schedule)
+    for one in as_tuple(contrast):
+        check_type("contrast", one, Contrast, "cdcd.Contrast(mechanism)")
     objective = Objective(
         aux_weight=aux_weight,
         aux_time_weight=aux_time_weight,
@@ -209,8 +220,11 @@ def loss_at(
     Returns:
         Every term, see `LossTerms`.
     """
-    given = as_tuple(negatives)
-    check_clean(z0, given, objective.contrasts, schedule.vocab_size)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+    if head_fn is not None:
+        check_function("head_fn", head_fn, "(hidden)")
+    z0, given = check_clean(z0, as_tuple(negatives), objective.contrasts, schedule.vocab_size)
+    check_noise(noise, z0, given, objective.contrasts)
     t, p_t, zt = noise.t, noise.p_t, noise.zt
     score = make_score(
         schedule,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from cdcd_jax.diffusion.checks import check_tokens
+from cdcd_jax.checks import check_count, check_key, check_pair, check_tokens
 from cdcd_jax.typing import Negatives, PRNGKey, Tokens
 
 
@@ -36,7 +36,8 @@ def shuffle_chunks(
         >>> shuffle_chunks(jax.random.key(0), tokens, num_chunks=2, num_negatives=1).tolist()
         [[[3, 4, 5, 0, 1, 2]]]
     """
-    check_tokens("z0", z0)
+    _check_shuffle(key, z0, num_negatives)
+    check_count("num_chunks", num_chunks)
     batch, length = z0.shape
     _check_pieces("num_chunks", num_chunks, length)
     size = length // num_chunks
@@ -74,12 +75,14 @@ def shuffle_patches(
         >>> shuffle_patches(key, image, grid=(2, 4), patches=(1, 2), num_negatives=1).tolist()
         [[[1, 1, 0, 0, 1, 1, 0, 0]]]
     """
-    check_tokens("z0", z0)
+    _check_shuffle(key, z0, num_negatives)
+    check_pair("grid", grid, "(height, width)")
+    check_pair("patches", patches, "(down, across)")
     batch, length = z0.shape
     (height, width), (down, across) = grid, patches
     if height * width != length:
         raise ValueError(f"grid {height} x {width} does not have the {length} tokens of z0")
-    if down < 1 or across < 1 or height % down or width % across:
+    if height % down or width % across:
         raise ValueError(f"patches {down} x {across} must divide the token grid {height} x {width}")
     _check_pieces("patches", down * across, length)
     order = permutations(key, (batch, num_negatives), down * across)
@@ -107,6 +110,12 @@ def permutations(key: PRNGKey, shape: tuple[int, ...], size: int) -> Int[Array, 
     return jax.lax.while_loop(lambda state: jnp.any(is_identity(state[1])), redraw, start)[1]
 
 
+def _check_shuffle(key: PRNGKey, z0: Tokens, num_negatives: int) -> None:
+    check_key(key)
+    check_tokens("z0", z0)
+    check_count("num_negatives", num_negatives, least=0)
+
+
 def _check_pieces(name: str, pieces: int, length: int) -> None:
     if not 2 <= pieces <= length:
         raise ValueError(
@@ -122,4 +131,4 @@ def _reorder(z0: Tokens, order: Int[Array, "batch num_neg pieces"], pieces: Arra
     source = jnp.broadcast_to(source, (batch, num_negatives, z0.shape[1]))
     flat = (batch, num_negatives, pieces.size)
     source = source.at[:, :, pieces.reshape(-1)].set(pieces[order].reshape(flat))
-    return jnp.take_along_axis(z0[:, None], source, axis=-1)
+    return jnp.take_along_axis(jnp.asarray(z0)[:, None], source, axis=-1)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.checks import check_ids, check_tokens
+from cdcd_jax.checks import check_ids, check_key, check_negatives, check_tokens, check_type
 from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.timesteps import TimestepStats, sample_timesteps
+from cdcd_jax.diffusion.timesteps import TimestepStats, check_stats, sample_timesteps
 from cdcd_jax.diffusion.transitions import q_sample
 from cdcd_jax.typing import Leaf, Negatives, PRNGKey, Timesteps, Tokens
 
@@ -60,12 +60,10 @@ def draw_noise(
     Returns:
         See `Noise`.
     """
-    check_clean(z0, as_tuple(negatives), contrasts, schedule.vocab_size)
-    if stats is not None and stats.count.shape != (schedule.num_steps,):
-        raise ValueError(
-            f"stats are of {stats.count.shape[0]} steps, and the schedule has "
-            f"{schedule.num_steps}: use init_timestep_stats(schedule.num_steps)"
-        )
+    check_key(key)
+    z0, given = check_clean(z0, as_tuple(negatives), contrasts, schedule.vocab_size)
+    if stats is not None:
+        check_stats(stats, schedule.num_steps)
     step_key, noise_key, term_key = jax.random.split(key, 3)
     batch = z0.shape[0]
     if stats is None:
@@ -74,7 +72,7 @@ def draw_noise(
     else:
         t, p_t = sample_timesteps(step_key, stats, batch)
     zt = q_sample(noise_key, schedule, z0, t)
-    return noise_at(term_key, schedule, contrasts, z0, zt, t, p_t, negatives=negatives)
+    return noise_at(term_key, schedule, contrasts, z0, zt, t, p_t, negatives=given)
 
 
 def noise_at(
@@ -146,19 +144,44 @@ def as_tuple(value: Any) -> tuple:
     return tuple(value) if isinstance(value, Sequence) else (value,)
 
 
-def check_clean(z0: Tokens, given: tuple, contrasts: Sequence[Contrast], vocab_size: int) -> None:
-    """Raise a ValueError unless z0 is clean tokens, with one array of negatives for each term."""
+def check_clean(
+    z0: Tokens, given: tuple, contrasts: Sequence[Contrast], vocab_size: int
+) -> tuple[Tokens, tuple]:
+    """Check that z0 is clean tokens, with one array of negatives for each contrastive term.
+
+    Returns:
+        z0 and the negatives, as JAX arrays of one dtype.
+
+    Raises:
+        ValueError: One is not, and which.
+    """
     check_tokens("z0", z0, vocab_size)
     if len(given) != len(contrasts):
         raise ValueError(
             f"the loss has {len(contrasts)} contrastive terms and was given {len(given)} sets of "
             "negatives: pass one array for each"
         )
-    batch, length = z0.shape
     for index, negative in enumerate(given):
-        if negative.ndim != 3 or (negative.shape[0], negative.shape[2]) != (batch, length):
+        name = f"negatives[{index}]" if len(given) > 1 else "negatives"
+        check_negatives(name, negative, z0)
+        check_ids(name, negative, vocab_size)
+    z0 = jnp.asarray(z0)
+    return z0, tuple(jnp.asarray(negative).astype(z0.dtype) for negative in given)
+
+
+def check_noise(noise: Noise, z0: Tokens, given: tuple, contrasts: Sequence[Contrast]) -> None:
+    """Raise a ValueError unless noise was drawn for tokens and negatives of these shapes."""
+    check_type("noise", noise, Noise, "loss.draw(key, z0)")
+    own = own_chains(contrasts, given)
+    for name, drawn, wanted in (("zt", noise.zt, z0), ("chains", noise.chains, own)):
+        shapes = [None if x is None else x.shape for x in (drawn, wanted)]
+        if shapes[0] != shapes[1]:
             raise ValueError(
-                f"negatives must have shape (batch, N, length) = ({batch}, N, {length}), "
-                f"got {negative.shape}"
+                f"noise.{name} has shape {shapes[0]} where the loss has {shapes[1]}: draw the "
+                "noise for the same tokens and negatives"
             )
-        check_ids(f"negatives[{index}]" if len(given) > 1 else "negatives", negative, vocab_size)
+    if len(noise.kept) != len(contrasts):
+        raise ValueError(
+            f"noise was drawn for {len(noise.kept)} contrastive terms, the loss has "
+            f"{len(contrasts)}"
+        )

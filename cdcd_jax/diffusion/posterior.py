@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.checks import check_steps, check_tokens
+from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.diffusion.denoiser import log_probs
-from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.transitions import (
     LOG_FLOOR,
     Rates,
@@ -109,7 +109,9 @@ def reverse_probs(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseProbs
     num_tokens = p0.shape[-1]
     g, r_sum = reverse_weights(rates, p0, zt)
     is_mask = (zt == num_tokens)[..., None]
-    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * _is_token(zt, num_tokens)
+    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * _is_token(
+        zt, num_tokens
+    ).astype(p0.dtype)
     arrive = jnp.where(is_mask, rates.step.gamma[..., None], arrive)
     mask = jnp.where(is_mask, rates.bar_s.gamma[..., None] * r_sum, 0.0)
     return ReverseProbs(arrive * g, mask[..., 0])
@@ -149,8 +151,10 @@ def log_posterior(
         >>> print(jnp.exp(log_posterior(schedule, log_p0, jnp.array([[2]]), *steps)).round(3))
         [[[0.125 0.375 0.5  ]]]
     """
+    check_schedule(schedule)
     check_tokens("zt", zt, schedule.vocab_size, mask=True)
     check_steps(t, zt.shape[0], schedule.num_steps, s)
+    zt = jnp.asarray(zt)
     log_p0 = log_probs(log_p0, zt, schedule.vocab_size, name="log_p0")
     rates = reverse_rates(schedule, s, t)
     return log_reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt)
@@ -171,8 +175,12 @@ def log_q_posterior(
     Returns:
         Normalised log-probabilities over the K tokens and the mask, floored at -70.
     """
+    check_schedule(schedule)
     check_tokens("z0", z0, schedule.vocab_size)
     check_tokens("zt", zt, schedule.vocab_size, mask=True)
+    if z0.shape != zt.shape:
+        raise ValueError(f"zt must have the shape of z0, {z0.shape}, got {zt.shape}")
+    zt = jnp.asarray(zt)
     check_steps(t, zt.shape[0], schedule.num_steps, s)
     p0 = jax.nn.one_hot(z0, schedule.vocab_size)
     return log_reverse_probs(reverse_rates(schedule, s, t), p0, zt)

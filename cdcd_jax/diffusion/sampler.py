@@ -8,10 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.diffusion.checks import check_drawn, check_known, check_steps, check_tokens
+from cdcd_jax.checks import (
+    check_count,
+    check_drawn,
+    check_function,
+    check_key,
+    check_known,
+    check_pair,
+    check_steps,
+    check_tokens,
+)
 from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
-from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
+from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.diffusion.transitions import LOG_FLOOR, sample_prior
 from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, PRNGKey, Timesteps, Tokens
@@ -59,7 +69,13 @@ def make_sampler(
     Raises:
         ValueError: A value is out of its range.
     """
-    num_steps = schedule.num_steps if num_steps is None else num_steps
+    check_schedule(schedule)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+    if num_steps is None:
+        num_steps = schedule.num_steps
+    check_count("num_steps", num_steps)
+    if top_k is not None:
+        check_count("top_k", top_k)
     if not 1 <= num_steps <= schedule.num_steps:
         raise ValueError(
             f"num_steps must be between 1 and the {schedule.num_steps} steps of the schedule, "
@@ -67,10 +83,13 @@ def make_sampler(
         )
 
     def init(key: PRNGKey, batch: int, length: int) -> Tokens:
+        check_key(key)
         return sample_prior(key, schedule, (batch, length))
 
     def step(key: PRNGKey, zt: Tokens, s: Int[Array, ""], t: Int[Array, ""], cond: Any) -> Tokens:
+        check_key(key)
         check_tokens("zt", zt, schedule.vocab_size, mask=True)
+        zt = jnp.asarray(zt)
         s, t = (jnp.full(zt.shape[:1], step) for step in (s, t))
         check_steps(t, zt.shape[0], schedule.num_steps, s)
         # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
@@ -173,13 +192,12 @@ def sample(
         >>> sample(jax.random.key(0), schedule, certain, jnp.array([[3, 1]]), shape=(1, 2)).tolist()
         [[3, 1]]
     """
-    if np.shape(shape) != (2,) or min(shape) < 1:
-        raise ValueError(
-            f"shape = {shape} must be (batch, length), at least 1 sample of at least 1 token; an "
-            "image's tokens are one sequence"
-        )
+    check_key(key)
+    check_pair("shape", shape, "(batch, length)")
+    check_schedule(schedule)
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
+        known = jnp.asarray(known)
     sampler = make_sampler(
         schedule,
         denoise_fn,
@@ -190,7 +208,9 @@ def sample(
     )
 
     def keep(tokens: Tokens) -> Tokens:
-        return tokens if known is None else jnp.where(known == schedule.mask_id, tokens, known)
+        if known is None:
+            return tokens
+        return jnp.where(known == schedule.mask_id, tokens, known.astype(tokens.dtype))
 
     def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Any]:
         key, t, s = now
@@ -199,7 +219,9 @@ def sample(
 
     times = jnp.asarray(sampler.times)
     keys = jax.random.split(key, len(times))
+    visits = keys[:-1], times[:-1], times[1:]
     start = keep(sampler.init(keys[-1], *shape))
-    tokens, states = jax.lax.scan(step, start, (keys[:-1], times[:-1], times[1:]))
+    start = vary_like_result(lambda zt: step(zt, jax.tree.map(lambda x: x[0], visits))[0], start)
+    tokens, states = jax.lax.scan(step, start, visits)
     check_drawn(tokens, schedule.vocab_size)
     return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens

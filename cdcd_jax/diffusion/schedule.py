@@ -11,8 +11,14 @@ import dataclasses
 import jax
 import numpy as np
 
-from cdcd_jax.diffusion.checks import check_count
+from cdcd_jax.checks import check_count, check_scalar, check_type, require
 from cdcd_jax.typing import Leaf
+
+MAX_STEPS = 1_000_000
+"""Most steps of a schedule: float32 tells the rates of more of them no longer apart."""
+
+MAX_VOCAB_SIZE = 2**31 - 1
+"""Most real tokens: the mask, one past them, must be an int32."""
 
 
 @jax.tree_util.register_dataclass
@@ -94,6 +100,16 @@ def mask_replace_schedule(
         >>> schedule.mask_id, round(float(schedule.gamma_bar[80]), 5)
         (2887, 0.99999)
     """
+    _check_sizes(num_steps, vocab_size)
+    if denominator is not None:
+        check_count("denominator", denominator)
+    for name, share in (
+        ("first_keep", first_keep),
+        ("first_uniform", first_uniform),
+        ("final_keep", final_keep),
+        ("final_uniform", final_uniform),
+    ):
+        check_scalar(name, share)
     for name, keep, uniform in (
         ("first", first_keep, first_uniform),
         ("final", final_keep, final_uniform),
@@ -104,7 +120,7 @@ def mask_replace_schedule(
                 "[0, 1), and the two may not exceed 1 together: the rest is the mask's share"
             )
     # Zero at t=1 and one at t=T; T=1 has the final shares.
-    along = np.linspace(0.0, 1.0, num_steps) if num_steps > 1 else np.ones(max(num_steps, 0))
+    along = np.linspace(0.0, 1.0, num_steps) if num_steps > 1 else np.ones(1)
     return _from_shares(
         keep=first_keep + along * (final_keep - first_keep),
         uniform=first_uniform + along * (final_uniform - first_uniform),
@@ -130,21 +146,57 @@ def absorbing_schedule(*, num_steps: int, vocab_size: int) -> Schedule:
         >>> absorbing_schedule(num_steps=4, vocab_size=10).gamma_bar.tolist()
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    keep = 1.0 - np.arange(1, num_steps + 1) / max(num_steps, 1)
+    _check_sizes(num_steps, vocab_size)
+    keep = 1.0 - np.arange(1, num_steps + 1) / num_steps
     return _from_shares(
         keep=keep, uniform=np.zeros_like(keep), vocab_size=vocab_size, denominator=vocab_size
     )
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Raise a ValueError unless a value is a schedule whose tables hold probabilities.
+
+    `mask_replace_schedule` and `absorbing_schedule` make no other; a table of one's own may be.
+    """
+    check_type("schedule", schedule, Schedule, "mask_replace_schedule")
+    tables = {
+        field.name: getattr(schedule, field.name)
+        for field in dataclasses.fields(schedule)
+        if field.name != "vocab_size"
+    }
+    check_count("schedule.vocab_size", schedule.vocab_size)
+    shape = np.shape(schedule.alpha_bar)
+    for name, table in tables.items():
+        if np.shape(table) != shape or len(shape) != 1 or shape[0] < 2:
+            raise ValueError(
+                f"schedule.{name} must have T + 1 entries as schedule.alpha_bar, which has "
+                f"{shape[0] if shape else 'none'}, got shape {np.shape(table)}"
+            )
+        require(
+            lambda p: (p >= 0.0) & (p <= 1.0 + 1e-6),
+            f"schedule.{name}{{place}} = {{value}} is no probability",
+            table,
+        )
+
+
+def _check_sizes(num_steps: int, vocab_size: int) -> None:
+    check_count("num_steps", num_steps)
+    check_count("vocab_size", vocab_size)
+    if num_steps > MAX_STEPS:
+        raise ValueError(f"num_steps must be at most {MAX_STEPS:,}, got {num_steps:,}")
+    if vocab_size < 2:
+        raise ValueError(f"vocab_size must be at least 2 real tokens, got {vocab_size}")
+    if vocab_size > MAX_VOCAB_SIZE:
+        raise ValueError(
+            f"vocab_size must be at most {MAX_VOCAB_SIZE:,}, as the mask is an int32, got "
+            f"{vocab_size:,}"
+        )
 
 
 def _from_shares(
     *, keep: np.ndarray, uniform: np.ndarray, vocab_size: int, denominator: int
 ) -> Schedule:
     """Complete the tables from the kept and the uniformly replaced share of steps 1..T."""
-    if keep.size < 1:
-        raise ValueError(f"num_steps must be at least 1, got {keep.size}")
-    check_count("vocab_size", vocab_size)
-    if vocab_size < 2:
-        raise ValueError(f"vocab_size must be at least 2 real tokens, got {vocab_size}")
     alpha_bar = np.concatenate([[1.0], keep])
     beta_bar = np.concatenate([[0.0], uniform]) / denominator
     keep_bar = alpha_bar + np.concatenate([[0.0], uniform])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdcd_jax.checks import check_count, check_type, require
 from cdcd_jax.typing import Leaf, PRNGKey, Timesteps
 
 DECAY = 0.9
@@ -27,8 +28,36 @@ class TimestepStats:
 
 
 def init_timestep_stats(num_steps: int) -> TimestepStats:
-    """Return statistics that have seen nothing."""
+    """Return statistics that have seen nothing.
+
+    Args:
+        num_steps: T, as many as the schedule has.
+
+    Returns:
+        The statistics.
+
+    Raises:
+        ValueError: ``num_steps`` is no whole number from 1 on.
+    """
+    check_count("num_steps", num_steps)
     return TimestepStats(second_moment=jnp.zeros(num_steps), count=jnp.zeros(num_steps))
+
+
+def check_stats(stats: TimestepStats, num_steps: int) -> None:
+    """Raise a ValueError unless statistics are those of T steps, finite and not negative."""
+    check_type("stats", stats, TimestepStats, "init_timestep_stats(schedule.num_steps)")
+    for name in ("second_moment", "count"):
+        table = getattr(stats, name)
+        if jnp.shape(table) != (num_steps,):
+            raise ValueError(
+                f"stats are of {jnp.shape(table)[0] if jnp.ndim(table) else 'no'} steps, and the "
+                f"schedule has {num_steps}: use init_timestep_stats(schedule.num_steps)"
+            )
+        require(
+            lambda x: (x >= 0.0) & (x < float("inf")),
+            f"stats.{name}{{place}} = {{value}} must be finite and at least 0",
+            table,
+        )
 
 
 def timestep_probs(stats: TimestepStats) -> Float[Array, " steps"]:

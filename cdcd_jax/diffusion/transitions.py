@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.diffusion.checks import check_steps, check_tokens
-from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.checks import check_key, check_steps, check_tokens
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import PRNGKey, Tokens
 
 LOG_FLOOR = -70.0
@@ -32,6 +32,7 @@ class Rates(NamedTuple):
 
 def cumulative_rates(schedule: Schedule, t: Int[Array, "*shape"]) -> Rates:
     """Return alpha_bar, beta_bar, gamma_bar at steps t in 0..T (row 0 is the identity)."""
+    t = jnp.asarray(t).astype(jnp.int32)
     tables = (schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar)
     return Rates(*(jnp.asarray(table)[t] for table in tables))
 
@@ -52,6 +53,7 @@ def rates_between(schedule: Schedule, s: Int[Array, "*shape"], t: Int[Array, "*s
         Rates of the shape of t. Adjacent steps come from the float64 tables; wider jumps are
         computed in the working float type.
     """
+    s, t = (jnp.asarray(step).astype(jnp.int32) for step in (s, t))  # s + 1 may not be an int8
     alpha_bar, beta_bar = jnp.asarray(schedule.alpha_bar), jnp.asarray(schedule.beta_bar)
     keep_bar = jnp.asarray(schedule.keep_bar)
     alpha = alpha_bar[t] / alpha_bar[s]
@@ -86,6 +88,7 @@ def log_q(
         >>> jnp.exp(log_q(schedule, jnp.array([[1, 2]]), *steps)).round(2).tolist()
         [[[0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]]
     """
+    check_schedule(schedule)
     num_tokens = schedule.vocab_size
     check_tokens("zs", zs, num_tokens, mask=True)
     check_steps(t, zs.shape[0], schedule.num_steps, s)
@@ -126,8 +129,11 @@ def q_sample(
         >>> q_sample(jax.random.key(0), schedule, jnp.array([[3, 4]]), jnp.array([5])).tolist()
         [[9, 9]]
     """
+    check_key(key)
+    check_schedule(schedule)
     check_tokens("zs", zs, schedule.vocab_size, mask=True)
     check_steps(t, zs.shape[0], schedule.num_steps, s)
+    zs = jnp.asarray(zs)
     mask_key, replace_key, token_key = jax.random.split(key, 3)
     s = jnp.zeros_like(t) if s is None else s
     alpha, beta, gamma = (rate[:, None] for rate in rates_between(schedule, s, t))

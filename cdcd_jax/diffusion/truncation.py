@@ -6,15 +6,17 @@ The threshold is found by bisection on the bits of the float, exactly: positive 
 as their bit patterns are.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.diffusion.checks import check_count, is_traced, require
+from cdcd_jax.checks import check_count, check_scalar, is_traced, require
+from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.typing import LogProbs, Number
+
+SMALLEST, LARGEST = (float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max))
 
 
 def truncate(log_p: LogProbs, r: Number) -> LogProbs:
@@ -34,6 +36,7 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
         >>> print(jnp.exp(truncate(jnp.log(p), 0.7)).round(3))
         [[[0.625 0.375 0.    0.   ]]]
     """
+    check_scalar("truncation", r)
     require(lambda r: (r > 0.0) & (r <= 1.0), "truncation must be in (0, 1], got {value}", r)
     p = jnp.exp(log_p)
 
@@ -71,9 +74,11 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
 
 def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
     """Return log p^(1/temperature), normalised; below 1 sharpens. It may be traced."""
+    check_scalar("temperature", temperature)
+    # Beyond float32 it would be 0 or inf there, which leaves NaN, and so nothing but masks.
     require(
-        lambda x: (x > 0.0) & (x < math.inf),
-        "temperature must be positive, got {value}",
+        lambda x: (x >= SMALLEST) & (x <= LARGEST),
+        f"temperature must be positive, {SMALLEST:.3g} to {LARGEST:.3g} as float32, got {{value}}",
         temperature,
     )
 
@@ -104,7 +109,8 @@ def _keep(log_p: LogProbs, p: LogProbs, enough) -> LogProbs:
         good = enough(jax.lax.bitcast_convert_type(middle, jnp.float32).astype(p.dtype))
         return jnp.where(good, middle, low), jnp.where(good, high, middle)
 
-    low, _ = jax.lax.fori_loop(0, 31, halve, (low, high))
+    bounds = vary_like_result(lambda bounds: halve(jnp.asarray(0), bounds), (low, high))
+    low, _ = jax.lax.fori_loop(0, 31, halve, bounds)
     threshold = jax.lax.bitcast_convert_type(low, jnp.float32).astype(p.dtype)
     kept = jnp.where(p >= threshold, log_p, -jnp.inf)
     return kept - jax.nn.logsumexp(kept, axis=-1, keepdims=True)

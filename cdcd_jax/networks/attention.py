@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from cdcd_jax.networks.fused_attention import choose_kernel
 from cdcd_jax.networks.layers import Dense
 from cdcd_jax.networks.layout import BATCH, constrain
+from cdcd_jax.typing import wide_dtype
 
 Attention: TypeAlias = Literal["auto", "plain"]
 """``auto`` takes the machine's fused kernel where there is one for bfloat16, ``plain`` never."""
@@ -35,7 +36,7 @@ def attend(
         the division by the softmax's denominator, which is then one of [length depth]. Batch and
         heads stay two axes, as a mesh may split both.
     """
-    wide = jnp.promote_types(query.dtype, jnp.float32)
+    wide = wide_dtype(query.dtype)
     scale = math.sqrt(num_heads / query.shape[-1])
     # [batch heads length depth], then twice [batch heads depth source]
     query = split_heads(query * scale, num_heads).transpose(0, 2, 1, 3)

@@ -26,7 +26,7 @@ from cdcd_jax.networks.layers import (
 )
 from cdcd_jax.networks.layout import BATCH, constrain
 from cdcd_jax.networks.options import DenoiserOptions, Remat
-from cdcd_jax.typing import Timesteps, Tokens
+from cdcd_jax.typing import Timesteps, Tokens, wide_dtype
 
 
 class TokenEmbedding(nnx.Module):
@@ -45,11 +45,11 @@ class TokenEmbedding(nnx.Module):
         sequence gives its first cells, as the published ImageNet model has it (16x16 tokens on a
         32x32 grid, so that two rows of tokens share one row of the grid).
         """
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = wide_dtype(dtype)
         rows = self.height.whole().astype(wide)
         columns = self.column.whole().astype(wide)
         positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
-        return (self.token(tokens) + positions[None, : tokens.shape[1]]).astype(dtype)
+        return (self.token(tokens).astype(wide) + positions[None, : tokens.shape[1]]).astype(dtype)
 
 
 class Mlp(nnx.Module):
@@ -181,8 +181,7 @@ class Denoiser(nnx.Module):
 
     def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:
         """Return logits over the K real tokens, position by position, float32 or better."""
-        wide = jnp.promote_types(hidden.dtype, jnp.float32)
-        return self.to_logits(self.final_norm(hidden), wide)
+        return self.to_logits(self.final_norm(hidden), wide_dtype(hidden.dtype))
 
 
 def whole_features(x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:

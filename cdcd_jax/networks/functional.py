@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cdcd_jax.checks import check_array, check_ids, check_integers, check_key, check_steps, require
 from cdcd_jax.networks.denoiser import Denoiser
 from cdcd_jax.networks.options import DenoiserOptions
 from cdcd_jax.typing import LogProbs, Params, PRNGKey, Timed, Timesteps, Tokens
@@ -90,6 +91,7 @@ def make_denoiser(**options: Any) -> Network:
     )
 
     def init(key: PRNGKey) -> Params:
+        check_key(key)
         return nnx.to_pure_dict(nnx.split(Denoiser(checked, rngs=nnx.Rngs(params=key)))[1])
 
     def merge(params: Params) -> Denoiser:
@@ -100,7 +102,8 @@ def make_denoiser(**options: Any) -> Network:
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length width"]:
         check_inputs(checked, zt, t, cond)
-        return merge(params).hidden(zt, t, jax.tree.map(jnp.asarray, cond))
+        zt, t, cond = jax.tree.map(jnp.asarray, (zt, t, cond))
+        return merge(params).hidden(zt, t, cond)
 
     def head(
         params: Params, hidden: Float[Array, "batch positions width"]
@@ -120,14 +123,18 @@ def make_denoiser(**options: Any) -> Network:
 
 def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> None:
     """Raise a ValueError that names the argument whose shape does not fit the denoiser."""
-    batch = zt.shape[0]
+    check_array("zt", zt, "batch length")
+    batch = zt.shape[0] if zt.ndim else 0
     if zt.ndim != 2 or zt.shape[1] != options.length:
         raise ValueError(
             f"zt must be [batch {options.length}] for the grid {options.grid}, but its shape is "
             f"{zt.shape}."
         )
+    check_ids("zt", zt, options.vocab_size, mask=True)
+    check_array("t", t, "batch")
     if t.shape != (batch,):
         raise ValueError(f"t must be [{batch}], one per row of zt, but its shape is {t.shape}.")
+    check_steps(t, batch, options.num_steps)
     if options.condition == "none":
         if cond is not None:
             raise ValueError("cond must be None for a denoiser with condition='none'.")
@@ -143,9 +150,18 @@ def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> No
                 f"but its shape is {jnp.shape(cond.seconds)}."
             )
         cond = cond.features
+    check_array("cond", cond, "batch" if options.condition == "class" else "batch source features")
     shape = jnp.shape(cond)
-    if options.condition == "class" and shape != (batch,):
-        raise ValueError(f"cond must be labels [{batch}], but its shape is {shape}.")
+    if options.condition == "class":
+        if shape != (batch,):
+            raise ValueError(f"cond must be labels [{batch}], but its shape is {shape}.")
+        check_integers("cond", cond, "batch", "labels")
+        last = (options.num_classes or 1) - 1
+        require(
+            lambda labels: (labels >= 0) & (labels <= last),
+            f"cond{{place}} = {{value}} is no label: those are 0..{last}",
+            cond,
+        )
     if options.condition == "cross" and (
         len(shape) != 3 or (shape[0], shape[2]) != (batch, options.cond_dim)
     ):

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.networks.layout import BATCH, constrain
+from cdcd_jax.typing import wide_dtype
 
 Activation: TypeAlias = Literal["gelu2", "gelu"]
 """``gelu2`` is x * sigmoid(1.702 x), which every published checkpoint uses; ``gelu`` is exact."""
@@ -32,8 +33,7 @@ def _add_bias_forward(x: Array, bias: Array) -> tuple[Array, Array]:
 
 
 def _add_bias_backward(bias: Array, gradient: Array) -> tuple[Array, Array]:
-    wide = jnp.promote_types(gradient.dtype, jnp.float32)
-    summed = gradient.astype(wide).sum(range(gradient.ndim - 1))
+    summed = gradient.astype(wide_dtype(gradient.dtype)).sum(range(gradient.ndim - 1))
     return gradient, summed.astype(bias.dtype)
 
 
@@ -116,7 +116,7 @@ def normalise(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     >>> normalise(jnp.array([[1.0, 3.0]]), axis=-1).round(3).tolist()
     [[-1.0, 1.0]]
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(wide_dtype(x.dtype))
     centred = x - x.mean(axis, keepdims=True)
     variance = jnp.square(centred).mean(axis, keepdims=True)
     return centred * jax.lax.rsqrt(variance + NORM_EPSILON)

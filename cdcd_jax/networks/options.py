@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import jax
 
+from cdcd_jax.checks import check_count, check_pair, check_weight
 from cdcd_jax.networks.attention import Attention
 from cdcd_jax.networks.layers import Activation
 
@@ -40,10 +41,9 @@ class DenoiserOptions:
     def __post_init__(self):
         positive = ("vocab_size", "num_steps", "num_layers", "width", "num_heads", "mlp_ratio")
         for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but it is {getattr(self, name)}.")
-        if self.unroll is not None and self.unroll < 1:
-            raise ValueError(f"unroll must be None or at least 1, but it is {self.unroll}.")
+            check_count(name, getattr(self, name))
+        if self.unroll is not None:
+            check_count("unroll", self.unroll)
         self._check_choices()
         self._check_condition()
         self._check_grids()
@@ -78,14 +78,18 @@ class DenoiserOptions:
     def _check_condition(self):
         for name, condition in {"num_classes": "class", "cond_dim": "cross"}.items():
             value = getattr(self, name)
-            if self.condition == condition and (value is None or value < 1):
+            if self.condition == condition and value is None:
                 raise ValueError(
                     f"condition={condition!r} needs {name} of at least 1, but it is {value}."
                 )
+            if value is not None:
+                check_count(name, value)
             if self.condition != condition and value is not None:
                 raise ValueError(
                     f"{name}={value} has no use with condition={self.condition!r}; leave it out."
                 )
+        if self.seconds is not None:
+            check_weight("seconds", self.seconds)
         if self.seconds is not None and (self.condition != "cross" or self.seconds <= 0):
             raise ValueError(
                 f"seconds must be above 0, with condition='cross', but it is {self.seconds} with "
@@ -95,11 +99,8 @@ class DenoiserOptions:
     def _check_grids(self):
         for name in ("grid", "embedding_grid"):
             grid = getattr(self, name)
-            if grid is not None and (len(grid) != 2 or min(grid) < 1):
-                raise ValueError(
-                    f"{name} must be two sizes of at least 1, (height, width) or (1, length), "
-                    f"but it is {grid}."
-                )
+            if grid is not None or name == "grid":
+                check_pair(name, grid, "(height, width) or (1, length)")
         height, width = self.embedding_grid or self.grid
         if height * width < self.length:
             raise ValueError(

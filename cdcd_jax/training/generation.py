@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from cdcd_jax.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
-from cdcd_jax.diffusion.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule

@@ -7,7 +7,7 @@ import pytest
 from jaxtyping import config
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion import checks
+from cdcd_jax import checks
 from cdcd_jax.diffusion.guidance import guide_denoiser
 
 K, SHAPE = 16, (4, 24)

@@ -159,7 +159,7 @@ def test_strided_steps_are_spread_over_all(num_steps):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": 0}, "num_steps must be between 1 and the 12 steps"),
+        ({"num_steps": 0}, "num_steps must be a whole number, at least 1, got 0"),
         ({"num_steps": 13}, "num_steps must be between 1 and the 12 steps"),
         ({"truncation": 0.0}, "truncation must be in"),
         ({"truncation": 1.5}, "truncation must be in"),

@@ -64,7 +64,7 @@ def test_reference_tables(golden, code, num_steps, vocab_size):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+        ({"num_steps": 0}, "num_steps must be a whole number, at least 1, got 0"),
         ({"vocab_size": 1}, "vocab_size must be at least 2 real tokens, got 1"),
         ({"final_keep": 0.0}, "final_keep = 0 must lie in"),
         ({"final_uniform": 1.2}, "final_uniform = 1.2"),

@@ -255,15 +255,15 @@ def test_a_token_step_or_class_that_does_not_exist_is_nan():
     ("wrong", "sentence"),
     [
         ({"num_heads": 3}, "width = 16 must be a multiple of num_heads = 3"),
-        ({"vocab_size": 0}, "vocab_size must be at least 1"),
-        ({"grid": (0, 4)}, "grid must be two sizes"),
+        ({"vocab_size": 0}, "vocab_size must be a whole number, at least 1"),
+        ({"grid": (0, 4)}, r"grid = \(0, 4\) must be \(height, width\)"),
         ({"embedding_grid": (2, 2)}, "embedding_grid must have a cell for each of the 8"),
         ({"mlp": "cubic"}, "mlp must be one of linear, conv"),
         ({"condition": "class"}, "needs num_classes"),
         ({"condition": "cross"}, "needs cond_dim"),
         ({"cond_dim": 4}, "has no use with condition='none'"),
         ({"compute_dtype": "float64"}, "JAX_ENABLE_X64"),
-        ({"unroll": 0}, "unroll must be None or at least 1"),
+        ({"unroll": 0}, "unroll must be a whole number, at least 1"),
         ({"timestep": "sinusoidal", "width": 2}, "needs an even width"),
     ],
 )

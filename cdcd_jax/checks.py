@@ -6,7 +6,8 @@ compiles a function whose checks are part of the program, with ``jax.experimenta
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -101,6 +102,46 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+def check_array(name: str, value: Any, shape: str) -> None:
+    """Raise a ValueError unless a value is an array, of NumPy or JAX.
+
+    Example:
+        >>> check_array("t", [3, 4], "batch")
+        Traceback (most recent call last):
+        ValueError: t must be an array [batch], got a list: use jnp.asarray
+    """
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        raise ValueError(f"{name} must be an array [{shape}], got {_kind(value)}: use jnp.asarray")
+    axes = _explicit_axes(value)
+    if axes:
+        raise ValueError(
+            f"{name} is split over {', '.join(axes)}, of a mesh of Explicit axes: make the mesh "
+            "with axis_types=(AxisType.Auto, ...), or call this within jax.sharding.auto_axes"
+        )
+
+
+def _explicit_axes(value: Any) -> list[str]:
+    """Name the Explicit axes of a mesh over which an array's type says that it is split."""
+    if not isinstance(value, jax.Array):
+        return []
+    sharding = jax.typeof(value).sharding
+    entries = [(entry,) if isinstance(entry, str) else entry or () for entry in sharding.spec]
+    kinds = dict(zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True))
+    return [
+        name
+        for entry in entries
+        for name in entry
+        if kinds.get(name) == jax.sharding.AxisType.Explicit
+    ]
+
+
+def check_integers(name: str, value: Any, shape: str, holding: str = "token ids") -> None:
+    """Raise a ValueError unless a value is an array of integers."""
+    check_array(name, value, shape)
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(f"{name} must hold integers, {holding}, got {value.dtype}")
+
+
 def check_tokens(
     name: str, tokens: Array | np.ndarray, vocab_size: int | None = None, *, mask: bool = False
 ) -> None:
@@ -112,6 +153,7 @@ def check_tokens(
         vocab_size: K; None checks the shape only.
         mask: Whether the mask, K, may be among them.
     """
+    check_integers(name, tokens, "batch length")
     if tokens.ndim != 2:
         raise ValueError(
             f"{name} must have shape [batch length], got {tokens.shape}; an image's tokens are one "
@@ -127,8 +169,7 @@ def check_ids(
     name: str, tokens: Array | np.ndarray, vocab_size: int, *, mask: bool = False
 ) -> None:
     """Raise a ValueError unless an array of any shape holds ids 0..K-1, or 0..K with the mask."""
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(f"{name} must hold integers, token ids, got {tokens.dtype}")
+    check_integers(name, tokens, "batch length")
     if jnp.iinfo(tokens.dtype).max < vocab_size:
         raise ValueError(
             f"{name} is {tokens.dtype}, which cannot hold the mask, {vocab_size}: use int32"
@@ -144,6 +185,7 @@ def check_ids(
 
 def check_known(known: Array | np.ndarray, shape: tuple[int, int], vocab_size: int) -> None:
     """Raise a ValueError unless tokens to keep are ids 0..K of the shape of the samples."""
+    check_array("known", known, "batch length")
     if known.shape != tuple(shape):
         raise ValueError(f"known must have the shape of the samples, {shape}, got {known.shape}")
     check_ids("known", known, vocab_size, mask=True)
@@ -151,8 +193,9 @@ def check_known(known: Array | np.ndarray, shape: tuple[int, int], vocab_size: i
 
 def check_steps(t: Array, batch: int, num_steps: int, s: Array | None = None) -> None:
     """Raise a ValueError unless t, [batch], are steps 1..T, and s earlier steps from 0 on."""
-    for name, steps in (("t", t), ("s", s)):
-        if steps is not None and steps.shape != (batch,):
+    for name, steps in (("t", t),) if s is None else (("t", t), ("s", s)):
+        check_integers(name, steps, "batch", "steps")
+        if steps.shape != (batch,):
             raise ValueError(
                 f"{name} must have shape [batch] = ({batch},), a step for each row, got "
                 f"{steps.shape}"
@@ -174,13 +217,119 @@ def check_drawn(tokens: Array | np.ndarray, vocab_size: int) -> None:
     )
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raise a ValueError unless a static option is a whole number from 1 on.
+def check_negatives(name: str, negatives: Array | np.ndarray, z0: Array | np.ndarray) -> None:
+    """Raise a ValueError unless an array has the shape of negatives of z0, [batch N length]."""
+    check_array(name, negatives, "batch N length")
+    batch, length = z0.shape
+    if negatives.ndim != 3 or (negatives.shape[0], negatives.shape[2]) != (batch, length):
+        raise ValueError(
+            f"{name} must have shape (batch, N, length) = ({batch}, N, {length}), "
+            f"got {negatives.shape}"
+        )
+
+
+def check_key(key: Any) -> None:
+    """Raise a ValueError unless a value is one random key, typed or of raw uint32.
+
+    Example:
+        >>> check_key(jax.random.split(jax.random.key(0), 3))
+        Traceback (most recent call last):
+        ValueError: key must be one key, got a batch of keys of shape (3,): use key[0] or jax.vmap
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        batch = key.shape
+    elif dtype == jnp.uint32 and key.ndim:
+        batch = key.shape[:-1]
+    else:
+        raise ValueError(f"key must be a random key, as of jax.random.key(0), got {_kind(key)}")
+    if batch:
+        raise ValueError(
+            f"key must be one key, got a batch of keys of shape {batch}: use key[0] or jax.vmap"
+        )
+
+
+def check_function(name: str, value: Any, call: str) -> None:
+    """Raise a ValueError unless a value can be called."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, {name}{call}, got {_kind(value)}")
+
+
+def check_type(name: str, value: Any, kind: type, maker: str) -> None:
+    """Raise a ValueError unless a value is an instance of a class of this package."""
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{name} must be a {kind.__name__}, as {maker} makes it, got {_kind(value)}"
+        )
+
+
+def check_scalar(name: str, value: Any) -> None:
+    """Raise a ValueError unless a value is a real number, a Python one or of an array's type."""
+    dtype = getattr(
+        value, "dtype", np.asarray(value).dtype if isinstance(value, float | int) else None
+    )
+    real = dtype is not None and (
+        jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    )
+    if not real or np.shape(value):
+        raise ValueError(f"{name} must be a number, got {_kind(value)}")
+
+
+def check_weight(name: str, value: Any, *, below: float = math.inf) -> None:
+    """Raise a ValueError unless a static option is a number in [0, below).
+
+    Example:
+        >>> check_weight("aux_weight", -1)
+        Traceback (most recent call last):
+        ValueError: aux_weight = -1 must be finite and >= 0
+    """
+    check_scalar(name, value)
+    if is_traced(value):
+        raise ValueError(
+            f"{name} must be a number that is known before compiling, got a traced one"
+        )
+    if not 0.0 <= value < below:
+        range_ = "finite and >= 0" if below == math.inf else f"in [0, {below:g})"
+        raise ValueError(f"{name} = {value} must be {range_}")
+
+
+def check_pair(name: str, value: Any, meaning: str, *, least: int = 1) -> None:
+    """Raise a ValueError unless a static option is two whole numbers.
+
+    Example:
+        >>> check_pair("grid", (4, 2.5), "(height, width)")
+        Traceback (most recent call last):
+        ValueError: grid = (4, 2.5) must be (height, width), two whole numbers of at least 1
+    """
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != 2 or not all(_is_whole(number) and number >= least for number in numbers):
+        raise ValueError(
+            f"{name} = {value} must be {meaning}, two whole numbers of at least {least}"
+        )
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> None:
+    """Raise a ValueError unless a static option is a whole number from ``least`` on.
 
     Example:
         >>> check_count("top_k", 2.5)
         Traceback (most recent call last):
         ValueError: top_k must be a whole number, at least 1, got 2.5
     """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number, at least 1, got {value}")
+    if not _is_whole(value) or value < least:
+        shown = value if isinstance(value, int | float | np.number) else _kind(value)
+        raise ValueError(f"{name} must be a whole number, at least {least}, got {shown}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    """Describe a value that is of no use, in a few words."""
+    if value is None or isinstance(value, bool | int | float | str | np.generic):
+        return repr(value)
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of {value.dtype} {value.shape}"
+    name = type(value).__name__
+    return f"a{'n' * (name[0].lower() in 'aeiou')} {name}"
