@@ -27,7 +27,6 @@ WORKS = {
     "a time zone that is not there": {"TZ": "Mars/Olympus"},
     "a cache of programs inside proc": {"JAX_COMPILATION_CACHE_DIR": "/proc/cache"},
     "a cache of programs that is a file": {"JAX_COMPILATION_CACHE_DIR": "/etc/passwd"},
-    "64 bits": {"JAX_ENABLE_X64": "1"},
     "NaN is looked for": {"JAX_DEBUG_NANS": "1"},
     "an abacus for drawing": {"MPLBACKEND": "Agg"},
 }
@@ -46,6 +45,9 @@ def cases() -> Iterator[Case]:
         yield command(f"a platform {platform} that is not there", *TINY, codes=(1, 2),
                       environment={"JAX_PLATFORMS": platform}, says=("JAX_PLATFORMS", platform),
                       leaves=("run", "run/error*.txt"))  # fmt: skip
+    yield command("sample what was trained with other types", *TINY, "--mode=sample", codes=(1, 2),
+                  environment={"JAX_ENABLE_X64": "1"}, prepare=trained_run,
+                  says="JAX_ENABLE_X64")  # fmt: skip
     yield from _limits()
     yield from _streams()
 
