@@ -114,12 +114,14 @@ def sample_reverse(
     p0 = jnp.where(jnp.isneginf(log_p0), 0.0, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)))
     tokens, mask = reverse_probs(reverse_rates(schedule, s, t), p0, zt)
     token_key, mask_key = jax.random.split(key)
-    race = tokens / exponential(token_key, tokens.shape)
+    token_noise = exponential(token_key, tokens.shape).astype(tokens.dtype)
+    mask_noise = exponential(mask_key, mask.shape).astype(mask.dtype)
+    race = tokens / token_noise
     best = jnp.max(race, axis=-1)
     # Cheaper than argmax on CPU, whose reduction of pairs XLA does not vectorise.
     index = jnp.arange(race.shape[-1], dtype=zt.dtype)[None, None]
     winner = jnp.min(jnp.where(race == best[..., None], index, race.shape[-1]), axis=-1)
-    return jnp.where(mask / exponential(mask_key, mask.shape) > best, schedule.mask_id, winner)
+    return jnp.where(mask / mask_noise > best, schedule.mask_id, winner)
 
 
 def exponential(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:

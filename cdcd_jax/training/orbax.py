@@ -1,6 +1,7 @@
 """How Orbax is told what to keep, and made to read quietly, each host by itself."""
 
 import gc
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ def reading_alone(*, partly: bool = False) -> Iterator[None]:
 def without_stray_messages() -> Iterator[None]:
     """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    tasks = logging.getLogger("asyncio")  # which names each task whose failure nobody waited for
+    level = tasks.level
+    tasks.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,3 +63,4 @@ def without_stray_messages() -> Iterator[None]:
         raise
     finally:
         sys.unraisablehook = hook
+        tasks.setLevel(level)

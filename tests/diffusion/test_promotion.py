@@ -80,6 +80,15 @@ def test_strict_promotion_takes_everything():
     assert all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(shapes))
 
 
+def test_strict_promotion_takes_a_sampler_in_float64():
+    def sample(key):
+        denoise_fn = lambda zt, t, cond: jnp.zeros((*zt.shape, K))  # noqa: E731
+        return cdcd.sample(key, SCHEDULE, denoise_fn, None, shape=SHAPE, truncation=0.8, top_k=3)
+
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        assert jax.eval_shape(sample, jax.random.key(0)).shape == SHAPE
+
+
 def test_narrow_negatives_meet_wide_tokens():
     made = cdcd.make_loss(SCHEDULE, contrast=cdcd.Contrast("step", chains="shared"))
     flat = lambda zt, t, cond: jnp.zeros((*zt.shape, K))  # noqa: E731

@@ -1,6 +1,8 @@
 """Resuming: exact, with a way out where a checkpoint does not fit, is damaged or has no room."""
 
+import asyncio
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -15,6 +17,7 @@ from cdcd_jax.training.checkpoint_reader import CheckpointReader
 from cdcd_jax.training.checkpoints import Checkpoints, Position
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.loop import TrainingDivergedError
+from cdcd_jax.training.orbax import without_stray_messages
 from cdcd_jax.training.sharding import make_mesh, replicated
 from cdcd_jax.training.state import abstract_state
 
@@ -238,6 +241,23 @@ def test_a_reader_takes_the_next_where_a_training_removes_what_it_reads(
     assert found is not None
     assert int(found.state.step) == 4
     assert (found.damaged, told) == ((), [])
+
+
+def test_failed_tasks_of_a_reading_that_nobody_waits_for_are_not_logged(caplog):
+    async def fail():
+        raise ValueError
+
+    async def begin_and_leave():
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0.01)
+        assert task.done()
+
+    with without_stray_messages():
+        asyncio.run(begin_and_leave())
+    assert not caplog.records
+    asyncio.run(begin_and_leave())
+    gc.collect()
+    assert "never retrieved" in caplog.text
 
 
 def test_if_all_are_damaged_nothing_is_removed(own_four_steps):
