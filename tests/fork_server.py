@@ -219,6 +219,7 @@ def become(*, number, arguments, stdout, stderr, cwd, env, limits, program):
     import jax
 
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup makes all that it starts ignore
     for descriptor, path in ((1, stdout), (2, stderr)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, descriptor)

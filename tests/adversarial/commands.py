@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.adversarial.cases import LIMIT, Case, Outcome
+from tests.adversarial.cases import LIMIT, PATIENCE, Case, Outcome
 
 sys.path.append(str(Path(__file__).parents[1]))
 from fork_server import ROOT, Command, shared_server
@@ -33,8 +33,6 @@ TINY = (
 """A run of few steps that compiles little."""
 MEMORY = 24 << 30
 """Bytes of addresses that a command may take; XLA alone takes several gigabytes."""
-PATIENCE = float(os.environ.get("ADVERSARIAL_PATIENCE", "1"))
-"""How many times a command's limit it is waited for, on a machine that does other things, too."""
 
 TRACES = ("run/error*.txt",)
 """Where a run keeps what Python says of a failure."""

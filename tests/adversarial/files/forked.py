@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.adversarial.cases import LIMIT as SECONDS
-from tests.adversarial.cases import Case, Outcome
+from tests.adversarial.cases import PATIENCE, Case, Outcome
 from tests.adversarial.memory import LIMIT, bytes_since, forget_peak
 
 ADDRESS_SPACE = 6 * 2**30
@@ -74,7 +74,7 @@ def _forked(name: str, folder: Path, write: Any, read: Any, taken: bool) -> Outc
 
 def _child(folder: Path, write: Any, read: Any, send: int) -> None:
     path = Path(write(folder))
-    signal.alarm(int(SECONDS) + 10)  # ends a child that never answers
+    signal.alarm(int(PATIENCE * SECONDS) + 10)  # ends a child that never answers
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
