@@ -65,13 +65,14 @@ class RunLock:
 
         Raises:
             FolderInUseError: If another process has it.
+            CheckpointError: If what is there cannot be read as a lock.
             OSError: If it cannot be written.
         """
         self._make_folder()
         if self._create(self.path):
             self._begin()
             return True
-        found = read_lock(self.path)
+        found = _read_lock(self.path)
         if found is None:
             return False  # released just now
         owner, renewed = found
@@ -127,11 +128,11 @@ class RunLock:
         successor = self.path.with_name(f".{LOCK}.after.{digest[:32]}")
         if not self._create(successor):
             # Another is about to take it over; or was, and was killed before it came to that.
-            found = read_lock(successor)
+            found = _read_lock(successor)
             if found is not None and (is_gone(found[0]) or self._age(found[1]) > BOUND):
                 successor.unlink(missing_ok=True)
             return False
-        found = read_lock(self.path)
+        found = _read_lock(self.path)
         if found is None or found[0] != owner:
             successor.unlink(missing_ok=True)
             return False
@@ -198,6 +199,17 @@ class RunLock:
             f"{self.path.parent} has been taken over by {describe_owner(found[0])}, since this "
             "process did not renew its lock for a while; nothing more is written here"
         )
+
+
+def _read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
+    """Read a lock before a run begins, which can say what is in the way instead of going on."""
+    try:
+        return read_lock(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a lock ({error.strerror}); remove it if no other process "
+            "writes to that folder, and run the same command again"
+        ) from error
 
 
 _held: dict[Path, RunLock] = {}

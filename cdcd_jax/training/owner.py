@@ -1,5 +1,6 @@
 """Who owns a folder: a process, described so that no other is taken for it."""
 
+import errno
 import json
 import os
 import socket
@@ -7,6 +8,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from cdcd_jax.reading.regular import open_regular
 
 
 def read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
@@ -20,13 +23,15 @@ def read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
         nanoseconds by the clock of the storage. None if there is none.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, or is no regular file: a pipe would be waited for.
     """
     try:
         # Opening makes network file systems look at the file anew.
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content, renewed = file.read(10_000), os.fstat(file.fileno()).st_mtime_ns
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise OSError(errno.ENOENT, "it is a link to nothing", str(path)) from error
         return None
     try:
         owner = json.loads(content)

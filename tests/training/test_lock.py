@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cdcd_jax.training import lock as lock_module
+from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.lock import LOCK, FolderInUseError, RunLock, owning
 from cdcd_jax.training.owner import describe_process, is_gone
 
@@ -117,6 +118,33 @@ def test_a_lock_that_is_damaged_is_watched_like_another_machines(tmp_path, hurri
     (tmp_path / LOCK).write_bytes(b"\x00\xff[")
     acquired.append(acquire(tmp_path, told := []))
     assert "process unknown on host unknown" in told[0]
+
+
+NO_LOCKS = {
+    "named pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "link to nothing": lambda path: path.symlink_to("nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_LOCKS)
+def test_what_is_no_regular_file_is_refused_as_a_lock_in_one_sentence(tmp_path, kind):
+    NO_LOCKS[kind](tmp_path / LOCK)
+    with (
+        pytest.raises(CheckpointError, match=rf"lock\.json cannot be read as a lock .*{kind}"),
+        owning(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", NO_LOCKS)
+def test_what_is_no_regular_file_in_place_of_a_lock_does_not_stop_a_run(tmp_path, hurried, kind):
+    with owning(tmp_path) as check_owned:
+        (tmp_path / LOCK).unlink()
+        NO_LOCKS[kind](tmp_path / LOCK)
+        time.sleep(0.1)  # the renewal meets it too
+        check_owned()
+    assert os.path.lexists(tmp_path / LOCK)
 
 
 def test_what_was_taken_over_is_written_no_more(tmp_path):
