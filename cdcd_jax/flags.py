@@ -151,7 +151,13 @@ _define(
     Use(("sample", "evaluate"), needs="reference_checkpoint", without=("motion",)),
 )
 _define("string", "motion", None, "the motion file of a dance to make music for.", SAMPLING)
-_define("string", "audio_out", None, "the WAV file; <workdir>/samples by default.", DANCING)
+_define(
+    "string",
+    "audio_out",
+    None,
+    "the WAV file, FILE.wav, with its spectrogram FILE.wav.png; <workdir>/samples by default.",
+    DANCING,
+)
 _define("float", "seconds", None, "how much of the dance; all by default.", DANCING)
 _define("string", "genre", None, "genre of the music, for models conditioned on one.", DANCING)
 _define("string", "video", None, "file of video features, for models that need them.", DANCING)

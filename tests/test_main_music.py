@@ -66,7 +66,7 @@ def check_music(path, samples):
     """Look at sound and spectrogram of a dance."""
     info = soundfile.info(path)
     assert (info.samplerate, info.channels, info.frames) == (22_050, 1, samples)
-    with Image.open(path.with_suffix(".png")) as picture:
+    with Image.open(path.with_name(f"{path.name}.png")) as picture:
         assert picture.width > samples / 22_050 * 100
 
 

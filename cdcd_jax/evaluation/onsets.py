@@ -23,6 +23,9 @@ DYNAMIC_RANGE = 80.0
 
 FLOOR = 1e-10
 
+CHUNK = 4096
+"""Frames whose spectra, 50 kB each on the way, are computed at once."""
+
 
 class PeakOptions(NamedTuple):
     """Which peaks of the onset strength, brought to 0..1, are onsets. All but the last in frames.
@@ -173,8 +176,12 @@ def mel_decibels(
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     hann = np.sin(np.pi * np.arange(WINDOW) / WINDOW) ** 2
     # The products are float64, what is kept of them float32: so are the published numbers.
-    spectra = np.asarray(scipy.fft.rfft(frames * hann)).astype(np.complex64)
-    power = mel_filters(sample_rate) @ (np.abs(spectra) ** 2).T
+    energy = np.empty((len(frames), WINDOW // 2 + 1), np.float32)
+    for start in range(0, len(frames), CHUNK):
+        rows = slice(start, start + CHUNK)
+        spectra = np.asarray(scipy.fft.rfft(frames[rows] * hann)).astype(np.complex64)
+        energy[rows] = np.abs(spectra) ** 2
+    power = mel_filters(sample_rate) @ energy.T
     decibels = 10 * np.log10(np.maximum(power, np.float32(FLOOR)))
     return np.maximum(decibels, decibels.max() - np.float32(DYNAMIC_RANGE))
 

@@ -1,5 +1,6 @@
 """Music for a whole dance: windows that overlap, each going on from the one before."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from cdcd_jax.training.checkpoint_folder import writing
 from cdcd_jax.typing import Params
 
 PIXELS_PER_SECOND = 120
+MAX_WIDTH = 20_000
+"""Pixels of the spectrogram of long music, of which a second gets fewer."""
 
 
 def accompany(
@@ -102,11 +105,12 @@ def perform(
         **options: Of ``player.sample_fn``.
 
     Returns:
-        What this host has written.
+        What this host has written. The spectrogram of ``a.wav`` is ``a.wav.png``; that it cannot
+        be drawn or written costs a warning.
 
     Raises:
-        ValueError: See ``read_dance``.
-        CheckpointError: If a file cannot be written.
+        ValueError: See ``read_dance``, or a film cannot be made.
+        CheckpointError: If the sound cannot be written.
     """
     dance = read_dance(player, request)
     if request.seconds is not None and request.seconds > dance.seconds:
@@ -127,18 +131,28 @@ def perform(
             audio = reduce_noise(audio, strength=request.denoise)
         several = f"-{take}" if num_samples > 1 else ""
         file = path.with_name(f"{path.stem}{several}.wav")
-        width = int(dance.seconds * PIXELS_PER_SECOND)
-        picture = draw_spectrogram(
-            audio, dance_beats=beats[beats < dance.seconds], title=file.stem, width=width
-        )
         with writing(file.parent):
             save_wav(file, audio)
-            written += [file, save_picture(picture, file.with_suffix(".png"))]
+        written.append(file)
         if request.video_out is not None and joints is not None:
             film = request.video_out.with_stem(request.video_out.stem + several)
             save_dance_video(film, joints, player.edges, audio, fps=player.fps)
             written.append(film)
+        written += _try_to_draw(file, audio, beats[beats < dance.seconds])
     return written
+
+
+def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path]:
+    """Write the spectrogram of a sound that is saved, which no failure of it may cost."""
+    path = sound.with_name(f"{sound.name}.png")  # never the name of a picture of somebody else's
+    width = max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))
+    try:
+        picture = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)
+        return [save_picture(picture, path)]
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        print(f"Warning: {path} is left out ({reason[:200]}); {sound} is saved", file=sys.stderr)
+        return []
 
 
 def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:

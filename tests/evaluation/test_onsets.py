@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.evaluation import onsets
 from cdcd_jax.evaluation.onsets import (
     HOP,
     PeakOptions,
@@ -45,6 +46,13 @@ def test_later_versions_differ_by_the_padding_alone(golden, monkeypatch):
     np.testing.assert_allclose(strength, file["librosa0.9.2/onset_strength"], rtol=0, atol=1e-5)
     np.testing.assert_array_equal(onset_frames(audio), file["librosa0.9.2/onset_frames"])
     assert len(onset_frames(audio)) > len(file["librosa0.7.2/onset_frames"])
+
+
+def test_long_sounds_are_taken_in_parts_that_do_not_show(monkeypatch):
+    noise = np.random.default_rng(0).normal(size=37 * 512).astype(np.float32)
+    whole = onsets.mel_decibels(noise)
+    monkeypatch.setattr(onsets, "CHUNK", 8)
+    np.testing.assert_array_equal(onsets.mel_decibels(noise), whole)
 
 
 def test_clicks_are_found_where_they_are():

@@ -16,6 +16,7 @@ from cdcd_jax import commands
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
 from cdcd_jax.data.aist import GENRES
+from cdcd_jax.modes import performance
 from cdcd_jax.modes.dances import DanceRequest, read_dance
 from cdcd_jax.modes.drawing import name_after_file
 from cdcd_jax.modes.performance import accompany
@@ -141,7 +142,7 @@ def test_music_is_written(model, folder, tmp_path):
         f"{name_after_file(folder / 'video.npy')}-"
         "seed0-seconds0.1-num_samples2-num_steps2-truncation0.86-temperature1"
     )
-    names = [f"{name}-{take}.{end}" for take in (0, 1) for end in ("wav", "png")]
+    names = [f"{name}-{take}.{end}" for take in (0, 1) for end in ("wav", "wav.png")]
     assert written == [tmp_path / "samples" / name for name in names]
     audio, rate = soundfile.read(written[0])
     assert rate == 22050
@@ -150,10 +151,34 @@ def test_music_is_written(model, folder, tmp_path):
     assert not np.array_equal(audio, soundfile.read(written[2])[0])
     assert Image.open(written[1]).size[1] > 20
     out = tmp_path / "out" / "music.wav"
+    out.parent.mkdir()
+    cover = out.with_name("music-0.png")
+    cover.write_text("somebody's")
     request = ask(folder, audio_out=out, genre="7", seconds=0.1)  # krump by its number
     again = run(request=request, seed=0, num_samples=2)
     assert again[0] == out.with_name("music-0.wav")
     np.testing.assert_array_equal(soundfile.read(again[0])[0], audio)
+    assert cover.read_text() == "somebody's"
+
+
+def test_a_picture_that_cannot_be_drawn_costs_a_warning(
+    model, folder, tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **options):
+        assert options["width"] == performance.MAX_WIDTH
+        raise MemoryError
+
+    monkeypatch.setattr(performance, "draw_spectrogram", fail)
+    monkeypatch.setattr(performance, "MAX_WIDTH", 5)  # of the 11 pixels of 0.1 s
+    request = ask(folder, seconds=0.1)
+    path = folder / "aist.pth"
+    written = perform_published(model, path, tmp_path, request, seed=0, num_samples=2, **SAMPLING)
+    assert [file.suffix for file in written] == [".wav", ".wav"]
+    assert all(len(soundfile.read(file)[0]) == 17 * 128 for file in written)
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line for line in warnings if line.startswith("Warning: ")] == [
+        f"Warning: {file}.png is left out (MemoryError); {file} is saved" for file in written
+    ]
 
 
 def test_less_music_than_asked_for_is_said(model, folder, tmp_path, capsys):
