@@ -45,17 +45,18 @@ def open_regular(path: str | os.PathLike) -> BufferedIOBase:
     OSError: [Errno 22] it is a device and no regular file: '/dev/zero'
     """
     # Looked at before it is opened, as opening may already do something to a device.
-    _check_kind(os.stat(path).st_mode, path)
+    check_kind(os.stat(path).st_mode, path)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _check_kind(os.fstat(descriptor).st_mode, path)
+        check_kind(os.fstat(descriptor).st_mode, path)
     except OSError:
         os.close(descriptor)
         raise
     return open(descriptor, "rb")
 
 
-def _check_kind(mode: int, path: str | os.PathLike) -> None:
+def check_kind(mode: int, path: str | os.PathLike) -> None:
+    """Raise an OSError that says what a file is unless it is a regular one, by its mode."""
     if not stat.S_ISREG(mode):
         kind = KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind} and no regular file", str(path))

@@ -14,6 +14,7 @@ from tensorboardX.proto.event_pb2 import (  # made at run time
 from tensorboardX.summary import scalar
 
 from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.reading.regular import check_kind, open_regular
 from cdcd_jax.training.observers import Observer
 
 
@@ -79,7 +80,10 @@ class MetricsWriter:
 
 
 class _Lines:
-    """A file that lines are added to; what the disk refuses is kept for the next time."""
+    """A file that lines are added to; what the disk refuses is kept for the next time.
+
+    Whoever moves the file away during a run, as logrotate does, gets a new one of that name.
+    """
 
     def __init__(self, path: Path):
         self._path, self._left = path, b""
@@ -99,15 +103,29 @@ class _Lines:
 
     def _flush(self) -> None:
         try:
+            file = self._opened() if self._left else -1
             while self._left:
-                if self._file is None:
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                    self._file = os.open(self._path, flags, 0o644)
                 # A full disk may take a part: the rest of that line follows later.
-                self._left = self._left[os.write(self._file, self._left) :]
+                self._left = self._left[os.write(file, self._left) :]
         except OSError:
             self._close()
             raise
+
+    def _opened(self) -> int:
+        if self._file is not None and self._is_moved(self._file):
+            self._close()
+        if self._file is None:
+            # Without waiting for somebody who reads, should it be a named pipe.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+            self._file = os.open(self._path, flags, 0o644)
+            check_kind(os.fstat(self._file).st_mode, self._path)
+        return self._file
+
+    def _is_moved(self, file: int) -> bool:
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(file))
+        except FileNotFoundError:
+            return True
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -146,7 +164,7 @@ def _drop_lines_after(path: Path, step: int) -> int:
     if not path.exists():
         return 0
     damaged = 0
-    with path.open("rb") as lines, whole_file(path) as part, part.open("wb") as kept:
+    with open_regular(path) as lines, whole_file(path) as part, part.open("wb") as kept:
         for line in lines:
             try:
                 if json.loads(line)["step"] <= step:

@@ -67,6 +67,37 @@ def test_lines_that_a_full_disk_refuses_follow_when_there_is_room(tmp_path, monk
     assert "metrics.jsonl failed ([Errno 28] No space left on device); training goes on" in warning
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["nobody reads", "somebody reads"])
+def test_a_named_pipe_in_place_of_the_lines_is_not_waited_for(tmp_path, capsys, read):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsWriter(tmp_path, step=0) as writer:
+        writer.write(1, {"loss": 1.0})
+        path.unlink()
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if read else None
+        writer.write(2, {"loss": 2.0})
+        if reader is not None:
+            os.close(reader)
+        with pytest.raises(OSError, match="named pipe"):
+            MetricsWriter(tmp_path, step=2)
+        path.unlink()
+        writer.write(3, {"loss": 3.0})
+    assert steps_in(path) == [2, 3]
+    (warning,) = warnings_in(capsys)
+    assert "metrics.jsonl failed" in warning
+
+
+@pytest.mark.parametrize("act", [os.unlink, lambda path: path.rename(f"{path}.1")])
+def test_lines_go_to_a_new_file_where_the_old_one_was_taken_away(tmp_path, act):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsWriter(tmp_path, step=0) as writer:
+        writer.write(1, {"loss": 1.0})
+        act(path)
+        writer.write(2, {"loss": 2.0})
+        writer.write(3, {"loss": 3.0})
+    assert steps_in(path) == [2, 3]
+
+
 def test_a_damaged_line_costs_that_line(tmp_path, capsys):
     good = [b'{"step": 1, "loss": 2.0}', b'{"step": 2}']
     bad = [b"\xff\x00\xfe", b"[" * 100_000, b"9" * 5000, b"3", b'{"step": "a"}']
