@@ -4,13 +4,20 @@ import errno
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
+
+_parts: set[Path] = set()
+"""What is being written under another name, to be removed before an end that runs nothing else."""
+
+REMOVAL_SECONDS = 10.0
+"""How long ``remove_parts`` takes at most, of the seconds that a scheduler leaves after SIGTERM."""
 
 
 def is_first_host() -> bool:
@@ -43,7 +50,7 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     """Give another name to write to, and put the file in its place when that succeeded.
 
     A reader sees the old file, none or the whole new one, never half of it. Whatever goes wrong,
-    nothing is left behind.
+    nothing is left behind but by ``kill -9``.
 
     Args:
         path: Where the file belongs; its folder is made if it is not there.
@@ -69,12 +76,14 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     # Beside its place: a rename is atomic within one file system only.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
     try:
+        _parts.add(part)
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+        _parts.discard(part)
 
 
 def create_file(path: Path, content: bytes) -> bool:
@@ -96,6 +105,7 @@ def create_file(path: Path, content: bytes) -> bool:
         return False
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
+        _parts.add(part)
         part.write_bytes(content)
         try:
             os.link(part, path)
@@ -107,6 +117,7 @@ def create_file(path: Path, content: bytes) -> bool:
             return _create_exclusively(path, content)
     finally:
         part.unlink(missing_ok=True)
+        _parts.discard(part)
     return True
 
 
@@ -127,7 +138,7 @@ def _create_exclusively(path: Path, content: bytes) -> bool:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Make a folder of another name to fill, and give it its name when that succeeded.
 
-    Whatever goes wrong, nothing is left behind but by a kill.
+    Whatever goes wrong, nothing is left behind but by ``kill -9``.
 
     Args:
         path: Where the folder belongs, which must not be there yet.
@@ -139,9 +150,33 @@ def whole_folder(path: Path) -> Iterator[Path]:
         OSError: The disk refuses.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    part.mkdir(parents=True)
     try:
+        _parts.add(part)
+        part.mkdir(parents=True)
         yield part
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        _parts.discard(part)
+
+
+def remove_parts() -> None:
+    """Remove what is not whole yet, before an end that runs nothing else, such as ``os._exit``."""
+    deadline = time.monotonic() + REMOVAL_SECONDS
+    while _parts:
+        part = _parts.pop()  # first, so that a second signal need not wait for it
+        for _ in range(3):  # as another thread may go on filling a folder
+            with suppress(OSError):
+                _remove(part, deadline)
+
+
+def _remove(path: Path, deadline: float) -> None:
+    if time.monotonic() > deadline:
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            _remove(Path(entry.path), deadline)
+    path.rmdir()

@@ -142,6 +142,8 @@ class Stopper:
                 sys.stdout.flush()
                 sys.stderr.flush()
             self._speak(number)
+            if files := sys.modules.get("cdcd_jax.files"):
+                files.remove_parts()
             if lock := sys.modules.get("cdcd_jax.training.lock"):
                 lock.release_all()
             os._exit(ENDED[number])

@@ -61,6 +61,33 @@ def test_a_signal_ends_the_program_where_exceptions_are_lost(fork_server, tmp_pa
     assert process.returncode == code
 
 
+SIGNAL_WHILE_WRITING = """
+import signal
+from pathlib import Path
+from cdcd_jax.files import whole_file, whole_folder
+from cdcd_jax.training.stopping import Stopper
+Stopper()
+with whole_folder(Path("out")) as folder, whole_file(Path("out.npz")) as file:
+    for name in ("deep/a.png", "b.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("half")
+    (folder / "link").symlink_to(Path("kept").absolute())
+    file.write_text("half")
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_leaves_no_half_of_a_file_or_folder(fork_server, tmp_path):
+    program, work = tmp_path / "program.py", tmp_path / "work"
+    program.write_text(SIGNAL_WHILE_WRITING)
+    (work / "kept").mkdir(parents=True)
+    (work / "kept" / "file").write_text("")
+    process = fork_server.popen([], program=program, cwd=work, stdout=tmp_path / "output.txt")
+    assert process.finish() == "Ended by SIGTERM; there was nothing to save\n"
+    assert process.returncode == 143
+    assert sorted(path.name for path in work.rglob("*")) == ["file", "kept"]
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
 def test_a_signal_during_the_imports_ends_with_a_sentence(name, code):
     number = getattr(signal, name)
