@@ -94,16 +94,16 @@ class StoredTensor:
     strides: tuple[int, ...]
 
     def __post_init__(self):
-        inside = self.offset >= 0 and min((*self.shape, *self.strides), default=0) >= 0
+        inside = len(self.shape) == len(self.strides) <= MOST_AXES
+        inside = inside and min(self.offset, *self.shape, *self.strides, 0) >= 0
         if inside and self.size:
             inside = self.size <= self.storage.size and self._span <= (
                 self.storage.size - self.offset
             )
-        inside = inside and len(self.shape) == len(self.strides) <= MOST_AXES
         if not inside or (not self.size and max(self.shape) > FREE_SHARED_BYTES):
             raise ValueError(
-                f"{self.storage.path} describes a tensor {self.shape!s:.80} that exceeds its "
-                "storage."
+                f"{self.storage.path} describes a tensor {self.shape[: MOST_AXES + 1]!s:.80} that "
+                "exceeds its storage."
             )
 
     @property

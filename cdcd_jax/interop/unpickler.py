@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage, StoredTensor
-from cdcd_jax.reading.pickles import Damage, SafeUnpickler, brief, check_key
+from cdcd_jax.reading.pickles import Damage, SafeUnpickler, brief
 
 STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -43,8 +43,13 @@ class StandIn:
     name: ClassVar[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
-        """Take any arguments and keep none."""
-        return super().__new__(cls)
+        """Take any arguments and keep none.
+
+        Pickles of protocols 2 and 3 get a class within another by a call, so ``cls`` may be the
+        result of one: a stand-in itself.
+        """
+        made: Any = cls
+        return super().__new__(made) if isinstance(made, type) else made
 
     def __call__(self, *args: Any, **kwargs: Any) -> "StandIn":
         """Return itself."""
@@ -74,11 +79,12 @@ class TensorUnpickler(SafeUnpickler):
         self.file = file
         self.storages: dict[str, Storage] = {}
         self._stand_ins: dict[str, type[StandIn]] = {}
+        self._ordered_dict = _ordered_dict(self)
 
     def find_class(self, module: str, name: str) -> Any:
         """Answer a name of the pickle, never by importing it."""
         if (module, name) == ("collections", "OrderedDict"):
-            return _OrderedDict
+            return self._ordered_dict
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return self._rebuild_tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
@@ -127,10 +133,14 @@ class TensorUnpickler(SafeUnpickler):
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))
 
 
-class _OrderedDict(OrderedDict):
-    """An ordered dictionary whose keys are checked, however it is made."""
+def _ordered_dict(unpickler: SafeUnpickler) -> type[OrderedDict]:
+    """Make a class of ordered dictionaries whose keys are checked, however they are made."""
 
-    def __init__(self, items: Any = ()):
-        super().__init__()
-        for key, value in items:
-            self[check_key(key)] = value
+    class Ordered(OrderedDict):
+        def __init__(self, items: Any = ()):
+            super().__init__()
+            for key, value in items:
+                unpickler.spend(100)
+                self[unpickler.check_key(key)] = value
+
+    return Ordered

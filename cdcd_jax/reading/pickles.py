@@ -1,8 +1,9 @@
 """The one machine that runs pickles: of others, so it imports nothing and stays small.
 
 A pickle is a program for a machine with a stack. Python's own machine calls whatever the program
-names. This one answers names as its subclass says, takes keys that are hashed in no time only, and
-counts what the program makes against a budget, so that no pickle takes more memory than the budget.
+names. This one answers names as its subclass says, takes only keys that are small and do not
+collide, and counts what the program makes against a budget, so that no pickle takes more memory
+than the budget.
 """
 
 import pickle
@@ -26,11 +27,17 @@ COSTS = {pickle.EMPTY_SET: 216, pickle.FROZENSET: 216, pickle.EMPTY_DICT: 96, pi
 """Bytes of memory that an opcode may take; of all others ``USUAL``."""
 USUAL = 40
 
-MAX_INT = 2**127
-"""PyTorch's magic number has 77 bits."""
+MAX_INT = 2**128
+"""The states of NumPy's generators and UUIDs have 128 bits."""
 
 MAX_KEY = 2**60
-"""Larger whole numbers can be chosen so that a dict finds them all in one place, and is slow."""
+"""Larger whole numbers can be chosen so that they collide in a dict, as tuples and sets can."""
+
+KEY_PARTS, KEY_CHARACTERS = 64, 2**16
+"""Most parts of a key, however they are nested, and characters of all of them."""
+
+COLLISION = 2**16
+"""Bytes of the budget for each key that collides with another: 2,000 take a dict no time."""
 
 MAX_SKIPPED = 1000
 """Numbers of objects that a writer may have left out."""
@@ -90,6 +97,7 @@ class SafeUnpickler(_Machine):
         self, file: BufferedIOBase, path: Path, *, encoding: str = "utf-8", budget: int = BUDGET
     ):
         self._left, self._bytes_left = budget, MAX_BYTES
+        self._keys: dict[int, Any] = {}
         source: Any = _Source(file, self._spend_bytes)
         super().__init__(source, encoding=encoding, fix_imports=False)
         self.path = path
@@ -127,6 +135,31 @@ class SafeUnpickler(_Machine):
         if self._bytes_left < 0:
             raise Damage(f"it has more than {MAX_BYTES:,} bytes, or says so")
 
+    def check_key(self, key: Any) -> Any:
+        """Return a key, unless hashing or comparing it may take for ever.
+
+        A tuple of two references to one tuple of two references to ... is hashed as often as there
+        are ways through it. Other keys can be chosen so that all have one hash, and a dict compares
+        each with each; Python itself prevents it for texts alone.
+        """
+        if type(key) in (str, bytes) and len(key) <= KEY_CHARACTERS:
+            return key
+        parts, characters = [key], 0
+        for part in parts:
+            if isinstance(part, tuple | frozenset):
+                if len(parts) + len(part) > KEY_PARTS:
+                    raise Damage(f"it has a key of more than {KEY_PARTS} parts")
+                parts += part
+            elif isinstance(part, str | bytes):
+                characters += len(part)
+        if characters > KEY_CHARACTERS:
+            raise Damage(f"it has a key of more than {KEY_CHARACTERS:,} characters")
+        if len(parts) > 1 or (isinstance(key, int) and not -MAX_KEY < key < MAX_KEY):
+            self.spend(100)
+            if self._keys.setdefault(hash(key), key) != key:
+                self.spend(COLLISION)
+        return key
+
     def get_extension(self, code: int) -> Any:
         """Refuse what only the writer's own program knows."""
         raise Damage(f"extension {code} has no place in it")
@@ -148,7 +181,7 @@ class SafeUnpickler(_Machine):
     def load_setitem(self) -> None:
         """Set an item."""
         value, key = self.stack.pop(), self.stack.pop()
-        self.stack[-1][check_key(key)] = value
+        self.stack[-1][self.check_key(key)] = value
 
     def load_setitems(self) -> None:
         """Set items."""
@@ -156,12 +189,12 @@ class SafeUnpickler(_Machine):
         target = self.stack[-1]
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.spend(100)
-            target[check_key(key)] = value
+            target[self.check_key(key)] = value
 
     def load_dict(self) -> None:
         """Push a dict of the items above the mark."""
         items = self.pop_mark()
-        keys = map(check_key, items[::2])
+        keys = map(self.check_key, items[::2])
         self.spend(100 * len(items))
         self.append(dict(zip(keys, items[1::2], strict=True)))
 
@@ -169,13 +202,13 @@ class SafeUnpickler(_Machine):
         """Add to a set."""
         items = self.pop_mark()
         self.spend(100 * len(items))
-        self.stack[-1].update(map(check_key, items))
+        self.stack[-1].update(map(self.check_key, items))
 
     def load_frozenset(self) -> None:
         """Push a set of the items above the mark."""
         items = self.pop_mark()
         self.spend(100 * len(items))
-        self.append(frozenset(map(check_key, items)))
+        self.append(frozenset(map(self.check_key, items)))
 
     dispatch |= {
         pickle.BUILD[0]: load_build, pickle.BYTEARRAY8[0]: load_bytearray8,
@@ -198,7 +231,7 @@ def _small(function: Callable) -> Callable:
 
     def load_small(self: SafeUnpickler) -> None:
         function(self)
-        if not -MAX_INT < self.stack[-1] < MAX_INT:
+        if not -MAX_INT <= self.stack[-1] <= MAX_INT:
             raise Damage("it holds a whole number of more than 16 bytes")
 
     return load_small
@@ -222,21 +255,6 @@ for _code in (pickle.INT, pickle.LONG, pickle.LONG1, pickle.LONG4):
 for _code, _function in list(SafeUnpickler.dispatch.items()):
     _cost = COSTS.get(bytes([_code]), USUAL)
     SafeUnpickler.dispatch[_code] = _counted(_function, _cost)
-
-
-def check_key(key: Any) -> Any:
-    """Return a key, unless hashing or comparing it may take for ever.
-
-    A tuple of two references to one tuple of two references to ... is hashed as often as there are
-    ways through it.
-    """
-    parts = key if isinstance(key, tuple) else (key,)
-    for part in parts:
-        if isinstance(part, tuple | frozenset) or (
-            isinstance(part, int) and not -MAX_KEY < part < MAX_KEY
-        ):
-            raise Damage("it has a key that is neither a text nor a number")
-    return key
 
 
 def brief(value: Any) -> str:

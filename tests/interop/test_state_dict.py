@@ -1,8 +1,11 @@
 """Reading checkpoints: what was written comes back, and nothing in a file is ever run."""
 
+import collections
+import functools
 import io
 import os
 import pickle
+import uuid
 import zipfile
 from typing import ClassVar
 
@@ -59,9 +62,9 @@ def tensor(kind, key, shape, stride, size, offset=0):
     return Call(rebuild, Storage(kind, key, size), offset, shape, stride, False, {})
 
 
-def write_torch(path, tree, storages, byteorder=b"little", pickler=TorchPickler):
+def write_torch(path, tree, storages, byteorder=b"little", pickler=TorchPickler, protocol=2):
     buffer = io.BytesIO()
-    pickler(buffer, protocol=2).dump(tree)
+    pickler(buffer, protocol=protocol).dump(tree)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", buffer.getvalue())
         archive.writestr("archive/byteorder", byteorder)
@@ -141,6 +144,62 @@ def test_a_real_exploit_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": Exploit()}))
     with pytest.raises(ValueError, match=r"asks for (posix|nt)\.system"):
+        read_state_dict(path)
+
+
+class Trainer:
+    """Holds what PyTorch's own pickler asks for by ``getattr(Trainer, "Options")``."""
+
+    class Options:
+        def __init__(self):
+            self.rate = 1e-3
+
+    Step = collections.namedtuple("Step", "number loss")
+    Step.__qualname__ = "Trainer.Step"
+
+
+BESIDE = {
+    "the state of a generator": np.random.default_rng(1).bit_generator.state,
+    "whole numbers of 128 bits": [2**128 - 1, -(2**127)],
+    "a UUID": uuid.UUID(int=2**127 + 1),
+    "an object of a class within a class": Trainer.Options(),
+    "a named tuple of a class": [Trainer.Step(1, 0.5)],
+    "nested keys": {(("a", 1), 2): 3, (0, (1, (2, frozenset("ab")))): 4, frozenset([(1, 2)]): 5},
+    "large keys": {2**60: 1, 2**63: 2, -(2**64): 3},
+    "pairs of texts": {(str(n), "b"): n for n in range(3000)},
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+def test_weights_are_read_beside_a_trainers_own_objects(tmp_path, beside, protocol):
+    storage = np.arange(6, dtype=np.float32)
+    tree = {"model": {"w": tensor("FloatStorage", "0", (6,), (1,), 6)}, "other": beside}
+    path = write_torch(tmp_path / "a.pth", tree, {"0": storage}, protocol=protocol)
+    np.testing.assert_array_equal(read_state_dict(path, "model")["w"], storage)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (tuple(range(99)), "64 parts"),
+        (functools.reduce(lambda inner, _: (inner, inner), range(60), ()), "64 parts"),
+        (("a" * 2**16, "b"), "65,536 characters"),
+        ("a" * 2**17, "65,536 characters"),
+    ],
+    ids=["many parts", "parts in 2^60 ways", "long parts", "a long text"],
+)
+def test_keys_that_are_slow_to_compare_are_refused(tmp_path, key, words):
+    path = tmp_path / "a.pth"
+    items = Call(Global("collections", "OrderedDict"), [[key, 1]])
+    with pytest.raises(ValueError, match=words):
+        read_state_dict(write_torch(path, {"a": items}, {}))
+
+
+def test_keys_that_collide_are_refused(tmp_path):
+    keys = {(2**61 - 1) * (n + 1) << 3: n for n in range(3000)}
+    path = write_torch(tmp_path / "a.pth", {"model": keys}, {})
+    with pytest.raises(ValueError, match="more things than a file of this kind has"):
         read_state_dict(path)
 
 
