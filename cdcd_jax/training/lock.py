@@ -22,6 +22,7 @@ import jax
 from cdcd_jax.files import create_file
 from cdcd_jax.training.agreement import first_hosts_word
 from cdcd_jax.training.checkpoint_folder import CheckpointError, cannot_write, check_path
+from cdcd_jax.training.locked_folder import LockedFolder, describe_folder, is_copied
 from cdcd_jax.training.owner import describe_owner, describe_process, is_gone, read_lock
 
 LOCK = "lock.json"
@@ -56,6 +57,7 @@ class RunLock:
         self._made: list[Path] = []
         self._ended, self._renewing = threading.Event(), threading.Lock()
         self._lost: str | None = None
+        self._folder: LockedFolder | None = None
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it; to be called again after a second if it is in doubt.
@@ -69,6 +71,7 @@ class RunLock:
             OSError: If it cannot be written.
         """
         self._make_folder()
+        self._ours |= describe_folder(self.path.parent)
         if self._create(self.path):
             self._begin()
             return True
@@ -76,10 +79,11 @@ class RunLock:
         if found is None:
             return False  # released just now
         owner, renewed = found
-        if not self._is_stale(owner, renewed):
+        stale = self._find_stale(owner, renewed)
+        if stale is None:
             return False
         if self._replace(owner):
-            self._tell(f"Taking over the lock of {describe_owner(owner)}, which is gone.")
+            self._tell(f"Taking over the lock of {describe_owner(owner)}, which {stale}.")
             self._begin()
             return True
         return False
@@ -88,7 +92,7 @@ class RunLock:
         """Check, before something is written, that the lock is still this process's.
 
         Raises:
-            FolderInUseError: If another process has taken it.
+            FolderInUseError: If another process has taken it, or the folder was moved.
         """
         if self._lost is None:
             self._renew()
@@ -106,8 +110,12 @@ class RunLock:
             found = read_lock(self.path)
             if found is not None and found[0].get("token") == self._ours["token"]:
                 self.path.unlink()
-            for folder in self._made:
-                folder.rmdir()
+            if self._folder is None or self._folder.describe_loss() is None:
+                for folder in self._made:
+                    folder.rmdir()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
         if renewed:
             self._renewing.release()
 
@@ -139,15 +147,17 @@ class RunLock:
         successor.replace(self.path)
         return True
 
-    def _is_stale(self, owner: dict[str, Any], renewed: int) -> bool:
-        """Tell whether an owner is gone; on another machine, after watching its lock.
+    def _find_stale(self, owner: dict[str, Any], renewed: int) -> str | None:
+        """Say why a lock is stale; on another machine, after watching it; None until then.
 
         Raises:
             FolderInUseError: If it is not.
         """
         gone = is_gone(owner)
         if gone:
-            return True
+            return "is gone"
+        if gone is False and is_copied(owner, self.path.parent):
+            return f"writes to {owner['folder']}; {self.path.parent} is a copy of that"
         if gone is None:
             now, seen = time.monotonic(), (owner.get("token"), renewed)
             if self._watched is None or self._watched[0][0] != seen[0]:
@@ -158,7 +168,7 @@ class RunLock:
                     f"taking it over if it is not renewed within {wait:.0f} s"
                 )
             if self._watched[0] == seen:
-                return now - self._watched[1] > self._watched[2]
+                return "is gone" if now - self._watched[1] > self._watched[2] else None
         raise FolderInUseError(
             f"{self.path.parent} is being written by {describe_owner(owner)}; wait for its end, "
             "or give another --workdir"
@@ -170,6 +180,7 @@ class RunLock:
             return max((os.fstat(file.fileno()).st_mtime_ns - renewed) / 1e9, 0.0)
 
     def _begin(self) -> None:
+        self._folder = LockedFolder(self.path.parent)
         now = self.path.stat().st_mtime
         for left in self.path.parent.glob(f".{LOCK}.*"):  # by processes that were killed here
             with suppress(OSError):
@@ -187,9 +198,12 @@ class RunLock:
             if self._ended.is_set():
                 return
             try:
-                if self._create(self.path):  # somebody has removed it
-                    return
                 found = read_lock(self.path)
+                if found is None:  # somebody has removed it, or its folder
+                    self._lost = self._folder and self._folder.describe_loss()
+                    if self._lost is not None or self._create(self.path):
+                        return
+                    found = read_lock(self.path)
                 if found is None or found[0].get("token") == self._ours["token"]:
                     os.utime(self.path)
                     return

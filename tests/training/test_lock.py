@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -153,6 +154,43 @@ def test_what_was_taken_over_is_written_no_more(tmp_path):
         with pytest.raises(FolderInUseError, match="taken over by process 4321"):
             check_owned()
     assert json.loads((tmp_path / LOCK).read_text())["pid"] == 4321
+
+
+@pytest.mark.parametrize("instead", [False, True], ids=["nothing", "another"])
+def test_a_run_whose_folder_was_moved_writes_nothing_more(tmp_path, instead):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    with owning(run) as check_owned:
+        run.rename(moved)
+        if instead:
+            run.mkdir()
+        words = "is another folder now" if instead else "is not there any more"
+        with pytest.raises(FolderInUseError, match=f"run {words}"):
+            check_owned()
+        assert not instead or not list(run.iterdir())
+    assert run.exists() == instead
+
+
+def test_a_folder_that_was_moved_may_be_a_link_at_its_old_path(tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    with owning(run) as check_owned:
+        run.rename(moved)
+        run.symlink_to(moved)
+        (run / LOCK).unlink()
+        check_owned()
+        assert (moved / LOCK).exists()
+
+
+def test_the_lock_of_a_folder_that_was_copied_is_taken_over(tmp_path):
+    run, copy, moved = (tmp_path / name for name in ("run", "copy", "moved"))
+    with owning(run):
+        (run / "file").touch()
+        shutil.copytree(run, copy)
+        with owning(copy, tell=(told := []).append) as check_owned:
+            check_owned()
+        assert f"writes to {run}; {copy} is a copy of that" in told[0]
+        run.rename(moved)  # whose process goes on for a moment
+        with pytest.raises(FolderInUseError, match="is being written by"), owning(moved):
+            pass
 
 
 def test_a_lock_that_somebody_removed_is_made_again(tmp_path):
