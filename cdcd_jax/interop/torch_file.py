@@ -16,9 +16,6 @@ from cdcd_jax.interop.stored import Storage
 from cdcd_jax.interop.unpickler import TensorUnpickler
 from cdcd_jax.reading.archives import DAMAGE, describe, open_archive, read_member
 
-PICKLE_BYTES = 2**26
-"""Most bytes of the pickle of a checkpoint; that of 10,000 arrays has 2 million."""
-
 
 def read_torch(path: Path) -> Any:
     """Read a zip checkpoint as plain containers of tensors that stay in the file.
@@ -53,14 +50,24 @@ class ZipUnpickler(TensorUnpickler):
         self.archive, self.root = archive, root
         self.members = {info.filename: info for info in archive.infolist()}
         try:
-            content = read_member(archive, f"{root}data.pkl", PICKLE_BYTES)
+            content = io.BufferedReader(archive.open(f"{root}data.pkl"))  # pyright: ignore[reportArgumentType]
             byteorder = f"{root}byteorder"
             big = byteorder in self.members and read_member(archive, byteorder, 64) != b"little"
         except DAMAGE as error:
             raise ValueError(f"{path} has a damaged pickle: {describe(error)}.") from error
         if big:
             raise ValueError(f"{path} was saved on a big-endian machine, which is not supported.")
-        super().__init__(io.BytesIO(content), path)
+        super().__init__(content, path)
+
+    def load(self) -> Any:
+        """Run the pickle; also compare its checksum, which is done at its end."""
+        tree = super().load()
+        try:
+            self.file.read(1)
+        except DAMAGE as error:
+            raise ValueError(f"{self.path} has a damaged pickle: {describe(error)}.") from error
+        self.file.close()
+        return tree
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
         """Say where the numbers of a storage are."""

@@ -6,7 +6,9 @@ becomes a class that does nothing, so a checkpoint that also holds its trainer's
 read, and nothing of it is imported or executed.
 """
 
+import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage, StoredTensor
-from cdcd_jax.reading.pickles import Damage, SafeUnpickler, brief
+from cdcd_jax.reading.pickles import KEY_CHARACTERS, USUAL, Damage, SafeUnpickler, brief
 
 STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -29,6 +31,9 @@ STORAGE_DTYPES = {
     "BoolStorage": "bool",
 }
 """PyTorch's name of a storage -> the name of its type of numbers: text, which nothing can alter."""
+
+LEFT_OUT = object()
+"""What is left of texts and bytes longer than any key: NumPy's arrays beside a state dict."""
 
 
 class StandIn:
@@ -72,7 +77,12 @@ def stand_in_name(value: Any) -> str | None:
 
 
 class TensorUnpickler(SafeUnpickler):
-    """Unpickler of tensors that stay in their file; subclasses say where a storage is."""
+    """Unpickler of tensors that stay in their file; subclasses say where a storage is.
+
+    Of texts and bytes longer than any key ``LEFT_OUT`` is left.
+    """
+
+    dispatch: ClassVar[dict[int, Callable]] = dict(SafeUnpickler.dispatch)
 
     def __init__(self, file: BufferedIOBase, path: Path):
         super().__init__(file, path)
@@ -97,6 +107,12 @@ class TensorUnpickler(SafeUnpickler):
         if full not in self._stand_ins:
             self._stand_ins[full] = type("StandIn", (StandIn,), {"name": full})
         return self._stand_ins[full]
+
+    def check_key(self, key: Any) -> Any:
+        """Return a key, unless it is longer than any."""
+        if key is LEFT_OUT:
+            raise Damage(f"it has a key of more than {KEY_CHARACTERS:,} characters")
+        return super().check_key(key)
 
     def persistent_load(self, pid: Any) -> Any:
         """Return a storage, still unread."""
@@ -131,6 +147,37 @@ class TensorUnpickler(SafeUnpickler):
             )
         self.spend(300 + 64 * len(numbers))
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))
+
+
+def _unless_long(width: int, make: Callable[[TensorUnpickler, bytes], Any]) -> Callable:
+    """Return how an opcode pushes what has its length before it, in ``width`` bytes."""
+
+    def load(self: TensorUnpickler) -> None:
+        self.spend(USUAL)
+        length = int.from_bytes(self.read(width), "little")
+        if length <= KEY_CHARACTERS:
+            self.append(make(self, self.read(length)))
+        else:
+            self.skip(length)
+            self.append(LEFT_OUT)
+
+    return load
+
+
+def _text(_: TensorUnpickler, data: bytes) -> str:
+    return str(data, "utf-8", "surrogatepass")
+
+
+def _bytes(_: TensorUnpickler, data: bytes) -> bytes:
+    return data
+
+
+TensorUnpickler.dispatch |= {
+    pickle.BINUNICODE[0]: _unless_long(4, _text), pickle.BINUNICODE8[0]: _unless_long(8, _text),
+    pickle.BINBYTES[0]: _unless_long(4, _bytes), pickle.BINBYTES8[0]: _unless_long(8, _bytes),
+    pickle.BYTEARRAY8[0]: _unless_long(8, lambda _, data: bytearray(data)),
+    pickle.BINSTRING[0]: _unless_long(4, lambda self, data: self._decode_string(data)),
+}  # fmt: skip
 
 
 def _ordered_dict(unpickler: SafeUnpickler) -> type[OrderedDict]:

@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 MAX_BYTES = 2**25
 """Of texts and arrays in a pickle; the longest motion of AIST++ has 2 million."""
 
+SKIP_BYTES, MAX_SKIPPED_BYTES = 2**16, 2**31
+"""What is read at a time of texts and arrays that nobody wants, and most of them in all."""
+
 BUDGET = 2**27
 """Bytes of memory for all else that a pickle makes; a checkpoint of 10,000 arrays takes 62
 million, one of AIST++ with average and moments has some 5,000."""
@@ -96,7 +99,7 @@ class SafeUnpickler(_Machine):
     def __init__(
         self, file: BufferedIOBase, path: Path, *, encoding: str = "utf-8", budget: int = BUDGET
     ):
-        self._left, self._bytes_left = budget, MAX_BYTES
+        self._left, self._bytes_left, self._skipped = budget, MAX_BYTES, 0
         self._keys: dict[int, Any] = {}
         source: Any = _Source(file, self._spend_bytes)
         super().__init__(source, encoding=encoding, fix_imports=False)
@@ -159,6 +162,17 @@ class SafeUnpickler(_Machine):
             if self._keys.setdefault(hash(key), key) != key:
                 self.spend(COLLISION)
         return key
+
+    def skip(self, count: int) -> None:
+        """Read past bytes without keeping them, which costs no memory."""
+        self._skipped += count
+        if self._skipped > MAX_SKIPPED_BYTES:
+            raise Damage(f"it has more than {MAX_SKIPPED_BYTES:,} bytes of arrays, or says so")
+        while count:
+            part = min(count, SKIP_BYTES)
+            self.read(part)
+            self._bytes_left += part
+            count -= part
 
     def get_extension(self, code: int) -> Any:
         """Refuse what only the writer's own program knows."""

@@ -203,6 +203,29 @@ def test_keys_that_collide_are_refused(tmp_path):
         read_state_dict(path)
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_inside_the_pickle_are_passed_over(tmp_path, protocol, monkeypatch):
+    monkeypatch.setattr("cdcd_jax.reading.pickles.MAX_BYTES", 100_000)
+    tree = {
+        "sigma": np.random.default_rng(0).normal(size=(200, 200)),
+        "state_dict": {"w": tensor("FloatStorage", "0", (2,), (1,), 2)},
+        "noted": "a" * 300_000,
+    }
+
+    path = tmp_path / "a.pth"
+    write_torch(path, tree, {"0": np.float32([1, 2])}, protocol=protocol)
+    np.testing.assert_array_equal(read_state_dict(path, "state_dict")["w"], [1, 2])
+
+
+def test_a_wrong_checksum_of_the_pickle_is_named(checkpoint):
+    data = bytearray(checkpoint.read_bytes())
+    place = data.index(b"PK\1\2") + 16
+    data[place] ^= 1
+    checkpoint.write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged pickle.*Bad CRC-32"):
+        read_state_dict(checkpoint, "state_dict")
+
+
 def test_a_truncated_torch_file_says_so(checkpoint):
     whole = checkpoint.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
