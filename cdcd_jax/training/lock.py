@@ -226,8 +226,8 @@ def _read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
         ) from error
 
 
-_held: dict[Path, RunLock] = {}
-"""The locks of this process, by folder."""
+_held: dict[Path, RunLock | None] = {}
+"""The locks of this process, by folder; None where host 0 has it, so that all hosts know alike."""
 
 
 @contextmanager
@@ -260,7 +260,7 @@ def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Cal
     check_path(folder)
     key = folder.absolute()
     if key in _held:
-        yield _held[key].check
+        yield _checking(_held[key])
         return
     lock, failure, verdict = RunLock(folder, tell=tell), None, _WAIT
     many = jax.distributed.is_initialized()  # a process that is alone need not start its devices
@@ -279,15 +279,17 @@ def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Cal
             time.sleep(0.5)
     if verdict == _REFUSED:
         raise failure or FolderInUseError(f"{folder} cannot be written; host 0 says why")
-    if not first:
-        yield lambda: None
-        return
-    _held[key] = lock
+    held = _held[key] = lock if first else None
     try:
-        yield lock.check
+        yield _checking(held)
     finally:
         del _held[key]
-        lock.release()
+        if held is not None:
+            held.release()
+
+
+def _checking(held: RunLock | None) -> Callable[[], None]:
+    return (lambda: None) if held is None else held.check
 
 
 _OWNED, _WAIT, _REFUSED = range(3)
@@ -296,4 +298,5 @@ _OWNED, _WAIT, _REFUSED = range(3)
 def release_all() -> None:
     """Release all locks, before an end that runs nothing else, such as ``os._exit``."""
     for lock in list(_held.values()):
-        lock.release()
+        if lock is not None:
+            lock.release()

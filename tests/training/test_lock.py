@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import pytest
 
 from cdcd_jax.training import lock as lock_module
@@ -241,6 +242,20 @@ def test_one_process_may_own_a_folder_in_several_places(tmp_path):
             check_owned()
         assert (tmp_path / "run" / LOCK).exists()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_all_hosts_wait_for_each_other_equally_often(tmp_path, monkeypatch, host):
+    """A collective more on one of them, and the run never goes on."""
+    words = []
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_index", lambda: host)
+    word = lambda ours: words.append(ours) or [lock_module._OWNED]  # noqa: E731
+    monkeypatch.setattr(lock_module, "first_hosts_word", word)
+    with owning(tmp_path), owning(tmp_path):
+        assert len(words) == 1
+    with owning(tmp_path):
+        assert len(words) == 2
 
 
 def test_a_link_may_lead_to_a_folder_that_is_still_to_be_made(tmp_path):
