@@ -32,7 +32,7 @@ from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
-from cdcd_jax.training.average import Average, find_checkpoint, read_newest_average
+from cdcd_jax.training.average import Average, find_newest, read_newest_average
 from cdcd_jax.typing import Params
 
 PUBLISHED = {
@@ -64,7 +64,7 @@ def read_start(config: Any, path: Path, workdir: Path) -> Start:
         OSError: If a file is missing or cannot be written.
         CheckpointError: If a checkpoint of a run is damaged.
     """
-    (on_its_way,) = first_hosts_word([find_checkpoint(workdir) is not None])
+    (on_its_way,) = first_hosts_word([find_newest(workdir / "checkpoints") is not None])
     if on_its_way:
         return Start(path=path, arrays={}, unseen={})
     failure, start = None, None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from cdcd_jax.training.checkpoint_folder import CheckpointError, list_steps
+from cdcd_jax.training.checkpoint_folder import CheckpointError, is_step, list_steps
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.orbax import reading_alone, without_stray_messages
 
@@ -31,16 +31,24 @@ def find_checkpoint(path: Path) -> Path | None:
     """Find the newest complete checkpoint of a run.
 
     Args:
-        path: Folder of the run, of its checkpoints, or of one of them.
+        path: Folder of the run, of its checkpoints, or of one of them. What is in it decides, as
+            a run may itself be called ``checkpoints``.
 
     Returns:
         The folder of the checkpoint; None if there is none.
     """
-    if path.name.isdigit() and path.parent.name == "checkpoints":
-        return path if path.is_dir() else None
-    folder = path if path.name == "checkpoints" else path / "checkpoints"
-    steps = list_steps(folder) if folder.is_dir() else []
-    return folder / str(steps[-1]) if steps else None
+    found = find_newest(path / "checkpoints")
+    if found is None and path.name == "checkpoints":
+        found = find_newest(path)
+    if found is None and is_step(path.name) and path.parent.name == "checkpoints":
+        found = path if path.is_dir() else None
+    return found
+
+
+def find_newest(checkpoints: Path) -> Path | None:
+    """Find the newest complete checkpoint in a folder of them; None if there is none."""
+    steps = list_steps(checkpoints) if checkpoints.is_dir() else []
+    return checkpoints / str(steps[-1]) if steps else None
 
 
 def read_newest_average(path: Path) -> Average | None:

@@ -84,7 +84,16 @@ def list_steps(folder: Path) -> list[int]:
         names = [entry.name for entry in os.scandir(folder)]
     except FileNotFoundError:
         return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(name) for name in names if is_step(name))
+
+
+def is_step(name: str) -> bool:
+    """Tell whether a folder of this name is a complete checkpoint's.
+
+    >>> [is_step(name) for name in ("10", "010", "4.orbax-checkpoint-tmp", "४")]
+    [True, False, False, False]
+    """
+    return name.isascii() and name.isdigit() and str(int(name)) == name
 
 
 def set_aside(path: Path, name: str, checkpoints: Path) -> Path:

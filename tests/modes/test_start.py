@@ -183,6 +183,17 @@ def test_a_run_starts_from_another(run, tmp_path):
         start_digits(folder, tmp_path, denoiser__num_heads=4)
 
 
+def test_what_is_in_a_folder_says_what_it_is_not_its_name(run, tmp_path):
+    for name in ("checkpoints", "checkpoints/4"):
+        step = tmp_path / name / "checkpoints" / "12"
+        step.mkdir(parents=True)
+        (step.parent / "013").mkdir()
+        assert find_checkpoint(tmp_path / name) == step
+    workdir = tmp_path / "checkpoints" / "5"  # of a new run, and no checkpoint
+    workdir.mkdir()
+    assert read_start(tiny_digits(), run[0], workdir).arrays
+
+
 def test_a_started_run_goes_on_from_its_own_checkpoints(run, tmp_path, capsys):
     folder, state = run
     still = {

@@ -294,6 +294,14 @@ def test_leftovers_of_a_killed_save_are_cleared(tmp_path):
     assert not leftover.exists()
 
 
+def test_a_folder_that_is_only_like_a_step_is_left_alone(tmp_path):
+    run(tmp_path, 2)
+    (tmp_path / "checkpoints" / "2").rename(tmp_path / "checkpoints" / "002")
+    state, _ = run(tmp_path, 2)
+    assert int(state.step) == 2
+    assert {"002", "2"} <= {path.name for path in (tmp_path / "checkpoints").iterdir()}
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TrainingDivergedError, match="not finite at step 4"):
         run(tmp_path, 20, bad={3})
