@@ -124,7 +124,7 @@ def _read_style(folder: Path, style: str) -> list[tuple[dict[str, Any], np.ndarr
 
 def _read_images(path: Path) -> UInt8[np.ndarray, "pictures height width 3"]:
     try:
-        shape, dtype, _ = read_layouts(path)["images"]
+        shape, dtype, _ = read_layouts(path, ("images",))["images"]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except (KeyError, ValueError) as error:

@@ -42,7 +42,7 @@ def load_grocery(folder: str | Path, split: str = "train") -> PictureBytes:
         classes = parse_json(read_bytes(listing, LIST_BYTES).decode(), str(listing))
         names = [entry["name"] for entry in sorted(classes, key=lambda entry: entry["id"])]
         parts = [f"{split}_{part}" for part in ("jpeg", "offsets", "fine")]
-        layouts = read_layouts(folder / FILE)
+        layouts = read_layouts(folder / FILE, parts)
         if any(layouts[part].dtype.kind not in "iu" for part in parts):
             raise ValueError(f"{split} is not whole numbers")
         found = read_npz(folder / FILE, tuple(parts))

@@ -88,7 +88,7 @@ def find_form(path: str | os.PathLike) -> Form:
     Raises:
         ValueError: If it is damaged or of another form; the sentence says what it holds.
     """
-    layouts = read_layouts(Path(path))
+    layouts = read_layouts(Path(path), {*OURS, *STATISTICS, PICTURES})
     if set(layouts) >= OURS:
         return "ours"
     if set(layouts) >= STATISTICS:

@@ -15,8 +15,15 @@ from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
 from cdcd_jax.interop.unpickler import stand_in_name
-from cdcd_jax.reading.archives import DAMAGE, Archive, describe, open_archive
-from cdcd_jax.reading.arrays import is_npy, read_head
+from cdcd_jax.reading.archives import (
+    DAMAGE,
+    WANTED_BYTES,
+    Archive,
+    check_unpacked,
+    describe,
+    open_archive,
+)
+from cdcd_jax.reading.arrays import ArrayLayout, find_arrays, is_npy
 from cdcd_jax.reading.pickles import brief
 
 WRAPPER = "module."
@@ -183,30 +190,28 @@ def _read_npz(path: Path) -> StateDict:
     try:
         if is_npy(path):
             raise ValueError("it is one array without a name, as .npy files are")
-        archive = open_archive(path)  # the arrays are read from it later
-        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        return {
-            info.filename.removesuffix(".npy"): _member(archive, info, path) for info in members
-        }
+        archive = open_archive(path, whole=False)  # the arrays are read from it later
+        arrays = find_arrays(archive)
+        check_unpacked(archive, [info for info, _, _ in arrays.values()], WANTED_BYTES)
+        return {name: _member(archive, path, name, *found) for name, found in arrays.items()}
     except DAMAGE as error:
         raise ValueError(
             f"{path} is no complete .npz file of arrays: {describe(error)}."
         ) from error
 
 
-def _member(archive: Archive, info: ZipInfo, path: Path) -> StoredTensor:
+def _member(
+    archive: Archive, path: Path, name: str, info: ZipInfo, layout: ArrayLayout, start: int
+) -> StoredTensor:
     """Describe an array of an archive."""
-    with archive.open(info) as member:
-        shape, dtype, by_rows = read_head(member, info.file_size)
-        start = member.tell()
 
     def open_at(byte: int) -> Any:
         file = archive.open(info)
         file.seek(start + byte)
         return file
 
+    shape, dtype, by_rows = layout
     size, num_bytes = math.prod(shape), info.file_size - start
-    name = info.filename.removesuffix(".npy")
     storage = Storage(path, name, dtype, size, num_bytes, open_at)
     axes = range(len(shape))
     strides = [math.prod(shape[axis + 1 :] if by_rows else shape[:axis]) for axis in axes]

@@ -16,6 +16,10 @@ FREE_BYTES, MAX_RATIO = 2**26, 100
 """What all members together may unpack to: this much, or so many times the archive's own size.
 Weights and pictures hardly shrink; zeros shrink to a thousandth, and bombs are made of them."""
 
+WANTED_BYTES, MAX_DEFLATE = 2**30, 1032
+"""What arrays that are wanted may unpack to, as their heads say what is in them; and how many times
+its size a deflated member can unpack to."""
+
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -59,7 +63,8 @@ class Archive(zipfile.ZipFile):
         super().__init__(self._source)  # pyright: ignore[reportArgumentType]
         self.filename = str(path)
         self._source.limit = 2**31
-        _check_members(self.infolist(), self._source.size)
+        self.size = self._source.size
+        _check_members(self.infolist(), self.size)
 
     def close(self) -> None:
         """Close the archive and its file."""
@@ -68,11 +73,13 @@ class Archive(zipfile.ZipFile):
             self._source.close()
 
 
-def open_archive(path: Path) -> Archive:
+def open_archive(path: Path, *, whole: bool = True) -> Archive:
     """Open a zip archive after a look at what it says of its members.
 
     Args:
         path: The archive.
+        whole: Whether any of its members may be read; otherwise what is read is to be checked by
+            ``check_unpacked``.
 
     Returns:
         The open archive. Members are stored or deflated, have names of their own and lie apart.
@@ -83,7 +90,10 @@ def open_archive(path: Path) -> Archive:
     """
     file = open_regular(path)
     try:
-        return Archive(file, path)
+        archive = Archive(file, path)
+        if whole:
+            check_unpacked(archive, archive.infolist())
+        return archive
     except DAMAGE as error:
         file.close()
         raise ValueError(f"{path} is no complete zip archive: {describe(error)}") from error
@@ -122,9 +132,25 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
             raise ValueError(f"its member {member.filename:.80} has two sizes")
     if sum(member.compress_size for member in members) > size:
         raise ValueError("it is truncated, or its members overlap")
+
+
+def check_unpacked(
+    archive: Archive, members: list[zipfile.ZipInfo], free: int = FREE_BYTES
+) -> None:
+    """Refuse members that would unpack to far more than they should.
+
+    Args:
+        archive: Their archive.
+        members: The members.
+        free: Bytes that they may unpack to whatever their size is.
+
+    Raises:
+        ValueError: They would unpack to more, and to more than ``MAX_RATIO`` times the archive.
+    """
     unpacked = sum(member.file_size for member in members)
-    if unpacked > max(FREE_BYTES, MAX_RATIO * size):
+    possible = all(m.file_size <= MAX_DEFLATE * (m.compress_size + 1) for m in members)
+    if unpacked > FREE_BYTES and (not possible or unpacked > max(free, MAX_RATIO * archive.size)):
         raise ValueError(
-            f"it would unpack {size:,} bytes to {unpacked:,}; write it without compression if "
-            "that is right"
+            f"it would unpack {archive.size:,} bytes to {unpacked:,}; write it without compression "
+            "if that is right"
         )

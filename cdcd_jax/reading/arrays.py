@@ -2,19 +2,31 @@
 
 import math
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from zipfile import ZipInfo
 
 import numpy as np
 
-from cdcd_jax.reading.archives import DAMAGE, Archive, describe, open_archive
+from cdcd_jax.reading.archives import (
+    DAMAGE,
+    WANTED_BYTES,
+    Archive,
+    check_unpacked,
+    describe,
+    open_archive,
+)
 from cdcd_jax.reading.regular import open_regular
 
 BinaryFile: TypeAlias = Any
 """A file object of bytes; those of ``zipfile`` share no class with others."""
+
+
+class NoNumbers(ValueError):
+    """An array of Python objects, records or dates, which no reader wants."""
+
 
 NUMBERS = "biufcSU"
 """Kinds of types whose elements are numbers or texts; others hold objects or parts."""
@@ -61,7 +73,8 @@ def read_head(file: BinaryFile, size: int) -> ArrayLayout:
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if read is None:
-        raise ValueError(f"an array of version {version}")
+        kind = NoNumbers if version == (3, 0) else ValueError  # of records with names in Unicode
+        raise kind(f"an array of version {version}")
     try:
         shape, fortran_order, dtype = read(file, max_header_size=HEAD_BYTES)
     except (ValueError, EOFError):
@@ -70,7 +83,7 @@ def read_head(file: BinaryFile, size: int) -> ArrayLayout:
         raise ValueError(f"the head of an array is damaged ({error!r:.80})") from error
     layout = ArrayLayout(shape, dtype, not fortran_order)
     if dtype.kind not in NUMBERS or dtype.hasobject or dtype.subdtype is not None:
-        raise ValueError("it holds Python objects or records and no array of numbers")
+        raise NoNumbers("it holds Python objects, records or dates and no array of numbers")
     if len(shape) > 32 or any(type(n) is not int or not 0 <= n < 2**48 for n in shape):
         raise ValueError(f"it says that an array has the shape {shape!s:.80}")
     held = size - file.tell()
@@ -115,28 +128,54 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
             raise ValueError(f"{path} holds no array: {describe(error)}") from error
 
 
-def read_layouts(path: Path) -> dict[str, ArrayLayout]:
-    """Read the layout of each array of an archive, and no array.
+def read_layouts(path: Path, wanted: Collection[str] = ()) -> dict[str, ArrayLayout]:
+    """Read the layout of each array of numbers or texts of an archive, and no array.
 
     Raises:
-        ValueError: If the file is no archive of arrays, or a damaged one.
+        ValueError: If the file is no archive of arrays, a damaged one, or an array that is wanted
+            is of something else.
     """
     with _open_npz(path) as archive:
-        return dict(_layouts(archive))
+        return {name: layout for name, (_, layout, _) in find_arrays(archive, wanted).items()}
 
 
-def _layouts(archive: zipfile.ZipFile) -> Iterator[tuple[str, ArrayLayout]]:
+def find_arrays(
+    archive: Archive, wanted: Collection[str] = ()
+) -> dict[str, tuple[ZipInfo, ArrayLayout, int]]:
+    """Find an archive's arrays of numbers or texts; those of objects, records and dates are left.
+
+    Args:
+        archive: An open ``.npz`` file.
+        wanted: Names of arrays that must not be of anything else.
+
+    Returns:
+        The member of each, its layout, and the byte of the member where its elements begin.
+
+    Raises:
+        ValueError: A head is damaged, or arrays are there and none is of numbers or texts.
+    """
+    found, others = {}, None
     for info in archive.infolist():
-        if info.filename.endswith(".npy"):
-            with archive.open(info) as member:
-                yield info.filename.removesuffix(".npy"), read_head(member, info.file_size)
+        if not info.filename.endswith(".npy"):
+            continue
+        name = info.filename.removesuffix(".npy")
+        with archive.open(info) as member:
+            try:
+                found[name] = info, read_head(member, info.file_size), member.tell()
+            except NoNumbers as error:
+                others = NoNumbers(f"{name:.80}: {error}")
+                if name in wanted:
+                    raise others from error
+    if others and not found:
+        raise others
+    return found
 
 
 @contextmanager
 def _open_npz(path: Path) -> Iterator[Archive]:
     """Open an archive; what goes wrong with it names the file."""
     try:
-        archive = open_archive(path)
+        archive = open_archive(path, whole=False)
     except ValueError as error:
         raise _no_npz(path, error) from error
     with archive:
@@ -148,6 +187,8 @@ def _open_npz(path: Path) -> Iterator[Archive]:
 
 def _no_npz(path: Path, error: BaseException) -> ValueError:
     reason = describe(error).removeprefix(f"{path} is no complete zip archive: ")
+    if isinstance(error, NoNumbers):
+        return ValueError(f"{path} has an array that cannot be read: {reason}")
     return ValueError(f"{path} is no complete npz archive of arrays: {reason}")
 
 
@@ -176,12 +217,13 @@ def read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, np.n
     """
     with _open_npz(path) as archive:
         if names is None:
+            check_unpacked(archive, archive.infolist())
             members = [info.filename for info in archive.infolist()]
             names = tuple(name.removesuffix(".npy") for name in members if name.endswith(".npy"))
         return {name: _read_member(archive, f"{name}.npy") for name in names}
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_member(archive: Archive, name: str) -> np.ndarray:
     with _open_member(archive, name) as (member, layout):
         array = np.empty(math.prod(layout.shape), layout.dtype)
         fill(member, array)
@@ -190,10 +232,11 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 @contextmanager
-def _open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[BinaryFile, ArrayLayout]]:
+def _open_member(archive: Archive, name: str) -> Iterator[tuple[BinaryFile, ArrayLayout]]:
     if name not in archive.namelist():
         raise ValueError(f"it has no array {name.removesuffix('.npy'):.80}")
     info = archive.getinfo(name)
+    check_unpacked(archive, [info], WANTED_BYTES)
     with archive.open(info) as member:
         yield member, read_head(member, info.file_size)
 

@@ -7,6 +7,7 @@ import pytest
 
 from cdcd_jax.data.sources import PictureBytes
 from cdcd_jax.evaluation.frechet import Gaussian, frechet_distance, init_moments, update_moments
+from cdcd_jax.evaluation.npz import stream_rows
 from cdcd_jax.evaluation.real_pictures import RealPictures
 from cdcd_jax.evaluation.reference import Reference, check_reference, find_form, load_reference
 
@@ -93,7 +94,10 @@ def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
         ),
         ({"mu": MU + np.nan, "sigma": SIGMA}, r"mu or sigma has values that are not finite"),
         ({"arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures, which are uint8"),
-        ({"mu": np.array([None] * DIM), "sigma": SIGMA}, r"it holds Python objects or records"),
+        (
+            {"mu": np.array([None] * DIM), "sigma": SIGMA},
+            r"mu: it holds Python objects, records",
+        ),
         (
             {"mu": MU, "sigma": SIGMA + 1j},
             r"mu and sigma are float64 and complex128, and not float",
@@ -163,3 +167,20 @@ def test_unknown_compression_and_encryption_are_named(tmp_path, place, value, me
     assert zipfile.is_zipfile(path)
     with pytest.raises(ValueError, match=rf"odd\.npz is no complete npz archive.*{message}"):
         find_form(path)
+
+
+@pytest.mark.parametrize("kind", ["O", "f4,i4", "M8[s]", [("ä", "f4")]], ids=str)
+def test_arrays_of_other_kinds_beside_statistics_are_left(tmp_path, kind):
+    np.savez(tmp_path / "reference.npz", mu=MU, sigma=SIGMA, more=np.zeros(2, kind))
+    check_reference(tmp_path / "reference.npz")
+
+
+def test_black_pictures_may_be_compressed(tmp_path, monkeypatch):
+    path, pictures = tmp_path / "black.npz", np.zeros((1400, 128, 128, 3), np.uint8)
+    np.savez_compressed(path, arr_0=pictures, more=np.array([None]))
+    assert max(2**26, 100 * path.stat().st_size) < pictures.nbytes
+    check_reference(path)
+    assert sum(len(rows) for rows in stream_rows(path, "arr_0", 500)) == len(pictures)
+    monkeypatch.setattr("cdcd_jax.reading.arrays.WANTED_BYTES", 2**26)
+    with pytest.raises(ValueError, match=r"black\.npz .* it would unpack"):
+        next(stream_rows(path, "arr_0", 500))

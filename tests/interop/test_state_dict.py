@@ -279,6 +279,15 @@ def test_npz_and_safetensors(tmp_path):
         read_state_dict(one)
 
 
+def test_compressed_zeros_are_read_and_what_is_no_array_of_numbers_is_left(tmp_path):
+    path, zeros = tmp_path / "a.npz", np.zeros((2**14, 2**10 + 1), np.float32)
+    np.savez_compressed(path, w=zeros, saved=np.array([{"lr": 1}]), when=np.datetime64("now"))
+    assert max(2**26, 100 * path.stat().st_size) < zeros.nbytes
+    state = read_state_dict(path)
+    assert list(state) == ["w"]
+    assert state["w"].shape == zeros.shape
+
+
 def test_arrays_by_numbers_and_odd_shapes_are_refused(tmp_path):
     storages = {"0": np.zeros(6, np.float32)}
     numbered = {"model": {0: tensor("FloatStorage", "0", (6,), (1,), 6)}}

@@ -94,6 +94,7 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }  # fmt: skip
 
 
+BOMB = "a bomb of 100 MB"
 UNREAD = ("a bomb that says 1 byte", "a member that begins beyond the end")
 
 
@@ -123,5 +124,7 @@ def cases() -> Iterator[Case]:
 
             # PyTorch's other members are never looked at.
             taken = name == "checkpoint.pth" and kind in UNREAD
+            if kind == BOMB and name in ("weights.npz", "reference.npz"):
+                says = ""  # only what is wanted is unpacked, and the bomb is no array
             fragments = [] if taken else [name, says]
             yield file_case(f"{kind} in {name}", write, read, *fragments, taken=taken)
