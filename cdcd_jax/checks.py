@@ -6,7 +6,6 @@ compiles a function whose checks are part of the program, with ``jax.experimenta
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.experimental import checkify
 from jaxtyping import Array
+
+LARGEST_WEIGHT = 1e30
+"""Largest weight of a loss: times a loss of up to 1e8, it is a float32."""
 
 # Part of jit's cache key: a function that was traced without its checks is traced again with them.
 _checking = jax.make_user_context(False)
@@ -112,6 +114,11 @@ def check_array(name: str, value: Any, shape: str) -> None:
     """
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         raise ValueError(f"{name} must be an array [{shape}], got {_kind(value)}: use jnp.asarray")
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        raise ValueError(
+            f"{name} is {value.dtype.str}, in another machine's order of bytes: use "
+            f"{name}.astype({name}.dtype.newbyteorder('='))"
+        )
     axes = _explicit_axes(value)
     if axes:
         raise ValueError(
@@ -247,6 +254,19 @@ def check_key(key: Any) -> None:
         raise ValueError(
             f"key must be one key, got a batch of keys of shape {batch}: use key[0] or jax.vmap"
         )
+    impl = str(jax.config.jax_default_prng_impl)  # pyright: ignore[reportAttributeAccessIssue]
+    if dtype == jnp.uint32 and key.shape[0] != _count_words(impl):
+        raise ValueError(
+            f"key must be a random key, got one of {key.shape[0]} words where {impl} has "
+            f"{_count_words(impl)}: use jax.random.wrap_key_data(key, impl=...)"
+        )
+
+
+@functools.cache
+def _count_words(impl: str) -> int:
+    """Count the words of a raw key."""
+    make = lambda: jax.random.key_data(jax.random.key(0, impl=impl))  # noqa: E731
+    return jax.eval_shape(make).shape[-1]
 
 
 def check_function(name: str, value: Any, call: str) -> None:
@@ -275,22 +295,21 @@ def check_scalar(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number, got {_kind(value)}")
 
 
-def check_weight(name: str, value: Any, *, below: float = math.inf) -> None:
-    """Raise a ValueError unless a static option is a number in [0, below).
+def check_weight(name: str, value: Any) -> None:
+    """Raise a ValueError unless a static option is a number from 0 to `LARGEST_WEIGHT`.
 
     Example:
         >>> check_weight("aux_weight", -1)
         Traceback (most recent call last):
-        ValueError: aux_weight = -1 must be finite and >= 0
+        ValueError: aux_weight = -1 must be finite and >= 0, at most 1e+30
     """
     check_scalar(name, value)
     if is_traced(value):
         raise ValueError(
             f"{name} must be a number that is known before compiling, got a traced one"
         )
-    if not 0.0 <= value < below:
-        range_ = "finite and >= 0" if below == math.inf else f"in [0, {below:g})"
-        raise ValueError(f"{name} = {value} must be {range_}")
+    if not 0.0 <= value <= LARGEST_WEIGHT:
+        raise ValueError(f"{name} = {value} must be finite and >= 0, at most {LARGEST_WEIGHT:g}")
 
 
 def check_pair(name: str, value: Any, meaning: str, *, least: int = 1) -> None:

@@ -30,8 +30,8 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
         Normalised log-probabilities, not below ``LOG_FLOOR``.
 
     Raises:
-        ValueError: The two have not the same shape, or ``scale`` is negative, NaN, infinite or no
-            number.
+        ValueError: The two have not the same shape, hold no real numbers or, where that is known,
+            NaN, +inf or -inf for all tokens; or ``scale`` is negative, NaN, infinite or no number.
 
     Example:
         >>> cond, null = jnp.array([[[0.8, 0.2]]]), jnp.array([[[0.5, 0.5]]])
@@ -41,15 +41,31 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
     check_scale(scale)
     for name, guess in (("log_cond", log_cond), ("log_null", log_null)):
         check_array(name, guess, "batch length K")
+        real = any(jnp.issubdtype(guess.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        if not real or not guess.ndim:
+            raise ValueError(
+                f"{name} must be log-probabilities or logits [batch length K], got {guess.dtype} "
+                f"{guess.shape}"
+            )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(jax.nn.log_softmax(x.astype(wide_dtype(x.dtype)), axis=-1), LOG_FLOOR)
-        for x in (log_cond, log_null)
+        jnp.maximum(_normalise(name, guess), LOG_FLOOR)
+        for name, guess in (("log_cond", log_cond), ("log_null", log_null))
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
+
+
+def _normalise(name: str, guess: LogProbs) -> LogProbs:
+    log_p = jax.nn.log_softmax(guess.astype(wide_dtype(guess.dtype)), axis=-1)
+    require(
+        lambda log_p: log_p == log_p,
+        f"{name} holds no probabilities at {{place}}: there is NaN, +inf, or -inf for all tokens",
+        log_p,
+    )
+    return log_p
 
 
 def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> DenoiseFn:

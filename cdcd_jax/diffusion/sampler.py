@@ -84,6 +84,7 @@ def make_sampler(
 
     def init(key: PRNGKey, batch: int, length: int) -> Tokens:
         check_key(key)
+        check_pair("shape", (batch, length), "(batch, length)")
         return sample_prior(key, schedule, (batch, length))
 
     def step(key: PRNGKey, zt: Tokens, s: Int[Array, ""], t: Int[Array, ""], cond: Any) -> Tokens:

@@ -9,6 +9,7 @@ K tokens with beta each and masks it with gamma (alpha + K beta + gamma = 1); a 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cdcd_jax.checks import check_count, check_scalar, check_type, require
@@ -85,8 +86,8 @@ def mask_replace_schedule(
         final_uniform: K beta_bar at t=T, in [0, 1).
         first_keep: alpha_bar at t=1, in (0, 1).
         first_uniform: K beta_bar at t=1, in [0, 1).
-        denominator: Number that the uniform share is divided by to give beta, K by default. The
-            published music code divides by K+1, so that its rates sum to 1 - beta; only its
+        denominator: Number that the uniform share is divided by to give beta: K, the default, or
+            K+1 as in the published music code, so that its rates sum to 1 - beta; only its
             checkpoints need that.
 
     Returns:
@@ -103,6 +104,11 @@ def mask_replace_schedule(
     _check_sizes(num_steps, vocab_size)
     if denominator is not None:
         check_count("denominator", denominator)
+        if denominator not in (vocab_size, vocab_size + 1):
+            raise ValueError(
+                f"denominator = {denominator} must be vocab_size, {vocab_size}, or, for "
+                "checkpoints of the published music code, one more: no other gives probabilities"
+            )
     for name, share in (
         ("first_keep", first_keep),
         ("first_uniform", first_uniform),
@@ -154,9 +160,10 @@ def absorbing_schedule(*, num_steps: int, vocab_size: int) -> Schedule:
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Raise a ValueError unless a value is a schedule whose tables hold probabilities.
+    """Raise a ValueError unless a value is a schedule whose tables hold rates of its vocab_size.
 
-    `mask_replace_schedule` and `absorbing_schedule` make no other; a table of one's own may be.
+    `mask_replace_schedule` and `absorbing_schedule` make no other; a table of one's own may be. The
+    values are checked where they are concrete.
     """
     check_type("schedule", schedule, Schedule, "mask_replace_schedule")
     tables = {
@@ -167,6 +174,10 @@ def check_schedule(schedule: Schedule) -> None:
     check_count("schedule.vocab_size", schedule.vocab_size)
     shape = np.shape(schedule.alpha_bar)
     for name, table in tables.items():
+        dtype = getattr(table, "dtype", None)
+        if np.ndim(table) and (dtype is None or not jnp.issubdtype(dtype, jnp.floating)):
+            kind = dtype or f"a {type(table).__name__}"
+            raise ValueError(f"schedule.{name} must be an array of floats, got {kind}")
         if np.shape(table) != shape or len(shape) != 1 or shape[0] < 2:
             raise ValueError(
                 f"schedule.{name} must have T + 1 entries as schedule.alpha_bar, which has "
@@ -177,13 +188,51 @@ def check_schedule(schedule: Schedule) -> None:
             f"schedule.{name}{{place}} = {{value}} is no probability",
             table,
         )
+    coarsest = max(float(jnp.finfo(table.dtype).eps) for table in tables.values())
+    _check_rates(schedule, max(1e-9, 64 * coarsest))
+
+
+def _check_rates(schedule: Schedule, error: float) -> None:
+    """Raise a ValueError unless the rates of a token sum to one and it is kept ever less."""
+    size = float(schedule.vocab_size)
+
+    def sum_to_one(keep: np.ndarray, replace: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        sums = [keep + number * replace + mask for number in (size, size + 1)]  # see denominator
+        return (abs(sums[0] - 1.0) <= error) | (abs(sums[1] - 1.0) <= error)
+
+    for bar in ("", "_bar"):
+        rates = [getattr(schedule, f"{name}{bar}") for name in ("alpha", "beta", "gamma")]
+        require(
+            sum_to_one,
+            f"schedule.alpha{bar}{{place}} + {schedule.vocab_size} beta{bar} + gamma{bar} is not "
+            "1: a schedule is made for one vocab_size, as by mask_replace_schedule",
+            *rates,
+        )
+    require(
+        lambda keep, mask: abs(keep + mask - 1.0) <= error,
+        "schedule.keep_bar{place} = {value} is not 1 - gamma_bar",
+        schedule.keep_bar,
+        schedule.gamma_bar,
+    )
+    for name in ("alpha_bar", "keep_bar"):
+        require(
+            lambda keep: keep[1:] <= keep[:-1] + error,
+            f"schedule.{name}{{place}} = {{value}} is less than the next entry: noise only grows, "
+            "from row 0, which is clean data",
+            getattr(schedule, name),
+        )
+
+
+def check_total_steps(num_steps: int) -> None:
+    """Raise a ValueError unless a number of steps is one that a schedule can have."""
+    check_count("num_steps", num_steps)
+    if num_steps > MAX_STEPS:
+        raise ValueError(f"num_steps must be at most {MAX_STEPS:,}, got {num_steps:,}")
 
 
 def _check_sizes(num_steps: int, vocab_size: int) -> None:
-    check_count("num_steps", num_steps)
+    check_total_steps(num_steps)
     check_count("vocab_size", vocab_size)
-    if num_steps > MAX_STEPS:
-        raise ValueError(f"num_steps must be at most {MAX_STEPS:,}, got {num_steps:,}")
     if vocab_size < 2:
         raise ValueError(f"vocab_size must be at least 2 real tokens, got {vocab_size}")
     if vocab_size > MAX_VOCAB_SIZE:

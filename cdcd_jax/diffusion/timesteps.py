@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_count, check_type, require
+from cdcd_jax.checks import check_type, require
+from cdcd_jax.diffusion.schedule import check_total_steps
 from cdcd_jax.typing import Leaf, PRNGKey, Timesteps
 
 DECAY = 0.9
@@ -37,9 +38,9 @@ def init_timestep_stats(num_steps: int) -> TimestepStats:
         The statistics.
 
     Raises:
-        ValueError: ``num_steps`` is no whole number from 1 on.
+        ValueError: ``num_steps`` is no whole number from 1 on, or more than a schedule can have.
     """
-    check_count("num_steps", num_steps)
+    check_total_steps(num_steps)
     return TimestepStats(second_moment=jnp.zeros(num_steps), count=jnp.zeros(num_steps))
 
 

@@ -87,6 +87,7 @@ def _tokens() -> Iterator[Case]:
             ("a number", 3, f"{name} must be an array"),
             ("floats", z.astype(np.float32), f"{name} must hold integers"),
             ("booleans", z > 2, f"{name} must hold integers"),
+            ("another order of bytes", z.astype(">i4"), f"{name} is >i4, in another machine's"),
             ("one axis more", z[..., None], name),
             ("one axis less", z[0], name),
             ("no rows", z[:0], name),

@@ -39,6 +39,7 @@ def cases() -> Iterator[Case]:
             ("nothing", lambda: None, "key must be a random key, as of jax.random.key(0), got"),
             ("a seed", lambda: np.int32(0), "key must be a random key"),
             ("floats", lambda: jnp.zeros(2), "key must be a random key"),
+            ("four words", lambda: jnp.zeros(4, jnp.uint32), "got one of 4 words where threefry"),
             ("a batch", lambda: jax.random.split(key(), 3), "got a batch of keys of shape (3,)"),
             (
                 "a batch of raw",

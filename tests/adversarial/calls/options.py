@@ -52,6 +52,10 @@ def _sampling() -> Iterator[Case]:
             run = lambda option=option, value=value: sample(**{option: value})  # noqa: E731
             shown = np.shape(value) if isinstance(value, np.ndarray) else repr(value)
             yield refused(f"sample: {option} = {shown}", run, says)
+    made = cdcd.make_sampler(SCHEDULE, uniform)
+    for batch in (-1, 0, 2.5, "2", None):
+        run = lambda batch=batch: made.init(key(), batch, 6)  # noqa: E731
+        yield refused(f"sampler.init: a batch of {batch!r}", run, f"shape = ({batch!r}, 6) must")
     for option, value, check, says in (
         ("truncation", 1.5, truncate, "truncation must be in (0, 1], got 1.5"),
         ("truncation", NAN, truncate, "truncation must be in (0, 1], got nan"),
@@ -73,14 +77,15 @@ def _losses() -> Iterator[Case]:
 
     for make, option, values, says in (
         (contrast, "num_steps", (1.5, 0, -1, "2", True, NAN), "num_steps must be a whole number"),
-        (contrast, "weight", (-1e-5, NAN, INF), "the contrastive weight = "),
+        (contrast, "weight", (-1e-5, NAN, INF, 1e39), "the contrastive weight = "),
         (contrast, "weight", ("1", None, [1.0], True), "the contrastive weight must be a number"),
         (contrast, "mechanism", ("Step", None, 1), "mechanism must be one of"),
         (contrast, "chains", ("both", None), "chains must be one of"),
         (contrast, "time_weight", ("up", None), "time_weight must be one of"),
-        (make_loss, "aux_weight", (-1.0, NAN, INF), "aux_weight = "),
+        (make_loss, "aux_weight", (-1.0, NAN, INF, 1e39), "aux_weight = "),
         (make_loss, "aux_weight", ("x", None), "aux_weight must be a number"),
         (make_loss, "mask_weight", ((1.0, -1.0), (NAN, 1.0), (INF, INF)), "mask_weight = "),
+        (make_loss, "mask_weight", ((1e39, 1e39),), "mask_weight = 1e+39 must be finite and >= 0"),
         (make_loss, "mask_weight", (1.0, (1.0,), (1.0, 1.0, 1.0), None), "must be two weights"),
         (make_loss, "chains_per_pass", (0, 1.5, "2"), "chains_per_pass must be a whole number"),
         (make_loss, "positions_per_pass", (0, 2.5), "positions_per_pass must be a whole number"),
@@ -128,6 +133,11 @@ def _statistics() -> Iterator[Case]:
     for value in (0, -1, 2.5, "4", None, True):
         run = lambda value=value: cdcd.init_timestep_stats(value)  # noqa: E731
         yield refused(f"init_timestep_stats({value!r})", run, "num_steps must be a whole number")
+    yield refused(
+        "init_timestep_stats: more than memory",
+        lambda: cdcd.init_timestep_stats(10**12),
+        "num_steps must be at most 1,000,000",
+    )
     stats = cdcd.init_timestep_stats(T)
     changed = lambda **change: dataclasses.replace(stats, **change)  # noqa: E731
     for what, given, says in (

@@ -100,6 +100,10 @@ def _guided() -> Iterator[Case]:
         ("scale NaN", lambda: cdcd.guide(LOGITS, LOGITS, np.nan), "at least 0 and finite, got nan"),
         ("shapes", lambda: cdcd.guide(LOGITS, LOGITS[:1], 2.0), "log_null has shape (1, 6, 5)"),
         ("a list", lambda: cdcd.guide([0.0], LOGITS, 2.0), "log_cond must be an array"),
+        ("NaN", lambda: cdcd.guide(LOGITS, LOGITS * np.nan, 2.0), "log_null holds no probabilit"),
+        ("+inf", lambda: cdcd.guide(LOGITS + np.inf, LOGITS, 2.0), "log_cond holds no probabilit"),
+        ("complex", lambda: cdcd.guide(LOGITS * 1j, LOGITS, 2.0), "logits [batch length K], got c"),
+        ("a number", lambda: cdcd.guide(LOGITS[0, 0, 0], LOGITS[0, 0, 0], 2.0), "got float32 ()"),
         (
             "checked scale",
             lambda: cdcd.checked(lambda s: cdcd.guide(LOGITS, LOGITS, s))(-2.0),

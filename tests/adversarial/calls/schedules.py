@@ -11,6 +11,11 @@ from tests.adversarial.calls.common import SCHEDULE, Z0, K, T, key, refused, uni
 from tests.adversarial.cases import Case
 
 NAN = float("nan")
+REVERSED = {
+    field.name: getattr(SCHEDULE, field.name)[::-1]
+    for field in dataclasses.fields(SCHEDULE)
+    if field.name != "vocab_size"
+}
 
 
 def cases() -> Iterator[Case]:
@@ -29,6 +34,7 @@ def cases() -> Iterator[Case]:
                 yield refused(f"{make.__name__}: {option} = {value!r}", run, says)
     for option, values, says in (
         ("denominator", (0, -1, 1.5, "K"), "denominator must be a whole number"),
+        ("denominator", (1, K - 1, K + 2, 10**400), "must be vocab_size, 5, or, for checkpoints"),
         ("final_keep", (0.0, 1.0, -1.0, NAN), "final_keep = "),
         ("first_keep", (2.0, NAN), "first_keep = "),
         ("final_uniform", (-0.1, 1.0, NAN), "final_uniform = "),
@@ -52,6 +58,12 @@ def _tables() -> Iterator[Case]:
         ("other lengths", {"alpha": np.ones(T)}, "schedule.alpha must have T + 1 entries"),
         ("no steps", {"alpha_bar": np.ones(1)}, "schedule.alpha_bar must have T + 1 entries"),
         ("a number", {"alpha_bar": 1.0}, "schedule.alpha_bar must have T + 1 entries"),
+        ("whole numbers", {"beta": np.zeros(T + 1, np.int32)}, "schedule.beta must be an array of"),
+        ("lists", {"beta": [0.0] * (T + 1)}, "schedule.beta must be an array of floats, got a lis"),
+        ("fewer tokens", {"vocab_size": K - 2}, "schedule.alpha[1] + 3 beta + gamma is not 1: a"),
+        ("more tokens", {"vocab_size": K + 2}, "schedule.alpha[1] + 7 beta + gamma is not 1: a"),
+        ("other masks", {"keep_bar": np.ones(T + 1)}, "schedule.keep_bar[1] = 1.0 is not 1 - gam"),
+        ("a reversed order", REVERSED, "is less than the next entry: noise only grows"),
         ("no tokens", {"vocab_size": 0}, "schedule.vocab_size must be a whole number"),
     ):
         schedule = dataclasses.replace(SCHEDULE, **change)
