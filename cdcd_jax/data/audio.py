@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from jaxtyping import Float, Float32
 
-from cdcd_jax.data.audio_truncation import find_missing, is_bomb
+from cdcd_jax.data.audio_truncation import UNKNOWN, find_missing, is_bomb
 from cdcd_jax.files import whole_file
 from cdcd_jax.reading.regular import open_regular
 
@@ -135,6 +135,11 @@ def _check_header(sound: soundfile.SoundFile, num_bytes: int, path: str | Path) 
         raise ValueError(
             f"{path} says that it has {sound.samplerate:,} samples per second; sound has {low:,} "
             f"to {high:,}"
+        )
+    if sound.frames >= UNKNOWN:
+        raise ValueError(
+            f"{path} does not say how many samples it has, as sound that was recorded into a pipe; "
+            "encode it again from a file, as WAV or FLAC"
         )
     if is_bomb(sound.frames * sound.channels, num_bytes):
         raise ValueError(

@@ -28,9 +28,12 @@ beginning, and zeros behind them."""
 MOST_CHUNKS = 10_000
 """Chunks of a WAV or AIFF file before its sound; real files have less than 100."""
 
-FREE_NUMBERS, NUMBERS_PER_BYTE = 2**24, 300
-"""What a file may unpack to: this many numbers, or so many for each byte. Speech at 6,000 bits per
-second has 64 for each, silence in FLAC 1000."""
+FREE_NUMBERS, NUMBERS_PER_BYTE = 2**29, 300
+"""What a file may unpack to: this many numbers, which are an hour and a half of stereo, or so many
+for each byte. Speech at 6,000 bits per second has 64 for each, silence in FLAC 500 to 10,000."""
+
+UNKNOWN = 2**36
+"""Samples from here on are what libsndfile says of a FLAC file that does not tell its length."""
 
 MPEG_RATES = (44_100, 48_000, 32_000)
 MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cdcd_jax.reading.regular import LIST_BYTES, read_bytes
+from cdcd_jax.reading.regular import LIST_BYTES, check_lines, read_bytes
 
 
 def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ...]:
@@ -32,6 +32,7 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
         content = read_bytes(path, LIST_BYTES)
     except OSError as error:
         raise ValueError(f"prompt_file = {path} cannot be read: {error.strerror}") from error
+    check_lines(path, content)
     lines = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:

@@ -7,8 +7,8 @@ from typing import Any
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.regular import open_regular
 
-HEAD_BYTES = 2**23
-"""Most bytes of a head; one of 10,000 arrays takes 1 million."""
+HEAD_BYTES = 100_000_000
+"""Most bytes of a head, as the format says; one of 10,000 arrays takes 1 million."""
 
 
 def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
@@ -36,9 +36,10 @@ def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
         data = file.read(length)
     try:
         text = data.decode()
+        del data
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no complete safetensors file: its head is no text.") from error
-    head = parse_json(text, f"{path} is no complete safetensors file")
+    head = parse_json(text, f"{path} is no complete safetensors file", memory_per_byte=0)
     if not isinstance(head, dict) or not all(isinstance(entry, dict) for entry in head.values()):
         raise ValueError(f"{path} is no complete safetensors file: its head describes no arrays.")
     return head, 8 + length

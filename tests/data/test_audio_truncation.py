@@ -91,3 +91,27 @@ def test_other_files_are_not_judged(tmp_path):
         path = tmp_path / str(number)
         path.write_bytes(content)
         assert find_missing(path) is None
+
+
+@pytest.fixture(scope="module")
+def silence(tmp_path_factory):
+    path = tmp_path_factory.mktemp("silence") / "silence.flac"
+    with soundfile.SoundFile(path, "w", 44_100, 2, "PCM_16") as file:
+        for _ in range(4):
+            file.write(np.zeros((60 * 44_100, 2), np.int16))
+    return path
+
+
+def test_minutes_of_silence_are_read(silence):
+    assert silence.stat().st_size * 300 < 4 * 60 * 44_100 * 2 > 2**24
+    assert audio_seconds(silence) == 240
+
+
+def test_flac_without_a_length_is_not_called_damaged(silence):
+    data = bytearray(silence.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    streamed = silence.with_name("streamed.flac")
+    streamed.write_bytes(data)
+    with pytest.raises(ValueError, match=r"streamed\.flac does not say how many samples it has"):
+        audio_seconds(streamed)

@@ -9,6 +9,7 @@ from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.negatives import ListedNegatives
 from cdcd_jax.data.pipeline import make_train_dataset
+from cdcd_jax.reading.json_text import parse_json
 
 BIRDS = ["1.Crow/a_1.jpg", "1.Crow/b_2.jpg", "2.Jay/a_1.jpg", "3.Owl/c_1.jpg"]
 SPECIES = np.array([0, 0, 1, 2])
@@ -138,3 +139,11 @@ def test_a_list_of_another_split_is_refused(tmp_path):
 def test_lists_that_do_not_fit_the_examples_are_refused(lists, message):
     with pytest.raises(ValueError, match=message):
         ListedNegatives(lists, np.arange(2), np.arange(2))
+
+
+def test_a_compact_list_of_many_negatives_takes_no_more_memory_than_is_allowed(monkeypatch):
+    monkeypatch.setattr("cdcd_jax.reading.json_text.FREE_MEMORY", 0)
+    listed = [[index % 1000] * 10 for index in range(100)]
+    assert parse_json(json.dumps(listed, separators=(",", ":")), "negatives.json") == listed
+    with pytest.raises(ValueError, match="far more lists, objects or numbers than text"):
+        parse_json("[" + "[]," * 1000 + "[]]", "negatives.json")

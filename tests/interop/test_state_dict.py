@@ -316,3 +316,13 @@ def test_weights_must_be_finite_floating_point_numbers(tmp_path, name):
             read_floats(state, key)
     with pytest.raises(ValueError, match=f"{name} holds nan, of which 1 of 2 numbers are NaN"):
         read_floats(state, "nan")
+
+
+def test_a_long_head_of_texts_is_read_and_one_of_many_values_is_refused(tmp_path):
+    path, arrays = tmp_path / "a.safetensors", {"w": np.ones(2, np.float32)}
+    save_file(arrays, path, metadata={"tags": "a" * 9_000_000})
+    assert set(read_state_dict(path)) == {"w"}
+    head = b"[" + b"[]," * 3_000_000 + b"[]]"
+    path.write_bytes(len(head).to_bytes(8, "little") + head)
+    with pytest.raises(ValueError, match="far more lists, objects or numbers than text"):
+        read_state_dict(path)

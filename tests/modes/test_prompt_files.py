@@ -167,3 +167,13 @@ def test_what_can_be_asked_for(experiments):
 def test_what_a_model_has_no_use_for_is_named(experiments, classes, given, message):
     with pytest.raises(ValueError, match=message):
         check(experiments[classes], **given)
+
+
+def test_the_captions_of_a_large_set_are_prompts_and_millions_of_empty_lines_are_none(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"a bird {'on a branch ' * 30} {number}\n" for number in range(28_000)))
+    assert path.stat().st_size > 10**7
+    assert len(read_prompts([], path)) == 28_000
+    path.write_bytes(b"\n" * 2_100_000)
+    with pytest.raises(ValueError, match=r"prompts.txt has 2,100,000 lines"):
+        read_prompts([], path)
