@@ -4,7 +4,8 @@ Pictures are resized with Pillow's bicubic filter.
 """
 
 import io
-from typing import Literal, TypeAlias, get_args
+import threading
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,12 +20,21 @@ CROPS: tuple[Crop, ...] = get_args(Crop)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What is decoded, whatever a file's name; Pillow would run Ghostscript for PostScript."""
 
-MAX_PIXELS = 170_000_000
-"""Of a picture, which take 510 MB while it is decoded; Pillow's own limit is a little higher."""
+MAX_PIXELS = 250_000_000
+"""Of a picture, which take 1.75 GB while it is decoded; telephones make 200 million."""
 
-FREE_PIXELS, PIXELS_PER_BYTE = 2**25, 100
+FREE_PIXELS, PIXELS_PER_BYTE = 2**26, 100
 """What a picture may unpack to: this many pixels, or so many for each byte. A photograph has less
-than 20 for each, and a bomb of one colour 1000."""
+than 20 for each, a page scanned in black and white 200, and a bomb of one colour 1000."""
+
+STRIP_PIXELS = 2**22
+"""Pixels that are converted at a time."""
+
+PILLOW_LIMIT = threading.Lock()
+"""Held while Pillow's own limit, 179 million pixels, is away."""
+
+ORIENTATION = 0x0112
+"""Number of the EXIF tag that says how the camera was turned."""
 
 
 class ImageError(ValueError):
@@ -56,10 +66,8 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
     [[9, 9, 9], [9, 9, 9], [9, 9, 9]]
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_pixels(image.size, len(data))
-            image.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+        pixels, orientation = _decode(data)
+        return np.ascontiguousarray(_turn(pixels, orientation))
     except ImageError as error:
         raise ImageError(f"{name} cannot be read: {error}") from error
     except Exception as error:
@@ -166,6 +174,60 @@ def _square_near_the_middle(
             zip((height, width), first, strict=True)]  # fmt: skip
     top, left = rng.integers(first, last)
     return image[top : top + side, left : left + side]
+
+
+def _decode(data: bytes) -> tuple[UInt8[np.ndarray, "height width 3"], Any]:
+    """Return a picture as it is stored, and how the camera was turned, as EXIF has it."""
+    with _open(data) as image:
+        _check_pixels(image.size, len(data))
+        image.load()
+        try:
+            orientation = image.getexif().get(ORIENTATION)
+        except Exception:
+            orientation = None  # what else a camera wrote may be damaged: the pixels are whole
+        width, height = image.size
+        pixels = np.empty((height, width, 3), np.uint8)
+        rows = max(1, STRIP_PIXELS // width)
+        for top in range(0, height, rows):
+            strip = image.crop((0, top, width, min(top + rows, height)))
+            pixels[top : top + rows] = np.asarray(_to_rgb(strip))
+        return pixels, orientation
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the head of a picture, whose pixels are counted by us and not by Pillow."""
+    with PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _turn(
+    pixels: UInt8[np.ndarray, "rows columns 3"], orientation: Any
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Turn a picture upright.
+
+    >>> _turn(np.zeros((2, 5, 3), np.uint8), 6).shape
+    (5, 2, 3)
+    """
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.swapaxes(0, 1)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return pixels[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return np.rot90(pixels)
+    return pixels
 
 
 def _check_pixels(size: tuple[int, int], num_bytes: int) -> None:

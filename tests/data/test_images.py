@@ -1,10 +1,11 @@
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from cdcd_jax.data.images import ImageError, crop_image, decode_image, image_rng
+from cdcd_jax.data.images import ImageError, _check_pixels, crop_image, decode_image, image_rng
 
 
 def encode(image, kind="PNG", **options):
@@ -56,6 +57,51 @@ def test_exif_orientation_is_applied():
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
     data = encode(Image.fromarray(ramp(20, 40)), "PNG", exif=exif)
     assert np.array_equal(decode_image(data), np.rot90(ramp(20, 40), -1))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_exif_orientation_is_that_of_pillow(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(ramp(20, 40)), "PNG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode_image(data), upright)
+
+
+def exif_tag(number, kind, value):
+    return struct.pack(">HHI4s", number, kind, 1, value)
+
+
+def test_exif_that_cannot_be_written_back_turns_a_picture_all_the_same():
+    tags = [exif_tag(0x0100, 2, b"x\0\0\0"), exif_tag(0x0112, 3, b"\0\6\0\0")]
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(tags) + bytes(4)
+    data = encode(Image.fromarray(ramp(20, 40)), "JPEG", exif=exif)
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert decode_image(data).shape == (40, 20, 3)
+
+
+def test_exif_that_cannot_be_read_leaves_a_picture_as_it_is():
+    data = encode(Image.fromarray(ramp(20, 40)), "JPEG", exif=b"Exif\0\0garbage!!!!")
+    assert decode_image(data).shape == (20, 40, 3)
+
+
+def test_a_page_scanned_in_black_and_white_is_read():
+    page = Image.new("1", (4960, 7016), 1)
+    page.paste(0, (0, 0, 2479, 3507))
+    image = decode_image(encode(page, "TIFF", compression="group4"))
+    assert image.shape == (7016, 4960, 3)
+    assert image[::3507, ::2479, 0].tolist() == [[0, 255, 255], [255] * 3, [255] * 3]
+
+
+def test_the_limit_of_pixels_is_ours(monkeypatch):
+    _check_pixels((16_320, 12_240), 30_000_000)  # of a telephone, which Pillow refuses
+    for size, num_bytes in (((16_000, 16_000), 2**28), ((9000, 9000), 100_000)):
+        with pytest.raises(ImageError, match="no photograph"):
+            _check_pixels(size, num_bytes)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode_image(encode(Image.fromarray(ramp(8, 8)))).shape == (8, 8, 3)
+    assert Image.MAX_IMAGE_PIXELS == 10
 
 
 @pytest.mark.parametrize("lost", [2, 10, 300])
