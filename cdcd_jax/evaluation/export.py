@@ -51,7 +51,7 @@ def export_pictures(path: Path, total: int) -> Iterator[AddFn]:
     >>> np.load(path)["arr_0"].shape
     (3, 8, 8, 3)
     """
-    write = _write_archive if path.suffix == ARCHIVE else _write_folder
+    write = _write_archive if path.suffix.lower() == ARCHIVE else _write_folder
     with write(path, total) as write_rows:
         done = 0
 

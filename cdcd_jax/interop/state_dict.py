@@ -87,9 +87,9 @@ def open_state_dict(path: str | Path, entry: str | Sequence[str] | None = None) 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _read_npz(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return read_safetensors(path)
     if entry is None and is_torchscript(path):
         state = read_torchscript(path)

@@ -83,3 +83,10 @@ def test_nothing_is_written_over(tmp_path):
     with pytest.raises(ValueError, match=r"x\.png must be a folder, or a file that ends in \.npz"):
         check_export(tmp_path / "x.png")
     check_export(tmp_path / "new.npz")
+
+
+def test_an_ending_in_capitals_is_an_archive_too(tmp_path):
+    path = tmp_path / "out.NPZ"
+    with export_pictures(path, 1) as add:
+        add(np.ones((1, 8, 8, 3)))
+    assert path.is_file()

@@ -326,3 +326,12 @@ def test_a_long_head_of_texts_is_read_and_one_of_many_values_is_refused(tmp_path
     path.write_bytes(len(head).to_bytes(8, "little") + head)
     with pytest.raises(ValueError, match="far more lists, objects or numbers than text"):
         read_state_dict(path)
+
+
+def test_endings_are_read_in_capitals_too(tmp_path):
+    arrays = {"w": np.arange(3, dtype=np.float32)}
+    np.savez(tmp_path / "m.npz", **arrays)
+    save_file(arrays, tmp_path / "m.safetensors")
+    for name in ("m.npz", "m.safetensors"):
+        path = (tmp_path / name).rename(tmp_path / name.upper())
+        np.testing.assert_array_equal(read_state_dict(path)["w"], arrays["w"])
