@@ -31,14 +31,17 @@ for ((index = 0; index < hosts; index++)); do
   processes+=("$!")
 done
 code=0
-for process in "${processes[@]}"; do
-  interrupted=1
-  while ((interrupted)); do  # a trapped signal ends the waiting, not the process
-    interrupted=0
-    status=0
-    wait "$process" || status=$?
-  done
-  if ((status != 0 && code == 0)); then code=$status; fi
+left=$hosts
+while ((left)); do
+  interrupted=0
+  status=0
+  wait -n || status=$?
+  if ((interrupted)); then continue; fi  # a trapped signal ends the waiting, not a process
+  left=$((left - 1))
+  if ((status != 0)); then
+    if ((code == 0)); then code=$status; fi
+    kill -CONT "${processes[@]}" 2>/dev/null || true  # one that is stopped must notice, too
+  fi
 done
 if ((code != 0)); then
   echo "A host ended with code $code; run the same command again to go on from the newest checkpoint" >&2

@@ -20,6 +20,7 @@ PYTHON = """#!/bin/bash
 trap 'echo told >> "$RECORD"; exit 0' TERM
 echo "$SLURM_PROCID|$XLA_FLAGS|$*" >> "$RECORD"
 echo "$CDCD_JAX_TOKEN" >> "$RECORD.tokens"
+if [[ "$*" == *"--host_index=${STOPPED:-none}" ]]; then kill -STOP $$; fi
 for ((i = 0; i < ${TENTHS:-1}; i++)); do sleep 0.1; done
 exit "${CODE:-0}"
 """
@@ -133,6 +134,12 @@ def test_local_ends_as_its_hosts_do(start):
     code, output, _ = end(start("local.sh", HOSTS="2", CODE="3"))
     assert code == 3
     assert "run the same command again" in output
+
+
+def test_local_wakes_a_stopped_host_where_another_has_failed(start):
+    code, _, record = end(start("local.sh", HOSTS="2", STOPPED="0", CODE="3", TENTHS="3"))
+    assert code == 3
+    assert len(record) == 2
 
 
 def test_local_hands_sigterm_on(start):
