@@ -228,7 +228,8 @@ def test_sigterm_before_training_ends_at_once(start, seconds):
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_with_its_step_named(run, tmp_path):
-    code, output = run(*TINY, "--config.optimizer.lr=1e38", "--config.train.checkpoint_every=1")
+    grows = ("--config.optimizer.lr=100", "--config.optimizer.weight_decay=100")  # by 1e4 a step
+    code, output = run(*TINY, *grows, "--config.train.checkpoint_every=1")
     assert code == 1, output
     assert "not finite at step" in output.splitlines()[-1]
     assert "optimizer.lr" in output.splitlines()[-1]
