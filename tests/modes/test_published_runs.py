@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ USED = [0, 2, 3, 5, 6, 7, 8]
 NUM_CLASSES = 11
 VOCABULARY = 600
 TO_TRAIN = (
-    "reference_checkpoint is to be sampled or evaluated; add --mode=sample or --mode=evaluate, or "
+    "reference_checkpoint is not read by --mode=train: add --mode=sample or --mode=evaluate, or "
     "fine-tune it: --mode=train --start_from=FILE"
 )
 NETWORK = (
@@ -133,7 +134,9 @@ def test_a_model_of_classes_is_evaluated_and_fine_tuned(run_here, small_images, 
     assert "denoiser.num_heads" not in output  # which are 16 in the configuration, too
     assert "denoiser.width = 16" in output
     place, summary = read_only_summary(folder / "run")
-    assert place.name.startswith("imagenet-seed1-num_samples8-num_steps2-truncations0.86-")
+    assert re.match(
+        r"imagenet-[0-9a-f]{6}-seed1-num_samples8-num_steps2-truncations0.86-", place.name
+    )
     assert summary["checkpoint"] == str(checkpoint)
     assert summary["sample_grid"] == str(place / "samples.png")
     assert {"accuracy", "frechet_distance", "codes_used"} <= set(summary)
