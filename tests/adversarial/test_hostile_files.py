@@ -5,7 +5,7 @@ import pytest
 from tests.adversarial.cases import run_case
 from tests.adversarial.files import cases
 
-EVERY = 12
+EVERY = 24
 LONG = ("million", "00,000", "20,000 keys")
 """Cases of many opcodes, each of which the tests' type checks make some hundred times slower."""
 
