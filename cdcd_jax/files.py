@@ -46,6 +46,22 @@ def wait_for_hosts(what: str) -> None:
 
 
 @contextmanager
+def _hidden(path: Path, suffix: str = ".part") -> Iterator[Path]:
+    """Give a name beside a path, hidden and nobody else's; what is left of that name is removed."""
+    # Beside its place: a rename is atomic within one file system only.
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
+    try:
+        _parts.add(part)
+        yield part
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+        _parts.discard(part)
+
+
+@contextmanager
 def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     """Give another name to write to, and put the file in its place when that succeeded.
 
@@ -73,17 +89,11 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         ('hello', 1)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place: a rename is atomic within one file system only.
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
-    try:
-        _parts.add(part)
+    with _hidden(path, suffix) as part:
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-        _parts.discard(part)
 
 
 def create_file(path: Path, content: bytes) -> bool:
@@ -103,9 +113,7 @@ def create_file(path: Path, content: bytes) -> bool:
     """
     if path.exists():
         return False
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        _parts.add(part)
+    with _hidden(path) as part:
         part.write_bytes(content)
         try:
             os.link(part, path)
@@ -115,9 +123,6 @@ def create_file(path: Path, content: bytes) -> bool:
             if error.errno not in _NO_LINKS:
                 raise
             return _create_exclusively(path, content)
-    finally:
-        part.unlink(missing_ok=True)
-        _parts.discard(part)
     return True
 
 
@@ -149,15 +154,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk refuses.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        _parts.add(part)
+    with _hidden(path) as part:
         part.mkdir(parents=True)
         yield part
         part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        _parts.discard(part)
 
 
 def remove_parts() -> None:

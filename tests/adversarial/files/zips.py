@@ -16,7 +16,7 @@ from tests.adversarial import seeds
 from tests.adversarial.cases import Case
 from tests.adversarial.files.forked import file_case
 
-DIRECTORY, LOCAL, END = b"PK\1\2", b"PK\3\4", b"PK\5\6"
+DIRECTORY, END = b"PK\1\2", b"PK\5\6"
 
 
 def _patch(data: bytes, mark: bytes, place: int, form: str, value: int) -> bytes:
