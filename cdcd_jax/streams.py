@@ -12,14 +12,18 @@ class GuardedFile(io.FileIO):
     Args:
         descriptor: An open one, which is not closed.
         on_failure: Called with the error of every write that fails.
+
+    Attributes:
+        in_line: Whether the last line has no end yet, as that of a progress bar.
     """
 
     def __init__(self, descriptor: int, on_failure: Callable[[OSError], None]):
         super().__init__(descriptor, "w", closefd=False)
-        self._on_failure = on_failure
+        self._on_failure, self.in_line = on_failure, False
 
     def write(self, data, /) -> int:
         """Write, or report why not; all bytes count as written then."""
+        self.in_line = bytes(data[-1:]) != b"\n"
         try:
             written = super().write(data)
         except OSError as error:

@@ -155,8 +155,10 @@ class Stopper:
         reason = "as its output cannot be written"
         if number != OUTPUT_LOST:
             reason = f"by {signal.Signals(number).name}"
+        raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+        begin = "\n" if getattr(raw, "in_line", False) else ""  # below a progress bar
         with suppress(OSError):
-            os.write(2, f"Ended {reason}; {self.kept}\n".encode())
+            os.write(2, f"{begin}Ended {reason}; {self.kept}\n".encode())
 
 
 def let_others_speak() -> None:

@@ -108,3 +108,24 @@ def test_a_signal_during_the_imports_ends_with_a_sentence(name, code):
     output, _ = process.communicate(timeout=60)
     assert output == f"Ended by {name}; there was nothing to save\n"
     assert process.returncode == code
+
+
+SIGNAL_BESIDE_A_BAR = """
+import signal
+from tqdm import tqdm
+from cdcd_jax.streams import guard_output
+from cdcd_jax.training.stopping import Stopper
+stopper = Stopper()
+guard_output(stopper.lose_output)
+bar = tqdm(total=20)
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_the_last_sentence_stands_below_a_progress_bar(fork_server, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(SIGNAL_BESIDE_A_BAR)
+    process = fork_server.popen([], program=program, stdout=tmp_path / "output.txt")
+    *_, bar, sentence = process.finish().splitlines()
+    assert "0/20" in bar
+    assert sentence == "Ended by SIGTERM; there was nothing to save"
