@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from cdcd_jax.codecs.codec_file import flatten, read_options, unflatten, write_arrays
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
-from cdcd_jax.reading.safetensors_head import read_safetensors_head
+from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
 from cdcd_jax.typing import Params
 
 EMPTY_TEXT = "empty_text"
@@ -62,6 +62,7 @@ def load_text_tower(path: Path) -> TextTower:
     """
     head, _ = read_safetensors_head(path)
     options = ClipTextOptions(**read_options(head["__metadata__"]["options"], path))
+    check_dtypes(head, path)
     arrays = load_file(path)
     empty = arrays.pop(EMPTY_TEXT, None)
     template = jax.eval_shape(make_clip_text(**vars(options)).init, jax.random.key(0))

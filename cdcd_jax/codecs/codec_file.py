@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.files import whole_file
 from cdcd_jax.reading.json_text import parse_json
-from cdcd_jax.reading.safetensors_head import read_safetensors_head
+from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
 from cdcd_jax.typing import Params
 
 FORMAT = "cdcd_jax vqgan 1"
@@ -106,7 +106,8 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    read_safetensors_head(path)
+    head, _ = read_safetensors_head(path)
+    check_dtypes(head, path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

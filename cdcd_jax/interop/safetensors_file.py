@@ -12,12 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from cdcd_jax.interop.stored import Storage, StoredTensor, open_file_at
-from cdcd_jax.reading.safetensors_head import read_safetensors_head
-
-DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64",
-    "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
+from cdcd_jax.reading.safetensors_head import DTYPES, read_safetensors_head
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -27,10 +22,11 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         path: The file.
 
     Returns:
-        The tensors by name, still unread.
+        The tensors by name, still unread. One of a type that NumPy does not have is refused when it
+        is read.
 
     Raises:
-        ValueError: The file is damaged, or has a type of numbers that NumPy does not have.
+        ValueError: The file is damaged.
     """
     header, start = read_safetensors_head(path)
     try:
@@ -43,18 +39,15 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def _tensor(path: Path, name: str, entry: dict, start: int) -> StoredTensor:
-    if entry["dtype"] not in DTYPES:
-        raise ValueError(
-            f"{path} holds {name} of the type {entry['dtype']}, which is not supported."
-        )
     shape, (first, end) = tuple(entry["shape"]), entry["data_offsets"]
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     storage = Storage(
         path=path,
         name=name,
-        dtype=np.dtype(DTYPES[entry["dtype"]]),
+        dtype=np.dtype(DTYPES.get(entry["dtype"], "V0")),
         size=math.prod(shape),
         num_bytes=end - first,
         open_at=open_file_at(path, start + first),
+        foreign="" if entry["dtype"] in DTYPES else entry["dtype"],
     )
     return StoredTensor(storage, 0, shape, strides)

@@ -17,6 +17,7 @@ import numpy as np
 from cdcd_jax.reading.archives import DAMAGE, describe
 from cdcd_jax.reading.arrays import fill
 from cdcd_jax.reading.regular import open_regular
+from cdcd_jax.reading.safetensors_head import no_such_type
 
 MOST_AXES = 32
 """Of a tensor."""
@@ -37,6 +38,8 @@ class Storage:
         size: How many there should be.
         num_bytes: How many bytes there are.
         open_at: ``open_at(byte) -> file`` that reads on from that byte of the block.
+        foreign: The type's name in a safetensors file where NumPy has no such type, and ``dtype``
+            is ``V0``; such numbers cannot be read.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class Storage:
     size: int
     num_bytes: int
     open_at: Callable[[int], Any]
+    foreign: str = ""
 
     def read(self, first: int, count: int) -> np.ndarray:
         """Read some of the numbers.
@@ -57,8 +61,10 @@ class Storage:
             An array [count] of its own memory.
 
         Raises:
-            ValueError: The block is shorter than it should be, or damaged.
+            ValueError: The block is shorter than it should be, damaged, or of a foreign type.
         """
+        if self.foreign:
+            raise ValueError(no_such_type(self.path, self.name, self.foreign))
         itemsize = self.dtype.itemsize
         if self.num_bytes < self.size * itemsize:
             raise ValueError(
@@ -182,7 +188,7 @@ def read_floats(state: StateDict, name: str, dtype: Any = np.float32) -> np.ndar
     """
     array = state[name]
     where = array.storage.path if isinstance(array, StoredTensor) else "The state dict"
-    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+    if array.dtype.kind not in "fV":  # V: bfloat16, and foreign types, which are not read
         raise ValueError(
             f"{where} holds {name} as {array.dtype}, but weights must be floating-point numbers; "
             "give the file that it was made of, before its weights were rounded or quantized."

@@ -7,6 +7,13 @@ from typing import Any
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.regular import open_regular
 
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32",
+    "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+"""The format's names of types, and those of NumPy. It has more, of 8 bits and less."""
+
 HEAD_BYTES = 100_000_000
 """Most bytes of a head, as the format says; one of 10,000 arrays takes 1 million."""
 
@@ -43,3 +50,23 @@ def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(head, dict) or not all(isinstance(entry, dict) for entry in head.values()):
         raise ValueError(f"{path} is no complete safetensors file: its head describes no arrays.")
     return head, 8 + length
+
+
+def check_dtypes(head: dict[str, Any], path: Path) -> None:
+    """Raise a ValueError that names an array of a type that NumPy does not have."""
+    for name, entry in head.items():
+        dtype = str(entry.get("dtype"))
+        if name != "__metadata__" and dtype not in DTYPES:
+            raise ValueError(no_such_type(path, name, dtype))
+
+
+def no_such_type(path: Path, name: str, dtype: str) -> str:
+    """Say that an array cannot be read, and the way out.
+
+    >>> no_such_type(Path("a.safetensors"), "w", "F8_E4M3")
+    'a.safetensors holds w as F8_E4M3, which is not supported; convert it to F32, F16 or BF16.'
+    """
+    return (
+        f"{path} holds {name:.80} as {dtype:.20}, which is not supported; convert it to F32, F16 "
+        "or BF16."
+    )

@@ -3,6 +3,7 @@
 import collections
 import functools
 import io
+import json
 import os
 import pickle
 import uuid
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from cdcd_jax.codecs.codec_file import FORMAT, read_arrays
 from cdcd_jax.interop import read_state_dict
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.stored import read_floats
@@ -316,6 +318,41 @@ def test_weights_must_be_finite_floating_point_numbers(tmp_path, name):
             read_floats(state, key)
     with pytest.raises(ValueError, match=f"{name} holds nan, of which 1 of 2 numbers are NaN"):
         read_floats(state, "nan")
+
+
+FOREIGN = {"F8_E4M3": 2, "F8_E5M2": 2, "F8_E8M0": 2, "F8_E5M2FNUZ": 2, "F4": 1}
+
+
+@pytest.mark.parametrize("dtype", FOREIGN)
+def test_a_type_that_numpy_lacks_is_refused_only_where_it_is_read(tmp_path, dtype):
+    path, count = tmp_path / "a.safetensors", FOREIGN[dtype]
+    head = {
+        "w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "q": {"dtype": dtype, "shape": [2], "data_offsets": [8, 8 + count]},
+        "__metadata__": {"format": FORMAT},
+    }
+    text = json.dumps(head).encode()
+    numbers = np.ones(2, np.float32).tobytes() + bytes(count)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+    state = open_state_dict(path)
+    assert read_floats(state, "w").tolist() == [1, 1]
+    assert state["q"].shape == (2,)
+    says = rf"a\.safetensors holds q as {dtype}, which is not supported; convert it"
+    for read in (
+        lambda: read_floats(state, "q"), lambda: np.asarray(state["q"]),
+        lambda: read_state_dict(path), lambda: read_arrays(path, FORMAT),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            read()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64, np.complex64])
+def test_types_of_numpy_that_are_no_weights_are_read(tmp_path, dtype):
+    save_file({"w": np.arange(3).astype(dtype)}, tmp_path / "a.safetensors")
+    state = open_state_dict(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(np.asarray(state["w"]), np.arange(3).astype(dtype))
+    with pytest.raises(ValueError, match=r"holds w as .*, but weights must be floating-point"):
+        read_floats(state, "w")
 
 
 def test_a_long_head_of_texts_is_read_and_one_of_many_values_is_refused(tmp_path):
