@@ -83,7 +83,7 @@ def find_missing(path: str | Path) -> str | None:
 
 def _check_chunks(file: BufferedIOBase, kind: bytes, size: int) -> str | None:
     """Walk over the chunks of WAV and AIFF, each of which says how long it is, up to the sound."""
-    place, order, large = 12, ">" if kind == b"FORM" else "<", None
+    place, order, large, frame = 12, ">" if kind == b"FORM" else "<", None, 1
     for _ in range(MOST_CHUNKS):
         if place + 8 > size:
             return None
@@ -96,8 +96,13 @@ def _check_chunks(file: BufferedIOBase, kind: bytes, size: int) -> str | None:
             length = large
         elif length >= STREAMED:
             return None
+        if head[:4] == b"fmt ":
+            form = file.read(14).ljust(14, b"\0")
+            whole = form[:2] in (b"\1\0", b"\3\0", b"\xfe\xff")  # numbers that are not packed
+            frame = max(1, unpack("<H", form[12:])[0]) if whole else 1
         missing = place + 8 + length - size
-        if missing > 0:
+        # Some writers count a byte that fills up the last frame, and leave it out.
+        if missing > (length % frame if head[:4] == b"data" else 0):
             return f"{missing:,} bytes of its sound"
         if head[:4] in (b"data", b"SSND"):
             return None

@@ -115,3 +115,14 @@ def test_flac_without_a_length_is_read_to_its_end(silence):
     streamed.write_bytes(data)
     assert audio_seconds(streamed) == 240
     assert len(load_audio(streamed, sample_rate=44_100)) == 240 * 44_100
+
+
+@pytest.mark.parametrize(("announced", "there"), [(801, 800), (803, 801), (801, 801), (799, 800)])
+def test_bytes_beyond_the_last_frame_are_not_missed(tmp_path, announced, there):
+    path = tmp_path / "a.wav"
+    form = struct.pack("<HHIIHH", 1, 2, 8000, 32_000, 4, 16)
+    head = b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 16) + form + b"data"
+    path.write_bytes(head + struct.pack("<I", announced) + bytes(there))
+    assert len(load_audio(path, sample_rate=8000)) == announced // 4
+    path.write_bytes(head + struct.pack("<I", 804) + bytes(803))
+    assert find_missing(path) == "1 bytes of its sound"
