@@ -304,3 +304,23 @@ def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_
         build(config, tmp_path, rehearse=True)
     with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
         check_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *((name, "path") for name in ("grocery_vanilla", "emoji_vanilla", "glyphs_sample_inter")),
+        *((name, "path") for name in ("groove_vanilla", "sound_codec")),
+        ("coco_vanilla", "class_index"),
+        ("tiktok_vanilla", "music"),
+    ],
+)
+def test_a_path_that_nothing_reads_is_refused(name, key):
+    config = load(name, "smoke")
+    if key not in config.data:
+        with config.unlocked():
+            config.data[key] = None
+    check_settings(config, for_codec=True)
+    config.data[key] = "FOLDER"
+    with pytest.raises(ValueError, match=rf"^data\.{key} = FOLDER is not read where data\.name = "):
+        check_settings(config, for_codec=True)

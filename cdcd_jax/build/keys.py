@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cdcd_jax.build.conditions import make_dance_condition
 from cdcd_jax.build.music import DANCES, SOUND
-from cdcd_jax.build.pictures import SOURCES
+from cdcd_jax.build.pictures import GENERATED, SOURCES
 from cdcd_jax.build.scoring import PLACES
 from cdcd_jax.build.sections import TRAIN_HOUSEKEEPING, make_decaying_optimizer
 from cdcd_jax.build.step import STEP_OPTIONS
@@ -176,14 +176,14 @@ def _optimizer_keys() -> Keys:
 def _data_keys() -> dict[str, Keys]:
     streams = ("name", "num_threads", "prefetch")
     places = (*streams, "train_split", "test_split", "tokens")
+    generated = _listed((*places, "negatives"), "synthetic")
     pictures = {
-        name: _listed((*places, "negatives", "path"), "class_index", "synthetic")
-        for name in SOURCES
+        name: generated if name in GENERATED else _and(generated, "path") for name in SOURCES
     }
     pictures["imagenet"] = _and(pictures["imagenet"], "class_index")
     pictures["glyphs"] = _and(pictures["glyphs"], "scripts", "num_variants")
     cut = ("seconds", "stride", "test_stride", "test_rest", "train_segments", "test_segments")
-    music = _listed((*places, *cut, "video_steps", "intra", "negatives"), "path", "synthetic")
+    music = _listed((*places, *cut, "video_steps", "intra", "negatives"), "motion", "synthetic")
     groove = ("num_dances", "num_test_dances", "dance_seconds", "dance_seed")
     return {
         "digits": Keys(frozenset(streams), strict=True),
@@ -191,7 +191,7 @@ def _data_keys() -> dict[str, Keys]:
         "groove": _and(music, *groove),
         "aist": _and(music, "path", "motion", "music", "video"),
         "tiktok": _and(music, "path", "video"),
-        SOUND: _listed((*places, "path")),
+        SOUND: _listed((*places, "path"), "motion"),
     }
 
 

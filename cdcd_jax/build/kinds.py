@@ -90,6 +90,9 @@ def _or_none(kind: Kind) -> Kind:
     )
 
 
+PLACE = _or_none(FILE)
+
+
 def _tuple(kind: Kind, length: int | None = None, *, least: int = 0) -> Kind:
     """Make the kind of tuples or lists, of any length up to 64 unless one is given."""
     number = "" if length is None else f"{length} "
@@ -187,7 +190,7 @@ KINDS: Mapping[str, Kind] = {
         "quantizer remat test_split timestep train_split unused loss.negatives",
     ),
     **_by_name(
-        _or_none(FILE),
+        PLACE,
         "class_index clip_merges clip_weights folder inception_weights lpips_weights merges "
         "motion music negatives path reference resnet_weights start_from test_segments tokens "
         "train_segments used_codes video weights",

@@ -115,7 +115,7 @@ def _load_dances(data: Any, split: str) -> Dances:
         return load_aist(
             path, theirs, motion=data.motion, music=data.music, video=data.video, seconds=seconds
         )
-    return load_tiktok(path, theirs, video=data.video is not None or None, seconds=seconds)
+    return load_tiktok(path, theirs, video=data.video, seconds=seconds)
 
 
 def load_recordings(config: Any, split: str) -> Recordings:

@@ -24,6 +24,9 @@ SOURCES = (
 )
 """Names that ``data.name`` may have where pictures go through a codec."""
 
+GENERATED = ("digit_pictures", "glyphs")
+"""Those that come with the package, for which ``data.path`` is not read."""
+
 SPLITS = ("train", "test")
 """What the two parts of the tokens are called, whatever the source calls them."""
 

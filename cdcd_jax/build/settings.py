@@ -7,10 +7,11 @@ used.
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from cdcd_jax.build.keys import ALWAYS, VARIANT_OF, Keys, section_keys
-from cdcd_jax.build.kinds import check_kind
+from cdcd_jax.build.kinds import PLACE, check_kind, find_kind
 from cdcd_jax.build.music import DANCES, SOUND
 from cdcd_jax.build.pictures import SOURCES
 
@@ -178,16 +179,22 @@ def _check_section(config: Any, name: str, variants: Mapping[str, Keys]) -> None
     keys = variants.get("")
     if name in VARIANT_OF:
         of, key = VARIANT_OF[name]
-        keys, where = variants.get(config[of][key]), f' of {of}.{key} = "{config[of][key]}"'
+        keys, where = variants.get(config[of][key]), f'{of}.{key} = "{config[of][key]}"'
     keys = keys or Keys(frozenset(), of_all)
     for given in section:
         if given not in of_all:
             raise ValueError(f"{name}.{given} is no key: {suggest(given, of_all)}")
         if keys.strict and given not in keys.known:
-            raise ValueError(f"{name}.{given} is no key{where}; leave it out")
+            raise ValueError(f"{name}.{given} is no key of {where}; leave it out")
+        value = section[given]
+        if given not in keys.known and value is not None and find_kind(name, given) is PLACE:
+            raise ValueError(
+                f"{name}.{given} = {shorten(str(value), 80)} is not read where {where}; leave it "
+                f"out, or give another {where.partition(' ')[0]}"
+            )
     for key in sorted(keys.needed):
         if key not in section:
-            raise ValueError(f"{name}.{key} is missing{where and ', a key' + where}; give it")
+            raise ValueError(f"{name}.{key} is missing{where and ', a key of ' + where}; give it")
 
 
 def _either(names: tuple[str, ...]) -> str:

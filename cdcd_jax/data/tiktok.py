@@ -30,14 +30,19 @@ _SEGMENT = re.compile(r"_seg\d+$")
 
 
 def load_tiktok(
-    path: str | Path, split: str, *, video: bool | None = None, seconds: float = 2.0
+    path: str | Path,
+    split: str,
+    *,
+    video: str | Path | bool | None = None,
+    seconds: float = 2.0,
 ) -> DanceFiles:
     """List the dances, or pieces of dances, of a split.
 
     Args:
         path: Folder of one of the two layouts.
         split: ``"train"`` or ``"test"``.
-        video: Whether to read features of the videos; None to do so where they are there.
+        video: Folder of ``<name>.npy``, features of each video; True for the layout's own, False
+            for none, None for the layout's own if it is there.
         seconds: Length of the published pieces that are wanted.
 
     Returns:
@@ -48,7 +53,7 @@ def load_tiktok(
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of TikTok, only {", ".join(SPLITS)}')
-    path = Path(path)
+    path, video = Path(path), Path(video) if isinstance(video, str) else video
     root = find_pieces(path, "tiktok")
     if root is not None:
         found = list_pieces(root, "tiktok", split, seconds, video=video).pieces
@@ -72,19 +77,20 @@ def load_tiktok(
     )
 
 
-def _whole_dances(path: Path, split: str, video: bool | None) -> list[Piece]:
+def _whole_dances(path: Path, split: str, video: Path | bool | None) -> list[Piece]:
     listing = path / f"{split}.txt"
     names = [piece_name(line) for line in read_text(listing).splitlines() if line.strip()]
     if repeated := find_repeated(names):
         raise ValueError(f"{listing} lists {repeated} twice; remove one of them")
     sounds = SoundFiles([path / "audio"])
-    features = (path / "video").is_dir() if video is None else video
+    features = video if isinstance(video, Path) else path / "video"
+    has_video = features.is_dir() if video is None else video is not False
     return [
         Piece(
             name,
             sounds.find(name),
             path / "motion" / f"{name}.npy",
-            path / "video" / f"{name}.npy" if features else None,
+            features / f"{name}.npy" if has_video else None,
         )
         for name in names
     ]

@@ -19,6 +19,10 @@ def test_both_layouts_are_read(tmp_path, suffix):
     # Features of the videos are taken where they are there.
     assert (dances.fps, dances.num_features, dances.video_features) == (30.0, 75, 2048)
     assert load_tiktok(tmp_path, "train", video=False).video_features is None
+    (tmp_path / f"video{suffix}").rename(tmp_path / "i3d")
+    assert load_tiktok(tmp_path, "train").video_features is None
+    dances = load_tiktok(tmp_path, "train", video=str(tmp_path / "i3d"))
+    assert dances.video_features == 2048
     dance = dances[2]
     assert dance.motion.shape == (60, 75)
     assert (dance.genre, dance.tempo) == (0, None)
