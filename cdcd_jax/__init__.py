@@ -16,6 +16,8 @@ Example:
 
 import sys as _sys
 
+__version__ = "0.1.0"
+
 if "cdcd_jax.main" in _sys.orig_argv[:4]:
     # The command line has an answer to signals before JAX is imported, which takes a second.
     from cdcd_jax.training.stopping import Stopper as _Stopper
