@@ -66,12 +66,10 @@ def load_audio(
             finite number.
     """
     with _open_sound(path) as sound:
-        audio, rate = _read_mono(sound, path), sound.samplerate
+        audio = _read_mono(sound, path, sample_rate)
     if not len(audio):
         raise ValueError(f"{path} holds no sound; replace the file")
-    if rate != sample_rate:
-        audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    return audio.astype(np.float32)
+    return audio
 
 
 def audio_seconds(path: str | Path) -> float:
@@ -155,22 +153,45 @@ def _check_header(sound: soundfile.SoundFile, num_bytes: int, path: str | Path) 
         )
 
 
-def _read_mono(sound: soundfile.SoundFile, path: str | Path) -> Float[np.ndarray, " samples"]:
+def _read_mono(
+    sound: soundfile.SoundFile, path: str | Path, sample_rate: int
+) -> Float32[np.ndarray, " samples"]:
     """Average the channels, or take the loudest where little but rounding would be left."""
-    means, powers, mean_power = [], np.zeros(sound.channels), 0.0
-    for channels in _blocks(sound, path):
-        means.append(channels.mean(axis=1, dtype=np.float64))
-        powers += np.sum(channels.astype(np.float64) ** 2, axis=0)
-        mean_power += float(np.sum(means[-1] ** 2))
-    if not means or mean_power >= CANCELLED * powers.mean():
-        return np.concatenate([np.zeros(0), *means])
+    powers, mean_power = np.zeros(sound.channels), 0.0
+
+    def average() -> Iterator[Float[np.ndarray, " samples"]]:
+        nonlocal powers, mean_power
+        for channels in _blocks(sound, path):
+            mean = channels.mean(axis=1, dtype=np.float64)
+            powers = powers + np.sum(channels.astype(np.float64) ** 2, axis=0)
+            mean_power += float(np.sum(mean**2))
+            yield mean
+
+    audio = _resample(average(), sound.samplerate, sample_rate)
+    if mean_power >= CANCELLED * powers.mean():
+        return audio
+    del audio  # no two of them at a time
     loudest = int(np.argmax(powers))
     warnings.warn(
         f"{path}: its channels cancel each other, so channel {loudest + 1} is taken alone",
         stacklevel=3,
     )
     sound.seek(0)
-    return np.concatenate([block[:, loudest] for block in _blocks(sound, path)]).astype(np.float64)
+    alone = (block[:, loudest].astype(np.float64) for block in _blocks(sound, path))
+    return _resample(alone, sound.samplerate, sample_rate)
+
+
+def _resample(
+    blocks: Iterator[Float[np.ndarray, " samples"]], rate: int, sample_rate: int
+) -> Float32[np.ndarray, " samples"]:
+    """Convert a sound block by block, as if it were one, so that only the result is held whole."""
+    if rate == sample_rate:
+        parts = [block.astype(np.float32) for block in blocks]
+    else:
+        stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float64", quality="HQ")
+        parts = [stream.resample_chunk(block).astype(np.float32) for block in blocks]
+        parts.append(stream.resample_chunk(np.zeros(0), last=True).astype(np.float32))
+    return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def _blocks(

@@ -1,7 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
+from cdcd_jax.data import audio as audio_module
 from cdcd_jax.data.audio import SAMPLE_RATE, audio_seconds, load_audio, save_wav
 
 
@@ -91,3 +95,23 @@ def test_other_channels_are_averaged(tmp_path, right):
     sound = tone(SAMPLE_RATE)
     soundfile.write(path, np.stack([sound, right * sound], axis=1), SAMPLE_RATE)
     np.testing.assert_allclose(load_audio(path), (1 + right) / 2 * sound, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*its channels cancel")
+@pytest.mark.parametrize("share", [0.3, -0.99])
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
+def test_blocks_become_the_same_samples_as_a_whole_in_little_memory(
+    tmp_path, monkeypatch, rate, share
+):
+    sound = np.random.default_rng(0).normal(0, 0.1, (10 * rate + 7, 2)).astype(np.float32)
+    sound[:, 1] = share * sound[:, 0]
+    soundfile.write(tmp_path / "long.wav", sound, rate, subtype="FLOAT")
+    mono = (sound.mean(axis=1, dtype=np.float64) if share > 0 else sound[:, 0]).astype(np.float64)
+    whole = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+    monkeypatch.setattr(audio_module, "BLOCK_NUMBERS", 10_001)
+    tracemalloc.start()
+    audio = load_audio(tmp_path / "long.wav")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(audio, whole.astype(np.float32))
+    assert peak < 3 * audio.nbytes
