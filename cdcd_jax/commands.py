@@ -46,7 +46,6 @@ from cdcd_jax.modes.published import evaluate_published, name_picture, sample_pu
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
-from cdcd_jax.training.checkpoint_folder import check_path
 from cdcd_jax.training.devices import start_devices
 from cdcd_jax.training.hosts import join_hosts
 from cdcd_jax.training.lock import owning
@@ -63,6 +62,8 @@ def run(stopper: Stopper) -> None:
     Args:
         stopper: Handles signals.
     """
+    if FLAGS.workdir is None:
+        FLAGS.workdir = default_workdir(_config_file())
     check_flags()
     # Orbax tells of every file and of every failure twice; what fails is raised as well.
     logging.set_verbosity(logging.FATAL)
@@ -76,10 +77,7 @@ def run(stopper: Stopper) -> None:
     silence_other_hosts()
     if FLAGS.mode != "plan":
         start_devices()
-    if FLAGS.workdir is None:
-        FLAGS.workdir = default_workdir(_config_file())
     workdir = Path(FLAGS.workdir)
-    check_path(workdir)
     with owning(workdir) if FLAGS.mode in WRITING else nullcontext():
         _run_mode(workdir, stopper)
 

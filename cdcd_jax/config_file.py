@@ -59,6 +59,9 @@ def load_config(argument: str) -> ConfigDict:
     """
     name, *variant = argument.split(":", 1)
     shown = shorten(argument, 200)
+    if not name.strip():
+        what = "names no file" if argument.strip() else "is empty"
+        raise ConfigFileError(f"--config={shown} {what}; give a file such as {EXAMPLE}")
     try:
         found = Path(name).stat()
     except (OSError, ValueError) as error:
@@ -66,7 +69,7 @@ def load_config(argument: str) -> ConfigDict:
         raise ConfigFileError(
             f"--config={shown}: {reason}; give the path of a file such as {EXAMPLE}"
         ) from error
-    if not name or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
         what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is no file of Python"
         raise ConfigFileError(f"--config={shown} {what}; give a file such as {EXAMPLE}")
     try:

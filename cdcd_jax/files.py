@@ -35,6 +35,27 @@ def silence_other_hosts() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
+def check_local(path: str | Path) -> None:
+    """Raise a ValueError for the address of a remote storage, which is no path of a file system.
+
+    Args:
+        path: A string, as it was given, or a path, which keeps one slash of several.
+
+    >>> check_local("runs/10:30/a")
+    >>> check_local(Path("gs://bucket/run"))
+    Traceback (most recent call last):
+    ValueError: gs://bucket/run is no path of a file system; mount that storage (gcsfuse, mount-s3)
+    and give the path where it is mounted
+    """
+    scheme, colon, _ = str(path).partition(":/")
+    if colon and len(scheme) > 1 and scheme.isalnum():
+        shown = path if isinstance(path, str) else str(path).replace(":/", "://", 1)
+        raise ValueError(
+            f"{shown} is no path of a file system; mount that storage (gcsfuse, mount-s3) and give "
+            "the path where it is mounted"
+        )
+
+
 def wait_for_hosts(what: str) -> None:
     """Wait until all hosts have come here, so that each may read what the first has written.
 

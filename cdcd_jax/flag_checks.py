@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from ml_collections import config_flags
 from cdcd_jax.build.settings import check_settings
 from cdcd_jax.config_file import EXAMPLE, ConfigFileError
 from cdcd_jax.evaluation.export import check_export
-from cdcd_jax.flags import FLAGS, USES
+from cdcd_jax.files import check_local
+from cdcd_jax.flags import FLAGS, PATHS, USES
+from cdcd_jax.training.checkpoint_folder import check_path
+
+NO_CONFIG = f"no configuration is given; add --config=FILE, such as --config={EXAMPLE}"
 
 MAX_DRAWN = 10_000
 """Samples in one picture, which are in memory together."""
@@ -38,18 +43,36 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         files = [argument for argument in argv if "flagfile" in argument]
         raise ValueError(f"{' '.join(files)} is no text in UTF-8; write one flag a line") from error
     except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
-        words = str(error.args[0] if error.args else error).removeprefix("ERROR:: ")
-        raise ValueError(" ".join(words.split())) from error
+        overridden = getattr(error, "flagname", "").partition(".")[0] in ("config", "noconfig")
+        if overridden and FLAGS["config"].value is None:
+            raise ValueError(NO_CONFIG) from error
+        raise ValueError(_explain(error)) from error
     if len(rest) > 1:
         raise ValueError(f"there is no argument {rest[1]!r}; flags begin with --")
     if FLAGS.config is None:
-        raise ValueError(f"no configuration is given; add --config={EXAMPLE}")
+        raise ValueError(NO_CONFIG)
     try:
         check_settings(FLAGS.config, for_codec=True)
     except ValueError as error:
         file = config_flags.get_config_filename(FLAGS["config"])
         raise ValueError(f"{file}: {error}") from error
     return rest
+
+
+def _explain(error: Exception) -> str:
+    """Describe on one line what absl refuses; of a number or a switch, with what it may be."""
+    words = _on_one_line(error.args[0] if error.args else error).removeprefix("ERROR:: ")
+    flag = re.match(r"flag --([^=]+)=", words)
+    if flag is None or flag[1] not in FLAGS:
+        return words
+    parser = FLAGS[flag[1]].parser
+    possible = "true or false" if isinstance(parser, flags.BooleanParser) else parser.syntactic_help
+    given = words.removeprefix("flag ").removesuffix(f": {_on_one_line(error.__context__)}")
+    return f"{given} must be {possible}" if possible else words
+
+
+def _on_one_line(words: object) -> str:
+    return " ".join(str(words).split())
 
 
 def check_flags() -> None:
@@ -60,6 +83,8 @@ def check_flags() -> None:
         value = FLAGS[name].value
         if isinstance(value, str) and not value.strip():
             raise ValueError(f"{name} is empty; give a value or leave it out")
+        if name in PATHS and isinstance(value, str):
+            _check_local(name, value)
         largest = float(np.finfo(np.float32).max)
         if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= largest):
             raise ValueError(f"{name} = {value} must be a finite number, of float32")
@@ -71,11 +96,35 @@ def check_flags() -> None:
             "--export=FOLDER, which takes any number"
         )
     if FLAGS.workdir:
-        try:
-            Path(FLAGS.workdir).exists()
-        except OSError as error:
-            raise ValueError(f"workdir = {FLAGS.workdir}: {error.strerror}") from error
+        check_path(Path(FLAGS.workdir))
+        check_folder(Path(FLAGS.workdir))
     _check_outputs()
+
+
+def check_folder(workdir: Path) -> None:
+    """Raise a ValueError if a path cannot be a folder because of a file that is there.
+
+    Args:
+        workdir: Folder of a run, which need not be there.
+
+    >>> check_folder(Path("/proc/version/run"))
+    Traceback (most recent call last):
+    ValueError: workdir = /proc/version/run: /proc/version is no folder; give another path
+    """
+    try:
+        there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    except OSError as error:
+        raise ValueError(f"workdir = {workdir}: {error.strerror}") from error
+    if not there.is_dir():
+        which = "" if there == workdir else f": {there}"
+        raise ValueError(f"workdir = {workdir}{which} is no folder; give another path")
+
+
+def _check_local(name: str, path: str) -> None:
+    try:
+        check_local(path)
+    except ValueError as error:
+        raise ValueError(f"{name} = {error}") from error
 
 
 def _is_given(name: str) -> bool:

@@ -39,6 +39,12 @@ class Use(NamedTuple):
 USES: dict[str, Use] = {}
 """By the name of the flag."""
 
+PATHS = (
+    *("workdir", "reference_checkpoint", "start_from", "prompt_file", "bpe_merges", "motion"),
+    *("video", "audio_out", "video_out", "export"),
+)
+"""Flags that name a file or a folder."""
+
 
 def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: Any) -> None:
     """Define a flag whose help begins with the modes that read it."""

@@ -64,6 +64,10 @@ def test_what_is_no_file_is_named(tmp_path):
         with pytest.raises(ConfigFileError, match=message) as raised:
             load_config(f"{tmp_path}/{name}")
         assert len(str(raised.value)) < 600
+    with pytest.raises(ConfigFileError, match=r"^--config= is empty; give a file such as configs/"):
+        load_config("")
+    with pytest.raises(ConfigFileError, match=r"^--config=:smoke names no file; give a file such"):
+        load_config(":smoke")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def test_the_help_of_a_flag_says_who_reads_it():
         ({"motion": "a", "video_out": "a.avi"}, "video_out = a.avi must end in .mp4"),
         ({"export": "/dev/null/a"}, "export = /dev/null/a"),
         ({"export": "a.jpg"}, "export = a.jpg must be a folder"),
+        ({"export": "a.npzz"}, "must be a folder, whose name needs no .npzz, or a file that ends"),
+        ({"export": "a.npz2"}, "must be a folder, whose name needs no .npz2, or a file that ends"),
+        ({"export": "s3://bucket/a.npz"}, "export = s3://bucket/a.npz is no path of a file system"),
+        ({"motion": "https://a.org/b.npy"}, "motion = https://a.org/b.npy is no path of a file s"),
+        ({"workdir": "/dev/null/a"}, "workdir = /dev/null/a: /dev/null is no folder"),
     ],
 )
 def test_values_that_cannot_be_are_refused(flags, message):
@@ -101,6 +106,36 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file is no folder"):
         check_writable("audio_out", tmp_path / "file" / "a.wav")
+
+
+def test_an_export_goes_to_a_folder_of_any_usual_name():
+    for name in ("samples", "r0.86", "samples.v1", "a.NPZ"):
+        with flagsaver.flagsaver(mode="sample", export=name):
+            check_flags()
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--seed=1e5", "must be an integer in the range [0, 9223372036854775807]"),
+        ("--temperature=hot", "must be a number"),
+        ("--debug=maybe", "must be true or false"),
+        ("--config.train.seed=0.5", "must be an integer"),
+        ("--config.train.importance_sampling=1: 2", "must be true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_what_is_possible(run_here, flag, sentence):
+    code, output = run_here("--config=configs/digits_vanilla.py:smoke", "--mode=sample", flag)
+    assert (code, output) == (2, f"Error: {flag} {sentence}\n")
+
+
+@pytest.mark.parametrize("flags", [[], ["--config.new.key=1"], ["--noconfig.new.key"]])
+def test_a_command_without_a_configuration_gets_an_example(monkeypatch, run_here, flags):
+    monkeypatch.setattr(FLAGS["config"], "value", None)
+    code, output = run_here(*flags)
+    assert code == 2
+    assert output.startswith("Error: no configuration is given; add --config=FILE, such as")
+    assert output.count("\n") == 1
 
 
 def test_two_requests_have_two_names():

@@ -260,10 +260,10 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
 
 def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
     (tmp_path / "run").write_text("in the way")
-    code, output = run()
-    assert code == 1
-    assert output.startswith("Error: Checkpoints cannot be written to")
-    assert len(output.splitlines()) == 1
+    for mode in ("train", "sample"):
+        code, output = run(f"--mode={mode}")
+        assert code == 2
+        assert output == f"Error: workdir = {tmp_path}/run is no folder; give another path\n"
 
 
 def test_a_folder_that_another_run_writes_to_is_left_alone(run, tmp_path):
@@ -300,7 +300,8 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
             "export is not read by --mode=train: it is for",
         ),
         (["--workdir=runs/[a]"], "has '[', ']' in its path"),
-        (["--workdir=gs://bucket/run", "--mode=sample"], "mount that storage"),
+        (["--workdir=gs://bucket/run", "--mode=sample"], "workdir = gs://bucket/run is no path"),
+        (["--mode=sample", "--label=three"], "--label=three must be a non-negative integer"),
     ],
 )
 def test_mistyped_commands_end_with_one_sentence(run, arguments, message):
@@ -312,7 +313,11 @@ def test_mistyped_commands_end_with_one_sentence(run, arguments, message):
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [(None, "--config=configs/"), ("configs/none.py", "none.py"), (f"{SMOKE}r", '":smoker"')],
+    [
+        (None, "no configuration is given; add --config=FILE, such as --config=configs/"),
+        ("configs/none.py", "none.py"),
+        (f"{SMOKE}r", '":smoker"'),
+    ],
 )
 def test_a_configuration_that_is_not_there(run, config, message):
     code, output = run(config=config)

@@ -324,3 +324,10 @@ def test_a_path_that_nothing_reads_is_refused(name, key):
     config.data[key] = "FOLDER"
     with pytest.raises(ValueError, match=rf"^data\.{key} = FOLDER is not read where data\.name = "):
         check_settings(config, for_codec=True)
+
+
+def test_the_address_of_a_remote_storage_is_shown_as_it_was_given():
+    config = load("coco_vanilla", "smoke")
+    config.data.path = "gs://bucket/coco"
+    with pytest.raises(ValueError, match=r"^data\.path = 'gs://bucket/coco' is no path of a file"):
+        check_settings(config)

@@ -7,6 +7,8 @@ from os import PathLike
 from textwrap import shorten
 from typing import Any, NamedTuple
 
+from cdcd_jax.files import check_local
+
 
 class Kind(NamedTuple):
     """A kind of values.
@@ -75,8 +77,21 @@ def _number(interval: str) -> Kind:
 
 SWITCH = Kind("True or False", "", lambda value: isinstance(value, bool))
 TEXT = Kind("a string", "strings", lambda value: isinstance(value, str | PathLike))
+
+
+def _fault_of_path(value: Any) -> str:
+    try:
+        check_local(value)
+    except ValueError as error:
+        return str(error).removeprefix(f"{value} ")
+    return ""
+
+
 FILE = Kind(
-    "a path that is not empty", "", lambda value: TEXT.holds(value) and bool(str(value).strip())
+    "a path that is not empty",
+    "",
+    lambda value: TEXT.holds(value) and bool(str(value).strip()),
+    _fault_of_path,
 )
 RULE = Kind("", "rules", lambda value: True)  # what is in one is checked where it is used
 

@@ -1,7 +1,9 @@
 """Samples as files that other people's metrics read: a folder of PNG, or ADM's npz archive."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,29 @@ ARCHIVE = ".npz"
 ARRAY = "arr_0"
 """Name of ADM's array of pictures, uint8 [pictures height width 3]."""
 
+_OF_FILES = re.compile(r"\.[a-z]{1,4}")
+"""Suffixes that files have, and folders hardly ever."""
+
 AddFn = Callable[[np.ndarray], None]
 """Takes the next pictures [batch height width] or [batch height width 3], values 0..1."""
 
 
 def check_export(path: Path) -> None:
-    """Raise a ValueError if pictures cannot be exported to a path; nothing is written over."""
+    """Raise a ValueError if pictures cannot be exported to a path; nothing is written over.
+
+    >>> check_export(Path("samples.npzz"))
+    Traceback (most recent call last):
+    ValueError: export = samples.npzz must be a folder, whose name needs no .npzz, or a file that
+    ends in .npz
+    """
     if path.exists():
         raise ValueError(f"export = {path} is there already; name another")
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".npy", ".zip", ".tar"):
-        raise ValueError(f"export = {path} must be a folder, or a file that ends in {ARCHIVE}")
+    suffix = path.suffix.lower()
+    if suffix != ARCHIVE and (_OF_FILES.fullmatch(suffix) or get_close_matches(suffix, [ARCHIVE])):
+        raise ValueError(
+            f"export = {path} must be a folder, whose name needs no {path.suffix}, or a file that "
+            f"ends in {ARCHIVE}"
+        )
 
 
 @contextmanager

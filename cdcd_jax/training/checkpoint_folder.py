@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from cdcd_jax.files import is_first_host
+from cdcd_jax.files import check_local, is_first_host
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
 
 DAMAGED = "damaged"
@@ -45,17 +45,8 @@ def check_path(folder: Path) -> None:
         ValueError: If a part of its path, that of the current folder included, has other meanings.
 
     >>> check_path(Path("runs/100% of #3"))
-    >>> check_path(Path("gs://bucket/run"))
-    Traceback (most recent call last):
-    ValueError: gs:/bucket/run is no folder of a file system; mount that storage (gcsfuse,
-    mount-s3) and give the folder where it is mounted
     """
-    scheme = folder.parts[0] if folder.parts else ""
-    if scheme.endswith(":") and len(scheme) > 2:
-        raise ValueError(
-            f"{folder} is no folder of a file system; mount that storage (gcsfuse, mount-s3) and "
-            "give the folder where it is mounted"
-        )
+    check_local(folder)
     try:
         path = str(folder.absolute())
     except FileNotFoundError as error:
