@@ -25,11 +25,14 @@ from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.files import is_first_host, wait_for_hosts, whole_file
 from cdcd_jax.interop.denoiser import denoiser_from_reference
+from cdcd_jax.interop.diffusers import is_pipeline
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
 from cdcd_jax.interop.published import find_null_class
 from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.interop.stored import check_finite
+from cdcd_jax.interop.torch_file import describe_start
+from cdcd_jax.interop.torch_legacy import is_legacy_torch
 from cdcd_jax.networks.functional import make_denoiser
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
 from cdcd_jax.training.average import Average, find_newest, read_newest_average
@@ -92,8 +95,7 @@ def _read(config: Any, path: Path, workdir: Path) -> Start:
     average = read_newest_average(path)
     if average is not None:
         return _read_run(config, path, average, workdir)
-    if path.is_dir() and (path / "checkpoints").is_dir():
-        raise ValueError(f"start_from = {path} holds no complete checkpoint")
+    _check_published(path)
     return (
         _read_music(config, path, workdir)
         if is_music(config)
@@ -171,9 +173,23 @@ def _read_music(config: Any, path: Path, workdir: Path) -> Start:
     return Start(path=path, arrays=flatten(params), unseen=PUBLISHED)
 
 
-def _check_codec(config: Any, path: Path, name: str) -> None:
+def _check_published(path: Path) -> None:
+    """Raise a ValueError for what is no published checkpoint at first sight."""
     if not path.exists():
         raise ValueError(f"start_from = {path}: there is no such file or folder")
+    fault = ""
+    if not path.is_dir():
+        fault = "" if is_legacy_torch(path) else describe_start(path)
+    elif not is_pipeline(path):
+        fault = "the folder holds no complete checkpoint"
+    if fault:
+        raise ValueError(
+            f"start_from = {path} is no checkpoint: {fault}; give the folder of a run, a published "
+            "file of PyTorch, or a folder of diffusers"
+        )
+
+
+def _check_codec(config: Any, path: Path, name: str) -> None:
     if config.codec.name != name:
         raise ValueError(
             f'codec.name = "{config.codec.name}" must be "{name}" to start from the published '

@@ -15,6 +15,9 @@ import numpy as np
 from cdcd_jax.interop.stored import Storage
 from cdcd_jax.interop.unpickler import TensorUnpickler
 from cdcd_jax.reading.archives import DAMAGE, describe, open_archive, read_member
+from cdcd_jax.reading.regular import open_regular
+
+HEAD = b"PK\x03\x04"
 
 
 def read_torch(path: Path) -> Any:
@@ -30,17 +33,34 @@ def read_torch(path: Path) -> Any:
     Raises:
         ValueError: The file is damaged or of another format.
     """
+    if fault := describe_start(path):
+        raise ValueError(f"{path} is no checkpoint of PyTorch: {fault}.")
     try:
         archive = open_archive(path)  # the storages read from it later
     except ValueError as error:
         raise ValueError(
-            f"{path} is no complete PyTorch zip checkpoint ({describe(error)}): it is truncated, "
-            "or older than PyTorch 1.6, which can load and save it again."
+            f"{path} is no complete PyTorch zip checkpoint ({describe(error)}); get it anew."
         ) from error
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"{path} is a zip file, but not one that torch.save wrote.")
     return ZipUnpickler(archive, pickles[0].removesuffix("data.pkl"), path).load()
+
+
+def describe_start(path: Path) -> str:
+    """Describe the beginning of a file that is no zip archive; empty for one that may be.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.png"
+    >>> _ = path.write_bytes(b"\\x89PNG and more")
+    >>> describe_start(path)
+    "it begins with b'\\\\x89PNG'"
+    """
+    with open_regular(path) as file:
+        head = file.read(len(HEAD))
+    if not head:
+        return "it is empty"
+    return "" if head == HEAD else f"it begins with {head!r}"
 
 
 class ZipUnpickler(TensorUnpickler):

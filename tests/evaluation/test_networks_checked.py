@@ -77,12 +77,12 @@ def words(path, other):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (empty, "is no complete PyTorch"),
+        (empty, "is no checkpoint of PyTorch: it is empty"),
         (truncated, "is no complete PyTorch"),
         (changed, "is damaged in its storage"),
         (swapped, "has no (inception|resnet)"),
         (diverged, "NaN or infinite"),
-        (words, "is no complete PyTorch"),
+        (words, "is no checkpoint of PyTorch: it begins with b'no w'"),
     ],
 )
 def test_a_spoiled_network_is_named(tmp_path, name, spoil, reason):

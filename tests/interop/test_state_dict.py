@@ -230,10 +230,13 @@ def test_a_wrong_checksum_of_the_pickle_is_named(checkpoint):
 
 def test_a_truncated_torch_file_says_so(checkpoint):
     whole = checkpoint.read_bytes()
-    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+    for size in (10, len(whole) // 2, len(whole) - 1):
         checkpoint.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"model.pth is no complete PyTorch zip checkpoint"):
             read_state_dict(checkpoint, "model")
+    checkpoint.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model.pth is no checkpoint of PyTorch: it is empty"):
+        read_state_dict(checkpoint, "model")
 
 
 def test_damaged_contents_are_named(tmp_path):

@@ -134,9 +134,26 @@ def test_what_the_configuration_cannot_use_is_refused(published, tmp_path):
     refused("denoiser.activation = gelu, but .* need gelu2", activation="gelu")
     refused("none.pth: there is no such file or folder", path=tmp_path / "none.pth")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    refused("run holds no complete checkpoint", path=tmp_path / "run")
+    refused("is no checkpoint: the folder holds no complete", path=tmp_path / "run")
     with pytest.raises(ValueError, match=r'codec.name = "pixels" must be "vqgan" to start from'):
         read_start(digits_vanilla.get_config("smoke"), path, tmp_path / "digits")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"\x89PNG\r\n", r"it begins with b'\\x89PNG'"),
+        (b"", "it is empty"),
+        (None, "the folder hol"),
+    ],
+)
+@pytest.mark.parametrize("config", [digits_vanilla, imagenet_vanilla])
+def test_what_is_no_checkpoint_at_all_is_named(tmp_path, content, fault, config):
+    path = tmp_path / "a.png"
+    path.mkdir() if content is None else path.write_bytes(content)
+    sentence = rf"start_from = .*a\.png is no checkpoint: {fault}.*; give the folder of a run, a "
+    with pytest.raises(ValueError, match=sentence):
+        read_start(config.get_config("smoke"), path, tmp_path / "run")
 
 
 def tiny_digits(**changes):
