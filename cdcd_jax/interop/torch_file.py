@@ -52,9 +52,9 @@ def describe_start(path: Path) -> str:
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.png"
-    >>> _ = path.write_bytes(b"\\x89PNG and more")
+    >>> _ = path.write_bytes(b"hello")
     >>> describe_start(path)
-    "it begins with b'\\\\x89PNG'"
+    "it begins with b'hell'"
     """
     with open_regular(path) as file:
         head = file.read(len(HEAD))
