@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from cdcd_jax.build.music import find_window, is_music, load_dances, motion_statistics
 from cdcd_jax.build.sections import make_section
-from cdcd_jax.build.texts import KINDS, Texts, load_texts
+from cdcd_jax.build.texts import KINDS, load_texts
 from cdcd_jax.build.token_data import TokenData
-from cdcd_jax.conditioning.condition import Condition, class_condition, no_condition
+from cdcd_jax.conditioning.condition import class_condition, no_condition
+from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat, Texts
 from cdcd_jax.conditioning.dance import dance_condition
+from cdcd_jax.data.audio import SAMPLE_RATE
 from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.data.captioned import CaptionedExamples, Captions, number_captions
 from cdcd_jax.data.music_examples import MusicExamples
@@ -21,45 +23,29 @@ from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.files import is_first_host
 from cdcd_jax.training.step import Batch
 
+DANCE_PARTS = ("motion", "video", "genre")
+"""Keys of the section ``condition`` that say which parts of a dance a model is conditioned on."""
+
 CAPTIONS_AT_ONCE = 8192
 """Captions that are tokenised between two looks at the clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """Hold what a denoiser is told about the examples.
+class Told(Conditioning):
+    """What a model is conditioned on, with the examples of an experiment.
 
     Attributes:
-        condition: The kind of condition, as pure functions.
-        denoiser: Options of ``make_denoiser`` that follow from it.
         train: The training set with its conditions.
         test: The held-out set with its conditions.
-        class_names: The classes that a sample may be asked for; empty with texts.
-        texts: What turns texts into conditions, if these are texts.
-        test_texts: The texts that samples of an evaluation are drawn for, if there are any: each
-            test example's condition or, with ``eval.all_captions``, all captions.
-        requests: Their conditions, where they are more than the test examples.
+        requests: The conditions of ``test_texts``, where they are more than the test examples:
+            with ``eval.all_captions``, all captions of each.
         by_example: Whether a sample is asked for by the condition of an example, not by a class.
     """
 
-    condition: Condition
-    denoiser: dict[str, Any]
     train: Examples
     test: Examples
-    class_names: tuple[str, ...] = ()
-    texts: Texts | None = None
-    test_texts: tuple[str, ...] = ()
     requests: SampleRequests | None = None
     by_example: bool = False
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes that a sample may be asked for."""
-        return len(self.class_names)
-
-    def embed(self, cond: Any) -> Any:
-        """Turn conditions of examples into what the model takes."""
-        return cond if self.texts is None else self.texts.embed(cond)
 
     def see(self, batch: Batch) -> Batch:
         """Turn the conditions of a batch on its devices into what the model takes."""
@@ -92,15 +78,33 @@ def load_condition(
 
 
 def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
-    count = len(data.class_names)
-    both = {"train": data.train, "test": data.test, "class_names": data.class_names}
+    conditioning = condition_on_classes(data.class_names, kind=kind, dropout=dropout)
+    return Told(**vars(conditioning), train=data.train, test=data.test)
+
+
+def condition_on_classes(
+    class_names: tuple[str, ...], *, kind: str, dropout: float
+) -> Conditioning:
+    """Condition a model on its classes, or on nothing where ``kind`` is ``"none"``."""
     if kind == "none":
-        return Told(condition=no_condition(), denoiser={"condition": "none"}, **both)
-    known = count + (dropout > 0)  # no class is one more class
-    return Told(
-        condition=class_condition(count),
+        return Conditioning(
+            condition=no_condition(), denoiser={"condition": "none"}, class_names=class_names
+        )
+    known = len(class_names) + (dropout > 0)  # no class is one more class
+    return Conditioning(
+        condition=class_condition(len(class_names)),
         denoiser={"condition": "class", "num_classes": known},
-        **both,
+        class_names=class_names,
+    )
+
+
+def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditioning:
+    """Condition a model on texts."""
+    return Conditioning(
+        condition=texts.condition,
+        denoiser={"condition": "cross", "cond_dim": texts.cond_dim},
+        texts=texts,
+        test_texts=test_texts,
     )
 
 
@@ -118,31 +122,37 @@ def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts 
     if config.eval.get("all_captions", False):
         test_texts, requests = tuple(flat), SampleRequests(test.texts, test.caption_of)
     return Told(
-        condition=texts.condition,
-        denoiser={"condition": "cross", "cond_dim": texts.cond_dim},
+        **vars(condition_on_texts(texts, test_texts)),
         train=train,
         test=test,
-        texts=texts,
-        test_texts=test_texts,
         requests=requests,
         by_example=True,
     )
 
 
 def _told_dances(config: Any, data: TokenData) -> Told:
-    options = {key: value for key, value in config.condition.items() if key != "dropout"}
+    dance = make_section(config, "condition", _describe_dances, config, data)
+    train, test = (_telling(examples, dance.parts) for examples in (data.train, data.test))
+    conditioning = condition_on_dances(config, dance)
+    return Told(**vars(conditioning), train=train, test=test, by_example=True)
+
+
+def condition_on_dances(config: Any, dance: DanceFormat) -> Conditioning:
+    """Condition a model on dances of a format, as the section ``condition`` says."""
+    options = {key: value for key, value in config.condition.items() if key not in DANCE_PARTS}
+    null = "learned" if options.pop("dropout") else None
     del options["kind"]
-    return make_section(config, "condition", make_dance_condition, config, data, **options)
+    return make_section(
+        config, "condition", make_dance_condition, dance, config.data.seconds, null, **options
+    )
 
 
 def make_dance_condition(
-    config: Any,
-    data: TokenData,
+    dance: DanceFormat,
+    seconds: float,
+    null: str | None,
     *,
     encoder: str,
-    motion: bool,
-    video: bool | None,
-    genre: bool,
     width: int,
     genre_width: int,
     group: int,
@@ -151,47 +161,64 @@ def make_dance_condition(
     hidden: int,
     channels: tuple[int, ...],
     compute_dtype: str,
-) -> Told:
-    """Tell those parts of a dance that are wanted; each encoder has sizes of its own.
+) -> Conditioning:
+    """Condition a model on dances; each encoder has sizes of its own."""
+    moves: dict[str, Any] | None = None
+    if "motion" in dance.parts:
+        moves = {"num_features": dance.num_features, "frames": dance.frames}
+        if encoder == "temporal":
+            moves |= {"fps": dance.fps, "group": group, "num_layers": num_layers}
+            moves |= {"mean": dance.mean, "std": dance.std, "num_heads": num_heads}
+            moves |= {"compute_dtype": compute_dtype}
+        else:
+            moves |= {"hidden": hidden, "channels": channels, "out": width}
+    video = "video" in dance.parts
+    condition = dance_condition(
+        encoder=encoder,
+        motion=moves,
+        num_genres=len(dance.genre_names) if "genre" in dance.parts else 0,
+        video_features=dance.video_features if video else None,
+        video_steps=(dance.video_steps or 1) if video else 1,
+        seconds=seconds,
+        width=width,
+        genre_width=genre_width,
+        null=null,
+    )
+    denoiser: dict[str, Any] = {"condition": "cross", "cond_dim": width}
+    if encoder == "temporal":
+        denoiser["seconds"] = dance.samples / SAMPLE_RATE
+    return Conditioning(condition=condition, denoiser=denoiser, dance=dance)
 
-    ``video=None`` wants it where the dances have it.
-    """
-    window, fps = find_window(config), data.fps or load_dances(config, "train").fps
-    cond = data.train.cond
-    video = "video" in cond if video is None else video
-    wanted = {"motion": motion, "video": video, "genre": genre}
-    for name, is_wanted in wanted.items():
+
+def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
+    """Describe the dances of an experiment; a part that is None is taken where they have it."""
+    cond, window = data.train.cond, find_window(config)
+    parts = {name: config.condition[name] for name in DANCE_PARTS}
+    parts = {name: name in cond if part is None else part for name, part in parts.items()}
+    for name, is_wanted in parts.items():
         if is_wanted and name not in cond:
             raise ValueError(
                 f'{name} = True, but the dances of "{config.data.name}" have no {name}'
             )
-    moves = None
-    if motion:
-        _, frames, num_features = cond["motion"].shape
-        moves = {"num_features": num_features, "frames": frames}
-        if encoder == "temporal":
-            mean, std = motion_statistics(cond["motion"])
-            moves |= {"fps": fps, "group": group, "num_layers": num_layers, "mean": mean}
-            moves |= {"std": std, "num_heads": num_heads, "compute_dtype": compute_dtype}
-        else:
-            moves |= {"hidden": hidden, "channels": channels, "out": width}
-    condition = dance_condition(
-        encoder=encoder,
-        motion=moves,
-        num_genres=len(data.class_names) if genre else 0,
-        video_features=cond["video"].shape[2] if video else None,
-        video_steps=cond["video"].shape[1] if video else 1,
+    dances = None if data.fps else load_dances(config, "train")
+    mean, std = None, None
+    if parts["motion"] and config.condition.encoder == "temporal":
+        mean, std = motion_statistics(cond["motion"])
+    _, frames, num_features = cond["motion"].shape
+    return DanceFormat(
+        parts=tuple(name for name, is_wanted in parts.items() if is_wanted),
         seconds=config.data.seconds,
-        width=width,
-        genre_width=genre_width,
-        null="learned" if config.condition.dropout else None,
+        samples=window.samples,
+        fps=dances.fps if dances else data.fps,
+        frames=frames,
+        num_features=num_features,
+        video_features=cond["video"].shape[2] if parts["video"] else 0,
+        video_steps=cond["video"].shape[1] if parts["video"] else 1,
+        genre_names=data.class_names,
+        edges=dances.edges if dances else (),
+        mean=mean,
+        std=std,
     )
-    denoiser: dict[str, Any] = {"condition": "cross", "cond_dim": width}
-    if encoder == "temporal":
-        denoiser["seconds"] = window.seconds
-    parts = [name for name, is_wanted in wanted.items() if is_wanted]
-    train, test = (_telling(examples, parts) for examples in (data.train, data.test))
-    return Told(condition=condition, denoiser=denoiser, train=train, test=test, by_example=True)
 
 
 def _telling(examples: Examples, parts: Sequence[str]) -> Examples:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
-from cdcd_jax.build.conditions import make_dance_condition
+from cdcd_jax.build.conditions import DANCE_PARTS, make_dance_condition
 from cdcd_jax.build.music import DANCES, SOUND
 from cdcd_jax.build.pictures import GENERATED, SOURCES
 from cdcd_jax.build.scoring import PLACES
@@ -133,7 +133,8 @@ def section_keys() -> dict[str, dict[str, Keys]]:
                 strict=True,
             ),
             "dance": _and(
-                _arguments(make_dance_condition, given=("config", "data")), "kind", "dropout"
+                _arguments(make_dance_condition, given=("dance", "seconds", "null")),
+                *("kind", "dropout", *DANCE_PARTS),
             ),
         },
         "schedule": {"": _and(_arguments(mask_replace_schedule, given=("vocab_size",)), "name")},

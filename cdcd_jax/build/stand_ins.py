@@ -7,10 +7,10 @@ import numpy as np
 
 from cdcd_jax.build.conditions import Told, load_condition
 from cdcd_jax.build.music import SOUND
-from cdcd_jax.build.texts import Texts
 from cdcd_jax.build.token_data import TokenData, random_tokens, rehearsal_data, two_of_each
 from cdcd_jax.conditioning.clip_text import ClipTextOptions
 from cdcd_jax.conditioning.condition import feature_condition
+from cdcd_jax.conditioning.conditioning import Texts
 from cdcd_jax.data import aist, tiktok
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.data.dance_files import VIDEO_FEATURES

@@ -1,8 +1,7 @@
 """Texts as conditions, from the section ``condition``: tokens, and who reads them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from jax.sharding import Mesh, NamedSharding
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.build.text_tower import is_text_tower, load_text_tower
 from cdcd_jax.conditioning.clip_text import make_clip_text
-from cdcd_jax.conditioning.condition import Condition, feature_condition, text_condition
+from cdcd_jax.conditioning.condition import feature_condition, text_condition
+from cdcd_jax.conditioning.conditioning import Texts
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.evaluation.clip_towers import clip_tokenizer, load_clip
@@ -28,30 +28,6 @@ from cdcd_jax.typing import Params
 KINDS = ("text", "clip")
 """What ``condition.kind`` may be for texts: a small transformer that is trained with the denoiser,
 or CLIP's frozen text tower."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Texts:
-    """Hold what turns texts into conditions.
-
-    Attributes:
-        tokenize: Texts -> tokens [batch length].
-        count: Texts -> how many tokens each has, before any is cut.
-        length: Tokens that are read.
-        embed: What a batch of tokens becomes before the model sees it: the features of a frozen
-            tower, or the same tokens where the model reads them itself.
-        condition: What the model makes of that.
-        cond_dim: Features that the denoiser attends to.
-        fingerprint: What the tokens mean; a run cannot go on with others.
-    """
-
-    tokenize: Callable[[Sequence[str]], np.ndarray]
-    count: Callable[[Sequence[str]], np.ndarray]
-    length: int
-    embed: Callable[[Any], Any]
-    condition: Condition
-    cond_dim: int
-    fingerprint: str
 
 
 def load_texts(config: Any, captions: Captions, folder: Path | None) -> Texts:
