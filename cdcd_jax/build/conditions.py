@@ -200,7 +200,10 @@ def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
             raise ValueError(
                 f'{name} = True, but the dances of "{config.data.name}" have no {name}'
             )
-    dances = None if data.fps else load_dances(config, "train")
+    fps, edges = data.fps, ()
+    if fps is None:
+        dances = load_dances(config, "train")
+        fps, edges = dances.fps, dances.edges
     mean, std = None, None
     if parts["motion"] and config.condition.encoder == "temporal":
         mean, std = motion_statistics(cond["motion"])
@@ -209,13 +212,13 @@ def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
         parts=tuple(name for name, is_wanted in parts.items() if is_wanted),
         seconds=config.data.seconds,
         samples=window.samples,
-        fps=dances.fps if dances else data.fps,
+        fps=fps,
         frames=frames,
         num_features=num_features,
         video_features=cond["video"].shape[2] if parts["video"] else 0,
         video_steps=cond["video"].shape[1] if parts["video"] else 1,
         genre_names=data.class_names,
-        edges=dances.edges if dances else (),
+        edges=edges,
         mean=mean,
         std=std,
     )
