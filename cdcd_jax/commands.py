@@ -156,6 +156,7 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
         return
     with owning(workdir):
         rehearsed = build(config, workdir, rehearse=True)  # nothing may wait for hours
+        rehearsed.scoring.check()
         if start is not None:
             start_experiment(rehearsed, start, tell=lambda line: None)
         if missing_codec:

@@ -193,21 +193,36 @@ def test_a_reference_of_another_format_is_named_before_anything_is_trained(tmp_p
     path = tmp_path / "resnet.npz"
     np.savez(path, mu=np.zeros(512), sigma=np.eye(512))
     config = load("grocery_vanilla", "smoke", eval__reference=str(path))
+    scoring = build(config, tmp_path, rehearse=True).scoring
     with pytest.raises(ValueError, match=r"eval\.reference: .*resnet\.npz: mu and sigma have the"):
-        build(config, tmp_path, rehearse=True)
+        scoring.check()
     np.savez(path, mu=np.zeros(2048), sigma=-np.eye(2048))
     with pytest.raises(ValueError, match=r"eval\.reference: .*sigma has negative variances"):
-        build(config, tmp_path, rehearse=True)
+        scoring.check()
 
 
 def test_weights_of_another_network_are_named_before_anything_is_trained(tmp_path):
     path = tmp_path / "other.npz"
     np.savez(path, x=np.ones(2))
     config = load("grocery_vanilla", "smoke", eval__resnet_weights=str(path))
+    experiment = build(config, tmp_path, rehearse=True)  # which samples without these weights
     with pytest.raises(
         ValueError, match=r"eval\.resnet_weights = .*other\.npz cannot be used: The"
     ):
-        build(config, tmp_path, rehearse=True)
+        experiment.scoring.check()
+
+
+def test_weights_of_scores_are_read_before_the_codec_is_trained(run_here, tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, x=np.ones(2))
+    code, output = run_here(
+        "--config=configs/grocery_vanilla.py:smoke",
+        f"--workdir={tmp_path}/run",
+        f"--config.eval.inception_weights={path}",
+    )
+    assert code == 2
+    assert "Error: eval.inception_weights = " in output
+    assert "training it first" not in output
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ class Scoring:
         make_options: ``make_options() -> options of evaluate``: scorers, the codec's way back and
             real test pictures. It reads pictures and fits a judge, so it is called when there is
             something to score.
-        check: Raises a ValueError if there are no real pictures to score by.
+        check: Raises a ValueError if there are no real pictures to score by, or a file is damaged
+            or of another network. It reads files of weights whole, in seconds, so it is called once
+            before training and before an evaluation, and not to draw samples.
         unmeasured: Sentences on what is not measured, and which file would change that, or on
             scores that mean nothing.
     """
@@ -64,7 +66,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         The scoring.
 
     Raises:
-        ValueError: If a file of weights is not there or of another network.
+        ValueError: If a file of weights is not there.
     """
     make_section(config, "eval", _check_classifier, config, data)
     if config.data.name == "digits":
@@ -81,16 +83,16 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     for name, path in files.items():
         if name != "reference" and path is not None and not Path(path).is_file():
             raise ValueError(f"eval.{name} = {path} is no file")
-    # Another network or format is found out now, not after hours of training.
     num_classes = told.num_classes if told.texts is None else None
     given = {"num_classes": num_classes, "any_clip": is_synthetic(config)}
-    make_section(config, "eval", check_networks, files, **given)
-    if files["reference"] is not None and Path(files["reference"]).exists():
-        make_section(config, "eval", _check_reference, files["reference"])
-    files["reference"] = files["reference"] or str(workdir / "inception_reference.npz")
+    reference = files["reference"]
+    files["reference"] = reference or str(workdir / "inception_reference.npz")
     options = _class_options if told.texts is None else _caption_options
 
     def check() -> None:
+        make_section(config, "eval", check_networks, files, **given)
+        if reference is not None and Path(reference).exists():
+            make_section(config, "eval", _check_reference, reference)
         for split in ("train", "test"):
             load_source(config, split)
 
