@@ -116,7 +116,7 @@ class Plan:
                 f"program knows version {VERSION}; prepare them anew in another folder"
             )
         try:
-            plan = dict(content["plan"])
+            plan = {**content["plan"]}
             if "random_crop" in plan:
                 raise ValueError(
                     f"{path} is of shards of version 0.1, whose crops were others (random_crop = "

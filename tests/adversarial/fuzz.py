@@ -118,7 +118,8 @@ def _json(path: Path) -> None:
                 raise
             refused.append(error)
     if len(refused) == len(uses):
-        raise ValueError(f"{path}: refused by all") from refused[0]
+        reasons = "; ".join(str(error).removeprefix(str(folder)) for error in refused)
+        raise ValueError(f"{path}: refused by all ({reasons})") from refused[0]
 
 
 def _write_text(text: Any) -> Callable[[Path], Any]:

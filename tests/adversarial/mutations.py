@@ -31,7 +31,20 @@ NUMBERS = (
     2**63 - 1,
     2**64 - 1,
 )
-TEXTS = ("", "a", "a.weight", "torch", "0", "\0", "é" * 40, "../x", "float32", "x" * 5000, "\ud800")
+TEXTS = (
+    "",
+    "a",
+    "a.weight",
+    "torch",
+    "0",
+    "\0",
+    "é" * 40,
+    "../x",
+    "float32",
+    "F8_E4M3",
+    "x" * 5000,
+    "\ud800",
+)
 NAMES = (
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_parameter"),
