@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Integer
 
 from cdcd_jax.data.batch import take_rows
+from cdcd_jax.data.manifest import MANIFEST
 from cdcd_jax.data.music_views import WaveformPlan
 from cdcd_jax.data.shards import TokenShards
 
@@ -34,8 +35,9 @@ class MusicExamples:
         if shards.plan.waveforms is None:
             raise ValueError(f"{shards.folder} holds tokens of pictures; give another folder")
         self.shards, self.genre_names = shards, shards.class_names
-        self.waveforms = WaveformPlan.from_json(shards.plan.waveforms)
         self._records = shards.plan.views
+        manifest = shards.folder / MANIFEST
+        self.waveforms = WaveformPlan.from_json(shards.plan.waveforms, self._records, manifest)
         known = [*shards.rows, *(["genre"] if self.genre_names else [])]
         self._parts = known if parts is None else sorted(parts)
         for name in self._parts:

@@ -1,10 +1,12 @@
 """What is encoded of a piece of music: the piece, quieter copies, and copies in disorder."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from cdcd_jax.data.manifest import AGAIN
 from cdcd_jax.data.shard_writer import Views
 from cdcd_jax.data.waveforms import normalise_peak, shuffle_waveform, vary_amplitude
 
@@ -60,9 +62,23 @@ class WaveformPlan(NamedTuple):
             raise ValueError(f"quietest = {self.quietest} must lie in (0, 1]")
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "WaveformPlan":
-        """Take it out of a manifest."""
-        return cls(**content)
+    def from_json(cls, content: Mapping[str, Any], num_records: int, path: Path) -> "WaveformPlan":
+        """Take it out of a manifest that says how many records each piece has.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        try:
+            plan = cls(**content)
+            plan.check()
+            counts = plan.views, plan.shuffles, plan.num_chunks
+            if {type(count) for count in counts} != {int}:
+                raise TypeError("a count of another kind")
+            if plan.views + plan.shuffles != num_records:
+                raise ValueError("another number of records")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged; delete it and {AGAIN}") from error
+        return plan
 
 
 def load_piece(pieces: Pieces, plan: WaveformPlan, seed: int, index: int) -> Views:

@@ -91,6 +91,8 @@ class TokenShards:
             raise KeyError("shards")
         for file in self._files():
             _check_size(self.folder / file["file"], file["bytes"])
+            if not isinstance(file["sha256"], str):
+                raise TypeError("sha256")
         size = record_dtype(length=self.length, vocab_size=self.plan.vocab_size).itemsize
         for shard in self._shards:
             # Tokens hardly shrink, so a shard has no more of them than its bytes allow.

@@ -1,6 +1,7 @@
 """Music becomes shards with its dances beside it, and comes back as examples and negatives."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def examples(segments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("music")
     assert write(folder, segments).finished
     return MusicExamples(TokenShards(folder, fingerprint="codec"))
+
+
+@pytest.mark.parametrize("change", [{"views": "2"}, {"views": 3}, {"shuffles": 3.0}, {"more": 1}])
+def test_a_damaged_plan_of_waveforms_is_refused(change):
+    path = Path("set") / "manifest.json"
+    right = WAVEFORMS._asdict()
+    assert WaveformPlan.from_json(right, 5, path) == WAVEFORMS
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged; delete it and run"):
+        WaveformPlan.from_json(right | change, 5, path)
 
 
 def test_an_example_is_its_piece_with_its_dance(examples, segments):

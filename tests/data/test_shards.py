@@ -202,6 +202,13 @@ def damaged_manifest(folder):
     os.truncate(folder / "manifest.json", 50)
 
 
+def lacking_checksum(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["shards"][1]["sha256"]
+    path.write_text(json.dumps(manifest))
+
+
 def damaged_index(folder):
     os.truncate(folder / "index.npz", 50)
 
@@ -216,6 +223,7 @@ def damaged_index(folder):
         (other_version, "shards of format version 2, and this program knows version 1; prepare"),
         (other_format, r"manifest\.json does not belong to token shards; give another folder"),
         (damaged_manifest, r"manifest\.json is damaged; delete it and run the same"),
+        (lacking_checksum, r"manifest\.json is damaged; delete it and run the same"),
         (damaged_index, r"index\.npz is missing or damaged; run the same"),
     ],
 )
