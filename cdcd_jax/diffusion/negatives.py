@@ -11,6 +11,9 @@ from jaxtyping import Array, Int
 from cdcd_jax.checks import check_count, check_key, check_pair, check_tokens
 from cdcd_jax.typing import Negatives, PRNGKey, Tokens
 
+MOST_TOKENS = 2**31 - 1
+"""Tokens of all negatives together; so many are 8 GiB, and their indices are int32."""
+
 
 def shuffle_chunks(
     key: PRNGKey, z0: Tokens, *, num_chunks: int = 8, num_negatives: int = 10
@@ -29,7 +32,8 @@ def shuffle_chunks(
         original one. (The reference uses one order for a whole batch, which may be the original.)
 
     Raises:
-        ValueError: Fewer than two chunks, or more chunks than tokens.
+        ValueError: Fewer than two chunks, more chunks than tokens, or more tokens than an array
+            may have.
 
     Example:
         >>> tokens = jnp.arange(6)[None]
@@ -66,7 +70,8 @@ def shuffle_patches(
         N images per example, each with its own arrangement, never the original one.
 
     Raises:
-        ValueError: The grid is not the length, or the patches do not divide it.
+        ValueError: The grid is not the length, the patches do not divide it, or there are more
+            tokens than an array may have.
 
     Example:
         >>> image = jnp.array([[0, 0, 1, 1,
@@ -114,6 +119,12 @@ def _check_shuffle(key: PRNGKey, z0: Tokens, num_negatives: int) -> None:
     check_key(key)
     check_tokens("z0", z0)
     check_count("num_negatives", num_negatives, least=0)
+    batch, length = z0.shape
+    if num_negatives * batch * length > MOST_TOKENS:
+        raise ValueError(
+            f"num_negatives = {num_negatives:,} of {batch:,} x {length:,} tokens are more than the "
+            f"{MOST_TOKENS:,} that one array may have; make fewer at once"
+        )
 
 
 def _check_pieces(name: str, pieces: int, length: int) -> None:
