@@ -6,7 +6,9 @@ compiles a function whose checks are part of the program, with ``jax.experimenta
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -113,7 +115,8 @@ def check_array(name: str, value: Any, shape: str) -> None:
         ValueError: t must be an array [batch], got a list: use jnp.asarray
     """
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-        raise ValueError(f"{name} must be an array [{shape}], got {_kind(value)}: use jnp.asarray")
+        hint = "" if value is None else ": use jnp.asarray"
+        raise ValueError(f"{name} must be an array [{shape}], got {_kind(value)}{hint}")
     if isinstance(value, np.ndarray) and not value.dtype.isnative:
         raise ValueError(
             f"{name} is {value.dtype.str}, in another machine's order of bytes: use "
@@ -270,9 +273,41 @@ def _count_words(impl: str) -> int:
 
 
 def check_function(name: str, value: Any, call: str) -> None:
-    """Raise a ValueError unless a value can be called."""
+    """Raise a ValueError unless a value can be called with so many arguments.
+
+    Args:
+        name: Of the function.
+        value: Anything.
+        call: What it is called with, in parentheses.
+
+    Example:
+        >>> check_function("denoise_fn", lambda zt, t: zt, "(zt, t, cond)")
+        Traceback (most recent call last):
+        ValueError: denoise_fn must be a function, denoise_fn(zt, t, cond), got one of (zt, t)
+    """
     if not callable(value):
         raise ValueError(f"{name} must be a function, {name}{call}, got {_kind(value)}")
+    signature = _signature(value)
+    if signature is None:
+        return
+    try:
+        signature.bind(*call.split(","))
+    except TypeError as error:
+        own = ", ".join(signature.parameters)
+        raise ValueError(f"{name} must be a function, {name}{call}, got one of ({own})") from error
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the parameters of a function, of a wrapper its own; None where nothing tells them."""
+    inner = getattr(function, "__func__", getattr(function, "func", None))  # of a method, a partial
+    wrapped = getattr(function, "__wrapped__", None)
+    if inner is None and wrapped is not None and not inspect.isfunction(function):
+        return _signature(wrapped)  # a compiled function has those of what it compiles
+    if inner is not None and not inspect.isfunction(inner):
+        return None
+    with suppress(TypeError, ValueError):
+        return inspect.signature(function, follow_wrapped=False)
+    return None
 
 
 def check_type(name: str, value: Any, kind: type, maker: str) -> None:

@@ -5,7 +5,27 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cdcd_jax.checks import check_array, require
-from cdcd_jax.typing import LogProbs, Tokens, wide_dtype
+from cdcd_jax.typing import DenoiseFn, LogProbs, Timesteps, Tokens, wide_dtype
+
+
+def with_checked_output(denoise_fn: DenoiseFn, *, features: bool) -> DenoiseFn:
+    """Check that a network returns an array before anything is done with its output.
+
+    Args:
+        denoise_fn: The network.
+        features: Whether it returns features for a head, in place of log p(z0 | zt, cond).
+
+    Returns:
+        A function of the same form, which raises a ValueError for another output.
+    """
+    shape = "batch length width" if features else "batch length K"
+
+    def call(zt: Tokens, t: Timesteps, cond: object) -> Array:
+        output = denoise_fn(zt, t, cond)
+        check_array("the output of denoise_fn", output, shape)
+        return output
+
+    return call
 
 
 def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denoise_fn") -> LogProbs:

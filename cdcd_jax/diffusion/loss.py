@@ -16,6 +16,7 @@ from cdcd_jax.diffusion.contrastive import (
     denoise_with_negatives,
     time_weight,
 )
+from cdcd_jax.diffusion.denoiser import with_checked_output
 from cdcd_jax.diffusion.noise import (
     Noise,
     as_tuple,
@@ -223,6 +224,7 @@ def loss_at(
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
     if head_fn is not None:
         check_function("head_fn", head_fn, "(hidden)")
+    denoise_fn = with_checked_output(denoise_fn, features=head_fn is not None)
     z0, given = check_clean(z0, as_tuple(negatives), objective.contrasts, schedule.vocab_size)
     check_noise(noise, z0, given, objective.contrasts)
     t, p_t, zt = noise.t, noise.p_t, noise.zt

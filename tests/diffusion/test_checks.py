@@ -1,5 +1,7 @@
 """Input that would give nonsense is refused, by value and place, or made sense of."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +128,14 @@ def test_values_are_named_with_their_place(call, message):
         (lambda: loss(Z0, denoise_fn=with_mask), "the mask is not among the K"),
         (lambda: bound(Z0, denoise_fn=with_mask), "the mask is not among the K"),
         (lambda: sample(with_mask), r"of shape \(4, 24, 16\) .* got \(4, 24, 17\)"),
+        (
+            lambda: cdcd.shuffle_chunks(key(), Z0, num_negatives=10**12),
+            r"num_negatives = 1,000,000,000,000 of 4 x 24 tokens are more than the 2,147,483,647",
+        ),
+        (
+            lambda: cdcd.shuffle_patches(key(), Z0, grid=(4, 6), num_negatives=2**31 // 96 + 1),
+            r"num_negatives = 22,369,622 of 4 x 24 tokens are more than",
+        ),
     ],
 )
 @pytest.mark.usefixtures("as_users_call_it")
@@ -134,6 +144,64 @@ def test_shapes_and_dtypes_are_named(call, message):
         call()
     with pytest.raises(ValueError, match=message):  # known while compiling, too
         jax.eval_shape(call)
+
+
+RUNS = {
+    "loss": lambda denoise_fn: loss(Z0, denoise_fn=denoise_fn),
+    "parallel chains": lambda denoise_fn: cdcd.make_loss(SCHEDULE, contrast=cdcd.Contrast("step"))(
+        key(), denoise_fn, Z0, None, negatives=Z0[:, None, ::-1]
+    ),
+    "bound": lambda denoise_fn: bound(Z0, denoise_fn=denoise_fn),
+    "sample": lambda denoise_fn: sample(denoise_fn),
+    "guidance": lambda denoise_fn: cdcd.sample(
+        key(), SCHEDULE, guide_denoiser(denoise_fn, jnp.zeros(4), 2.0), jnp.ones(4), shape=SHAPE
+    ),
+}
+
+
+def forget_the_step(zt, cond):
+    return uniform(zt, None, cond)
+
+
+@pytest.mark.usefixtures("as_users_call_it")
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    ("denoise_fn", "got"),
+    [
+        (lambda zt, t, cond: None, "the output of denoise_fn must be an array .*, got None"),
+        (lambda zt, t, cond: (uniform(zt, t, cond), 1), "must be an array .*, got a tuple: use"),
+        (forget_the_step, r"denoise_fn\(zt, t, cond\), got one of \(zt, cond\)"),
+        (jax.jit(forget_the_step), r"denoise_fn\(zt, t, cond\), got one of \(zt, cond\)"),
+        (lambda zt, t, cond, train: uniform(zt, t, cond), r"one of \(zt, t, cond, train\)"),
+    ],
+)
+def test_a_network_of_another_form_is_named(run, denoise_fn, got):
+    with pytest.raises(ValueError, match=got):
+        jax.eval_shape(lambda: run(denoise_fn))
+
+
+def test_whatever_takes_three_arguments_is_a_network():
+    def apply(params, zt, t, cond):
+        return uniform(zt, t, cond)
+
+    @functools.wraps(apply)
+    def bound_to_params(zt, t, cond):
+        return apply({}, zt, t, cond)
+
+    class Network:
+        def __call__(self, zt, t, cond=None, *, train=False):
+            return uniform(zt, t, cond)
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def compiled(self, zt, t, cond):
+            return uniform(zt, t, cond)
+
+    for denoise_fn in (
+        *(Network().compiled, functools.partial(jax.jit(bound_to_params))),
+        *(functools.partial(apply, {}), bound_to_params, jax.jit(bound_to_params), Network()),
+        *(Network().__call__, jax.checkpoint(uniform), jax.jit(functools.partial(apply, {}))),
+    ):
+        assert jax.eval_shape(lambda fn=denoise_fn: sample(fn)).shape == SHAPE
 
 
 def test_traced_values_are_checked_where_that_is_wanted():
