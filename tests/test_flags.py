@@ -72,6 +72,7 @@ def test_the_help_of_a_flag_says_who_reads_it():
         ({"motion": "a", "video_out": "a.avi"}, "video_out = a.avi must end in .mp4"),
         ({"export": "/dev/null/a"}, "export = /dev/null/a"),
         ({"export": "a.jpg"}, "export = a.jpg must be a folder"),
+        ({"export": "a" * 300}, "aaa: File name too long; name another"),
         ({"export": "a.npzz"}, "must be a folder, whose name needs no .npzz, or a file that ends"),
         ({"export": "a.npz2"}, "must be a folder, whose name needs no .npz2, or a file that ends"),
         ({"export": "s3://bucket/a.npz"}, "export = s3://bucket/a.npz is no path of a file system"),

@@ -33,7 +33,11 @@ def check_export(path: Path) -> None:
     ValueError: export = samples.npzz must be a folder, whose name needs no .npzz, or a file that
     ends in .npz
     """
-    if path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ValueError(f"export = {path}: {error.strerror}; name another") from error
+    if is_there:
         raise ValueError(f"export = {path} is there already; name another")
     suffix = path.suffix.lower()
     if suffix != ARCHIVE and (_OF_FILES.fullmatch(suffix) or get_close_matches(suffix, [ARCHIVE])):

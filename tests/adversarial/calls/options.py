@@ -189,6 +189,8 @@ def _shuffles() -> Iterator[Case]:
         (chunks, "num_chunks", (1, 7), "num_chunks must cut 6 tokens in 2 to 6 pieces"),
         (chunks, "num_negatives", (-1, 1.5, None), "num_negatives must be a whole number"),
         (patches, "num_negatives", (-1, 1.5), "num_negatives must be a whole number"),
+        (chunks, "num_negatives", (10**12, 2**40), "more than the 2,147,483,647 that one array"),
+        (patches, "num_negatives", (10**12,), "more than the 2,147,483,647 that one array may"),
         (patches, "grid", ((2.0, 3), 6, (6,), None, (0, 6), "23"), "grid = "),
         (patches, "grid", ((2, 2),), "grid 2 x 2 does not have the 6 tokens"),
         (patches, "patches", ((2.0, 1), 2, (0, 3), (-2, -3)), "patches = "),

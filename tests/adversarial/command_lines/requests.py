@@ -111,7 +111,7 @@ EXPORTS = {
     "to an existing file": ("file.npz", "file.npz"),
     "to a picture": ("out.png", "out.png"),
     "to an array": ("out.npy", "out.npy"),
-    "to an upper case archive": ("out.NPZ", "out.NPZ"),
+    "to a misspelt archive": ("out.npzz", "out.npzz"),
     "to a zip": ("out.zip", "out.zip"),
     "to a text": ("out.txt", "out.txt"),
     "to JSON": ("out.json", "out.json"),
@@ -158,6 +158,10 @@ def cases() -> Iterator[Case]:
         yield command(f"export {name}", "--mode=sample", *TINY, "--num_samples=2",
                       f"--export={place}", prepare=_obstacles, says=says, codes=(1, 2),
                       leaves=LEFT)  # fmt: skip
+    yield command("export to an upper case archive", "--mode=sample", *TINY, "--num_samples=2",
+                  "--export=out.NPZ", prepare=_obstacles, codes=0, says="out.NPZ",
+                  check=lambda folder: "" if (folder / "out.NPZ").is_file() else "no file"
+                  )  # fmt: skip
     for name, (place, says) in list(EXPORTS.items())[2:6]:
         yield command(f"evaluate with an export {name}", "--mode=evaluate", *TINY,
                       f"--export={place}", prepare=_obstacles, says=says, leaves=LEFT)  # fmt: skip

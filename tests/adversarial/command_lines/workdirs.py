@@ -49,6 +49,8 @@ def cases() -> Iterator[Case]:
             yield command(f"{mode}: {place}", *TINY, f"--mode={mode}", workdir=workdir,
                           codes=(1, 2), prepare=_obstacles,
                           says=workdir.split("//")[-1][:40])  # fmt: skip
+    yield command("a default folder inside of a file", *TINY, workdir=None, files={"runs": "x"},
+                  says="runs is no folder; give another path", leaves=())  # fmt: skip
     for mode in ("sample", "evaluate"):
         yield command(f"{mode} in an empty folder", *TINY, f"--mode={mode}", codes=(1, 2),
                       prepare=lambda folder: (folder / "run").mkdir(),
