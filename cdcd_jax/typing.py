@@ -58,6 +58,18 @@ class Timed(NamedTuple):
     seconds: Leaf
 
 
+def show_number(value: Any) -> str:
+    """Return a number in a few digits for a ``repr``, or ``?`` where it has no value yet.
+
+    >>> show_number(np.float64(0.1) + 0.2), show_number(None)
+    ('0.3', '?')
+    """
+    try:
+        return f"{float(value):.6g}"
+    except (TypeError, ValueError):
+        return "?"
+
+
 def wide_dtype(dtype: Any) -> jnp.dtype:
     """Return the dtype of sums, exponentials and log-probabilities: float32, or float64 of float64.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from cdcd_jax.checks import check_function, check_key, check_tokens, require
 from cdcd_jax.diffusion.denoiser import log_probs
+from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
@@ -186,8 +187,18 @@ def evaluate_bound(
     check_schedule(schedule)
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
     check_tokens("z0", z0, schedule.vocab_size)
-    z0 = jnp.asarray(z0)
+    nats = call_compiled(_sum_steps, _probe, schedule, key, denoise_fn, jnp.asarray(z0), cond)
+    require(
+        lambda nats: nats == nats,
+        "the bound of example {place} is {value}: the network's probabilities are NaN",
+        nats,
+    )
+    return nats
 
+
+def _sum_steps(
+    schedule: Schedule, key: PRNGKey, denoise_fn: DenoiseFn, z0: Tokens, cond: object
+) -> Float[Array, " batch"]:
     def add_step(total: Array, t: Int[Array, ""]) -> tuple[Array, None]:
         steps = jnp.full(z0.shape[:1], t)
         zt = q_sample(jax.random.fold_in(key, t), schedule, z0, steps)
@@ -198,9 +209,10 @@ def evaluate_bound(
     start = jnp.full(z0.shape[:1], prior_kl(schedule) * z0.shape[1])
     start = vary_like_result(lambda total: add_step(total, jnp.asarray(1))[0], start)
     nats, _ = jax.lax.scan(add_step, start, jnp.arange(1, schedule.num_steps + 1))
-    require(
-        lambda nats: nats == nats,
-        "the bound of example {place} is {value}: the network's probabilities are NaN",
-        nats,
-    )
     return nats
+
+
+def _probe(
+    schedule: Schedule, key: PRNGKey, denoise_fn: DenoiseFn, z0: Tokens, cond: object
+) -> None:
+    denoise_fn(z0, jnp.ones(z0.shape[:1], jnp.int32), cond)

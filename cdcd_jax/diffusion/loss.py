@@ -1,15 +1,22 @@
 """The objective of CDCD, composed from the bound, the auxiliary loss and the contrastive terms."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_count, check_function, check_type, check_weight
+from cdcd_jax.checks import (
+    check_count,
+    check_function,
+    check_key,
+    check_type,
+    check_weight,
+    is_traced,
+)
 from cdcd_jax.diffusion.contrastive import (
     TIME_WEIGHTS,
     Contrast,
@@ -17,6 +24,7 @@ from cdcd_jax.diffusion.contrastive import (
     time_weight,
 )
 from cdcd_jax.diffusion.denoiser import with_checked_output
+from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.noise import (
     Noise,
     as_tuple,
@@ -27,12 +35,12 @@ from cdcd_jax.diffusion.noise import (
 )
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.scores import make_score
-from cdcd_jax.diffusion.timesteps import TimestepStats, update_timestep_stats
-from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens
+from cdcd_jax.diffusion.timesteps import TimestepStats, check_stats, update_timestep_stats
+from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens, show_number
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class LossTerms:
     """What `make_loss` computes; minimise ``loss``.
 
@@ -57,6 +65,9 @@ class LossTerms:
     equal_negatives: Leaf
     t: Leaf
     p_t: Leaf
+
+    def __repr__(self) -> str:
+        return f"LossTerms(loss={show_number(self.loss)}, batch={np.size(self.total)})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,18 +104,47 @@ class Objective:
                 check_count(name, value)
 
 
-class Loss(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Loss:
     """The training loss, as one call or in its two halves.
 
     Attributes:
-        draw: ``draw(key, z0, *, negatives=None, stats=None) -> noise``, see
-            `cdcd_jax.diffusion.noise.Noise`.
-        at: ``at(noise, denoise_fn, z0, cond, *, negatives=None, head_fn=None) -> terms``, without
-            further randomness: rows may be worked through in parts.
+        schedule: The noise schedule.
+        objective: The weights and terms.
     """
 
-    draw: Callable[..., Noise]
-    at: Callable[..., LossTerms]
+    schedule: Schedule
+    objective: Objective
+
+    def __repr__(self) -> str:
+        terms = ", ".join(one.mechanism for one in self.objective.contrasts) or "none"
+        return f"Loss(num_steps={self.schedule.num_steps}, contrast={terms})"
+
+    def draw(
+        self,
+        key: PRNGKey,
+        z0: Tokens,
+        *,
+        negatives: Array | Sequence[Array] | None = None,
+        stats: TimestepStats | None = None,
+    ) -> Noise:
+        """Draw all that is random, see `cdcd_jax.diffusion.noise.draw_noise`."""
+        terms = {"contrasts": self.objective.contrasts, "negatives": negatives, "stats": stats}
+        return draw_noise(key, z0, schedule=self.schedule, **terms)
+
+    def at(
+        self,
+        noise: Noise,
+        denoise_fn: DenoiseFn,
+        z0: Tokens,
+        cond: Any,
+        *,
+        negatives: Array | Sequence[Array] | None = None,
+        head_fn: HeadFn | None = None,
+    ) -> LossTerms:
+        """Evaluate the terms under given noise: rows may be worked through in parts."""
+        given = {"negatives": negatives, "head_fn": head_fn}
+        return loss_at(self.schedule, self.objective, noise, denoise_fn, z0, cond, **given)
 
     def __call__(
         self,
@@ -118,9 +158,46 @@ class Loss(NamedTuple):
         head_fn: HeadFn | None = None,
     ) -> tuple[LossTerms, TimestepStats | None]:
         """Draw the noise, evaluate the terms and update the statistics; see `make_loss`."""
-        noise = self.draw(key, z0, negatives=negatives, stats=stats)
-        terms = self.at(noise, denoise_fn, z0, cond, negatives=negatives, head_fn=head_fn)
-        return terms, None if stats is None else update_timestep_stats(stats, terms.t, terms.vb)
+        check_key(key)
+        z0, given = check_clean(
+            z0, as_tuple(negatives), self.objective.contrasts, self.schedule.vocab_size
+        )
+        if stats is not None:
+            check_stats(stats, self.schedule.num_steps)
+        check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+        static = self.schedule, self.objective
+        arguments = key, denoise_fn, z0, cond, given, stats, head_fn
+        terms, stats = call_compiled(_draw_and_evaluate, _probe, static, *arguments)
+        if (
+            not is_traced(terms.aux)
+            and terms.aux.is_fully_addressable
+            and np.isnan(terms.aux).any()
+        ):
+            arguments = jax.random.clone(key), *arguments[1:]
+            return _draw_and_evaluate(static, *arguments)  # which says where
+        return terms, stats
+
+
+def _draw_and_evaluate(
+    static: tuple[Schedule, Objective],
+    key: PRNGKey,
+    denoise_fn: DenoiseFn,
+    z0: Tokens,
+    cond: Any,
+    negatives: tuple[Array, ...],
+    stats: TimestepStats | None,
+    head_fn: HeadFn | None,
+) -> tuple[LossTerms, TimestepStats | None]:
+    loss = Loss(*static)
+    noise = loss.draw(key, z0, negatives=negatives, stats=stats)
+    terms = loss.at(noise, denoise_fn, z0, cond, negatives=negatives, head_fn=head_fn)
+    return terms, None if stats is None else update_timestep_stats(stats, terms.t, terms.vb)
+
+
+def _probe(
+    static: Any, key: PRNGKey, denoise_fn: DenoiseFn, z0: Tokens, cond: Any, *_: Any
+) -> None:
+    denoise_fn(z0, jnp.ones(z0.shape[0], int), cond)
 
 
 def make_loss(
@@ -188,10 +265,7 @@ def make_loss(
                 f"a contrastive term at {one.num_steps} steps needs as many diffusion steps, the "
                 f"schedule has {schedule.num_steps}"
             )
-    return Loss(
-        draw=partial(draw_noise, schedule=schedule, contrasts=objective.contrasts),
-        at=partial(loss_at, schedule, objective),
-    )
+    return Loss(schedule, objective)
 
 
 def loss_at(

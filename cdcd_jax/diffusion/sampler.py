@@ -19,11 +19,18 @@ from cdcd_jax.checks import (
     check_tokens,
 )
 from cdcd_jax.diffusion.denoiser import log_probs
+from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.diffusion.transitions import LOG_FLOOR, sample_prior
-from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
+from cdcd_jax.diffusion.truncation import (
+    apply_temperature,
+    check_temperature,
+    check_truncation,
+    keep_top_k,
+    truncate,
+)
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, PRNGKey, Timesteps, Tokens
 
 
@@ -40,6 +47,9 @@ class Sampler(NamedTuple):
     init: Callable[[PRNGKey, int, int], Tokens]
     step: Callable[..., Tokens]
     times: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Sampler(num_steps={len(self.times) - 1}, times={self.times[0]}..{self.times[-1]})"
 
 
 def make_sampler(
@@ -81,6 +91,8 @@ def make_sampler(
             f"num_steps must be between 1 and the {schedule.num_steps} steps of the schedule, "
             f"got {num_steps}"
         )
+    check_truncation(truncation)
+    check_temperature(temperature)
 
     def init(key: PRNGKey, batch: int, length: int) -> Tokens:
         check_key(key)
@@ -201,12 +213,40 @@ def sample(
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
         known = jnp.asarray(known)
+    options = SampleOptions((shape[0], shape[1]), num_steps, top_k, return_trajectory)
+    check = {"num_steps": num_steps, "top_k": top_k}
+    make_sampler(schedule, denoise_fn, truncation=truncation, temperature=temperature, **check)
+    arrays = cond, known, truncation, temperature
+    drawn = call_compiled(_run_sampler, _probe, (schedule, options), key, denoise_fn, *arrays)
+    check_drawn(drawn[0] if return_trajectory else drawn, schedule.vocab_size)
+    return drawn
+
+
+class SampleOptions(NamedTuple):
+    """What of a call of `sample` is known before compiling."""
+
+    shape: tuple[int, int]
+    num_steps: int | None
+    top_k: int | None
+    return_trajectory: bool
+
+
+def _run_sampler(
+    static: tuple[Schedule, SampleOptions],
+    key: PRNGKey,
+    denoise_fn: DenoiseFn,
+    cond: Any,
+    known: Tokens | None,
+    truncation: Number,
+    temperature: Number,
+) -> Any:
+    schedule, options = static
     sampler = make_sampler(
         schedule,
         denoise_fn,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         truncation=truncation,
-        top_k=top_k,
+        top_k=options.top_k,
         temperature=temperature,
     )
 
@@ -218,13 +258,21 @@ def sample(
     def step(zt: Tokens, now: tuple[PRNGKey, Array, Array]) -> tuple[Tokens, Any]:
         key, t, s = now
         zs = keep(sampler.step(key, zt, s, t, cond))
-        return zs, zs if return_trajectory else None
+        return zs, zs if options.return_trajectory else None
 
     times = jnp.asarray(sampler.times)
     keys = jax.random.split(key, len(times))
     visits = keys[:-1], times[:-1], times[1:]
-    start = keep(sampler.init(keys[-1], *shape))
+    start = keep(sampler.init(keys[-1], *options.shape))
     start = vary_like_result(lambda zt: step(zt, jax.tree.map(lambda x: x[0], visits))[0], start)
     tokens, states = jax.lax.scan(step, start, visits)
-    check_drawn(tokens, schedule.vocab_size)
-    return (tokens, jnp.concatenate([start[None], states])) if return_trajectory else tokens
+    if options.return_trajectory:
+        return tokens, jnp.concatenate([start[None], states])
+    return tokens
+
+
+def _probe(
+    static: tuple[Schedule, SampleOptions], key: PRNGKey, denoise_fn: DenoiseFn, cond: Any, *_: Any
+) -> None:
+    schedule, options = static
+    denoise_fn(jnp.full(options.shape, schedule.mask_id), jnp.ones(options.shape[0], int), cond)

@@ -36,8 +36,7 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
         >>> print(jnp.exp(truncate(jnp.log(p), 0.7)).round(3))
         [[[0.625 0.375 0.    0.   ]]]
     """
-    check_scalar("truncation", r)
-    require(lambda r: (r > 0.0) & (r <= 1.0), "truncation must be in (0, 1], got {value}", r)
+    check_truncation(r)
     p = jnp.exp(log_p)
 
     def enough(threshold: Array) -> Array:
@@ -74,13 +73,7 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
 
 def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
     """Return log p^(1/temperature), normalised; below 1 sharpens. It may be traced."""
-    check_scalar("temperature", temperature)
-    # Beyond float32 it would be 0 or inf there, which leaves NaN, and so nothing but masks.
-    require(
-        lambda x: (x >= SMALLEST) & (x <= LARGEST),
-        f"temperature must be positive, {SMALLEST:.3g} to {LARGEST:.3g} as float32, got {{value}}",
-        temperature,
-    )
+    check_temperature(temperature)
 
     def change() -> LogProbs:
         # The largest is taken off first, so that no temperature makes all of them infinite.
@@ -88,6 +81,23 @@ def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
         return jax.nn.log_softmax(below / temperature, axis=-1)
 
     return _unless(temperature == 1.0, log_p, change)
+
+
+def check_truncation(r: Number) -> None:
+    """Raise a ValueError unless a mass to keep is in (0, 1], as far as it is known."""
+    check_scalar("truncation", r)
+    require(lambda r: (r > 0.0) & (r <= 1.0), "truncation must be in (0, 1], got {value}", r)
+
+
+def check_temperature(temperature: Number) -> None:
+    """Raise a ValueError unless a temperature is positive in float32, as far as it is known."""
+    check_scalar("temperature", temperature)
+    # Beyond float32 it would be 0 or inf there, which leaves NaN, and so nothing but masks.
+    require(
+        lambda x: (x >= SMALLEST) & (x <= LARGEST),
+        f"temperature must be positive, {SMALLEST:.3g} to {LARGEST:.3g} as float32, got {{value}}",
+        temperature,
+    )
 
 
 def _unless(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs]) -> LogProbs:

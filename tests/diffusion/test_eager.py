@@ -1,0 +1,156 @@
+"""Calls outside of ``jax.jit`` are compiled once, and nothing else about them changes."""
+
+import functools
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cdcd_jax as cdcd
+from cdcd_jax.checks import require
+from cdcd_jax.diffusion import eager
+
+K, SHAPE = 5, (2, 6)
+SCHEDULE = cdcd.mask_replace_schedule(num_steps=3, vocab_size=K)
+Z0 = jnp.arange(12).reshape(SHAPE) % K
+COND = jnp.array([0, 2])
+NEGATIVES = Z0[:, None, ::-1]
+LOSS = cdcd.make_loss(SCHEDULE, contrast=cdcd.Contrast("step", chains="parallel"))
+
+
+class Traces:
+    """How often a network was called, which it is only to be traced."""
+
+    count = 0
+
+
+def make_network(traces=None):
+    """Return a network whose array is bound by ``partial``."""
+    traces = traces or Traces()
+
+    def network(table, zt, t, cond):
+        traces.count += 1
+        require(lambda label: label < 3, "cond{place} = {value} is no label", cond)
+        return table[zt] * (1.0 + 0.1 * t[:, None, None]) + cond[:, None, None]
+
+    return network
+
+
+def table(seed):
+    return jax.random.normal(jax.random.key(seed), (K + 1, K))
+
+
+def sample(key, denoise_fn, cond, truncation=0.9):
+    return cdcd.sample(
+        key, SCHEDULE, denoise_fn, cond, shape=SHAPE, truncation=truncation, return_trajectory=True
+    )
+
+
+def bound(key, denoise_fn, cond):
+    return cdcd.evaluate_bound(key, SCHEDULE, denoise_fn, Z0, cond)
+
+
+def loss(key, denoise_fn, cond):
+    stats = cdcd.init_timestep_stats(3)
+    return LOSS(key, denoise_fn, Z0, cond, negatives=NEGATIVES, stats=stats)
+
+
+@pytest.mark.parametrize("function", [sample, bound, loss])
+def test_a_second_call_traces_nothing_and_gives_what_jit_does(function):
+    traces = Traces()
+    network = make_network(traces)
+    for seed, cond in ((0, COND), (1, 2 - COND)):  # other parameters and conditions, too
+        result = function(jax.random.key(seed), functools.partial(network, table(seed)), cond)
+        if seed == 0:
+            before = traces.count
+    assert traces.count == before
+    expected = jax.jit(
+        lambda key, table, cond: function(key, functools.partial(network, table), cond)
+    )(jax.random.key(1), table(1), 2 - COND)
+    jax.tree.map(np.testing.assert_array_equal, result, expected)
+
+
+@pytest.mark.parametrize("function", [sample, bound, loss])
+def test_values_are_still_checked(function):
+    denoise_fn = functools.partial(make_network(), table(0))
+    for bad in (COND, COND.at[1].set(3)):
+        if bad is COND:
+            function(jax.random.key(0), denoise_fn, bad)
+        else:
+            with pytest.raises(ValueError, match=r"^cond\[1\] = 3 is no label$"):
+                function(jax.random.key(0), denoise_fn, bad)
+    broken = functools.partial(denoise_fn.func, table(0) * np.nan)
+    vanilla = cdcd.make_loss(SCHEDULE)  # small, as it is evaluated once more without compiling
+    arguments = (vanilla, Z0, COND) if function is loss else (function, COND)
+    with pytest.raises(ValueError, match=r"NaN"):
+        arguments[0](jax.random.key(0), broken, *arguments[1:])
+    with pytest.raises(ValueError, match=r"truncation must be in \(0, 1\], got 1.5"):
+        sample(jax.random.key(0), denoise_fn, COND, truncation=jnp.asarray(1.5))
+
+
+def test_what_a_network_captures_is_never_stale():
+    """A name bound anew, in a closure or globally, and an array replaced in place are noticed."""
+    params, weight = {"table": table(0)}, jnp.ones(())
+    namespace = {"jnp": jnp, "scale": jnp.ones(())}
+    exec("def scaled(x): return [x * scale for _ in range(1)][0]", namespace)
+    scaled = namespace["scaled"]
+
+    def denoise_fn(zt, t, cond):
+        return scaled(params["table"][zt]) * weight
+
+    def is_fresh():
+        run = lambda key: bound(key, lambda *given: denoise_fn(*given), COND)  # noqa: E731
+        found = bound(jax.random.key(0), denoise_fn, COND)
+        np.testing.assert_array_equal(found, jax.jit(run)(jax.random.key(0)))
+        return found
+
+    first = is_fresh()
+    params["table"] = table(1)
+    second = is_fresh()
+    weight = 2.0 * weight
+    third = is_fresh()
+    namespace["scale"] = jnp.full((), 0.5)
+    assert first[0] != second[0] != third[0]
+    np.testing.assert_array_equal(is_fresh(), second)
+    assert sum(weakref.ref(denoise_fn) in key[2][1] for key in eager._PROGRAMS) == 1
+
+
+def test_programs_and_their_arrays_go_with_the_network():
+    def make(array):
+        return lambda zt, t, cond: array[zt]
+
+    array = table(3)
+    denoise_fn, held = make(array), weakref.ref(array)
+    bound(jax.random.key(0), denoise_fn, COND)
+    count = len(eager._PROGRAMS)
+    del array, denoise_fn
+    gc.collect()
+    assert held() is None
+    assert len(eager._PROGRAMS) < count
+
+
+def test_a_network_that_needs_values_is_called_with_them():
+    weights = np.asarray(table(0))
+
+    def denoise_fn(zt, t, cond):
+        return jnp.asarray(weights)[zt] + float(np.asarray(cond).sum())
+
+    assert bound(jax.random.key(0), denoise_fn, COND).shape == (2,)
+
+
+def test_transformations_meet_the_function_itself():
+    denoise_fn = functools.partial(make_network(), table(0))
+    bound(jax.random.key(0), denoise_fn, COND)
+    eagerly = []
+
+    def scalar(scale):
+        eagerly.append(eager.is_eager())
+        return scale * bound(jax.random.key(0), lambda *given: scale * denoise_fn(*given), COND)[0]
+
+    assert jax.grad(scalar)(1.0) != 0
+    assert jax.eval_shape(jax.vmap(scalar), jnp.ones(2)).shape == (2,)
+    assert eagerly == [False, False]
+    assert eager.is_eager()
