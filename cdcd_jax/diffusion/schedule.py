@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdcd_jax.checks import check_count, check_scalar, check_type, require
+from cdcd_jax.checks import check_count, check_scalar, check_type, is_traced, require
 from cdcd_jax.typing import Leaf
 
 MAX_STEPS = 1_000_000
@@ -23,7 +23,7 @@ MAX_VOCAB_SIZE = 2**31 - 1
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Schedule:
     """Rates of a mask-and-replace process; row t of a table belongs to step t, row 0 is clean data.
 
@@ -49,6 +49,13 @@ class Schedule:
     beta: Leaf
     gamma: Leaf
     vocab_size: int = dataclasses.field(metadata={"static": True})
+
+    def __repr__(self) -> str:
+        size = f"num_steps={np.size(self.alpha_bar) - 1}, vocab_size={self.vocab_size}"
+        if is_traced(self.alpha_bar) or not np.ndim(self.alpha_bar):
+            return f"Schedule({size})"
+        keep, replaced = self.alpha_bar[-1], self.keep_bar[-1] - self.alpha_bar[-1]
+        return f"Schedule({size}, final_keep={keep:.6g}, final_uniform={replaced:.6g})"
 
     @property
     def num_steps(self) -> int:

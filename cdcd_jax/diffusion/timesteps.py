@@ -4,18 +4,19 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_type, require
+from cdcd_jax.checks import check_type, is_traced, require
 from cdcd_jax.diffusion.schedule import check_total_steps
-from cdcd_jax.typing import Leaf, PRNGKey, Timesteps
+from cdcd_jax.typing import Leaf, PRNGKey, Timesteps, show_number
 
 DECAY = 0.9
 MIN_COUNT = 10
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class TimestepStats:
     """Running statistics of the bound's terms; entry t-1 of [T] belongs to step t.
 
@@ -26,6 +27,10 @@ class TimestepStats:
 
     second_moment: Leaf
     count: Leaf
+
+    def __repr__(self) -> str:
+        examples = show_number(None if is_traced(self.count) else np.sum(self.count))
+        return f"TimestepStats(num_steps={np.size(self.count)}, examples={examples})"
 
 
 def init_timestep_stats(num_steps: int) -> TimestepStats:
