@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -73,12 +74,13 @@ def load_config(argument: str) -> ConfigDict:
         what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is no file of Python"
         raise ConfigFileError(f"--config={shown} {what}; give a file such as {EXAMPLE}")
     try:
-        module = _run_file(name)
-        if not callable(getattr(module, "get_config", None)):
-            raise ConfigFileError(
-                f"{shown} has no function get_config to return the configuration; see {EXAMPLE}"
-            )
-        config = module.get_config(*variant)
+        with _importing_neighbours(Path(name)):
+            module = _run_file(name)
+            if not callable(getattr(module, "get_config", None)):
+                raise ConfigFileError(
+                    f"{shown} has no function get_config to return the configuration; see {EXAMPLE}"
+                )
+            config = module.get_config(*variant)
     except ConfigFileError:
         raise
     except BaseException as error:  # also the file's own SystemExit
@@ -130,6 +132,23 @@ def default_workdir(config_file: str) -> str:
     """
     path, _, variant = config_file.partition(":")
     return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
+
+
+@contextmanager
+def _importing_neighbours(file: Path) -> Iterator[None]:
+    """Let a configuration import the files beside it: by name, and as ``from FOLDER import NAME``.
+
+    Neither depends then on the folder that the command is run in.
+    """
+    folder = file.absolute().parent
+    added = [str(folder.parent), str(folder)]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for path in added:
+            with suppress(ValueError):  # the file itself may have removed it
+                sys.path.remove(path)
 
 
 def _run_file(name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from configs import miniature, music
+from cdcd_jax.configs import miniature, music
 
 
 def get_config(arg: str = "") -> Any:

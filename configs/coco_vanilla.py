@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from configs import captions, miniature, pictures
+from cdcd_jax.configs import captions, miniature, pictures
 
 
 def get_config(arg: str = "") -> Any:

@@ -9,7 +9,8 @@ what it should take. Published: FID 14.61, CLIPScore 74.96 at T=80, 35 M paramet
 
 from typing import Any
 
-from configs import coco_vanilla, miniature
+from cdcd_jax.configs import miniature
+from configs import coco_vanilla
 
 
 def get_config(arg: str = "") -> Any:

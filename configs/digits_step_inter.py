@@ -7,7 +7,7 @@ metric: see README.
 
 from typing import Any
 
-from configs import common
+from cdcd_jax.configs import common
 
 
 def get_config(arg: str = "") -> Any:

@@ -9,7 +9,7 @@ two that needs no such folder add ``:smoke`` to the name of the file.
 
 from typing import Any
 
-from configs import captions
+from cdcd_jax.configs import captions
 
 
 def get_config(arg: str = "") -> Any:

@@ -9,7 +9,7 @@ two CPU cores. Duration and expected metric: docs/texts.md. For a run of a minut
 
 from typing import Any
 
-from configs import captions
+from cdcd_jax.configs import captions
 
 
 def get_config(arg: str = "") -> Any:

@@ -9,7 +9,7 @@ cores. Duration and results: docs/pictures.md.
 
 from typing import Any
 
-from configs import pictures
+from cdcd_jax.configs import pictures
 
 
 def get_config(arg: str = "") -> Any:

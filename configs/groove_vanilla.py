@@ -7,7 +7,7 @@ Hardware: two CPU cores. Duration and results: docs/music.md.
 
 from typing import Any
 
-from configs import music
+from cdcd_jax.configs import music
 
 
 def get_config(arg: str = "") -> Any:

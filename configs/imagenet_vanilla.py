@@ -11,7 +11,7 @@ the paper's 160 V100 days; not run here, ``--mode=plan`` says what it should tak
 
 from typing import Any
 
-from configs import miniature, pictures
+from cdcd_jax.configs import miniature, pictures
 
 
 def get_config(arg: str = "") -> Any:

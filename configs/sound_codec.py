@@ -9,7 +9,7 @@ four minutes. Results: docs/music.md.
 
 from typing import Any
 
-from configs import music
+from cdcd_jax.configs import music
 
 
 def get_config(arg: str = "") -> Any:

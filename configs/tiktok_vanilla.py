@@ -9,7 +9,8 @@ Table 2): coverage 88.7, hit 81.4, by sampling that starts from the true music, 
 
 from typing import Any
 
-from configs import aist_vanilla, miniature
+from cdcd_jax.configs import miniature
+from configs import aist_vanilla
 
 
 def get_config(arg: str = "") -> Any:

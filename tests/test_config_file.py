@@ -3,12 +3,14 @@
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from cdcd_jax.config_file import ConfigFileError, check_overrides, load_config
 from cdcd_jax.flags import FLAGS
 
+ROOT = Path(__file__).parents[1]
 BASE = "from configs import digits_vanilla\nconfig = digits_vanilla.get_config('smoke')\n"
 GET = "def get_config(arg=''):\n    "
 
@@ -90,3 +92,30 @@ def test_misspelt_overrides_are_named(override, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["main", override])
     with pytest.raises(ConfigFileError, match=re.escape(message)):
         FLAGS["config"].parser.parse("configs/digits_vanilla.py:smoke")
+
+
+def test_a_file_imports_its_neighbours_from_any_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "experiments_of_mine"
+    folder.mkdir()
+    (folder / "beside_mine.py").write_text("from cdcd_jax.configs import common\n")
+    (folder / "mine.py").write_text(
+        "import beside_mine\nfrom experiments_of_mine import beside_mine as same\n"
+        "def get_config():\n    import beside_mine_too\n    return same.common.get_config()\n"
+    )
+    (folder / "beside_mine_too.py").write_text("")
+    monkeypatch.chdir("/")
+    before = list(sys.path)
+    assert load_config(f"{folder}/mine.py").train.seed == 0
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*.py")), ids=lambda file: file.stem
+)
+def test_every_experiment_loads_where_only_the_package_is_installed(file, monkeypatch):
+    monkeypatch.chdir("/")
+    paths = [path for path in sys.path if path and Path(path).resolve() != ROOT]
+    monkeypatch.setattr(sys, "path", paths)
+    for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
+        monkeypatch.delitem(sys.modules, name)
+    load_config(str(file))

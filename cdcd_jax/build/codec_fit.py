@@ -38,7 +38,7 @@ def build_codec_fit(config: Any, workdir: Path) -> CodecFit:
     """Make the fit of a codebook of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/captions.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/captions.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
 
     Returns:

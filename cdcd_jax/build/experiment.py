@@ -101,7 +101,7 @@ def build(
     """Make an experiment of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
         workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
         mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
         rehearse: Whether random tokens take the place of those that an earlier stage has yet to

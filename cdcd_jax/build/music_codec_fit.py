@@ -45,7 +45,7 @@ def build_music_codec_fit(config: Any, workdir: Path) -> MusicCodecFit:
     """Make the fit of a codebook of spectra of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/music.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/music.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
 
     Returns:

@@ -67,7 +67,7 @@ def build_music_codec_training(
     """Make the training of a codec of music of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/music.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/music.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
         mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
 

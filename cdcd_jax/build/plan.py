@@ -69,7 +69,7 @@ def build_plan(config: Any) -> PlannedRun:
     """Describe the training of a configuration: nothing is read, computed or compiled.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
 
     Returns:
         What ``plan_mesh`` needs.

@@ -45,7 +45,7 @@ def build_preparation(config: Any, workdir: Path) -> Preparation:
     The test pictures are seen once, by their centre; views, crops and flips are for training.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/pictures.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/pictures.py`` makes it.
         workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
 
     Returns:
@@ -103,7 +103,7 @@ def build_music_preparation(config: Any, workdir: Path) -> MusicPreparation:
     The test music is as it is: louder and quieter views and disorder are for training.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/music.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/music.py`` makes it.
         workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
 
     Returns:

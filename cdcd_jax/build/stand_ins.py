@@ -35,7 +35,7 @@ def load_stand_ins(config: Any) -> tuple[TokenData, Told]:
     files describe (``folder``, ``tfds``, ``captions``), which must be there.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
 
     Returns:
         A few random tokens with conditions of the right shapes, and what the denoiser is told.

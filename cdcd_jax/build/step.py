@@ -40,7 +40,7 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
     """Make the step of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
         told: What the denoiser is told.
         vocab_size: K, the number of tokens.
         grid: Rows and columns of the tokens.

@@ -117,7 +117,7 @@ def cases() -> Iterator[Case]:
         ("of an unknown variant", f"{ROOT}/configs/digits_vanilla.py:smoke2", ":smoke2"),
         ("of an empty variant's colon and more", f"{ROOT}/configs/digits_vanilla.py::", ":"),
         ("of a variant of another's", f"{ROOT}/configs/digits_vanilla.py:4s", "4s"),
-        ("shared settings and no experiment", f"{ROOT}/configs/miniature.py", "get_config"),
+        ("of no experiment", f"{ROOT}/cdcd_jax/configs/miniature.py", "get_config"),
     ):
         yield command(f"a configuration that is {name}", config=path, says=says)
     yield command("a configuration that is a loop of links", config="mine.py", says="mine.py",

@@ -1,6 +1,6 @@
 """The settings that all experiments on tokens of pictures share: a VQGAN codec and its training.
 
-The sections of ``configs/common.py`` are kept, but for the data and the codec; those on the codec's
+The sections of ``common.py`` are kept, but for the data and the codec; those on the codec's
 training are read only where it is trained here.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from configs import common
+from cdcd_jax.configs import common
 
 
 def get_config(arg: str = "") -> Any:

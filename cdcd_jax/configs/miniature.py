@@ -6,7 +6,7 @@ negatives, metrics, optimizer. Sizes shrink, and ``data.synthetic`` has the run 
 
 from typing import Any
 
-from configs import common
+from cdcd_jax.configs import common
 
 
 def of_pictures(config: Any, arg: str) -> Any:

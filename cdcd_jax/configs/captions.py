@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from configs import common
+from cdcd_jax.configs import common
 
 
 def get_config(arg: str = "") -> Any:

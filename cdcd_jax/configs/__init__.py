@@ -1,0 +1,1 @@
+"""The settings that experiments share; a configuration file changes what differs."""
