@@ -49,7 +49,7 @@ PATHS = (
 def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: Any) -> None:
     """Define a flag whose help begins with the modes that read it."""
     USES[name] = use
-    conditions = [", ".join(use.modes).capitalize()] if use.modes != MODES else []
+    conditions = [", ".join(use.modes).capitalize()] if use.modes not in (MODES, RUNNING) else []
     conditions += [f"with --{use.needs}"] if use.needs else []
     prefix = f"{' '.join(conditions)}: " if conditions else ""
     text = prefix + what if prefix else what[0].upper() + what[1:]
@@ -186,27 +186,27 @@ _define(
 )
 _define(
     *("string", "coordinator", None),
-    "many hosts: HOST:PORT of host 0; by default what the scheduler says.",
+    "HOST:PORT of host 0; by default what the scheduler says.",
     HOSTS,
 )
 _define(
-    *("integer", "num_hosts", None, "many hosts: how many processes the run has.", HOSTS),
+    *("integer", "num_hosts", None, "how many processes the run has.", HOSTS),
     lower_bound=1,
     upper_bound=10**6 - 1,
 )
 _define(
-    *("integer", "host_index", None, "many hosts: which of them this is, from 0.", HOSTS),
+    *("integer", "host_index", None, "which of them this is, from 0.", HOSTS),
     lower_bound=0,
     upper_bound=10**6 - 2,
 )
 _define(
-    *("integer", "host_timeout", 300, "many hosts: seconds to wait until all have come.", HOSTS),
+    *("integer", "host_timeout", 300, "seconds to wait until all have come.", HOSTS),
     lower_bound=1,
     upper_bound=10**6 - 1,
 )
 _define(
     *("integer", "host_stuck_timeout", STUCK_TIMEOUT),
-    "many hosts: seconds without progress that one may keep the others waiting; 0 for ever.",
+    "seconds without progress that one may keep the others waiting; 0 for ever.",
     HOSTS,
     lower_bound=0,
     upper_bound=10**6 - 1,

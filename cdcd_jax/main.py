@@ -1,4 +1,6 @@
-"""The command line: ``python -m cdcd_jax.main --config=configs/digits_sample_inter.py``.
+"""The command line: ``cdcd --config=configs/digits_sample_inter.py``.
+
+``python -m cdcd_jax.main`` is the same.
 
 Exit codes: 0 when done, or when SIGTERM or SIGHUP came and the state is saved; 2 for what must be
 changed before it can work, a flag, the configuration or an input; 1 for what may work the next
@@ -10,12 +12,14 @@ nothing to save, 141 where the reader of the output has gone.
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app
 
 from cdcd_jax.streams import guard_output
 from cdcd_jax.training.stopping import Stopper
 
-HELP = {"--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-?"}
+HELP = {"--help", "-help", "--helpshort", "-h", "-?"}
+FULL_HELP = {"--helpfull", "--helpxml"}
+"""Absl's own, with the flags of every library."""
 
 
 def main(argv: Sequence[str], stopper: Stopper) -> None:
@@ -30,19 +34,28 @@ def main(argv: Sequence[str], stopper: Stopper) -> None:
 
     watch_threads()
     try:
+        if not HELP.isdisjoint(argv[1:]):
+            from cdcd_jax.flag_help import describe_flags
+
+            print(describe_flags())
+            return
         from cdcd_jax.commands import run
         from cdcd_jax.flag_checks import parse_flags
 
-        flags.adopt_module_key_flags(sys.modules["cdcd_jax.flags"])  # which --help shows
         app.run(lambda _: run(stopper), argv=[*argv], flags_parser=parse_flags)
     except SystemExit as ended:
-        asked_for_help = not HELP.isdisjoint(argv)  # which is no failure, as absl has it
-        sys.exit(0 if asked_for_help else ended.code)
+        # Absl fails after its help.
+        sys.exit(ended.code if FULL_HELP.isdisjoint(argv) else 0)
     except Exception as error:
         fail(error)
 
 
-if __name__ == "__main__":
+def run_command() -> None:
+    """Run the command of this process, as ``cdcd`` and ``python -m cdcd_jax.main`` do."""
     stopper = Stopper()
     guard_output(stopper.lose_output)
     main(sys.argv, stopper)
+
+
+if __name__ == "__main__":
+    run_command()

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from absl.testing import flagsaver
 
+from cdcd_jax.config_file import load_config
 from cdcd_jax.flag_checks import check_flags, check_writable
+from cdcd_jax.flag_help import EXAMPLES, GROUPS, describe_flags
 from cdcd_jax.flags import FLAGS, MODES, USES
 from cdcd_jax.modes.drawing import describe
 from cdcd_jax.modes.evaluation import name_evaluation
@@ -154,3 +156,24 @@ def test_two_requests_have_two_names():
         for value in (0.86, 0.8600001)
     }
     assert len(evaluations) == 2
+
+
+def test_help_shows_every_flag_of_ours_in_one_group_and_no_other():
+    ours = [flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.flags"]]
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(ours)
+    shown = describe_flags()
+    assert all(f"  --{name}" in shown for name in ours)
+    assert shown.count("\n  --") == len(ours)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "xml" not in shown
+
+
+def test_the_examples_of_the_help_can_be_given():
+    for example in EXAMPLES:
+        for argument in example.split()[1:]:
+            name, _, value = argument.removeprefix("--").partition("=")
+            if name == "config":
+                load_config(value)
+            elif not name.startswith("config."):
+                FLAGS[name].parser.parse(value)

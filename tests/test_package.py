@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import cdcd_jax as cdcd
+from cdcd_jax import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,6 +15,12 @@ def test_the_version_has_one_place():
     assert "version" not in settings["project"]
     assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "cdcd_jax.__version__"}
     assert re.fullmatch(r"\d+\.\d+\.\d+", cdcd.__version__)
+
+
+def test_the_console_script_is_the_module():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"cdcd": "cdcd_jax.main:run_command"}
+    assert main.run_command.__doc__
 
 
 def test_type_checkers_of_others_read_the_annotations():

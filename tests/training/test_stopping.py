@@ -1,5 +1,6 @@
 """Signals: none is lost; what comes between two trainings of one process ends the second."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -88,14 +89,32 @@ def test_a_signal_leaves_no_half_of_a_file_or_folder(fork_server, tmp_path):
     assert sorted(path.name for path in work.rglob("*")) == ["file", "kept"]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
-def test_a_signal_during_the_imports_ends_with_a_sentence(name, code):
+SCRIPT = """
+import sys
+from cdcd_jax.main import run_command
+sys.exit(run_command())
+"""  # as pip writes it to bin/cdcd
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "as_script"),
+    [
+        ("SIGTERM", 143, False),
+        ("SIGINT", 130, False),
+        ("SIGHUP", 129, False),
+        ("SIGTERM", 143, True),
+    ],
+)
+def test_a_signal_during_the_imports_ends_with_a_sentence(name, code, as_script, tmp_path):
     number = getattr(signal, name)
     if signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip("ignored here, as under nohup, and so by what is started")
+    script = tmp_path / "cdcd"
+    script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, "-m", "cdcd_jax.main"],
+        [sys.executable, *([str(script)] if as_script else ["-m", "cdcd_jax.main"])],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
