@@ -1,6 +1,15 @@
 """Conditional discrete contrastive diffusion (CDCD) on token sequences, in JAX.
 
-The names listed here are the public API; everything else may change.
+The names listed here, and those that these packages list, are the public API; everything else may
+change. A package is imported when it is first used:
+
+- ``networks``: the denoising transformer as pure functions.
+- ``conditioning``: what is generated for, as features: classes, texts, CLIP, dances.
+- ``codecs``: images and sound to tokens and back.
+- ``data``: examples, shards of tokens and batches of them.
+- ``training``: objective, optimizer, step, checkpoints; compiled sampling and bounds.
+- ``evaluation``: bits per token, Frechet distances, beats, pictures.
+- ``interop``: published checkpoints as parameters.
 
 Example:
     >>> import jax, jax.numpy as jnp, cdcd_jax as cdcd
@@ -46,3 +55,7 @@ from cdcd_jax.diffusion.timesteps import TimestepStats as TimestepStats
 from cdcd_jax.diffusion.timesteps import init_timestep_stats as init_timestep_stats
 from cdcd_jax.diffusion.transitions import log_q as log_q
 from cdcd_jax.diffusion.transitions import q_sample as q_sample
+from cdcd_jax.lazy import attach as _attach
+
+_PACKAGES = ["networks", "conditioning", "codecs", "data", "training", "evaluation", "interop"]
+__getattr__, __dir__ = _attach(__name__, dict(zip(_PACKAGES, _PACKAGES, strict=True)))
