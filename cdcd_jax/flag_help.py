@@ -48,9 +48,7 @@ def describe_flags() -> str:
         lines += [f"  {example}", f"      {what}"]
     for group, names in GROUPS.items():
         lines += ["", f"{group}:", *(_describe(FLAGS[name]) for name in names)]
-    end = (
-        "A flag that the mode does not read is refused. docs/ explains the keys of a configuration."
-    )
+    end = "A flag that the mode does not read is refused. docs/configuration.md explains the keys."
     return "\n".join([*lines, "", end])
 
 

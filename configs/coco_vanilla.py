@@ -38,7 +38,9 @@ def get_config(arg: str = "") -> Any:
         "kind": "clip",
         "dropout": 0.0,
         "null": "empty",
+        # File of CLIP's weights.
         "weights": config_dict.placeholder(str),
+        # CLIP's file bpe_simple_vocab_16e6.txt.gz.
         "merges": config_dict.placeholder(str),
         "compute_dtype": "float32",
     }

@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> Any:
         num_heads=16,
         mlp="conv",
         mlp_ratio=4,
+        # Grid of the position embedding where it is larger than that of the tokens.
         embedding_grid=(32, 32),
         compute_dtype="bfloat16",
         remat="blocks",

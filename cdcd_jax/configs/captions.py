@@ -24,13 +24,15 @@ def get_config(arg: str = "") -> Any:
     config.data = {
         "name": "glyphs",
         "path": config_dict.placeholder(str),
-        "synthetic": False,  # True writes a miniature of the set into <workdir>/data
+        "synthetic": False,
         "train_split": "train",
         "test_split": "test",
-        "scripts": (),  # all
+        # Alphabets of the glyphs; all unless given.
+        "scripts": (),
+        # Slightly different drawings of each glyph.
         "num_variants": 1,
         "negatives": config_dict.placeholder(str),
-        "tokens": config_dict.placeholder(str),  # <workdir>/tokens unless given
+        "tokens": config_dict.placeholder(str),
         "num_threads": 2,
         "prefetch": 4,
     }
@@ -45,30 +47,45 @@ def get_config(arg: str = "") -> Any:
     }
     config.codec = {
         "name": "patches",
-        "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
+        "folder": config_dict.placeholder(str),
         "image_size": 32,
+        # Height and width of the patches that become tokens.
         "patch_size": 4,
         "num_codes": 512,
         "batch_size": 256,
     }
-    config.codec_fit = {"num_pictures": 4000, "seed": 0}
+    config.codec_fit = {
+        # Images that the codes are found in.
+        "num_pictures": 4000,
+        # Seed of their choice and of k-means.
+        "seed": 0,
+    }
     config.condition = {
         "kind": "text",
         "dropout": 0.1,
+        # What replaces a condition that is left out: learned features, or the empty text.
         "null": "learned",
+        # Tokens of the text's vocabulary, learned from the captions.
         "vocab_size": 512,
+        # Tokens of a text.
         "length": 16,
+        # Features of a token of the condition.
         "width": 96,
+        # Transformer blocks of its encoder.
         "num_layers": 2,
+        # Their attention heads.
         "num_heads": 6,
     }
     config.eval.update(
         inception_weights=config_dict.placeholder(str),
+        # File of CLIP's weights, for CLIPScore.
         clip_weights=config_dict.placeholder(str),
+        # CLIP's file bpe_simple_vocab_16e6.txt.gz.
         clip_merges=config_dict.placeholder(str),
-        reference=config_dict.placeholder(str),  # <workdir>/inception_reference.npz unless given
+        reference=config_dict.placeholder(str),
         num_real=5000,
-        all_captions=False,  # draw samples for all captions of each test picture, not for one
+        # Draw samples for all captions of each test image, not for one.
+        all_captions=False,
     )
     # The published 5e-4 leaves the text unheard for several hundred steps longer.
     config.loss.aux_weight = 0.2

@@ -24,33 +24,51 @@ def get_config(arg: str = "") -> Any:
     config.data = {
         "name": "groove",
         "path": config_dict.placeholder(str),
-        "synthetic": False,  # True writes a miniature of the set into <workdir>/data
-        "motion": "smpl",  # of AIST++; or "keypoints"
-        "music": config_dict.placeholder(str),  # <path>/music unless given
+        "synthetic": False,
+        # Form of the dances' motion: smpl or keypoints.
+        "motion": "smpl",
+        # Folder of the music; <path>/music unless given.
+        "music": config_dict.placeholder(str),
+        # Folder of features of the videos, where the condition has them.
         "video": config_dict.placeholder(str),
         "train_split": "train",
         "test_split": "test",
+        # File that lists the pieces to train on; all unless given.
         "train_segments": config_dict.placeholder(str),
+        # File that lists the pieces to test on.
         "test_segments": config_dict.placeholder(str),
+        # Length of a piece.
         "seconds": 2.0,
+        # Seconds between the beginnings of two training pieces.
         "stride": 1.0,
+        # The same for test pieces.
         "test_stride": 2.0,
-        "test_rest": config_dict.placeholder(float),  # one more window where so much is left
+        # Add one more test piece, which ends with its dance, where so many seconds are left.
+        "test_rest": config_dict.placeholder(float),
+        # Steps of the features of the video in a piece, the nearest ones.
         "video_steps": 1,
+        # What intra negatives shuffle: tokens, or the waveform before it is encoded.
         "intra": "tokens",
-        "negatives": config_dict.placeholder(str),  # a list of each piece's inter negatives
+        "negatives": config_dict.placeholder(str),
+        # Synthetic dances to train on.
         "num_dances": 160,
+        # Synthetic dances to test on.
         "num_test_dances": 40,
+        # Length of a synthetic dance.
         "dance_seconds": 20.0,
+        # Seed of the synthetic dances.
         "dance_seed": 0,
-        "tokens": config_dict.placeholder(str),  # <workdir>/tokens unless given
+        "tokens": config_dict.placeholder(str),
         "num_threads": 1,
         "prefetch": 4,
     }
     config.prepare = {
         "views": 1,
+        # Copies of each piece in disorder, which are intra negatives.
         "shuffles": 0,
+        # Chunks of the waveform that these are cut in.
         "num_chunks": 8,
+        # Lowest amplitude of the copies.
         "quietest": 0.3,
         "seed": 0,
         "shard_size": 1024,
@@ -59,36 +77,62 @@ def get_config(arg: str = "") -> Any:
     }
     config.codec = {
         "name": "spectra",
-        "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
+        "folder": config_dict.placeholder(str),
         "batch_size": 64,
+        # Samples of sound in a token.
         "hop": 512,
+        # Tokens that a frame of the spectrum spans.
         "overlap": 2,
+        # Bands that a spectrum is described by.
         "num_bands": 80,
         "num_codes": 512,
+        # Iterations of the search for phases, when tokens become sound.
         "num_iterations": 32,
     }
-    config.codec_fit = {"num_recordings": 160, "seconds": 10.0, "seed": 0}
+    config.codec_fit = {
+        # Recordings that the codes are found in.
+        "num_recordings": 160,
+        # How much of each.
+        "seconds": 10.0,
+        "seed": 0,
+    }
     config.condition = {
         "kind": "dance",
         "dropout": 0.1,
+        # How motion is read: temporal (features with their times) or reference (one token, as the
+        # published models).
         "encoder": "temporal",
+        # Whether the model is given the motion.
         "motion": True,
+        # Whether it is given the video; where there is one unless given.
         "video": False,
+        # Whether it is given the genre.
         "genre": False,
         "width": 96,
+        # Features of the genre.
         "genre_width": 32,
+        # Frames that become one token.
         "group": 4,
         "num_layers": 2,
         "num_heads": 6,
-        "hidden": 200,  # of the reference encoder, like the channels
+        # Features of the reference encoder's frames.
+        "hidden": 200,
+        # Features of the reference encoder's stages.
         "channels": (32, 32, 64),
+        # Of the encoder's activations: float32 or bfloat16.
         "compute_dtype": "float32",
     }
+    # Chunks that the intra negatives of a sequence are cut in.
     config.loss.num_chunks = 8
     # As for texts: the published 5e-4 leaves the condition unheard for several hundred steps.
     config.loss.aux_weight = 0.2
     config.eval.update(
-        num_samples=200, num_steps=(50, 10), truncations=(0.86,), num_real=200, num_judged=1000
+        num_samples=200,
+        num_steps=(50, 10),
+        truncations=(0.86,),
+        num_real=200,
+        # Pieces that the reference classifier of genres is fitted to, at most.
+        num_judged=1000,
     )
     config.sample.num_samples = 8
     if arg == "smoke":
@@ -101,23 +145,32 @@ def add_jukebox(config: Any) -> None:
     del config.codec_fit
     config.codec = {
         "name": "jukebox",
-        "folder": config_dict.placeholder(str),  # <workdir>/codec unless given
+        "folder": config_dict.placeholder(str),
         "weights": config_dict.placeholder(str),
+        # Level of the codec that gives the tokens, 0 for the bottom.
         "level": 2,
         "batch_size": 16,
+        # How often each level shortens what the level below it has.
         "downs": (3, 2, 2),
+        # By how much at a time.
         "strides": (2, 2, 2),
         "multipliers": (2, 1, 1),
+        # Features between the layers.
         "width": 32,
+        # Residual blocks after each shortening.
         "depth": 4,
+        # How many times as far each residual block reaches as the one before.
         "dilation_growth": 3,
         "code_dim": 64,
         "num_codes": 2048,
         "compute_dtype": "float32",
     }
     config.codec_loss = {
+        # Weight of the distance of waveforms.
         "waveform_weight": 1.0,
+        # Weight of the distance of spectra.
         "spectral_weight": 1.0,
+        # Weight of the distance of logarithmic spectra.
         "log_spectral_weight": 0.0,
         "commitment_weight": 0.02,
         "codebook_decay": 0.99,
@@ -127,8 +180,11 @@ def add_jukebox(config: Any) -> None:
     config.codec_optimizer.update(lr=3e-4, warmup_steps=100, weight_decay=0.0, clip_norm=1.0)
     config.codec_train = {
         "seed": 0,
+        # Weights of a codec to start from.
         "start_from": config_dict.placeholder(str),
+        # Length of a training crop.
         "seconds": 1.5,
+        # Lowest amplitude that a crop is scaled to.
         "quietest": 0.3,
         "batch_size": 8,
         "num_steps": 100_000,
