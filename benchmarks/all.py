@@ -23,6 +23,7 @@ COMMANDS = {
     "checkpoint": ("--megabytes 8 --rounds 1", "--devices 4"),
     "load_memory": ("--megabytes 20", ""),
     "compile_time": (f"{TINY} --cond-length 3 --cond-dim 8", ""),
+    "eager_calls": (f"{TINY} --cond-length 3 --cond-dim 8", ""),
 }
 """Arguments at small sizes and at full ones."""
 

@@ -5,6 +5,7 @@ function each time. Here the whole computation is compiled, and kept for as long
 """
 
 import functools
+import hashlib
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -55,9 +56,10 @@ def call_compiled(
     """Return ``function(static, *arguments)``, compiled once where it is called eagerly.
 
     Arrays among the arguments, also those bound by ``functools.partial``, may change from call to
-    call. What a function captures is part of its program: the program is made anew where a name
-    that it uses was bound to something else, or an array of a module or dict was replaced.
-    Where an argument cannot be compared, or the network needs concrete values, nothing is compiled.
+    call. What a function captures is a constant of its program, as under ``jit``, which for large
+    arrays takes memory and time to compile. The program is made anew where a name that it uses was
+    bound to something else, or an array of a module or dict was replaced. Where an argument cannot
+    be compared, or the network needs concrete values, nothing is compiled.
 
     Args:
         function: A pure function.
@@ -83,7 +85,9 @@ def call_compiled(
     try:
         program.check(arrays)
         return program.run(arrays)
-    except (jax.errors.JAXTypeError, NotImplementedError):
+    except ValueError:
+        raise
+    except Exception:  # such as of a network that needs values: by itself it works, or says why not
         return function(static, *arguments)
 
 
@@ -194,6 +198,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 def _hold(value: Any) -> Any:
     """Refer to a value without keeping it alive, where that is possible."""
+    if isinstance(value, np.ndarray):  # may be changed in place
+        return hashlib.blake2b(value.tobytes()).digest()
     try:
         return weakref.ref(value)
     except TypeError:

@@ -168,7 +168,9 @@ def sample(
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
     """Generate tokens, one `jax.lax.scan` over the reverse steps.
 
-    Pure: put it under `jax.jit` together with the parameters, e.g.
+    Called by itself it compiles once for a network and its options; parameters that are bound as in
+    ``functools.partial(apply, params)`` are arguments of that program. Pure: put it under `jax.jit`
+    together with the parameters, e.g.
     ``jax.jit(lambda params, key, cond: sample(key, schedule, partial(apply, params), cond, ...))``.
 
     Args:

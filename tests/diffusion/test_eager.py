@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import cdcd_jax as cdcd
 from cdcd_jax.checks import require
@@ -92,14 +93,14 @@ def test_values_are_still_checked(function):
 
 
 def test_what_a_network_captures_is_never_stale():
-    """A name bound anew, in a closure or globally, and an array replaced in place are noticed."""
-    params, weight = {"table": table(0)}, jnp.ones(())
+    """A name bound anew, in a closure or globally, and an array changed in place are noticed."""
+    params, weight, shift = {"table": table(0)}, jnp.ones(()), np.zeros((1, 1, K), np.float32)
     namespace = {"jnp": jnp, "scale": jnp.ones(())}
     exec("def scaled(x): return [x * scale for _ in range(1)][0]", namespace)
     scaled = namespace["scaled"]
 
     def denoise_fn(zt, t, cond):
-        return scaled(params["table"][zt]) * weight
+        return scaled(params["table"][zt]) * weight + shift
 
     def is_fresh():
         run = lambda key: bound(key, lambda *given: denoise_fn(*given), COND)  # noqa: E731
@@ -115,7 +116,29 @@ def test_what_a_network_captures_is_never_stale():
     namespace["scale"] = jnp.full((), 0.5)
     assert first[0] != second[0] != third[0]
     np.testing.assert_array_equal(is_fresh(), second)
+    shift[..., 0] = 3.0
+    assert is_fresh()[0] != second[0]
     assert sum(weakref.ref(denoise_fn) in key[2][1] for key in eager._PROGRAMS) == 1
+
+
+class Module(nnx.Module):
+    def __init__(self):
+        self.table = nnx.Param(table(0))
+
+    def __call__(self, zt, t, cond):
+        return self.table[...][zt]
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: lambda *given: net(*given)])
+def test_a_module_that_is_trained_in_place_is_never_stale(wrap):
+    net = Module()
+    denoise_fn = wrap(net)
+    found = []
+    for seed in (0, 1, 0):
+        net.table[...] = table(seed)
+        found.append(bound(jax.random.key(0), denoise_fn, COND))
+    np.testing.assert_array_equal(found[0], found[2])
+    assert np.all(found[0] != found[1])
 
 
 def test_programs_and_their_arrays_go_with_the_network():
