@@ -11,6 +11,8 @@ change. A package is imported when it is first used:
 - ``evaluation``: bits per token, Frechet distances, beats, pictures.
 - ``interop``: published checkpoints as parameters.
 
+``load`` gives a trained model as a value, a ``Generator``.
+
 Example:
     >>> import jax, jax.numpy as jnp, cdcd_jax as cdcd
     >>> schedule = cdcd.mask_replace_schedule(num_steps=10, vocab_size=16)
@@ -58,4 +60,6 @@ from cdcd_jax.diffusion.transitions import q_sample as q_sample
 from cdcd_jax.lazy import attach as _attach
 
 _PACKAGES = ["networks", "conditioning", "codecs", "data", "training", "evaluation", "interop"]
-__getattr__, __dir__ = _attach(__name__, dict(zip(_PACKAGES, _PACKAGES, strict=True)))
+_NAMES = dict(zip(_PACKAGES, _PACKAGES, strict=True))
+_NAMES |= {"load": "build.model_folder", "Generator": "generator"}
+__getattr__, __dir__ = _attach(__name__, _NAMES)

@@ -1,8 +1,9 @@
 """What the command line does once its flags are parsed: one mode, from inputs to outputs."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 from ml_collections import config_flags
@@ -12,6 +13,13 @@ from cdcd_jax.build.codec_training import build_codec_training
 from cdcd_jax.build.codecs import needs_codec
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.miniature import NOTICE, is_synthetic, provide_synthetic
+from cdcd_jax.build.model_folder import (
+    find_model,
+    load_untrained,
+    load_weights,
+    read_model,
+    save_model,
+)
 from cdcd_jax.build.music import is_music
 from cdcd_jax.build.music_codec_fit import build_music_codec_fit
 from cdcd_jax.build.music_codec_training import build_music_codec_training
@@ -22,20 +30,18 @@ from cdcd_jax.build.pretrained import fit_params
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_config import load_pretrained
 from cdcd_jax.build.published_music import load_published_music
+from cdcd_jax.build.sections import find_mesh
 from cdcd_jax.build.start import Start, start_experiment
 from cdcd_jax.build.start_reading import read_start, with_kept_tower
+from cdcd_jax.build.token_data import load_test_dances
 from cdcd_jax.config_file import default_workdir
 from cdcd_jax.files import silence_other_hosts
 from cdcd_jax.flag_checks import check_flags
 from cdcd_jax.flags import FLAGS, dance_request, override
+from cdcd_jax.generator import Generator
 from cdcd_jax.modes.codec import fit_codec, train_codec
-from cdcd_jax.modes.dances import find_player, read_dance
-from cdcd_jax.modes.diffusion import (
-    evaluate_newest,
-    perform_newest,
-    sample_newest,
-    train_and_evaluate,
-)
+from cdcd_jax.modes.dances import DanceRequest, read_dance
+from cdcd_jax.modes.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
 from cdcd_jax.modes.drawing import check_request
 from cdcd_jax.modes.exporting import check_pictures
 from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
@@ -46,10 +52,12 @@ from cdcd_jax.modes.published import evaluate_published, name_picture, sample_pu
 from cdcd_jax.modes.published_music import perform_published
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.training.agreement import all_agree
+from cdcd_jax.training.average import find_newest
 from cdcd_jax.training.devices import start_devices
 from cdcd_jax.training.hosts import join_hosts
 from cdcd_jax.training.lock import owning
 from cdcd_jax.training.profiling import parse_profile
+from cdcd_jax.training.run import load_training
 from cdcd_jax.training.stopping import Stopper
 
 WRITING = ("train", "codec", "prepare")
@@ -83,7 +91,12 @@ def run(stopper: Stopper) -> None:
 
 
 def _run_mode(workdir: Path, stopper: Stopper) -> None:
-    if is_synthetic(FLAGS.config) and FLAGS.mode != "plan" and not FLAGS.reference_checkpoint:
+    if (
+        FLAGS.config is not None
+        and is_synthetic(FLAGS.config)
+        and FLAGS.mode != "plan"
+        and not FLAGS.reference_checkpoint
+    ):
         print(NOTICE)
         provide_synthetic(FLAGS.config, workdir)
     if FLAGS.mode == "plan":
@@ -96,6 +109,8 @@ def _run_mode(workdir: Path, stopper: Stopper) -> None:
         _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
     elif FLAGS.reference_checkpoint:
         _sample_published(workdir, Path(FLAGS.reference_checkpoint))
+    elif FLAGS.mode == "sample":
+        _sample(workdir)
     else:
         _run_experiment(workdir, stopper)
 
@@ -113,35 +128,83 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
     experiment = build(config, workdir)
     if start is not None:
         experiment = start_experiment(experiment, start, tell=print)
-    sampling = override(experiment.sampling)
-    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
-    check_request(experiment, prompts=prompts, **sampling)
-    request = None
-    if experiment.segments is not None and (FLAGS.trajectory or FLAGS.gif):
-        raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
-    export = check_pictures(experiment, FLAGS.export) if FLAGS.export else None
-    if FLAGS.motion:
-        request = dance_request()
-        read_dance(find_player(experiment), request)
-    if FLAGS.mode != "sample":
-        experiment.scoring.check()
+    export = None
+    if FLAGS.export:
+        export = check_pictures(experiment.generator({}), FLAGS.export)
+    experiment.scoring.check()
     if FLAGS.mode == "train":
-        train_and_evaluate(experiment, workdir, stopper, _config_file(), profile=profile)
-    elif FLAGS.mode == "evaluate":
-        evaluate_newest(experiment, workdir, _config_file(), export=export)
-    elif request is not None:
-        perform_newest(experiment, workdir, request, seed=FLAGS.seed, **sampling)
-    else:
-        sample_newest(
+        train_and_evaluate(
             experiment,
             workdir,
-            seed=FLAGS.seed,
-            prompts=prompts,
-            trajectory=FLAGS.trajectory,
-            gif=FLAGS.gif,
-            export=export,
-            **sampling,
+            stopper,
+            _config_file(),
+            on_start=lambda: save_model(experiment, config, workdir),
+            profile=profile,
         )
+    else:
+        evaluate_newest(experiment, workdir, _config_file(), export=export)
+
+
+def _sample(workdir: Path) -> None:
+    """Sample a run, or an exported model, as it describes itself."""
+    config, mesh = FLAGS.config, None
+    if config is not None:
+        mesh = find_mesh(config)
+        if find_model(workdir) is None:
+            _describe_run(with_kept_tower(config, workdir), workdir)
+    saved = read_model(workdir)
+    generator = load_untrained(saved, config, mesh=mesh)
+    request = _read_request(generator)
+    weights = load_weights(saved, generator, config, mesh=mesh)
+    generator = generator.with_params(weights.params)
+    options = {"name": weights.name, "seed": FLAGS.seed, **request.sampling}
+    if request.dance is not None:
+        make_music(generator, workdir, request.dance, **options)
+        return
+    given, dances = saved.config if config is None else config, None
+    if generator.conditioning.dance is not None:
+        dances = load_test_dances(given, workdir, generator)
+    sample(
+        generator,
+        workdir,
+        prompts=request.prompts,
+        trajectory=FLAGS.trajectory,
+        gif=FLAGS.gif,
+        export=request.export,
+        batch_size=given.eval.batch_size,
+        dances=dances,
+        **options,
+    )
+
+
+def _describe_run(config: Any, workdir: Path) -> None:
+    """Write the description of a run that an earlier version trained."""
+    experiment = build(config, workdir)
+    _read_request(experiment.generator({}))
+    if find_newest(workdir / "checkpoints") is not None:
+        load_training(experiment.training, workdir)  # that it is this configuration's
+        save_model(experiment, config, workdir)
+
+
+class _Request(NamedTuple):
+    sampling: dict[str, Any]
+    prompts: Sequence[str]
+    dance: DanceRequest | None
+    export: Path | None
+
+
+def _read_request(generator: Generator) -> _Request:
+    """Check what is asked for by the flags against a model."""
+    sampling = override(generator.sampling)
+    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    check_request(generator, prompts=prompts, **sampling)
+    if generator.conditioning.dance is not None and (FLAGS.trajectory or FLAGS.gif):
+        raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
+    export = check_pictures(generator, FLAGS.export) if FLAGS.export else None
+    dance = dance_request() if FLAGS.motion else None
+    if dance is not None:
+        read_dance(generator.conditioning.dance, dance)
+    return _Request(sampling, prompts, dance, export)
 
 
 def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
@@ -177,7 +240,9 @@ def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
     experiment = build(config, workdir)
     experiment.scoring.check()
     params = fit_params(pretrained, experiment)
-    export = check_pictures(experiment, FLAGS.export) if FLAGS.export else None
+    export = None
+    if FLAGS.export:
+        export = check_pictures(experiment.generator(params), FLAGS.export)
     evaluate_published(experiment, params, path, workdir, _config_file(), export=export)
 
 

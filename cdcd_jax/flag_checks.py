@@ -1,8 +1,8 @@
 """What is wrong with a command line, found out before anything else."""
 
 import math
-import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +49,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise ValueError(_explain(error)) from error
     if len(rest) > 1:
         raise ValueError(f"there is no argument {rest[1]!r}; flags begin with --")
+    if FLAGS.config is None and FLAGS.mode == "sample" and FLAGS.workdir:
+        return rest  # a run describes itself
     if FLAGS.config is None:
         raise ValueError(NO_CONFIG)
     try:
@@ -175,5 +177,10 @@ def check_writable(name: str, path: Path) -> None:
         raise ValueError(f"{name} = {path}: {error.strerror}; give another path") from error
     if not above.is_dir():
         raise ValueError(f"{name} = {path}: {above} is no folder; give another path")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise ValueError(f"{name} = {path}: {above} cannot be written to; give another path")
+    try:
+        # Rights are not enough: nobody can make a file in /proc.
+        tempfile.TemporaryFile(dir=above).close()
+    except OSError as error:
+        raise ValueError(
+            f"{name} = {path}: {above} cannot be written to ({error.strerror}); give another path"
+        ) from error

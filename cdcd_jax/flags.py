@@ -1,5 +1,6 @@
 """The flags of the command line, and which modes read them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -225,9 +226,9 @@ def dance_request() -> DanceRequest:
     )
 
 
-def override(configured: dict[str, Any]) -> dict[str, Any]:
+def override(configured: Mapping[str, Any]) -> dict[str, Any]:
     """Let the flags override the configuration's way of sampling; a dance is played once."""
     given = {name: getattr(FLAGS, name) for name in configured}
     changed = {name: value for name, value in given.items() if value is not None}
     takes = {"num_samples": 1} if FLAGS.motion else {}
-    return configured | takes | changed | {"label": FLAGS.label}
+    return {**configured, **takes, **changed, "label": FLAGS.label}

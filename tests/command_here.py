@@ -44,8 +44,8 @@ class CommandHere:
         self._monkeypatch, self._capsys = monkeypatch, capsys
         self.built = []
         monkeypatch.chdir(ROOT)
-        for module in ("experiment", "music_codec_training"):
-            name = f"cdcd_jax.build.{module}.find_mesh"
+        for module in ("build.experiment", "build.music_codec_training", "commands"):
+            name = f"cdcd_jax.{module}.find_mesh"
             monkeypatch.setattr(name, lambda *_: make_mesh(jax.devices()[:1]))
         monkeypatch.setattr(failures.os, "_exit", sys.exit)  # which would end the tests, too
         monkeypatch.setattr(commands, "build", _kept(self.built, experiment.build))

@@ -186,6 +186,8 @@ def serve(requests: int, events: int) -> tuple[str | None, list[str]]:
         itself ends here.
     """
     pending, running = b"", {}
+    for number in (signal.SIGHUP, signal.SIGINT):  # which nohup and & make what they start ignore
+        signal.signal(number, signal.SIG_DFL)
 
     def tell(**event):
         os.write(events, json.dumps(event).encode() + b"\n")
@@ -219,7 +221,6 @@ def become(*, number, arguments, stdout, stderr, cwd, env, limits, program):
     import jax
 
     os.setsid()
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup makes all that it starts ignore
     for descriptor, path in ((1, stdout), (2, stderr)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, descriptor)

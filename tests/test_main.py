@@ -191,6 +191,16 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
     for end in ("", "-trajectory"):
         assert Image.open(workdir / "samples" / f"{name}{end}.png").size[0] > 50
 
+    again = workdir.rename(tmp_path / "elsewhere")
+    picture = again / "samples" / f"{name}.png"
+    drawn = picture.read_bytes()
+    picture.unlink()
+    asked = ("--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9", "--seed=5")
+    code, output = run("--mode=sample", *asked, config=None, workdir=again)
+    assert code == 0, output
+    assert picture.read_bytes() == drawn
+    again.rename(workdir)
+
     code, output = run("--config.denoiser.width=8")
     assert code == 2
     assert "denoiser.width = 16 there, 8 now" in output

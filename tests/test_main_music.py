@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from loaded_runs import check_loaded
 from PIL import Image
 
 from cdcd_jax.build.miniature import NOTICE
@@ -18,7 +19,7 @@ from cdcd_jax.build.music import find_window
 from cdcd_jax.data.groove import load_groove
 from cdcd_jax.data.miniature.tiktok import PIECES
 from cdcd_jax.data.music_examples import MusicExamples
-from cdcd_jax.modes.dances import DanceRequest, find_player, read_dance
+from cdcd_jax.modes.dances import DanceRequest, read_dance
 
 sys.path.append(str(Path(__file__).parent / "data"))
 from dance_layouts import PIECES_TEST, write_aist_pieces, write_piece_negatives, write_sound
@@ -205,7 +206,17 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     assert code == 0, output
     check_music(sound, 43 * 1024)
 
-    player = find_player(run_here.built[-1])
+    arrays = {kind: np.load(dance[kind]) for kind in ("motion", "video")}
+    experiment = run_here.built[-1]
+    request = {**arrays, "genre": "pop"}
+    copy, loaded = check_loaded(experiment, workdir, tmp_path / "moved", request, num_steps=2)
+    assert loaded.sample(request, num_steps=2).shape == (1, 43 * 1024)
+    again = tmp_path / "again.wav"
+    code, output = run_here("--mode=sample", f"--workdir={copy}", f"--audio_out={again}", *asked)
+    assert code == 0, output
+    assert again.read_bytes() == sound.read_bytes()
+
+    dance_format = run_here.built[-1].told.dance
     frames = np.random.default_rng(0).normal(size=(180, 219)).astype(np.float32)
     broken = {"short": frames[:60], "other": frames[:, :51], "nan": frames.copy()}
     broken["nan"][7, 3] = np.nan
@@ -222,7 +233,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     ):
         given = {name: value for name, value in (dance | changed).items() if value is not None}
         with pytest.raises(ValueError, match=re.escape(sentence)):
-            read_dance(player, DanceRequest(**given))
+            read_dance(dance_format, DanceRequest(**given))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from loaded_runs import check_loaded
 from PIL import Image
 
 from cdcd_jax.build.codec_training import build_codec_training, trained_codec
@@ -96,6 +97,12 @@ def test_imagenet_in_miniature(run_here, tmp_path):
     code, output = run_here(*flags, *sampling)
     assert code == 0, output
     assert any("label3" in path.name for path in (workdir / "samples").iterdir())
+    options = {"num_samples": 2, "seed": 1, "num_steps": 2, "truncation": 0.8}
+    copy, _ = check_loaded(run_here.built[-1], workdir, tmp_path, [3, WNIDS[1]], **options)
+    code, output = run_here("--mode=sample", f"--workdir={copy}", *sampling[1:])
+    assert code == 0, output
+    (picture,) = (path for path in (workdir / "samples").iterdir() if "label3" in path.name)
+    assert (copy / "samples" / picture.name).read_bytes() == picture.read_bytes()
 
 
 @pytest.mark.slow

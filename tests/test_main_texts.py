@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loaded_runs import check_loaded
 from PIL import Image, ImageSequence
 
 from cdcd_jax.build.miniature import NOTICE
@@ -131,6 +132,9 @@ def test_coco_in_miniature(run_here, tmp_path):
     check_summary(summary, num_test=12)
     assert summary["config"]["loss"]["negatives"] == "inter"
     check_samples(samples)
+    options = {"num_samples": 3, "guidance": 2.0}
+    _, loaded = check_loaded(run_here.built[-1], workdir, tmp_path, [*PROMPTS[:2]], **options)
+    assert loaded.conditioning.test_texts == run_here.built[-1].told.test_texts
 
     tokens = run_here.built[-1].data.train
     num_views = summary["config"]["prepare"]["views"]

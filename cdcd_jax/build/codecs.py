@@ -1,24 +1,29 @@
 """The codec of pictures or of music, from the section ``codec``."""
 
+import shutil
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from cdcd_jax.build.music import find_window, is_music, jukebox_options, spectrum_options
 from cdcd_jax.build.pictures import Places
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.audio_codec import AudioCodec
-from cdcd_jax.codecs.audio_file import load_jukebox
-from cdcd_jax.codecs.codec_file import load_vqgan
+from cdcd_jax.codecs.audio_file import load_jukebox, save_jukebox
+from cdcd_jax.codecs.codec_file import load_vqgan, save_vqgan
 from cdcd_jax.codecs.image_codec import ImageCodec
-from cdcd_jax.codecs.jukebox import make_jukebox
+from cdcd_jax.codecs.jukebox import Jukebox, make_jukebox
 from cdcd_jax.codecs.patches import PatchCodec, load_patches
 from cdcd_jax.codecs.spectra import SpectrumCodec, load_spectra
-from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
+from cdcd_jax.codecs.vqgan import VQGAN, VQGANOptions, make_vqgan
+from cdcd_jax.files import whole_file
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
+from cdcd_jax.typing import Params
 
 
 def vqgan_options(section: Any) -> dict[str, Any]:
@@ -79,6 +84,33 @@ def load_codec(config: Any, places: Places) -> ImageCodec | PatchCodec | AudioCo
     return make_section(config, "codec", load, config.codec, places)
 
 
+def save_codec(config: Any, places: Places, path: Path) -> None:
+    """Write the codec of a run to one file that describes itself.
+
+    Args:
+        config: The whole configuration.
+        places: From ``find_places``.
+        path: The file; ``load_codec`` reads it with ``codec.weights`` and ``codec.used_codes``
+            left out, and gives a codec of the same fingerprint.
+
+    Raises:
+        ValueError: If the codec cannot be read.
+        OSError: If the file cannot be written.
+    """
+    section = config.codec
+    if section.name == "vqgan" and (section.weights or section.used_codes):
+        vqgan, params, used_codes = _read_vqgan(section, places)
+        save_vqgan(path, params, vqgan.options, used_codes)
+    elif section.name == "jukebox" and section.weights:
+        jukebox = make_jukebox(**jukebox_options(section))
+        params = _read_jukebox(section, jukebox)
+        level = f"level_{section.level}"
+        save_jukebox(path, {level: params[level]}, jukebox.options)
+    else:
+        with whole_file(path) as part:
+            shutil.copyfile(places.codec_file, part)
+
+
 def _load_music(section: Any, places: Places, length: int) -> AudioCodec | SpectrumCodec:
     """Load the codec of music for pieces of so many tokens, from the section ``codec``."""
     if section.name == "spectra":
@@ -88,8 +120,7 @@ def _load_music(section: Any, places: Places, length: int) -> AudioCodec | Spect
         return codec
     jukebox = make_jukebox(**jukebox_options(section))
     if section.weights:
-        template = jax.eval_shape(jukebox.init, jax.random.key(0))
-        params = jukebox_from_state_dict(read_vqvae(section.weights), template)
+        params = _read_jukebox(section, jukebox)
     else:
         _check_trained(places)
         params, theirs = load_jukebox(places.codec_file)
@@ -101,8 +132,25 @@ def _load_music(section: Any, places: Places, length: int) -> AudioCodec | Spect
     )
 
 
+def _read_jukebox(section: Any, jukebox: Jukebox) -> Params:
+    template = jax.eval_shape(jukebox.init, jax.random.key(0))
+    return jukebox_from_state_dict(read_vqvae(section.weights), template)
+
+
 def _load_vqgan(section: Any, places: Places) -> ImageCodec:
     _check_name(section.name)
+    vqgan, params, used_codes = _read_vqgan(section, places)
+    return ImageCodec(
+        vqgan,
+        params,
+        used_codes=used_codes,
+        unused=section.unused,
+        batch_size=section.batch_size,
+    )
+
+
+def _read_vqgan(section: Any, places: Places) -> tuple[VQGAN, Params, np.ndarray | None]:
+    """Read a VQGAN, published or trained, with the codes in use, None for all."""
     vqgan = make_vqgan(**vqgan_options(section))
     own_codes = None
     if section.weights:
@@ -116,13 +164,7 @@ def _load_vqgan(section: Any, places: Places) -> ImageCodec:
         del wanted["compute_dtype"]  # which changes no weight
         _check_same(places, asdict(theirs), wanted)
     used_codes = read_used_codes(section.used_codes) if section.used_codes else own_codes
-    return ImageCodec(
-        vqgan,
-        params,
-        used_codes=used_codes,
-        unused=section.unused,
-        batch_size=section.batch_size,
-    )
+    return vqgan, params, used_codes
 
 
 def _place(params: dict[Any, Any]) -> None:

@@ -32,9 +32,11 @@ from cdcd_jax.build.sections import (
 from cdcd_jax.build.settings import check_settings
 from cdcd_jax.build.step import check_heads, make_step
 from cdcd_jax.build.token_data import TokenData, load_data, rehearsal_data
+from cdcd_jax.data.music_examples import MusicExamples
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
 from cdcd_jax.data.segments import Segments
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.generator import Generator
 from cdcd_jax.training.generation import (
     check_num_steps,
     check_sampling,
@@ -93,6 +95,28 @@ class Experiment:
     sampling: dict[str, Any]
     seed: int
     config: dict[str, Any]
+
+    def generator(self, params: Params) -> Generator:
+        """Return the model with weights as a value."""
+        return Generator(
+            name=self.config["data"]["name"],
+            schedule=self.schedule,
+            model=self.model,
+            params=params,
+            codec=self.data.codec,
+            conditioning=self.told,
+            sampling=self.sampling,
+            sample_fn=self.sample_fn,
+            bound_fn=self.bound_fn,
+        )
+
+    @property
+    def test_dances(self) -> tuple[Segments, MusicExamples] | None:
+        """The test set of a model of dances, with the pieces that it was made of."""
+        if self.segments is None:
+            return None
+        assert isinstance(self.told.test, MusicExamples)
+        return self.segments, self.told.test
 
 
 def build(

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from cdcd_jax.build.conditions import Told
 from cdcd_jax.build.sections import make_decaying_optimizer, make_section
+from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_replace_schedule
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
 from cdcd_jax.networks.functional import make_denoiser
@@ -52,20 +53,7 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
     train = config.train
-    schedule = make_section(config, "schedule", _schedule, vocab_size=vocab_size, **config.schedule)
-    network = make_section(
-        config,
-        "denoiser",
-        make_denoiser,
-        vocab_size=vocab_size,
-        num_steps=schedule.num_steps,
-        grid=grid,
-        **told.denoiser,
-        **config.denoiser,
-    )
-    model = make_section(
-        config, "condition", make_model, network, told.condition, dropout=config.condition.dropout
-    )
+    schedule, model = make_network(config, told, vocab_size=vocab_size, grid=grid)
     optimizer = make_section(
         config,
         "optimizer",
@@ -86,6 +74,40 @@ def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]
         return init_state(jax.random.key(train.seed), model.init, optimizer, stats)
 
     return Step(schedule, model, initial_state, train_step)
+
+
+def make_network(
+    config: Any, conditioning: Conditioning, *, vocab_size: int, grid: tuple[int, int]
+) -> tuple[Schedule, Model]:
+    """Make the noise schedule and the model of a configuration.
+
+    Args:
+        config: A ``ConfigDict`` as ``configs/common.py`` makes it.
+        conditioning: What the denoiser is conditioned on.
+        vocab_size: K, the number of tokens.
+        grid: Rows and columns of the tokens.
+
+    Returns:
+        Both; nothing is computed yet.
+
+    Raises:
+        ValueError: If a value is wrong; the sentence names ``section.key``.
+    """
+    schedule = make_section(config, "schedule", _schedule, vocab_size=vocab_size, **config.schedule)
+    network = make_section(
+        config,
+        "denoiser",
+        make_denoiser,
+        vocab_size=vocab_size,
+        num_steps=schedule.num_steps,
+        grid=grid,
+        **conditioning.denoiser,
+        **config.denoiser,
+    )
+    dropout = config.condition.dropout
+    condition = conditioning.condition
+    model = make_section(config, "condition", make_model, network, condition, dropout=dropout)
+    return schedule, model
 
 
 def check_heads(config: Any, mesh: Mesh) -> None:

@@ -1,6 +1,7 @@
 """Texts as conditions, from the section ``condition``: tokens, and who reads them."""
 
 import hashlib
+import shutil
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 
 from cdcd_jax.build.sections import make_section
-from cdcd_jax.build.text_tower import is_text_tower, load_text_tower
+from cdcd_jax.build.text_tower import is_text_tower, load_text_tower, save_text_tower
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.conditioning.condition import feature_condition, text_condition
 from cdcd_jax.conditioning.conditioning import Texts
@@ -24,6 +25,9 @@ from cdcd_jax.files import is_first_host, whole_file
 from cdcd_jax.reading.regular import read_text
 from cdcd_jax.training.spread import place_whole
 from cdcd_jax.typing import Params
+
+TOWER, MERGES = "text.safetensors", "merges.txt.gz"
+"""Files of CLIP in the folder of a model."""
 
 KINDS = ("text", "clip")
 """What ``condition.kind`` may be for texts: a small transformer that is trained with the denoiser,
@@ -47,6 +51,31 @@ def load_texts(config: Any, captions: Captions, folder: Path | None) -> Texts:
     options = {key: value for key, value in config.condition.items() if key != "dropout"}
     make = _learned if options.pop("kind") == "text" else _clip
     return make_section(config, "condition", make, captions, folder, **options)
+
+
+def save_texts(config: Any, tokens: Path, folder: Path) -> None:
+    """Write what a run's texts are read with to a folder that ``load_texts`` can take.
+
+    Args:
+        config: The whole configuration.
+        tokens: Folder of the tokens, where a vocabulary is kept.
+        folder: Gets the vocabulary; of CLIP ``text.safetensors`` and ``merges.txt.gz``.
+
+    Raises:
+        ValueError: If a file of CLIP is damaged.
+        OSError: If a file cannot be read or written.
+    """
+    condition = config.condition
+    if condition.kind == "text":
+        name = f"vocabulary-{condition.vocab_size}.json"
+        shutil.copyfile(tokens / name, folder / name)
+        return
+    shutil.copyfile(condition.merges, folder / MERGES)
+    if is_text_tower(condition.weights):
+        shutil.copyfile(condition.weights, folder / TOWER)
+    else:
+        towers = load_clip(condition.weights)
+        save_text_tower(folder / TOWER, towers.text_params, vars(towers.text_options), None)
 
 
 def _learned(

@@ -9,7 +9,7 @@ import numpy as np
 
 from cdcd_jax.build.codecs import codec_shape, load_codec
 from cdcd_jax.build.music import SOUND, is_music, load_dances, load_segments
-from cdcd_jax.build.pictures import Places, check_classes, load_source, open_tokens
+from cdcd_jax.build.pictures import Places, check_classes, find_places, load_source, open_tokens
 from cdcd_jax.build.preparation import check_prepare, plan_waveforms
 from cdcd_jax.build.sections import make_section
 from cdcd_jax.codecs.codec import Codec
@@ -21,9 +21,11 @@ from cdcd_jax.data.captioned import Captions
 from cdcd_jax.data.music_examples import MusicExamples, ShuffledWaveforms
 from cdcd_jax.data.negative_lists import load_negatives, read_entries
 from cdcd_jax.data.negatives import Negatives
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.shards import TokenShards
 from cdcd_jax.data.splits import check_splits
 from cdcd_jax.files import is_first_host
+from cdcd_jax.generator import Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def load_data(config: Any, places: Places | None) -> TokenData:
         ValueError: If something is missing, damaged, or does not fit.
     """
     if places is None:
-        codec = make_section(config, "codec", _pixel_codec, **config.codec)
+        codec = make_section(config, "codec", pixel_codec, **config.codec)
         return make_section(config, "data", _digits, config.data.name, codec)
     if config.data.name == SOUND:
         raise ValueError(
@@ -96,6 +98,35 @@ def load_data(config: Any, places: Places | None) -> TokenData:
         test_captions=_captions(test),
         others=make_section(config, "data", _listed_negatives, config, train),
     )
+
+
+def load_test_dances(
+    config: Any, workdir: Path, generator: Generator
+) -> tuple[Segments, MusicExamples]:
+    """Open the test set of a run on dances, with the pieces that it was made of.
+
+    Args:
+        config: The whole configuration.
+        workdir: Folder of the run.
+        generator: The run's model.
+
+    Returns:
+        The pieces, and their tokens with the parts that the model is conditioned on.
+
+    Raises:
+        ValueError: If they are not there; the sentence says that a dance can be given instead.
+    """
+    places, dance = find_places(config, workdir), generator.conditioning.dance
+    codec: Any = generator.codec
+    assert places is not None
+    assert dance is not None
+    try:
+        test = open_tokens(config, places, "test", codec.fingerprint)
+        return load_segments(config, "test"), MusicExamples(test, dance.parts)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{error}; the test dances are not at hand, add --motion=FILE to sample for another"
+        ) from error
 
 
 def rehearsal_data(config: Any) -> TokenData:
@@ -235,7 +266,8 @@ def _captions(shards: TokenShards) -> Captions | None:
     return Captions(shards.captions, shards.picture_of) if shards.captions else None
 
 
-def _pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:
+def pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:
+    """Make the codec of the digits, whose pixels are tokens, from the section ``codec``."""
     if name != "pixels":
         raise ValueError(f'name = "{name}" does not fit the digits; there is "pixels"')
     return PixelCodec(vocab_size=vocab_size, grid=grid)

@@ -1,11 +1,14 @@
 """Train, evaluate and sample an experiment on diffusion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cdcd_jax.build.experiment import Experiment
-from cdcd_jax.modes.dances import DanceRequest, find_player
+from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.data.segments import Segments
+from cdcd_jax.generator import Generator
+from cdcd_jax.modes.dances import DanceRequest
 from cdcd_jax.modes.drawing import describe, draw, draw_trajectory
 from cdcd_jax.modes.evaluation import find_folder, score
 from cdcd_jax.modes.exporting import export_samples
@@ -24,15 +27,25 @@ def train_and_evaluate(
     stopper: Stopper,
     config_file: str,
     *,
+    on_start: Callable[[], object],
     profile: Profile | None = None,
 ) -> None:
     """Train to the last step, drawing samples on the way, and score the result."""
 
     def draw_progress(state: TrainState) -> None:
         path = workdir / "samples" / f"step{int(state.step):06d}.png"
-        draw(experiment, state.ema_params, path, experiment.seed, **experiment.sampling)
+        generator = experiment.generator(state.ema_params)
+        dances = experiment.test_dances
+        draw(generator, path, experiment.seed, dances=dances, **experiment.sampling)
 
-    found = run_training(experiment.training, workdir, stopper, hook=draw_progress, profile=profile)
+    found = run_training(
+        experiment.training,
+        workdir,
+        stopper,
+        on_start=on_start,
+        hook=draw_progress,
+        profile=profile,
+    )
     about, params = _describe_run(config_file, *found)
     score(experiment, params, workdir, about)
     print(f"{'Metrics:':<13}{workdir}/metrics.jsonl, tensorboard")
@@ -55,76 +68,81 @@ def evaluate_newest(
     score(experiment, params, folder, about, export=export)
 
 
-def sample_newest(
-    experiment: Experiment,
+def sample(
+    generator: Generator,
     workdir: Path,
     *,
+    name: str,
     seed: int,
     prompts: Sequence[str] = (),
     trajectory: bool = False,
     gif: bool = False,
     export: Path | None = None,
+    batch_size: int = 100,
+    dances: tuple[Segments, MusicExamples] | None = None,
     **sampling: Any,
 ) -> None:
-    """Draw samples of the newest checkpoint into ``<workdir>/samples``.
+    """Draw samples into ``<workdir>/samples``.
 
     Args:
-        experiment: What was trained.
+        generator: What they are drawn from.
         workdir: Folder of the run.
+        name: What the weights are called in the names of files.
         seed: Seed of the samples.
         prompts: Texts to draw; each of their samples becomes a file of its own, too.
         trajectory: Whether to draw how the samples come about, as a strip.
         gif: Whether to draw it as an animation.
         export: Where to write the samples instead, for other people's metrics; nothing is drawn.
+        batch_size: Samples at a time, of an export.
+        dances: Test dances, for a model of dances.
         **sampling: Of ``draw``.
     """
-    state, _ = load_training(experiment.training, workdir)
-    params, sampling = state.ema_params, sampling | {"prompts": prompts}
+    sampling |= {"prompts": prompts}
     if export is not None:
-        export_samples(experiment, params, export, seed, **sampling)
+        export_samples(generator, export, seed, batch_size=batch_size, **sampling)
         print(f"Samples: {export}")
         return
-    name = f"step{int(state.step):06d}-{describe(seed, **sampling)}"
+    name = f"{name}-{describe(seed, **sampling)}"
     path = workdir / "samples" / f"{name}.png"
-    drawn = draw(experiment, params, path, seed, one_by_one=bool(prompts), **sampling)
+    drawn = draw(generator, path, seed, one_by_one=bool(prompts), dances=dances, **sampling)
     print(f"Samples: {drawn}")
     if prompts:
         print(f"One by one: {path.with_suffix('')}")
     for wanted, suffix in ((trajectory, ".png"), (gif, ".gif")):
         if wanted:
             strip = path.with_name(f"{path.stem}-trajectory{suffix}")
-            draw_trajectory(experiment, params, strip, seed, animate=suffix == ".gif", **sampling)
+            draw_trajectory(generator, strip, seed, animate=suffix == ".gif", **sampling)
             print(f"Trajectory: {strip}")
 
 
-def perform_newest(
-    experiment: Experiment,
+def make_music(
+    generator: Generator,
     workdir: Path,
     request: DanceRequest,
     *,
+    name: str,
     seed: int,
     num_samples: int,
     label: int | None = None,
     **options: Any,
 ) -> None:
-    """Make music for a dance by the newest checkpoint.
+    """Make music for a dance.
 
     Args:
-        experiment: What was trained, on music.
+        generator: A model of dances.
         workdir: Folder of the run.
         request: What is asked for.
+        name: What the weights are called in the names of files.
         seed: Seed of the music.
         num_samples: Number of takes.
         label: Must be None.
-        **options: Of ``experiment.sample_fn``.
+        **options: Of ``generator.draw``.
     """
-    state, _ = load_training(experiment.training, workdir)
     sampling = {"num_samples": num_samples, **options}
-    name = f"step{int(state.step):06d}-{name_music(request, seed, **sampling)}"
-    path = request.audio_out or workdir / "samples" / name
-    player = find_player(experiment)
-    for file in perform(player, state.ema_params, request, path, seed, **sampling):
-        print(f"Music: {file}")
+    file = f"{name}-{name_music(request, seed, **sampling)}"
+    path = request.audio_out or workdir / "samples" / file
+    for written in perform(generator, request, path, seed, **sampling):
+        print(f"Music: {written}")
 
 
 def _describe_run(

@@ -1,6 +1,7 @@
-"""From an experiment and its weights to pictures on disk."""
+"""From a generator to images on disk."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,29 +9,29 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.build.memory import check_needs, sample_needs
+from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.evaluation import pictures
 from cdcd_jax.evaluation.animation import draw_frames, save_gif
 from cdcd_jax.evaluation.prompts import draw_prompts, name_after_prompt
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.files import is_first_host
+from cdcd_jax.generator import Generator
 from cdcd_jax.modes.prompts import check_lengths
 from cdcd_jax.modes.sounds import play
 from cdcd_jax.training.checkpoint_folder import writing
-from cdcd_jax.training.generation import check_sampling
-from cdcd_jax.typing import Params
 
 MAX_ROWS = 16
 """Classes or texts in a picture of samples; more could not be looked at."""
 
 
-class Asked(NamedTuple):
-    """What samples are asked for.
+class Rows(NamedTuple):
+    """What the rows of a picture are samples of.
 
     Attributes:
-        names: What each row of a picture is called: a class or a text.
-        cond: [rows ...] what the model is told.
+        names: What each row is called: a class or a text.
+        cond: [rows ...] conditions, for ``Generator.draw``.
     """
 
     names: tuple[str, ...]
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 
 
 def check_request(
-    experiment: Experiment,
+    generator: Generator,
     *,
     prompts: Sequence[str] = (),
     label: int | None = None,
@@ -50,18 +51,17 @@ def check_request(
     Raises:
         ValueError: If a value is out of its range, or the model has no use for it.
     """
-    told = experiment.told
-    if experiment.segments is not None and label is not None:
+    conditioning = generator.conditioning
+    if conditioning.dance is not None and label is not None:
         raise ValueError(f"label = {label}: this is a model of dances; give --motion instead")
-    options = {"num_samples": num_samples, "label": label, **sampling}
-    check_sampling(experiment.schedule, experiment.model, told.num_classes, **options)
+    generator.check(num_samples=num_samples, label=label, **sampling)
     if not prompts:
         return
-    if experiment.segments is not None:
+    if conditioning.dance is not None:
         raise ValueError("prompt: this is a model of dances; give --motion instead")
-    if told.texts is None:
+    if conditioning.texts is None:
         raise ValueError("prompt: this is a model of classes; give --label instead")
-    check_lengths(prompts, told.texts.count(prompts), told.texts.length)
+    check_lengths(prompts, conditioning.texts.count(prompts), conditioning.texts.length)
     if num_samples < len(prompts):
         raise ValueError(
             f"num_samples = {num_samples} must be at least {len(prompts)}, one for each prompt"
@@ -69,8 +69,7 @@ def check_request(
 
 
 def draw(
-    experiment: Experiment,
-    params: Params,
+    generator: Generator,
     path: Path,
     seed: int,
     *,
@@ -78,6 +77,7 @@ def draw(
     label: int | None = None,
     prompts: Sequence[str] = (),
     one_by_one: bool = False,
+    dances: tuple[Segments, MusicExamples] | None = None,
     **options: Any,
 ) -> Path:
     """Draw samples and write their picture, a row for each class, text or dance.
@@ -88,8 +88,7 @@ def draw(
     texts are given.
 
     Args:
-        experiment: What was trained.
-        params: Its parameters.
+        generator: What the samples are drawn from.
         path: The PNG file.
         seed: Seed of the samples.
         num_samples: Number of samples, dealt out to the rows in turn.
@@ -97,7 +96,8 @@ def draw(
         prompts: The texts.
         one_by_one: Whether each sample of a text becomes a file as well, named after the text, in a
             folder beside the picture.
-        **options: Of ``experiment.sample_fn``.
+        dances: Test dances, ``Experiment.test_dances``, for a model of dances.
+        **options: Of ``generator.draw``.
 
     Returns:
         The path.
@@ -105,42 +105,42 @@ def draw(
     Raises:
         ValueError: If so many samples exceed the memory.
     """
-    size = {"vocab_size": experiment.schedule.vocab_size, "length": experiment.data.train.length}
+    codec = generator.codec
+    size = {"vocab_size": codec.vocab_size, "length": math.prod(codec.grid)}
     check_needs(sample_needs({"num_samples": num_samples}, **size))
-    if experiment.segments is not None:
+    if generator.conditioning.dance is not None:
+        if dances is None:
+            raise ValueError("motion: this is a model of dances; add --motion=FILE")
         steps = describe_steps(**options)
-        sampling = {"num_samples": num_samples, "label": label, **options}
-        return play(experiment, params, path, seed, caption=steps, **sampling)
-    asked = _ask(experiment, label, prompts, num_samples)
-    rows = np.resize(np.arange(len(asked.names)), num_samples)
-    tokens = np.asarray(
-        experiment.sample_fn(params, jax.random.key(seed), asked.cond[rows], **options)
-    )
+        return play(
+            generator, *dances, path, seed, caption=steps, num_samples=num_samples, **options
+        )
+    wanted = _find_rows(generator, label, prompts, num_samples)
+    rows = np.resize(np.arange(len(wanted.names)), num_samples)
+    tokens = np.asarray(generator.draw(jax.random.key(seed), wanted.cond[rows], **options))
     if not is_first_host():
         return path
     caption = describe_steps(**options)
-    decode_fn = experiment.data.codec.decode
-    if experiment.told.texts is None:
+    if generator.conditioning.texts is None:
         picture = pictures.draw_samples(
             tokens,
             rows,
-            decode_fn=decode_fn,
+            decode_fn=codec.decode,
             num_columns=num_samples,
             caption=caption,
-            class_names=asked.names,
+            class_names=wanted.names,
         )
     else:
-        images = np.asarray(decode_fn(tokens))
-        picture = draw_prompts(images, rows, asked.names, caption=caption)
+        images = np.asarray(codec.decode(tokens))
+        picture = draw_prompts(images, rows, wanted.names, caption=caption)
         if one_by_one:
-            _save_each(images, rows, asked.names, path.with_suffix(""))
+            _save_each(images, rows, wanted.names, path.with_suffix(""))
     with writing(path.parent):
         return pictures.save_picture(picture, path)
 
 
 def draw_trajectory(
-    experiment: Experiment,
-    params: Params,
+    generator: Generator,
     path: Path,
     seed: int,
     *,
@@ -155,40 +155,37 @@ def draw_trajectory(
     All hosts draw together, and the first writes.
 
     Args:
-        experiment: What was trained.
-        params: Its parameters.
+        generator: What the samples are drawn from.
         path: The file: PNG, or GIF if animated.
         seed: Seed of the samples.
         num_samples: At most so many rows.
         label: One class.
         prompts: The texts.
         animate: Whether to write a GIF.
-        **options: Of ``experiment.sample_fn``.
+        **options: Of ``generator.draw``.
 
     Returns:
         The path.
     """
-    asked = _ask(experiment, label, prompts, num_samples)
-    _, states = experiment.sample_fn(
-        params, jax.random.key(seed), asked.cond, return_trajectory=True, **options
-    )
+    wanted = _find_rows(generator, label, prompts, num_samples)
+    _, states = generator.draw(jax.random.key(seed), wanted.cond, return_trajectory=True, **options)
     if not is_first_host():
         return path
     drawing = {
-        "decode_fn": experiment.data.codec.decode,
-        "grid": experiment.data.codec.grid,
-        "mask_id": experiment.schedule.mask_id,
+        "decode_fn": generator.codec.decode,
+        "grid": generator.codec.grid,
+        "mask_id": generator.schedule.mask_id,
     }
     trajectory = np.asarray(states)
     if animate:
-        frames = draw_frames(trajectory, asked.names, **drawing)
+        frames = draw_frames(trajectory, wanted.names, **drawing)
         with writing(path.parent):
             return save_gif(frames, path)
     picture = pictures.draw_trajectory(
         trajectory,
-        np.arange(len(asked.names)),
+        np.arange(len(wanted.names)),
         caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
-        class_names=asked.names,
+        class_names=wanted.names,
         **drawing,
     )
     with writing(path.parent):
@@ -228,17 +225,18 @@ def number(value: int | float) -> str:
     return short if float(short) == value else f"{value}"
 
 
-def _ask(
-    experiment: Experiment, label: int | None, prompts: Sequence[str], num_samples: int
-) -> Asked:
-    told = experiment.told
-    if told.texts is None:
-        classes = spread(told.num_classes, MAX_ROWS) if label is None else np.array([label])
-        return Asked(tuple(told.class_names[row] for row in classes), classes.astype(np.int32))
+def _find_rows(
+    generator: Generator, label: int | None, prompts: Sequence[str], num_samples: int
+) -> Rows:
+    conditioning = generator.conditioning
+    if conditioning.texts is None:
+        classes = spread(conditioning.num_classes, MAX_ROWS) if label is None else [label]
+        names = tuple(conditioning.class_names[row] for row in classes)
+        return Rows(names, generator.encode_request([int(row) for row in classes]))
     if not prompts:
-        count = min(num_samples, MAX_ROWS)
-        prompts = [told.test_texts[row] for row in spread(len(told.test_texts), count)]
-    return Asked(tuple(prompts), told.embed(told.texts.tokenize(prompts)))
+        texts = conditioning.test_texts
+        prompts = [texts[row] for row in spread(len(texts), min(num_samples, MAX_ROWS))]
+    return Rows(tuple(prompts), generator.encode_request(list(prompts)))
 
 
 def describe_steps(

@@ -52,13 +52,13 @@ def score(
         raise EvaluationError(str(error)) from error
     # What samples are drawn with, but for what the evaluation varies.
     fixed = {name: experiment.sampling[name] for name in FIXED}
-    embed = experiment.told.embed
-    with exporting(experiment, export, options["num_samples"]) as on_samples:
+    generator = experiment.generator(params)
+    with exporting(generator, export, options["num_samples"]) as on_samples:
         result = evaluate(
             jax.random.key(options.pop("seed")),
-            bound_fn=lambda key, z0, cond: experiment.bound_fn(params, key, z0, embed(cond)),
-            sample_fn=lambda key, cond, num_steps, truncation: experiment.sample_fn(
-                params, key, embed(cond), num_steps=num_steps, truncation=truncation, **fixed
+            bound_fn=generator.bound,
+            sample_fn=lambda key, cond, num_steps, truncation: generator.draw(
+                key, cond, num_steps=num_steps, truncation=truncation, **fixed
             ),
             train=experiment.told.train,
             test=experiment.told.test,
@@ -66,7 +66,13 @@ def score(
             on_samples=on_samples,
             **options,
         )
-    grid = draw(experiment, params, folder / "samples.png", experiment.seed, **experiment.sampling)
+    grid = draw(
+        generator,
+        folder / "samples.png",
+        experiment.seed,
+        dances=experiment.test_dances,
+        **experiment.sampling,
+    )
     notes = [
         *explain_bits(
             result["bits_per_token"],

@@ -1,89 +1,33 @@
-"""Music for a whole dance: windows that overlap, each going on from the one before."""
+"""Music for a dance, written as sound, spectrogram and film."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
-from tqdm import tqdm
 
+from cdcd_jax.dance_to_music import generate_music
 from cdcd_jax.data.audio import SAMPLE_RATE, save_wav
+from cdcd_jax.data.motion import find_joints
 from cdcd_jax.evaluation.beats import kinematic_beats
 from cdcd_jax.evaluation.noise_reduction import reduce_noise
 from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram
 from cdcd_jax.evaluation.video import save_dance_video
 from cdcd_jax.files import is_first_host
-from cdcd_jax.modes.dances import Choreography, DanceRequest, Player, read_dance
+from cdcd_jax.generator import Generator
+from cdcd_jax.modes.dances import DanceRequest, read_dance
 from cdcd_jax.modes.drawing import describe, name_after_file
 from cdcd_jax.training.checkpoint_folder import writing
-from cdcd_jax.typing import Params
 
 PIXELS_PER_SECOND = 120
 MAX_WIDTH = 20_000
 """Pixels of the spectrogram of long music, of which a second gets fewer."""
 
 
-def accompany(
-    player: Player,
-    params: Params,
-    dance: Choreography,
-    seed: int,
-    *,
-    num_takes: int = 1,
-    **options: Any,
-) -> Int[np.ndarray, "takes tokens"]:
-    """Generate the tokens of a whole dance's music.
-
-    A window is as long as the model's samples. The next one begins in its middle, is told that part
-    of the dance, and keeps the tokens that are already there; the last one ends with the dance.
-
-    Args:
-        player: What the music is made with.
-        params: Its parameters.
-        dance: From ``read_dance``.
-        seed: Seed of the music.
-        num_takes: How many times it is made, all different.
-        **options: Of ``player.sample_fn``.
-
-    Returns:
-        Tokens of each take.
-    """
-    length = player.codec.grid[1]
-    per_token = player.samples / length / SAMPLE_RATE
-    total = int(dance.seconds / per_token)
-    starts = [*range(0, total - length, length - length // 2), total - length]
-    tokens = np.full((num_takes, total), player.mask_id, np.int32)
-    for number, start in enumerate(
-        tqdm(starts, desc="music", unit="window", disable=not is_first_host())
-    ):
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        told = _window(player, dance, start * per_token)
-        cond = {name: np.repeat(part[None], num_takes, axis=0) for name, part in told.items()}
-        known = jnp.asarray(tokens[:, start : start + length])
-        made = player.sample_fn(params, key, cond, known=known, **options)
-        tokens[:, start : start + length] = np.asarray(made)
-    return tokens
-
-
-def _window(player: Player, dance: Choreography, start: float) -> dict[str, np.ndarray]:
-    """Cut out what the model is told of a window."""
-    told = dict(dance.parts)
-    if "motion" in player.parts:
-        first = min(round(start * player.fps), len(dance.motion) - player.frames)
-        told["motion"] = dance.motion[first : first + player.frames]
-    if "video" in player.parts:
-        lasting = len(dance.motion) / player.fps
-        told["video"] = player.video_fn(told["video"], start / lasting, player.seconds / lasting)
-    return told
-
-
 def perform(
-    player: Player,
-    params: Params,
+    generator: Generator,
     request: DanceRequest,
     path: Path,
     seed: int,
@@ -96,13 +40,12 @@ def perform(
     All hosts make it together, and the first writes.
 
     Args:
-        player: What the music is made with.
-        params: Its parameters.
+        generator: What the music is made with.
         request: What is asked for.
         path: The WAV file; several takes are numbered.
         seed: Seed of the music.
         num_samples: Number of takes.
-        **options: Of ``player.sample_fn``.
+        **options: Of ``generator.draw``.
 
     Returns:
         What this host has written. The spectrogram of ``a.wav`` is ``a.wav.png``; that it cannot
@@ -112,21 +55,33 @@ def perform(
         ValueError: See ``read_dance``, or a film cannot be made.
         CheckpointError: If the sound cannot be written.
     """
-    dance = read_dance(player, request)
+    dance_format = generator.conditioning.dance
+    dance = read_dance(dance_format, request)
+    assert dance_format is not None
     if request.seconds is not None and request.seconds > dance.seconds:
         print(
             f"{request.motion} lasts {dance.seconds:.2f} s, less than the {request.seconds:g} s "
             "asked for: so does the music"
         )
-    tokens = accompany(player, params, dance, seed, num_takes=num_samples, **options)
+    tokens = generate_music(
+        partial(generator.draw, **options),
+        dance,
+        dance_format,
+        length=generator.codec.grid[1],
+        mask_id=generator.schedule.mask_id,
+        seed=seed,
+        num_samples=num_samples,
+    )
     if not is_first_host():
         return []
-    frames = dance.motion[: round(dance.seconds * player.fps)]
-    joints = player.joints_fn(frames)
-    beats = kinematic_beats(frames if joints is None else joints, fps=player.fps)
+    codec: Any = generator.codec  # of sound
+    fps = dance_format.fps
+    frames = dance.motion[: round(dance.seconds * fps)]
+    joints = find_joints(frames)
+    beats = kinematic_beats(frames if joints is None else joints, fps=fps)
     written: list[Path] = []
     for take, row in enumerate(tokens):
-        audio = player.codec.decode_long(row)
+        audio = codec.decode_long(row)
         if request.denoise:
             audio = reduce_noise(audio, strength=request.denoise)
         several = f"-{take}" if num_samples > 1 else ""
@@ -136,7 +91,7 @@ def perform(
         written.append(file)
         if request.video_out is not None and joints is not None:
             film = request.video_out.with_stem(request.video_out.stem + several)
-            save_dance_video(film, joints, player.edges, audio, fps=player.fps)
+            save_dance_video(film, joints, dance_format.edges, audio, fps=fps)
             written.append(film)
         written += _try_to_draw(file, audio, beats[beats < dance.seconds])
     return written

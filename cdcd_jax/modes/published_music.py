@@ -3,51 +3,60 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cdcd_jax.build.published_music import PublishedMusicModel
+from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat
+from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.data.aist import GENRES
-from cdcd_jax.data.motion import EDGES, find_joints
-from cdcd_jax.modes.dances import DanceRequest, Player, read_dance
+from cdcd_jax.data.motion import EDGES
+from cdcd_jax.generator import Generator
+from cdcd_jax.modes.dances import DanceRequest, read_dance
 from cdcd_jax.modes.drawing import name_after_file
 from cdcd_jax.modes.performance import name_music, perform
-from cdcd_jax.training.generation import check_sampling
+from cdcd_jax.training.generation import check_sampling, make_bound_fn
 
 
-def published_player(model: PublishedMusicModel) -> Player:
-    """Take out of a published model what music for dances is made with.
+def published_generator(model: PublishedMusicModel) -> Generator:
+    """Return a published model as a value.
 
     Frames per second follow from its shapes: its frames last as long as its tokens, but for what
     does not fill a token, and are a whole number a second (60 of AIST++, 30 of TikTok). The video
-    is told as the mean over the window.
+    is the mean over the window.
 
     Args:
         model: From ``load_published_music``.
 
     Returns:
-        The player. Genres are named in the order of ``data/aist.py``, which the file does not tell;
-        in a model of more or fewer genres each is called by its number.
+        The generator. Genres are named in the order of ``data/aist.py``, which the file does not
+        tell; in a model of more or fewer genres each is called by its number.
     """
     fps = float(round(model.frames / model.seconds))
     parts = {"motion": True, "video": model.video_features, "genre": model.num_genres}
     names = tuple(GENRES.values())
     if model.num_genres != len(names):
         names = tuple(map(str, range(model.num_genres)))
-    return Player(
-        sample_fn=model.sample_fn,
-        codec=model.codec,
-        mask_id=model.schedule.mask_id,
+    dance = DanceFormat(
         parts=tuple(name for name, part in parts.items() if part),
         seconds=model.frames / fps,
         samples=model.codec.samples,
-        frames=model.frames,
         fps=fps,
+        frames=model.frames,
         num_features=model.num_features,
         video_features=model.video_features or 0,
-        video_fn=_mean_video,
+        video_steps=None,
         genre_names=names,
-        joints_fn=find_joints,
         edges=EDGES.get(model.num_features, ()),
+    )
+    condition = dance_condition(**model.dance, seconds=model.seconds, null=None)
+    return Generator(
+        name="published",
+        schedule=model.schedule,
+        model=model.model,
+        params=model.params,
+        codec=model.codec,
+        conditioning=Conditioning(condition=condition, denoiser={}, dance=dance),
+        sampling={},
+        sample_fn=model.sample_fn,
+        bound_fn=make_bound_fn(model.schedule, model.model),
     )
 
 
@@ -84,17 +93,8 @@ def perform_published(
     """
     sampling = {"num_samples": num_samples, **options}
     check_sampling(model.schedule, model.model, model.num_genres, **sampling)
-    player = published_player(model)
-    read_dance(player, request)
+    generator = published_generator(model)
+    read_dance(generator.conditioning.dance, request)
     name = f"{name_after_file(checkpoint)}-{name_music(request, seed, **sampling)}"
     path = request.audio_out or workdir / "samples" / name
-    return perform(player, model.params, request, path, seed, **sampling)
-
-
-def _mean_video(video: np.ndarray, start: float, share: float) -> np.ndarray:
-    """Average the steps whose middles lie in a window, or take the one that it lies in."""
-    middles = (np.arange(len(video)) + 0.5) / len(video)
-    inside = (start <= middles) & (middles < start + share)
-    if not inside.any():
-        inside[min(int((start + share / 2) * len(video)), len(video) - 1)] = True
-    return video[inside].mean(axis=0, keepdims=True)
+    return perform(generator, request, path, seed, **sampling)

@@ -7,30 +7,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.build.experiment import Experiment
 from cdcd_jax.build.music_scoring import read_truth
 from cdcd_jax.data.audio import save_wav
 from cdcd_jax.data.batch import take_rows
 from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.evaluation.pictures import save_picture
 from cdcd_jax.evaluation.real_pictures import spread
 from cdcd_jax.evaluation.spectrograms import draw_spectrogram_grid
 from cdcd_jax.files import is_first_host
+from cdcd_jax.generator import Generator
 from cdcd_jax.training.checkpoint_folder import writing
-from cdcd_jax.typing import Params
 
 MAX_SHOWN = 8
 """Dances in a picture; more could not be looked at. All of them can be listened to."""
 
 
 def play(
-    experiment: Experiment,
-    params: Params,
+    generator: Generator,
+    segments: Segments,
+    test: MusicExamples,
     path: Path,
     seed: int,
     *,
     num_samples: int,
-    label: int | None = None,
     caption: str = "",
     **options: Any,
 ) -> Path:
@@ -39,27 +39,24 @@ def play(
     All hosts make it together, and the first writes.
 
     Args:
-        experiment: What was trained, on music.
-        params: Its parameters.
+        generator: A model of dances.
+        segments: All pieces of the test set.
+        test: Those that were prepared.
         path: The PNG file; WAV files go into a folder beside it.
         seed: Seed of the samples.
         num_samples: For how many dances, evenly spread over the set; at most as many as it has.
-        label: Must be None: dances are not asked for by class.
         caption: One line above the picture.
-        **options: Of ``experiment.sample_fn``.
+        **options: Of ``generator.draw``.
 
     Returns:
         The path.
     """
-    assert experiment.segments is not None
-    test, codec = experiment.told.test, experiment.data.codec
-    assert isinstance(test, MusicExamples)
+    codec: Any = generator.codec
     chosen = spread(len(test), num_samples)
-    cond = experiment.told.embed(take_rows(test.cond, chosen))
-    tokens = np.asarray(experiment.sample_fn(params, jax.random.key(seed), cond, **options))
+    cond = take_rows(test.cond, chosen)
+    tokens = np.asarray(generator.draw(jax.random.key(seed), cond, **options))
     if not is_first_host():
         return path
-    segments = experiment.segments
     truth = read_truth(segments, test, chosen)
     pieces = test.shards.source_index[chosen]
     columns = {

@@ -1,12 +1,13 @@
 """The averaged weights of a run's newest checkpoint, read without its configuration."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from cdcd_jax.training.checkpoint_folder import CheckpointError, is_step, list_steps
+from cdcd_jax.training.checkpoint_folder import CheckpointError, check_step, is_step, list_steps
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.orbax import reading_alone, without_stray_messages
 
@@ -27,51 +28,71 @@ class Average(NamedTuple):
     config: dict[str, Any]
 
 
-def find_checkpoint(path: Path) -> Path | None:
+def find_checkpoint(path: Path, *, besides: Collection[Path] = ()) -> Path | None:
     """Find the newest complete checkpoint of a run.
 
     Args:
         path: Folder of the run, of its checkpoints, or of one of them. What is in it decides, as
             a run may itself be called ``checkpoints``.
+        besides: Checkpoints that do not count.
 
     Returns:
         The folder of the checkpoint; None if there is none.
     """
-    found = find_newest(path / "checkpoints")
+    found = find_newest(path / "checkpoints", besides=besides)
     if found is None and path.name == "checkpoints":
-        found = find_newest(path)
+        found = find_newest(path, besides=besides)
     if found is None and is_step(path.name) and path.parent.name == "checkpoints":
-        found = path if path.is_dir() else None
+        found = path if path.is_dir() and path not in besides else None
     return found
 
 
-def find_newest(checkpoints: Path) -> Path | None:
+def find_newest(checkpoints: Path, *, besides: Collection[Path] = ()) -> Path | None:
     """Find the newest complete checkpoint in a folder of them; None if there is none."""
     steps = list_steps(checkpoints) if checkpoints.is_dir() else []
-    return checkpoints / str(steps[-1]) if steps else None
+    found = [path for step in steps if (path := checkpoints / str(step)) not in besides]
+    return found[-1] if found else None
 
 
-def read_newest_average(path: Path) -> Average | None:
+def read_newest_average(
+    path: Path, *, tell: Callable[[str], object] | None = None
+) -> Average | None:
     """Read the averaged weights of the newest checkpoint, which may be removed meanwhile.
 
     Args:
         path: As for ``find_checkpoint``.
+        tell: Called with a sentence about each checkpoint that cannot be read, and the one before
+            it is taken; None to raise.
 
     Returns:
         The weights; None if there is no checkpoint.
 
     Raises:
-        CheckpointError: As ``read_average``.
+        CheckpointError: As ``read_average``; with ``tell``, if none can be read.
     """
-    checkpoint = find_checkpoint(path)
-    while checkpoint is not None:
+    damaged: list[Path] = []
+    while (checkpoint := find_checkpoint(path, besides=damaged)) is not None:
         try:
-            return read_average(checkpoint)
-        except CheckpointError:
+            average = read_average(checkpoint)
+        except CheckpointError as error:
             # A training that goes on removes a checkpoint only after it has written a newer one.
-            if (newer := find_checkpoint(path)) == checkpoint:
+            if find_checkpoint(path, besides=damaged) != checkpoint:
+                continue
+            if tell is None:
                 raise
-            checkpoint = newer
+            damaged.append(checkpoint)
+            if find_checkpoint(path, besides=damaged) is None:
+                steps = sorted(int(each.name) for each in damaged)
+                raise CheckpointError(
+                    f"None of the checkpoints in {checkpoint.parent} (steps {steps}) can be read "
+                    f"({error}); all of them are still there, so make that storage readable and "
+                    "try again"
+                ) from error
+            tell(f"The checkpoint {checkpoint} is damaged or cut short.")
+            continue
+        if damaged and tell is not None:
+            tell(f"Going back to the checkpoint of step {checkpoint.name}.")
+        return average
     return None
 
 
@@ -107,7 +128,7 @@ def _read(path: Path) -> Average:
     # As jax.tree orders them: by the keys of each level.
     names = sorted((name for name in leaves if name.startswith(AVERAGE)), key=_levels)
     first = 1 + len([name for name in leaves if name.startswith("params.")])  # after the step
-    wanted = {name: np.empty(leaves[name].shape, leaves[name].dtype) for name in names}
+    wanted = {name: np.empty(leaves[name].shape, leaves[name].dtype) for name in ["step", *names]}
     sums: Any = found.metadata["checksums"]
     loaded = ocp.load_checkpointables(
         place, {"state": wanted, "checksums": np.empty(sums.shape, sums.dtype)}
@@ -116,6 +137,7 @@ def _read(path: Path) -> Average:
     written = np.asarray(loaded["checksums"])[first : first + len(names)]
     if not names or not np.array_equal(np.asarray(checksums(arrays)), written):
         raise CheckpointError(f"{path} is damaged: what is read is not what was written")
+    check_step(int(loaded["state"]["step"]), path)
     inside = ["/".join(_levels(name.removeprefix(AVERAGE))) for name in names]
     metadata: Any = found.custom_metadata
     return Average(path, dict(zip(inside, arrays, strict=True)), dict(metadata["config"]))

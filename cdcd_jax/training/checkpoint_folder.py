@@ -78,6 +78,18 @@ def list_steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if is_step(name))
 
 
+def check_step(step: int, path: Path) -> None:
+    """Raise a CheckpointError unless a checkpoint is named after the step that it holds.
+
+    >>> check_step(4, Path("run/checkpoints/7"))
+    Traceback (most recent call last):
+    cdcd_jax.training.checkpoint_folder.CheckpointError: run/checkpoints/7 holds step 4; give it
+    that name again
+    """
+    if str(step) != path.name:
+        raise CheckpointError(f"{path} holds step {step}; give it that name again")
+
+
 def is_step(name: str) -> bool:
     """Tell whether a folder of this name is a complete checkpoint's.
 

@@ -14,7 +14,12 @@ from orbax.checkpoint import v1 as ocp
 
 from cdcd_jax.files import is_first_host
 from cdcd_jax.training.agreement import all_agree, first_hosts_word
-from cdcd_jax.training.checkpoint_folder import CheckpointError, check_path, list_steps
+from cdcd_jax.training.checkpoint_folder import (
+    CheckpointError,
+    check_path,
+    check_step,
+    list_steps,
+)
 from cdcd_jax.training.checksums import checksums
 from cdcd_jax.training.fingerprint import (
     OtherConfigError,
@@ -164,6 +169,10 @@ class CheckpointReader:
         state, written = read
         if not all_agree(np.array_equal(checksums(state), written)):
             return None, CheckpointError("what was read is not what was written")
+        try:
+            check_step(int(state.step), self._folder / str(step))
+        except CheckpointError as error:
+            return None, error
         return (state, Position(metadata["data"], metadata["train_seconds"])), None
 
     def _agreed(

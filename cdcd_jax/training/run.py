@@ -70,6 +70,7 @@ def run_training(
     workdir: Path,
     stopper: Stopper,
     *,
+    on_start: Callable[[], object] = lambda: None,
     hook: Callable[[TrainState], object] | None = None,
     profile: Profile | None = None,
 ) -> tuple[TrainState, Position]:
@@ -80,6 +81,7 @@ def run_training(
         workdir: Folder of the run.
         stopper: Asked after each step; when asked to stop, the state is saved and the process ends
             with the stopper's exit code.
+        on_start: Called before the first step, once the folder is known to be this run's.
         hook: Called with the state every ``loop.sample_every`` steps.
         profile: Which steps to trace.
 
@@ -113,6 +115,7 @@ def run_training(
             seconds = position.train_seconds
             print(f"Going on from step {int(state.step)} in {workdir}")
             stopper.kept = f"step {int(state.step)} is saved"
+        on_start()
         print(f"Training on {describe_mesh(training.mesh, training.batch_size)}")
         with (
             writing(workdir),

@@ -133,7 +133,7 @@ def experiments(tmp_path_factory):
 
 
 def check(experiment, **given):
-    check_request(experiment, **(experiment.sampling | given))
+    check_request(experiment.generator({}), **(experiment.sampling | given))
 
 
 def test_what_can_be_asked_for(experiments):

@@ -15,12 +15,12 @@ from PIL import Image
 from cdcd_jax import commands
 from cdcd_jax.build.published import load_published
 from cdcd_jax.build.published_music import load_published_music
+from cdcd_jax.dance_to_music import generate_music
 from cdcd_jax.data.aist import GENRES
 from cdcd_jax.modes import performance
 from cdcd_jax.modes.dances import DanceRequest, read_dance
 from cdcd_jax.modes.drawing import name_after_file
-from cdcd_jax.modes.performance import accompany
-from cdcd_jax.modes.published_music import perform_published, published_player
+from cdcd_jax.modes.published_music import perform_published, published_generator
 from cdcd_jax.training.stopping import Stopper
 from configs import aist_vanilla, imagenet_vanilla
 
@@ -62,39 +62,40 @@ def ask(folder, **given):
     return request._replace(**given)
 
 
+def dance_of(model):
+    return published_generator(model).conditioning.dance
+
+
 def test_what_a_window_lasts_follows_from_the_file(model, tiktok):
-    player = published_player(model)
-    assert (player.fps, player.frames, player.samples) == (FPS, 12, LENGTH * 128)
-    assert player.parts == ("motion", "video", "genre")
-    assert player.genre_names == tuple(GENRES.values())
+    dance = dance_of(model)
+    assert (dance.fps, dance.frames, dance.samples) == (FPS, 12, LENGTH * 128)
+    assert dance.parts == ("motion", "video", "genre")
+    assert dance.genre_names == tuple(GENRES.values())
     # At published sizes: 120 frames of AIST++ and 60 of TikTok to 344 tokens, 360 to 1033.
     for frames, tokens, fps in ((120, 344, 60), (240, 689, 60), (360, 1033, 60), (60, 344, 30)):
         sized = replace(model, frames=frames, seconds=tokens * 128 / 22050)
-        assert published_player(sized).fps == fps
-    player = published_player(tiktok)
-    assert player.parts == ("motion", "video")
-    assert player.genre_names == ()
-    sized = published_player(replace(tiktok, num_features=75))
-    joints = sized.joints_fn(np.arange(150.0).reshape(2, 75))
-    assert joints is not None
-    np.testing.assert_array_equal(joints[0, :2], [[0, -1, 0], [3, -4, 0]])
-    assert max(map(max, sized.edges)) == 24
+        assert dance_of(sized).fps == fps
+    assert dance_of(tiktok).parts == ("motion", "video")
+    assert dance_of(tiktok).genre_names == ()
+    assert max(map(max, dance_of(replace(tiktok, num_features=75)).edges)) == 24
 
 
 def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
     """60 frames last 60/413 s, 25 tokens: windows begin at 0, 3, ... 18 and end with the dance."""
-    player, seen = published_player(model), []
+    generator, seen = published_generator(model), []
+    dance_format = generator.conditioning.dance
 
-    def sample_fn(params, key, cond, *, known, **options):
-        assert options == SAMPLING
-        made = np.asarray(model.sample_fn(params, key, cond, known=known, **options))
+    def draw(key, cond, *, known):
+        made = np.asarray(generator.draw(key, cond, known=known, **SAMPLING))
         seen.append((jax.tree.map(np.asarray, cond), np.asarray(known), made))
         return made
 
-    dance = read_dance(player, ask(folder))
-    tokens = accompany(
-        player._replace(sample_fn=sample_fn), model.params, dance, 3, num_takes=2, **SAMPLING
-    )
+    def generate(seed):
+        sizes = {"length": LENGTH, "mask_id": MASK, "num_samples": 2}
+        return generate_music(draw, dance, dance_format, seed=seed, **sizes)
+
+    dance = read_dance(dance_format, ask(folder))
+    tokens = generate(3)
     assert tokens.shape == (2, 25)
     assert 0 <= tokens.min() <= tokens.max() < MASK
     assert not np.array_equal(tokens[0], tokens[1])
@@ -117,19 +118,26 @@ def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
         assert inside.sum() in (1, 2)
         np.testing.assert_allclose(cond["video"], [video[inside].mean(0)[None]] * 2, rtol=1e-6)
     np.testing.assert_array_equal(tokens, done)
-    again = accompany(player, model.params, dance, 3, num_takes=2, **SAMPLING)
+    request = {"motion": np.load(folder / "dance.npy"), "genre": "krump", "video": video}
+    again = generator.sample(request, num_samples=2, seed=3, output="tokens", **SAMPLING)
     np.testing.assert_array_equal(again, tokens)
-    other = accompany(player, model.params, dance, 4, num_takes=2, **SAMPLING)
-    assert not np.array_equal(other, tokens)
+    assert not np.array_equal(generate(4), tokens)
+    sound = generator.sample(request, seed=3, **SAMPLING)
+    assert sound.shape == (1, 25 * 128)
 
 
 def test_one_step_of_video_is_told_to_every_window(model, folder, tmp_path):
     np.save(tmp_path / "one.npy", np.arange(7.0))
-    player = published_player(model)
-    dance = read_dance(player, ask(folder, video=tmp_path / "one.npy"))
-    for start in (0.0, 0.4, 0.99):
-        told = player.video_fn(dance.parts["video"], start, 0.01)
-        np.testing.assert_array_equal(told, np.arange(7.0)[None])
+    dance = read_dance(dance_of(model), ask(folder, video=tmp_path / "one.npy"))
+    drawn = []
+
+    def draw(key, cond, *, known):
+        drawn.append(cond["video"])
+        return np.zeros(known.shape, np.int32)
+
+    generate_music(draw, dance, dance_of(model), length=LENGTH, mask_id=MASK, seed=0)
+    for video in drawn:
+        np.testing.assert_array_equal(video, np.arange(7.0)[None, None])
 
 
 def test_music_is_written(model, folder, tmp_path):
@@ -237,9 +245,11 @@ def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
     model, folder, tmp_path, monkeypatch, film, message
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    player = published_player(model)._replace(joints_fn=lambda motion: motion)
+    np.save(tmp_path / "points.npy", np.zeros((60, 51), np.float32))
+    dance = dance_of(model)._replace(num_features=51)
+    asked = ask(folder, motion=tmp_path / "points.npy", video_out=Path(film))
     with pytest.raises(ValueError, match=message):
-        read_dance(player, ask(folder, video_out=Path(film)))
+        read_dance(dance, asked)
 
 
 @pytest.mark.parametrize(

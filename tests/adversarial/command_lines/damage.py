@@ -141,7 +141,7 @@ def _folders() -> Iterator[Case]:
         "a negative number is among them": (lambda c: (c / "-3").mkdir(), (0, 1), ()),
         "one is a link to nothing": (lambda c: (c / "6").symlink_to("nowhere"), (0, 1), ()),
         "one is a link to itself": (lambda c: (c / "6").symlink_to("6"), (0, 1), ()),
-        "one was renamed": (renamed, 1, ("7",)),
+        "one was renamed": (renamed, 0, ("checkpoints/7 is damaged",)),
         "two were swapped": (swapped, (0, 1), ()),
         "one has the other's state": (mixed, (0, 1), ()),
         "one was copied by half": (

@@ -135,7 +135,14 @@ def _refused() -> Iterator[Case]:
         "a path": "../h200",
     }.items():
         yield command(f"hardware is {name}", "--mode=plan", f"--hardware={value}", says="hardware")
-    yield command("samples of no configuration", "--mode=sample", config=None, says="--config=")
+    yield command("samples of no configuration", "--mode=sample", config=None, workdir=None,
+                  says="--config=")  # fmt: skip
+    yield command("samples of a run that is not there", "--mode=sample", config=None, codes=1,
+                  says="there is no checkpoint in run")  # fmt: skip
+    yield command("samples of a run as it describes itself", "--mode=sample", "--num_samples=2",
+                  config=None, prepare=trained_run, codes=0)  # fmt: skip
+    yield command("samples of another run", *SAMPLE, "--config.denoiser.width=24",
+                  prepare=trained_run, says="denoiser.width")  # fmt: skip
 
 
 def _taken() -> Iterator[Case]:

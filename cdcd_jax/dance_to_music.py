@@ -1,0 +1,201 @@
+"""Music for a whole dance: windows that overlap, each going on from the one before."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+from tqdm import tqdm
+
+from cdcd_jax.conditioning.conditioning import DanceFormat
+from cdcd_jax.data.audio import SAMPLE_RATE
+from cdcd_jax.data.segments import cut_video
+from cdcd_jax.files import is_first_host
+
+
+class DanceInput(NamedTuple):
+    """A whole dance that music is made for.
+
+    Attributes:
+        motion: [frames features].
+        parts: What the model is conditioned on besides: the genre, the same in every window, and
+            the video, which is cut by its time.
+        seconds: How much music there will be.
+    """
+
+    motion: np.ndarray
+    parts: dict[str, np.ndarray]
+    seconds: float
+
+
+def read_request(dance_format: DanceFormat, request: Any) -> DanceInput:
+    """Check a dance given as arrays.
+
+    Args:
+        dance_format: What the model takes.
+        request: A dict of ``"motion"``, ``"genre"`` and ``"video"``, as ``make_input`` takes them.
+
+    Returns:
+        The dance.
+
+    Raises:
+        ValueError: If it does not fit the model.
+    """
+    if not isinstance(request, Mapping) or "motion" not in request:
+        raise ValueError(
+            'request: this is a model of dances; give a dict with "motion" [frames features] and, '
+            'where it is conditioned on them, "genre" and "video"'
+        )
+    if unknown := sorted({*request} - {"motion", "genre", "video"}):
+        raise ValueError(f"request: {unknown[0]} is no part of a dance")
+    return make_input(dance_format, **request)
+
+
+def make_input(
+    dance_format: DanceFormat,
+    *,
+    motion: Any,
+    genre: str | int | None = None,
+    video: Any = None,
+    seconds: int | float | None = None,
+    source: str = "motion",
+    video_source: str = "video",
+) -> DanceInput:
+    """Check a dance against what a model takes.
+
+    Args:
+        dance_format: What the model takes.
+        motion: [frames features].
+        genre: Name or number, for models that are conditioned on it.
+        video: [steps features] of the whole dance, likewise.
+        seconds: How much of the dance; all if None.
+        source: What the motion is called in a sentence, such as its file.
+        video_source: What the video is called.
+
+    Returns:
+        The dance.
+
+    Raises:
+        ValueError: If it has other features or is too short, or a part is missing or of no use.
+    """
+    motion = np.asarray(motion, np.float32)
+    if motion.ndim != 2 or motion.shape[1] != dance_format.num_features:
+        raise ValueError(
+            f"{source} has {motion.shape[-1] if motion.ndim == 2 else motion.shape} features a "
+            f"frame, and the model was trained on {dance_format.num_features}"
+        )
+    bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
+    if bad.size:
+        raise ValueError(f"{source} holds a value that is no finite number in frame {bad[0]}")
+    lasting = len(motion) / dance_format.fps
+    seconds = lasting if seconds is None else min(seconds, lasting)
+    if len(motion) < dance_format.frames or seconds * SAMPLE_RATE < dance_format.samples:
+        raise ValueError(
+            f"{source} and seconds leave {seconds:.2f} s, and the model makes music of at least "
+            f"{dance_format.seconds:g} s; give a longer dance"
+        )
+    names = dance_format.genre_names
+    needed = {
+        "genre": f"--genre, one of {', '.join(names)}",
+        "video": f"--video=FILE.npy, [steps {dance_format.video_features}] features of the dance's "
+        "video",
+    }
+    for name, given in {"genre": genre, "video": video}.items():
+        if given is not None and name not in dance_format.parts:
+            raise ValueError(f"{name}: the model was trained without it; leave it out")
+        if given is None and name in dance_format.parts:
+            raise ValueError(
+                f"{name} is not given, and the model was trained with it and knows nothing that "
+                f"could stand in its place; add {needed[name]}"
+            )
+    parts: dict[str, np.ndarray] = {}
+    if genre is not None:
+        parts["genre"] = np.array(_find_genre(genre, names), np.int32)
+    if video is not None:
+        parts["video"] = np.atleast_2d(np.asarray(video, np.float32))
+        if parts["video"].shape[1] != dance_format.video_features:
+            raise ValueError(
+                f"{video_source} has {parts['video'].shape[1]} features a step, and the model was "
+                f"trained on {dance_format.video_features}"
+            )
+    return DanceInput(motion, parts, seconds)
+
+
+def generate_music(
+    draw: Callable[..., Any],
+    dance: DanceInput,
+    dance_format: DanceFormat,
+    *,
+    length: int,
+    mask_id: int,
+    seed: int,
+    num_samples: int = 1,
+) -> Int[np.ndarray, "samples tokens"]:
+    """Generate the tokens of a whole dance's music.
+
+    The next window begins in the middle of the one before, is conditioned on that part of the
+    dance, and keeps the tokens that are already there; the last one ends with the dance.
+
+    Args:
+        draw: ``draw(key, cond, known=) -> tokens`` [samples length], where ``cond`` is a dict with
+            a row for each sample.
+        dance: From ``make_input``.
+        dance_format: What the model takes.
+        length: Tokens of a window.
+        mask_id: Stands for a token that is not known yet.
+        seed: Seed of the music.
+        num_samples: How many times it is made, all different.
+
+    Returns:
+        Tokens of each sample.
+    """
+    per_token = dance_format.samples / length / SAMPLE_RATE
+    total = int(dance.seconds / per_token)
+    starts = [*range(0, total - length, length - length // 2), total - length]
+    tokens = np.full((num_samples, total), mask_id, np.int32)
+    for number, start in enumerate(
+        tqdm(starts, desc="music", unit="window", disable=not is_first_host())
+    ):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        window = _cut(dance, dance_format, start * per_token)
+        cond = {name: np.repeat(part[None], num_samples, axis=0) for name, part in window.items()}
+        known = jnp.asarray(tokens[:, start : start + length])
+        tokens[:, start : start + length] = np.asarray(draw(key, cond, known=known))
+    return tokens
+
+
+def _cut(dance: DanceInput, dance_format: DanceFormat, start: float) -> dict[str, np.ndarray]:
+    """Cut out what the model is conditioned on in a window."""
+    window = dict(dance.parts)
+    if "motion" in dance_format.parts:
+        first = round(start * dance_format.fps)
+        first = min(first, len(dance.motion) - dance_format.frames)
+        window["motion"] = dance.motion[first : first + dance_format.frames]
+    if "video" in dance_format.parts:
+        lasting = len(dance.motion) / dance_format.fps
+        place = (start / lasting, dance_format.seconds / lasting)
+        steps = dance_format.video_steps
+        video = window["video"]
+        window["video"] = cut_video(video, *place, steps) if steps else _mean_video(video, *place)
+    return window
+
+
+def _mean_video(video: np.ndarray, start: float, share: float) -> np.ndarray:
+    """Average the steps whose middles are in a window, or take the one that it is in."""
+    middles = (np.arange(len(video)) + 0.5) / len(video)
+    inside = (start <= middles) & (middles < start + share)
+    if not inside.any():
+        inside[min(int((start + share / 2) * len(video)), len(video) - 1)] = True
+    return video[inside].mean(axis=0, keepdims=True)
+
+
+def _find_genre(genre: str | int, names: tuple[str, ...]) -> int:
+    if genre in names:
+        return names.index(str(genre))
+    if str(genre).isdecimal() and int(genre) < len(names):
+        return int(genre)
+    raise ValueError(
+        f'genre = "{genre}" must be one of {", ".join(names)}, or its number, 0..{len(names) - 1}'
+    )

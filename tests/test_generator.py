@@ -1,0 +1,129 @@
+"""A trained model as a value, on weights that are drawn."""
+
+import importlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import cdcd_jax as cdcd
+from cdcd_jax.build.experiment import build
+from cdcd_jax.build.model_folder import read_model, save_model
+from cdcd_jax.codecs.codec_file import flatten, write_arrays
+from cdcd_jax.data.digits import load_digits
+from cdcd_jax.generator import WEIGHTS
+from cdcd_jax.training.checkpoint_folder import CheckpointError
+from cdcd_jax.training.sharding import make_mesh
+
+pytestmark = pytest.mark.quick_compilation
+
+SAMPLING = {"num_steps": 2, "truncation": 0.9}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Build a small model of digits, and write its description."""
+    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
+    changes = {"denoiser.num_layers": 1, "denoiser.width": 16, "schedule.num_steps": 4}
+    config.update_from_flattened_dict(changes)
+    config.eval.num_steps, config.sample.num_steps = (2,), 2
+    folder = tmp_path_factory.mktemp("run")
+    built = build(config.lock(), folder, mesh=make_mesh(jax.devices()[:1]))
+    save_model(built, config, folder)
+    params = built.model.init(jax.random.key(1))
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten(params).items()}
+    write_arrays(folder / "model" / WEIGHTS, arrays, {})
+    return built, built.generator(params), folder
+
+
+@pytest.fixture(scope="module")
+def loaded(experiment):
+    return cdcd.load(experiment[2])
+
+
+def test_a_folder_gives_the_model_that_was_trained(experiment, loaded):
+    _, trained, folder = experiment
+    assert repr(loaded) == (
+        f"Generator({str(folder / 'model')!r}, of 10 classes, 8 x 8 tokens of 17, 4 steps)"
+    )
+    for request in (3, [3, 5, "7"], None):
+        tokens = trained.sample(request, num_samples=6, seed=2, output="tokens", **SAMPLING)
+        again = loaded.sample(request, num_samples=6, seed=2, output="tokens", **SAMPLING)
+        np.testing.assert_array_equal(again, tokens)
+    images = loaded.sample([3], num_samples=2, seed=2, **SAMPLING)
+    assert images.shape == (2, 8, 8)
+    pictures = loaded.sample([3], num_samples=2, seed=2, output="pil", **SAMPLING)
+    np.testing.assert_array_equal(pictures[1], np.round(255 * images[1]).astype(np.uint8))
+    assert len(loaded.sample(**SAMPLING)) == 10  # one of each class
+    test = load_digits("test")
+    images = loaded.decode(test.tokens[:3])
+    np.testing.assert_array_equal(loaded.encode(images), test.tokens[:3])
+    bits = loaded.bits_per_token(images, test.cond[:3].tolist(), seed=4)
+    np.testing.assert_array_equal(bits, trained.bits_per_token(images, test.cond[:3], seed=4))
+    nats = trained.bound(jax.random.key(4), test.tokens[:3], test.cond[:3])
+    np.testing.assert_allclose(bits * 64 * np.log(2), nats, rtol=1e-6)
+    zt, t = test.tokens[:3], np.array([1, 2, 4])
+    logits = loaded.denoise_fn(zt, t, loaded.features(test.cond[:3]))
+    assert logits.shape == (3, 64, 17)
+
+
+def test_an_exported_model_needs_no_run(loaded, tmp_path):
+    exported = cdcd.load(loaded.export(tmp_path / "exported"))
+    tokens = [each.sample(1, output="tokens", **SAMPLING) for each in (loaded, exported)]
+    np.testing.assert_array_equal(*tokens)
+    with pytest.raises(ValueError, match="exported is there already; name another folder"):
+        loaded.export(tmp_path / "exported")
+
+
+def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
+    with pytest.raises(ValueError, match="is in memory only"):
+        experiment[1].export(tmp_path / "exported")
+
+
+@pytest.mark.parametrize(
+    ("request_", "options", "message"),
+    [
+        (10, {}, "request: label = 10 must lie in 0..9"),
+        ("ten", {}, "request: 'ten' is no class; give its number or its name"),
+        (True, {}, "request: True is no class"),
+        (3, {"num_steps": 5}, "num_steps = 5 must lie in 1..T = 1..4"),
+        (3, {"num_samples": 0}, "num_samples = 0 must be at least 1"),
+        (3, {"truncation": 0}, "truncation = 0.0 must lie in (0, 1]"),
+        (3, {"steps": 5}, "steps is no option of sampling; there are num_steps, truncation"),
+        (3, {"output": "jpeg"}, 'output = "jpeg" must be "data", "pil" or "tokens"'),
+    ],
+)
+def test_a_wrong_request_is_named(loaded, request_, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loaded.sample(request_, **options)
+
+
+def test_one_request_for_each_example(loaded):
+    images = loaded.decode(load_digits("test").tokens[:3])
+    with pytest.raises(ValueError, match="2 are given for 3 examples; give one for each"):
+        loaded.bits_per_token(images, [1, 2])
+
+
+def test_a_folder_that_is_no_model_is_named(experiment, tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        read_model(tmp_path)
+    (tmp_path / "model.json").write_text('{"format": "another"}')
+    with pytest.raises(ValueError, match=r"model.json is not of the format"):
+        read_model(tmp_path)
+
+
+def test_what_is_no_folder_is_named(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"x")
+    for name, message in {"a.pth": "a.pth is no folder", "b": "b is not there"}.items():
+        with pytest.raises(ValueError, match=f"{message}; give the folder of a run"):
+            cdcd.load(tmp_path / name)
+
+
+def test_the_same_description_is_not_written_again(experiment, tmp_path):
+    built, _, folder = experiment
+    file = folder / "model" / "model.json"
+    before = file.stat().st_mtime_ns
+    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
+    save_model(built, config, folder)
+    assert file.stat().st_mtime_ns == before
