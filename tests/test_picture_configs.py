@@ -117,6 +117,12 @@ def test_from_pictures_to_batches(pictures, tmp_path):
     flat = Image.open(pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG").resize((32, 32))
     tokens = experiment.data.train.take(np.array([3]))
     np.testing.assert_array_equal(tokens, codec.encode(np.asarray(flat)[None]))
+    experiment.scoring.check()
+    gone = pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG"
+    gone.rename(gone.with_suffix(".gone"))
+    with pytest.raises(ValueError, match=r"data\.path = .* holds other data than the tokens in"):
+        experiment.scoring.check()
+    gone.with_suffix(".gone").rename(gone)
     tokens = find_places(config, tmp_path).tokens
     for source, target in (("train", "held"), ("test", "train"), ("held", "test")):
         (tokens / source).rename(tokens / target)

@@ -16,7 +16,9 @@ from cdcd_jax.build.sections import make_section
 from cdcd_jax.build.token_data import TokenData
 from cdcd_jax.data.glyphs import GlyphPictures
 from cdcd_jax.data.music_examples import MusicExamples
+from cdcd_jax.data.segments import Segments
 from cdcd_jax.data.shards import TokenShards
+from cdcd_jax.data.sources import Source
 from cdcd_jax.evaluation.glyph_judges import make_glyph_scorers
 from cdcd_jax.evaluation.pretrained import (
     check_networks,
@@ -74,7 +76,7 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
     if is_music(config):
         return Scoring(
             make_options=lambda: make_section(config, "eval", music_options, config, data),
-            check=lambda: make_section(config, "data", _check_pieces, data),
+            check=lambda: make_section(config, "data", _check_pieces, config, data),
             unmeasured=_synthetic(config),
         )
     # Settings that began with images of classes may go on with captions, and the other way round.
@@ -93,8 +95,10 @@ def make_scoring(config: Any, data: TokenData, told: Told, workdir: Path) -> Sco
         make_section(config, "eval", check_networks, files, **given)
         if reference is not None and Path(reference).exists():
             make_section(config, "eval", _check_reference, reference)
-        for split in ("train", "test"):
-            load_source(config, split)
+        for split, examples in (("train", data.train), ("test", data.test)):
+            source = load_source(config, split)
+            if isinstance(examples, TokenShards):
+                make_section(config, "data", _check_source, config, examples, source)
 
     return Scoring(
         make_options=lambda: options(config, data, told, files),
@@ -148,9 +152,23 @@ def _synthetic(config: Any) -> tuple[str, ...]:
     return (NOTICE,) if is_synthetic(config) else ()
 
 
-def _check_pieces(data: TokenData) -> None:
+def _check_pieces(config: Any, data: TokenData) -> None:
+    for split, examples in (("train", data.train), ("test", data.test)):
+        if isinstance(examples, MusicExamples):
+            _check_source(config, examples.shards, load_segments(config, split))
     if data.class_names and len(data.test) < 2:
         raise ValueError("the test dances give one piece, and scores of genres need two; give more")
+
+
+def _check_source(config: Any, tokens: TokenShards, source: Source | Segments) -> None:
+    """Raise a ValueError unless tokens were made of the data that their scores compare with."""
+    plan = tokens.plan
+    if plan.source_fingerprint != source.fingerprint:
+        raise ValueError(
+            f"path = {config.data.path} holds other data than the tokens in {tokens.folder} were "
+            f"made of ({len(source)} of {source.name} now, {plan.num_images} of {plan.source} "
+            "then); give the path that they were prepared from, or another data.tokens"
+        )
 
 
 def _class_options(
