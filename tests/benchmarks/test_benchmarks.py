@@ -53,6 +53,17 @@ def test_input_pipeline_reports_each_number_of_threads(run_benchmark, tmp_path):
     assert all(row["batches_per_second"] > 0 for row in report["rows"])
 
 
+def test_the_code_walk_follows_a_batch_a_prompt_and_the_start(run_benchmark, tmp_path):
+    printed, report = run_benchmark("code_walk", "--list batch", tmp_path / "out.json")
+    rows = {row["name"]: row for row in report["rows"]}
+    assert set(rows) == {"batch", "prompt", "start"}
+    assert all(1 < row["files"] < row["functions"] for row in rows.values())
+    stops = [line.split() for line in printed.splitlines()[: rows["batch"]["functions"]]]
+    assert ["diffusion/loss.py", "Loss.at"] in stops
+    assert len(set(map(tuple, stops))) == len(stops)
+    assert report["sources"]["functions"] > 1000
+
+
 def test_comparison_shows_mean_and_deviation_over_seeds():
     def summary(accuracy):
         row = {"num_samples": 10, "frechet_distance": 1.0, "num_steps": 5, "truncation": 0.86}
