@@ -61,7 +61,7 @@ class Timed(NamedTuple):
 def show_number(value: Any) -> str:
     """Return a number in a few digits for a ``repr``, or ``?`` where it has no value yet.
 
-    >>> show_number(np.float64(0.1) + 0.2), show_number(None)
+    >>> show_number(0.1 + 0.2), show_number(None)
     ('0.3', '?')
     """
     try:

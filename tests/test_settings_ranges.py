@@ -196,7 +196,7 @@ def test_a_need_is_a_lower_bound_of_the_state():
 def test_samples_that_exceed_the_memory_are_refused_before_they_are_drawn(tmp_path):
     experiment = build(load("digits_vanilla", "smoke"), tmp_path)
     with pytest.raises(ValueError, match=r"^num_samples = 1000000000: a batch of samples takes"):
-        draw(experiment, {}, tmp_path / "samples.png", 0, num_samples=10**9)
+        draw(experiment.generator({}), tmp_path / "samples.png", 0, num_samples=10**9)
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"a": 3}', "7", '{"a": ["b"'])
