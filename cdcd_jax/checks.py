@@ -47,22 +47,39 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         Traceback (most recent call last):
         ValueError: zs[0, 1] = 99 is no token id: those are 0..9, of which 9 is the mask
     """
+    run = jax.jit(with_errors(function))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        error, result = run(*args, **kwargs)
+        throw(error)
+        return result
+
+    return call
+
+
+def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose checks of traced values are part of what it computes.
+
+    Args:
+        function: A function of arrays that could be given to ``jax.jit``.
+
+    Returns:
+        ``(*args, **kwargs) -> (error, result)``, to be compiled; ``throw`` raises the error.
+    """
 
     def with_checks(*args: Any, **kwargs: Any) -> Any:
         with _checking(True):
             return function(*args, **kwargs)
 
-    run = jax.jit(checkify.checkify(with_checks, errors=checkify.user_checks))
+    return checkify.checkify(with_checks, errors=checkify.user_checks)
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        error, result = run(*args, **kwargs)
-        message = error.get()
-        if message is not None:
-            raise ValueError(message.removesuffix(" (`check` failed)"))
-        return result
 
-    return call
+def throw(error: checkify.Error) -> None:
+    """Raise a ValueError if a check failed."""
+    message = error.get()
+    if message is not None:
+        raise ValueError(message.removesuffix(" (`check` failed)"))
 
 
 def require(good: Callable[..., Any], sentence: str, values: Any, *others: Any) -> None:
