@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from cdcd_jax.config_file import EXAMPLE, ConfigFileParser
+from cdcd_jax.generator import MAX_SEED
 from cdcd_jax.modes.dances import DanceRequest
 from cdcd_jax.training.watchdog import STUCK_TIMEOUT
 
@@ -15,7 +16,6 @@ FLAGS = flags.FLAGS
 MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
 RUNNING = MODES[:-1]
 
-MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 10_000_000
 MAX_DEVICES = 4096
 """Devices that a plan can be compiled for in some minutes."""

@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import jax
@@ -12,19 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from cdcd_jax.codecs.codec import Codec
+from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.dance_to_music import generate_music, read_request
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.files import is_first_host, whole_folder
+from cdcd_jax.files import check_local, is_first_host, whole_folder
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.spread import fetch_whole
 from cdcd_jax.typing import Params, PRNGKey
 
-WEIGHTS = "weights.safetensors"
-"""The file of an exported model's weights."""
+WEIGHTS, WEIGHTS_FORMAT = "weights.safetensors", "cdcd_jax weights 1"
+"""The file of an exported model's weights, and what it says it is."""
+
+MAX_SEED = 2**32 - 1
+"""Of a random key, which has no more bits where JAX_ENABLE_X64 is not set."""
+
+MAX_SAMPLES = 10_000
+"""Of one call, which are in memory together."""
+
+FILES = ("model.json", "*.safetensors", "vocabulary-*.json", "merges.txt.gz")
+"""What a model's folder holds, by patterns; anything else there is not exported."""
 
 SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance")
 """Options of sampling."""
@@ -89,13 +101,13 @@ class Generator:
         kind of device, however the rows are shared over devices.
 
         Args:
-            request: A class (its number or name) or several; a text or several; or one dance, a
+            request: A class (its number or name) or several; a text or several; or a dance, a
                 dict of ``"motion"`` [frames features] and, for models that are conditioned on
                 them, ``"genre"`` (name or number) and ``"video"`` [steps features]. None for all
                 classes, or all held-out texts, in turn.
-            num_samples: Number of samples, dealt out to the requests in turn; by default one for
-                each request.
-            seed: Seed of the samples, 0..2**63-1.
+            num_samples: Number of samples, dealt out to the requests in turn, at least as many as
+                they are and at most 10,000; by default one for each request.
+            seed: Seed of the samples, 0..2**32-1.
             output: ``"data"`` for what the codec decodes: images [samples height width 3] or
                 [samples height width] with values 0..1, or sound [samples time] in -1..1;
                 ``"pil"`` for a list of PIL images; ``"tokens"`` for tokens [samples length].
@@ -110,11 +122,19 @@ class Generator:
                 range.
         """
         if output not in ("data", "pil", "tokens"):
-            raise ValueError(f'output = "{output}" must be "data", "pil" or "tokens"')
+            raise ValueError(f"output = {output!r} must be 'data', 'pil' or 'tokens'")
+        check_seed(seed)
+        if num_samples is not None:
+            _check_whole("num_samples", num_samples, 1, MAX_SAMPLES)
         if self.conditioning.dance is not None:
-            return self._sample_music(request, num_samples or 1, seed, output, options)
+            count = 1 if num_samples is None else num_samples
+            return self._sample_music(request, count, seed, output, options)
         cond = self.encode_request(request)
         count = len(cond) if num_samples is None else num_samples
+        if request is not None and count < len(cond):
+            raise ValueError(
+                f"num_samples = {count} must be at least {len(cond)}, one for each request"
+            )
         self.check(num_samples=count, **options)
         rows = np.resize(np.arange(len(cond)), count)
         tokens = np.asarray(self.draw(jax.random.key(seed), cond[rows], **options))
@@ -151,12 +171,21 @@ class Generator:
         if conditioning.texts is None:
             return self._labels(request)
         texts = [request] if isinstance(request, str) else request
-        texts = list(conditioning.test_texts if texts is None else texts)
+        texts = conditioning.test_texts if texts is None else texts
+        if not isinstance(texts, Sequence | np.ndarray) or not len(texts):
+            raise ValueError("request: this is a model of texts; give one or several")
+        texts = [str(text) if isinstance(text, np.str_) else text for text in texts]
         for text in texts:
             if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"request: {text!r} is no text to be drawn; give one or several")
-        if not texts:
-            raise ValueError("request: this is a model of texts; give one or several")
+                shown = shorten(repr(text), 60)
+                raise ValueError(f"request: {shown} is no text to be drawn; give one or several")
+        counts = conditioning.texts.count(texts)
+        if request is not None and max(counts) > conditioning.texts.length:
+            longest = int(np.argmax(counts))
+            raise ValueError(
+                f"request: the text {shorten(texts[longest], 60)!r} has {counts[longest]} tokens, "
+                f"and the model reads {conditioning.texts.length}; shorten it"
+            )
         return conditioning.texts.tokenize(texts)
 
     def bits_per_token(
@@ -177,9 +206,12 @@ class Generator:
         Raises:
             ValueError: If there is not one request for each example, or for all.
         """
-        tokens = np.asarray(self.encode(data))
+        check_seed(seed)
+        tokens = self.encode(data)
         cond = request
         if self.conditioning.dance is None:
+            if request is None:
+                raise ValueError("request: none is given; give one for each example, or for all")
             cond = self.encode_request(request)
             if len(cond) not in (1, len(tokens)):
                 raise ValueError(
@@ -203,12 +235,52 @@ class Generator:
         return self.bound_fn(self.params, key, z0, self.conditioning.embed(cond))
 
     def encode(self, data: Any) -> Int[np.ndarray, "batch length"]:
-        """Turn data into tokens by the codec."""
-        return np.asarray(self.codec.encode(data))
+        """Turn data into tokens by the codec.
+
+        Args:
+            data: Images [batch height width 3] or [batch height width], floats 0..1 or bytes
+                0..255; or sound [batch samples], floats about -1..1.
+
+        Returns:
+            Tokens, values 0..K-1.
+
+        Raises:
+            ValueError: If it is of another shape, holds what is no finite number, or images hold
+                values outside of their range.
+        """
+        array = np.asarray(data)
+        if array.dtype.kind not in "fiub" or array.ndim < 2 or not array.size:
+            raise ValueError(
+                f"data must be a batch of images or sounds, got {array.dtype} of shape "
+                f"{array.shape}; a single one needs a first axis, data[None]"
+            )
+        images = self.conditioning.dance is None
+        scale = 255.0 if images and array.dtype == np.uint8 else 1.0
+        array = array.astype(np.float32) / np.float32(scale)
+        low, high = float(array.min()), float(array.max())
+        if not np.isfinite([low, high]).all():
+            raise ValueError("data holds a value that is no finite number")
+        if images and not 0.0 <= low <= high <= 1.0:
+            raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
+        if images and array.ndim == 4:  # codecs of RGB images take bytes
+            array = np.round(255.0 * array).astype(np.uint8)
+        return np.asarray(self.codec.encode(array))
 
     def decode(self, tokens: Any) -> np.ndarray:
-        """Turn tokens [batch length] into data by the codec."""
-        return np.asarray(self.codec.decode(tokens))
+        """Turn tokens into data by the codec.
+
+        Args:
+            tokens: [batch length], values 0..K-1.
+
+        Returns:
+            Images with values 0..1, or sound.
+
+        Raises:
+            ValueError: If they are of another shape, or one is no token.
+        """
+        array = np.asarray(tokens)
+        check_codes(array, self.codec.grid, self.codec.vocab_size)
+        return np.asarray(self.codec.decode(array))
 
     def denoise_fn(self, zt: Any, t: Any, cond: Any) -> jax.Array:
         """Predict log p(z0 | zt, cond), or logits, for the functional core.
@@ -240,16 +312,20 @@ class Generator:
             ValueError: If it is there already, or the model has no files of its own.
             OSError: If it cannot be written.
         """
+        check_local(path)
         path = Path(path)
-        if path.exists():
+        if path.is_symlink() or path.exists():
             raise ValueError(f"{path} is there already; name another folder")
         if self.folder is None:
             raise ValueError(f"{self.name} is in memory only; load it from its run to export it")
+        if self.folder.resolve() in path.resolve().parents:
+            raise ValueError(f"{path} is in the folder of the model itself; name another folder")
         weights = flatten(fetch_whole(self.params))
         if is_first_host():
-            with whole_folder(path) as part:
-                shutil.copytree(self.folder, part, dirs_exist_ok=True)
-                write_arrays(part / WEIGHTS, weights, {"format": "cdcd_jax weights 1"})
+            with _writing_new(path), whole_folder(path) as part:
+                for file in {file for pattern in FILES for file in self.folder.glob(pattern)}:
+                    shutil.copyfile(file, part / file.name)
+                write_arrays(part / WEIGHTS, weights, {"format": WEIGHTS_FORMAT})
         return path
 
     def check(self, *, num_samples: int, label: int | None = None, **options: Any) -> None:
@@ -271,8 +347,16 @@ class Generator:
         defaults = {name: self.sampling[name] for name in SAMPLING if name in self.sampling}
         found = {**defaults, **options}
         for name in ("truncation", "temperature", "guidance"):
-            if isinstance(found.get(name), int):
-                found[name] = float(found[name])
+            value = found.get(name, 1.0)
+            if isinstance(value, bool | str) or not isinstance(value, Real):
+                raise ValueError(f"{name} = {value!r} must be a number")
+            found[name] = float(value)
+        for name in ("num_steps", "top_k"):
+            value = found.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ValueError(f"{name} = {value!r} must be a whole number")
+            if value is not None:
+                found[name] = int(value)
         return found
 
     @property
@@ -286,14 +370,21 @@ class Generator:
         names, count = self.conditioning.class_names, self.conditioning.num_classes
         if request is None:
             return np.arange(count, dtype=np.int32)
-        several = isinstance(request, Sequence | np.ndarray) and not isinstance(request, str)
+        if isinstance(request, jax.Array):
+            request = np.asarray(request)
+        if isinstance(request, np.ndarray):
+            request = request.tolist()
+        several = isinstance(request, Sequence) and not isinstance(request, str | bytes)
+        if several and not len(request):
+            raise ValueError("request: an empty list is no class; give a number, a name or several")
         labels = []
         for wanted in request if several else [request]:
             if isinstance(wanted, str) and wanted in names:
                 labels.append(names.index(wanted))
                 continue
             if isinstance(wanted, str | bool) or not isinstance(wanted, int | np.integer):
-                raise ValueError(f"request: {wanted!r} is no class; give its number or its name")
+                shown = shorten(repr(wanted), 60)
+                raise ValueError(f"request: {shown} is no class; give its number or its name")
             if not 0 <= wanted < count:
                 raise ValueError(f"request: label = {wanted} must lie in 0..{count - 1}")
             labels.append(int(wanted))
@@ -329,3 +420,25 @@ class Generator:
 
         levels = np.round(255 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
         return [Image.fromarray(image) for image in levels]
+
+
+def check_seed(seed: int) -> None:
+    """Raise a ValueError unless a seed has a random key of its own."""
+    _check_whole("seed", seed, 0, MAX_SEED)
+
+
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not low <= int(value) <= high:
+        raise ValueError(f"{name} = {value!r} must be a whole number, {low}..{high}")
+
+
+@contextmanager
+def _writing_new(path: Path) -> Iterator[None]:
+    """Name the path that cannot be written, not the hidden one that it is written under."""
+    try:
+        yield
+    except OSError as error:
+        if path.exists():
+            raise ValueError(f"{path} is there already; name another folder") from error
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error

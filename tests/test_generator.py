@@ -1,18 +1,21 @@
 """A trained model as a value, on weights that are drawn."""
 
 import importlib
+import json
 import re
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import cdcd_jax as cdcd
 from cdcd_jax.build.experiment import build
 from cdcd_jax.build.model_folder import read_model, save_model
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.data.digits import load_digits
-from cdcd_jax.generator import WEIGHTS
+from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.checkpoint_folder import CheckpointError
 from cdcd_jax.training.sharding import make_mesh
 
@@ -33,7 +36,7 @@ def experiment(tmp_path_factory):
     save_model(built, config, folder)
     params = built.model.init(jax.random.key(1))
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(params).items()}
-    write_arrays(folder / "model" / WEIGHTS, arrays, {})
+    write_arrays(folder / "model" / WEIGHTS, arrays, {"format": WEIGHTS_FORMAT})
     return built, built.generator(params), folder
 
 
@@ -72,8 +75,13 @@ def test_an_exported_model_needs_no_run(loaded, tmp_path):
     exported = cdcd.load(loaded.export(tmp_path / "exported"))
     tokens = [each.sample(1, output="tokens", **SAMPLING) for each in (loaded, exported)]
     np.testing.assert_array_equal(*tokens)
-    with pytest.raises(ValueError, match="exported is there already; name another folder"):
-        loaded.export(tmp_path / "exported")
+    for path, message in {
+        tmp_path / "exported": "exported is there already; name another folder",
+        "gs://bucket/x": "is no path of a file system",
+        loaded.folder / "sub": "is in the folder of the model itself",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            loaded.export(path)
 
 
 def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
@@ -88,10 +96,19 @@ def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
         ("ten", {}, "request: 'ten' is no class; give its number or its name"),
         (True, {}, "request: True is no class"),
         (3, {"num_steps": 5}, "num_steps = 5 must lie in 1..T = 1..4"),
-        (3, {"num_samples": 0}, "num_samples = 0 must be at least 1"),
+        (3, {"num_samples": 0}, "num_samples = 0 must be a whole number, 1..10000"),
+        (3, {"num_samples": 10**9}, "num_samples = 1000000000 must be a whole number, 1..10000"),
+        ([3, 5], {"num_samples": 1}, "num_samples = 1 must be at least 2, one for each request"),
+        ([], {}, "request: an empty list is no class"),
+        (b"\x03", {}, "is no class; give its number or its name"),
+        (np.array(11), {}, "request: label = 11 must lie in 0..9"),
+        (3, {"seed": -1}, "seed = -1 must be a whole number, 0..4294967295"),
+        (3, {"seed": 2**32}, "seed = 4294967296 must be a whole number, 0..4294967295"),
+        (3, {"truncation": "0.8"}, "truncation = '0.8' must be a number"),
+        (3, {"num_steps": 2.5}, "num_steps = 2.5 must be a whole number"),
         (3, {"truncation": 0}, "truncation = 0.0 must lie in (0, 1]"),
         (3, {"steps": 5}, "steps is no option of sampling; there are num_steps, truncation"),
-        (3, {"output": "jpeg"}, 'output = "jpeg" must be "data", "pil" or "tokens"'),
+        (3, {"output": "jpeg"}, "output = 'jpeg' must be 'data', 'pil' or 'tokens'"),
     ],
 )
 def test_a_wrong_request_is_named(loaded, request_, options, message):
@@ -103,6 +120,72 @@ def test_one_request_for_each_example(loaded):
     images = loaded.decode(load_digits("test").tokens[:3])
     with pytest.raises(ValueError, match="2 are given for 3 examples; give one for each"):
         loaded.bits_per_token(images, [1, 2])
+
+
+def test_data_and_tokens_are_checked(loaded):
+    tokens = load_digits("test").tokens[:2]
+    images = loaded.decode(tokens)
+    np.testing.assert_array_equal(loaded.encode(np.uint8(np.round(images * 255))), tokens)
+    for bad, message in (
+        (images * 255, "data holds values 0..255; images have 0..1, or bytes"),
+        (images * np.nan, "data holds a value that is no finite number"),
+        (images[0, 0], "a single one needs a first axis"),
+        (images[:0], "data must be a batch of images"),
+        ("x.png", "data must be a batch of images"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            loaded.encode(bad)
+    for bad in (tokens + 17, tokens - 18, tokens[0], tokens + 0.5):
+        with pytest.raises(ValueError, match=r"tokens"):
+            loaded.decode(bad)
+    with pytest.raises(ValueError, match="request: none is given; give one for each example"):
+        loaded.bits_per_token(images)
+
+
+def change(described, path, value):
+    *above, last = path.split(".")
+    for name in above:
+        described = described[name]
+    if value is None:
+        del described[last]
+    else:
+        described[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *(("config", None), ("facts", None), ("facts.class_names", None), ("config.codec", None)),
+        *(("config.schedule", 3), ("config.condition.kind", "x"), ("config.codec.grid", "8x8")),
+        *(("facts.test_texts", "abc"), ("config.sample.num_steps", -1)),
+        ("config.denoiser.num_heads", "two"),
+    ],
+)
+def test_a_damaged_description_is_named(experiment, tmp_path, path, value):
+    folder = shutil.copytree(experiment[2], tmp_path / "run")
+    file = folder / "model" / "model.json"
+    described = json.loads(file.read_text())
+    change(described, path, value)
+    file.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=re.escape(str(file))):
+        cdcd.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "metadata", "message"),
+    [
+        (lambda x: x, {"format": "9"}, "is not of the format"),
+        (lambda x: x.astype(np.int32), {"format": WEIGHTS_FORMAT}, "as int32, and weights are"),
+        (lambda x: x * np.float32(np.nan), {"format": WEIGHTS_FORMAT}, "are NaN or infinite"),
+        (lambda x: x[..., :1], {"format": WEIGHTS_FORMAT}, "does not fit its own options"),
+    ],
+)
+def test_weights_of_another_kind_are_named(experiment, tmp_path, changed, metadata, message):
+    folder = shutil.copytree(experiment[2], tmp_path / "run")
+    file = folder / "model" / WEIGHTS
+    write_arrays(file, {k: changed(x) for k, x in load_file(file).items()}, metadata)
+    with pytest.raises(ValueError, match=message):
+        cdcd.load(folder)
 
 
 def test_a_folder_that_is_no_model_is_named(experiment, tmp_path):

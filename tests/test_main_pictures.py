@@ -98,7 +98,13 @@ def test_imagenet_in_miniature(run_here, tmp_path):
     assert code == 0, output
     assert any("label3" in path.name for path in (workdir / "samples").iterdir())
     options = {"num_samples": 2, "seed": 1, "num_steps": 2, "truncation": 0.8}
-    copy, _ = check_loaded(run_here.built[-1], workdir, tmp_path, [3, WNIDS[1]], **options)
+    experiment = run_here.built[-1]
+    copy, loaded = check_loaded(experiment, workdir, tmp_path, [3, WNIDS[1]], **options)
+    images = loaded.sample([3, WNIDS[1]], **options)
+    pixels = np.round(255 * images).astype(np.uint8)
+    np.testing.assert_array_equal(loaded.encode(images), experiment.data.codec.encode(pixels))
+    np.testing.assert_array_equal(loaded.encode(pixels), loaded.encode(images))
+    assert np.isfinite(loaded.bits_per_token(images, [3, WNIDS[1]])).all()
     code, output = run_here("--mode=sample", f"--workdir={copy}", *sampling[1:])
     assert code == 0, output
     (picture,) = (path for path in (workdir / "samples").iterdir() if "label3" in path.name)

@@ -7,6 +7,8 @@ and what reads texts. ``Generator.export`` copies it and adds the weights.
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +28,12 @@ from cdcd_jax.build.conditions import (
 from cdcd_jax.build.experiment import SECTIONS, Experiment
 from cdcd_jax.build.pictures import find_places
 from cdcd_jax.build.sections import (
+    find_housekeeping,
     find_rules,
     make_fingerprint,
     make_section,
 )
+from cdcd_jax.build.settings import check_settings
 from cdcd_jax.build.step import make_network
 from cdcd_jax.build.texts import KINDS, MERGES, TOWER, load_texts, save_texts
 from cdcd_jax.build.token_data import pixel_codec
@@ -38,7 +42,8 @@ from cdcd_jax.codecs.codec_file import unflatten
 from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat
 from cdcd_jax.data.captioned import Captions
 from cdcd_jax.files import is_first_host, wait_for_hosts, whole_folder
-from cdcd_jax.generator import WEIGHTS, Generator
+from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
+from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.training.average import find_newest, read_newest_average
@@ -46,11 +51,15 @@ from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
 from cdcd_jax.training.fingerprint import check_fingerprint
 from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
 from cdcd_jax.training.partition import shard_params
+from cdcd_jax.training.run import START
 from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.spread import place_split
 
 FOLDER, FILE, CODEC = "model", "model.json", "codec.safetensors"
 FORMAT = "cdcd_jax model 1"
+
+OF_DATA = ("data.fingerprint", "condition.fingerprint")
+"""Of a checkpoint's configuration, what only the training data tell."""
 
 
 class Saved(NamedTuple):
@@ -129,9 +138,27 @@ def read_model(path: Path) -> Saved:
     described = read_json(folder / FILE)
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise ValueError(f'{folder / FILE} is not of the format "{FORMAT}"; export the model anew')
-    config = ConfigDict(_tuples(described["config"])).lock()
+    with _naming(folder / FILE):
+        facts = described["facts"]
+        for name in ("class_names", "test_texts"):
+            if not isinstance(facts[name], list) or {*map(type, facts[name])} - {str}:
+                raise ValueError(f"facts.{name} must be a list of texts")
+        config = ConfigDict(_tuples(described["config"])).lock()
+        check_settings(config)
     run = None if (folder / WEIGHTS).is_file() else folder.parent
-    return Saved(folder, config, described["facts"], run)
+    return Saved(folder, config, facts, run)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the description in which something is missing, or of another kind."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{error}"
+        raise ValueError(f"{path} is damaged ({reason}); train or export the model anew") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None) -> Generator:
@@ -152,7 +179,13 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
     if config is not None:
         theirs, ours = (_fingerprint(each) for each in (saved.config, config))
         check_fingerprint((saved.run or saved.folder) / "checkpoints", theirs, ours)
-    config = _with_places(saved.config if config is None else config, saved.folder)
+        return _assemble(config, saved, mesh)
+    with _naming(saved.folder / FILE):
+        return _assemble(saved.config, saved, mesh)
+
+
+def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
+    config = _with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
     places = find_places(config, saved.folder)
     if places is None:
@@ -212,24 +245,38 @@ def load_weights(
     template = jax.eval_shape(generator.model.init, jax.random.key(0))
     if saved.run is None:
         path, name = saved.folder / WEIGHTS, saved.folder.name
-        read_safetensors_head(path)
-        try:
-            arrays = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no complete safetensors file: {error}") from error
+        arrays = _read_weights(path)
     else:
         found = read_newest_average(saved.run, tell=print)
         if found is None:
             raise CheckpointError(
-                f"there is no checkpoint in {saved.run}; train first with --mode=train, or give "
-                "the --workdir of a run"
+                f"there is no checkpoint in {saved.run}, and no {WEIGHTS} in {saved.folder}; train "
+                "first with --mode=train, or give the --workdir of a run"
             )
+        ignored = {*find_housekeeping("train"), START, *OF_DATA}
+        theirs = _fingerprint(saved.config)
+        check_fingerprint(found.path.parent, found.config, theirs, housekeeping=ignored)
         path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
     params = unflatten(arrays, template, path)
     mesh_or_all = make_mesh() if mesh is None else mesh
     rules = () if mesh is None or config is None else find_rules(config)
     shardings = shard_params(template, mesh_or_all, rules)
     return Weights(jax.tree.map(place_split, params, shardings), name)
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    head, _ = read_safetensors_head(path)
+    if head.get("__metadata__", {}).get("format") != WEIGHTS_FORMAT:
+        raise ValueError(f'{path} is not of the format "{WEIGHTS_FORMAT}"; export the model anew')
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no complete safetensors file: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"{path} holds {name} as {array.dtype}, and weights are floats")
+        check_finite(array, name, path)
+    return arrays
 
 
 def load(path: str | Path) -> Generator:

@@ -50,9 +50,11 @@ def reading_alone(*, partly: bool = False) -> Iterator[None]:
 def without_stray_messages() -> Iterator[None]:
     """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    tasks = logging.getLogger("asyncio")  # which names each task whose failure nobody waited for
-    level = tasks.level
-    tasks.setLevel(logging.CRITICAL + 1)
+    # Of asyncio, the task whose failure nobody waited for; of absl, Orbax's, every failure twice.
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -64,7 +66,8 @@ def without_stray_messages() -> Iterator[None]:
         raise
     finally:
         sys.unraisablehook = hook
-        tasks.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _WithoutLateReads:
