@@ -28,7 +28,7 @@ from cdcd_jax.build.experiment import Experiment, build
 from cdcd_jax.build.model_folder import FOLDER, load_untrained, read_model, save_model
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.config_file import load_config
-from cdcd_jax.generator import WEIGHTS
+from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.step import TrainStep
 
 PACKAGE = Path(cdcd.__file__).parent
@@ -149,7 +149,7 @@ def main() -> None:
         experiment = build(config, folder)
         save_model(experiment, config, folder)
         params = experiment.model.init(jax.random.key(0))
-        write_arrays(folder / FOLDER / WEIGHTS, flatten(params), {})
+        write_arrays(folder / FOLDER / WEIGHTS, flatten(params), {"format": WEIGHTS_FORMAT})
         start, seconds = walk_start(folder)
         walks = {"batch": walk_batch(experiment), "prompt": walk_prompt(folder), "start": start}
     if options.list:
