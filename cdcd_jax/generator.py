@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
-from cdcd_jax.conditioning.conditioning import Conditioning
+from cdcd_jax.conditioning.conditioning import Conditioning, Texts
 from cdcd_jax.dance_to_music import generate_music, read_request
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.files import check_local, is_first_host, whole_folder
@@ -130,6 +130,8 @@ class Generator:
             count = 1 if num_samples is None else num_samples
             return self._sample_music(request, count, seed, output, options)
         cond = self.encode_request(request)
+        if request is not None and self.conditioning.texts is not None:
+            _check_lengths(self.conditioning.texts, request)
         count = len(cond) if num_samples is None else num_samples
         if request is not None and count < len(cond):
             raise ValueError(
@@ -179,13 +181,6 @@ class Generator:
             if not isinstance(text, str) or not text.strip():
                 shown = shorten(repr(text), 60)
                 raise ValueError(f"request: {shown} is no text to be drawn; give one or several")
-        counts = conditioning.texts.count(texts)
-        if request is not None and max(counts) > conditioning.texts.length:
-            longest = int(np.argmax(counts))
-            raise ValueError(
-                f"request: the text {shorten(texts[longest], 60)!r} has {counts[longest]} tokens, "
-                f"and the model reads {conditioning.texts.length}; shorten it"
-            )
         return conditioning.texts.tokenize(texts)
 
     def bits_per_token(
@@ -425,6 +420,18 @@ class Generator:
 def check_seed(seed: int) -> None:
     """Raise a ValueError unless a seed has a random key of its own."""
     _check_whole("seed", seed, 0, MAX_SEED)
+
+
+def _check_lengths(texts: Texts, request: Any) -> None:
+    """Raise a ValueError for a text that would be cut, as held-out captions are."""
+    given = [request] if isinstance(request, str) else list(request)
+    counts = texts.count(given)
+    longest = int(np.argmax(counts))
+    if counts[longest] > texts.length:
+        raise ValueError(
+            f"request: the text {shorten(given[longest], 60)!r} has {counts[longest]} tokens, and "
+            f"the model reads {texts.length}; shorten it"
+        )
 
 
 def _check_whole(name: str, value: Any, low: int, high: int) -> None:

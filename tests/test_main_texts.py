@@ -134,6 +134,10 @@ def test_coco_in_miniature(run_here, tmp_path):
     check_samples(samples)
     options = {"num_samples": 3, "guidance": 2.0}
     _, loaded = check_loaded(run_here.built[-1], workdir, tmp_path, [*PROMPTS[:2]], **options)
+    with pytest.raises(
+        ValueError, match=r"request: the text 'a zebra.* tokens, and the model reads"
+    ):
+        loaded.sample("a zebra " * 1250)
     assert loaded.conditioning.test_texts == run_here.built[-1].told.test_texts
 
     tokens = run_here.built[-1].data.train
