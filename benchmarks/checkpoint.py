@@ -19,9 +19,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.training.checkpoints import Checkpoints, Position
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
 from cdcd_jax.training.optimizer import make_optimizer
-from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state, init_state
 
 WIDTH = 512

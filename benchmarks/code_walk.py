@@ -24,11 +24,11 @@ import jax
 
 import cdcd_jax as cdcd
 from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.build.experiment import Experiment, build
-from cdcd_jax.build.model_folder import FOLDER, load_untrained, read_model, save_model
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
-from cdcd_jax.config_file import load_config
+from cdcd_jax.experiment.experiment import Experiment, build
+from cdcd_jax.experiment.model_folder import FOLDER, load_untrained, read_model, save_model
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
+from cdcd_jax.settings.config_file import load_config
 from cdcd_jax.training.step import TrainStep
 
 PACKAGE = Path(cdcd.__file__).parent
@@ -92,7 +92,7 @@ def walk_prompt(folder: Path) -> Walk:
 
 def walk_start(folder: Path) -> tuple[Walk, float]:
     """Follow the command until it is ready to draw; without the imports' own seconds."""
-    from cdcd_jax import flags  # whose import defines the flags  # noqa: F401
+    from cdcd_jax.cli import flags  # whose import defines the flags  # noqa: F401
 
     began = time.perf_counter()
     with walking() as walk:

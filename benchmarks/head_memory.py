@@ -22,7 +22,7 @@ from benchmarks.timing import (
     write_json,
 )
 from cdcd_jax import Contrast, init_timestep_stats, make_loss, mask_replace_schedule
-from cdcd_jax.networks.functional import Network, make_denoiser
+from cdcd_jax.models.functional import Network, make_denoiser
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.objective import make_objective
 from cdcd_jax.training.optimizer import make_optimizer

@@ -9,8 +9,8 @@ import argparse
 import time
 
 from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.data.digits import load_digits
 from cdcd_jax.data.pipeline import make_train_iterator
+from cdcd_jax.data.toy.digits import load_digits
 
 
 def main() -> None:

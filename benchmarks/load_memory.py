@@ -20,8 +20,8 @@ import jax
 import numpy as np
 
 from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.build.published import load_published
 from cdcd_jax.codecs.vqgan import make_vqgan
+from cdcd_jax.experiment.published import load_published
 from cdcd_jax.interop import (
     denoiser_from_reference,
     denoiser_to_reference,
@@ -30,7 +30,7 @@ from cdcd_jax.interop import (
     vqgan_to_state_dict,
 )
 from cdcd_jax.interop.torch_writer import write_torch
-from cdcd_jax.networks import make_denoiser
+from cdcd_jax.models import make_denoiser
 from configs import imagenet_vanilla
 
 WIDTH, NUM_CODES = 512, 128

@@ -25,11 +25,11 @@ from PIL import Image
 
 from benchmarks.timing import describe_environment, median_ratio, time_interleaved, write_json
 from cdcd_jax.codecs.vqgan import VQGAN, make_vqgan
-from cdcd_jax.data.images import crop_image, decode_image
+from cdcd_jax.data.images.decoding import crop_image, decode_image
+from cdcd_jax.data.images.sources import PictureBytes
 from cdcd_jax.data.pipeline import make_train_dataset
-from cdcd_jax.data.prepare import prepare
-from cdcd_jax.data.shards import TokenShards
-from cdcd_jax.data.sources import PictureBytes
+from cdcd_jax.data.shards.prepare import prepare
+from cdcd_jax.data.shards.token_shards import TokenShards
 
 FINGERPRINT = "benchmark"
 

@@ -33,7 +33,7 @@ from benchmarks.timing import (
 )
 from cdcd_jax import Contrast, init_timestep_stats, make_loss, mask_replace_schedule, sample
 from cdcd_jax.diffusion.timesteps import update_timestep_stats
-from cdcd_jax.networks.functional import Network, make_denoiser
+from cdcd_jax.models.functional import Network, make_denoiser
 from cdcd_jax.planning.flops import count_cost
 from cdcd_jax.training.optimizer import Optimizer, make_optimizer
 from cdcd_jax.training.state import TrainState, init_state

@@ -3,12 +3,14 @@
 The names listed here, and those that these packages list, are the public API; everything else may
 change. A package is imported when it is first used:
 
-- ``networks``: the denoising transformer as pure functions.
+- ``models``: the denoising transformer as pure functions.
 - ``conditioning``: what is generated for, as features: classes, texts, CLIP, dances.
 - ``codecs``: images and sound to tokens and back.
 - ``data``: examples, shards of tokens and batches of them.
 - ``training``: objective, optimizer, step, checkpoints; compiled sampling and bounds.
-- ``evaluation``: bits per token, Frechet distances, beats, pictures.
+- ``distributed``: meshes of devices, and which part of each array is where.
+- ``evaluation``: bits per token, Frechet distances, beats.
+- ``visualization``: grids of images.
 - ``interop``: published checkpoints as parameters.
 
 ``load`` gives a trained model as a value, a ``Generator``.
@@ -58,8 +60,12 @@ from cdcd_jax.diffusion.timesteps import init_timestep_stats as init_timestep_st
 from cdcd_jax.diffusion.transitions import log_q as log_q
 from cdcd_jax.diffusion.transitions import q_sample as q_sample
 from cdcd_jax.lazy import attach as _attach
+from cdcd_jax.registry import register as register
 
-_PACKAGES = ["networks", "conditioning", "codecs", "data", "training", "evaluation", "interop"]
+_PACKAGES = [
+    *("models", "conditioning", "codecs", "data", "training", "distributed", "evaluation"),
+    *("visualization", "interop"),
+]
 _NAMES = dict(zip(_PACKAGES, _PACKAGES, strict=True))
-_NAMES |= {"load": "build.model_folder", "Generator": "generator"}
+_NAMES |= {"load": "experiment.model_folder", "Generator": "generator"}
 __getattr__, __dir__ = _attach(__name__, _NAMES)

@@ -10,9 +10,9 @@ from jaxtyping import Int
 from tqdm import tqdm
 
 from cdcd_jax.conditioning.conditioning import DanceFormat
-from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.segments import cut_video
-from cdcd_jax.files import is_first_host
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.data.dance.segments import cut_video
+from cdcd_jax.io import is_first_host
 
 
 class DanceInput(NamedTuple):

@@ -20,10 +20,10 @@ from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.conditioning.conditioning import Conditioning, Texts
 from cdcd_jax.dance_to_music import generate_music, read_request
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.files import check_local, is_first_host, whole_folder
+from cdcd_jax.distributed.shard_batch import fetch_whole
+from cdcd_jax.io import check_local, is_first_host, whole_folder
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.model import Model
-from cdcd_jax.training.spread import fetch_whole
 from cdcd_jax.typing import Params, PRNGKey
 
 WEIGHTS, WEIGHTS_FORMAT = "weights.safetensors", "cdcd_jax weights 1"

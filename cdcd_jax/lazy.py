@@ -19,12 +19,12 @@ def attach(
     Returns:
         Both.
 
-    >>> get, show = attach("cdcd_jax", {"networks": "networks", "DenoiseFn": "typing"})
-    >>> get("networks").__name__, "DenoiseFn" in show()
-    ('cdcd_jax.networks', True)
-    >>> get("network")
+    >>> get, show = attach("cdcd_jax", {"models": "models", "DenoiseFn": "typing"})
+    >>> get("models").__name__, "DenoiseFn" in show()
+    ('cdcd_jax.models', True)
+    >>> get("model")
     Traceback (most recent call last):
-    AttributeError: module 'cdcd_jax' has no attribute 'network'
+    AttributeError: module 'cdcd_jax' has no attribute 'model'
     """
 
     def get(name: str) -> Any:

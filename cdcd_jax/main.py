@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import app
 
-from cdcd_jax.streams import guard_output
+from cdcd_jax.cli.streams import guard_output
 from cdcd_jax.training.stopping import Stopper
 
 HELP = {"--help", "-help", "--helpshort", "-h", "-?"}
@@ -30,17 +30,17 @@ def main(argv: Sequence[str], stopper: Stopper) -> None:
         stopper: Handles signals.
     """
     # Imports of seconds, before which signals have their answers.
-    from cdcd_jax.failures import fail, watch_threads
+    from cdcd_jax.cli.failures import fail, watch_threads
 
     watch_threads()
     try:
         if not HELP.isdisjoint(argv[1:]):
-            from cdcd_jax.flag_help import describe_flags
+            from cdcd_jax.cli.flag_help import describe_flags
 
             print(describe_flags())
             return
-        from cdcd_jax.commands import run
-        from cdcd_jax.flag_checks import parse_flags
+        from cdcd_jax.cli.commands import run
+        from cdcd_jax.cli.flag_checks import parse_flags
 
         app.run(lambda _: run(stopper), argv=[*argv], flags_parser=parse_flags)
     except SystemExit as ended:

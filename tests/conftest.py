@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from command_here import CommandHere, compiled_in
-from fork_server import shared_server
-from golden_files import load_golden
+
+from tests.support.command_here import CommandHere, compiled_in
+from tests.support.fork_server import shared_server
+from tests.support.golden_files import load_golden
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("ADVERSARIAL_PATIENCE", "10")  # no test fails since the machine is busy

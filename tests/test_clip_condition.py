@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdcd_jax.build.experiment import build
 from cdcd_jax.conditioning.clip_text import make_clip_text
-from cdcd_jax.evaluation.clip_towers import load_clip
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.evaluation.metrics.captions.clip_towers import load_clip
+from cdcd_jax.experiment.experiment import build
 from cdcd_jax.interop.tiny_clip import write_clip, write_merges
-from cdcd_jax.training.sharding import make_mesh
 
 ROOT = Path(__file__).parent.parent
 LENGTH = 12

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build.experiment import SECTIONS, build
-from cdcd_jax.build.sections import make_fingerprint
-from cdcd_jax.training.fingerprint import check_fingerprint
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import SECTIONS, build
+from cdcd_jax.settings.sections import make_fingerprint
+from cdcd_jax.training.checkpoints.compatibility import check_fingerprint
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("digits_*.py"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cdcd_jax.config_file import load_config
+from cdcd_jax.settings.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "describe_configuration.py"))

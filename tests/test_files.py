@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from cdcd_jax.files import whole_file
+from cdcd_jax.io import whole_file
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):

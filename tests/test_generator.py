@@ -11,13 +11,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import cdcd_jax as cdcd
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.model_folder import read_model, save_model
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
-from cdcd_jax.data.digits import load_digits
+from cdcd_jax.data.toy.digits import load_digits
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.experiment.model_folder import read_model, save_model
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
-from cdcd_jax.training.checkpoint_folder import CheckpointError
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.training.checkpoints.folder import CheckpointError
 
 pytestmark = pytest.mark.quick_compilation
 

@@ -8,7 +8,7 @@ import pytest
 import cdcd_jax as cdcd
 from cdcd_jax.diffusion.truncation import truncate
 from cdcd_jax.interop.denoiser import denoiser_from_reference
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 
 VOCAB, NUM_STEPS = 17, 8
 

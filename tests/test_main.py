@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_steps import load_arrays, newest_step
 from PIL import Image
 
-from cdcd_jax.flags import FLAGS
-from cdcd_jax.training.lock import owning
+from cdcd_jax.cli.flags import FLAGS
+from cdcd_jax.training.checkpoints.lock import owning
+from tests.support.checkpoint_steps import load_arrays, newest_step
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "configs/digits_sample_inter.py:smoke"
@@ -360,6 +360,6 @@ def test_a_configuration_of_ones_own_that_cannot_work_is_named(run, tmp_path, li
 
 
 def test_every_flag_is_explained():
-    ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.flags"]}
+    ours = {flag.name for flag in FLAGS.flags_by_module_dict()["cdcd_jax.cli.flags"]}
     assert {"workdir", "mode", "num_samples", "label", "num_steps", "truncation"} <= ours
     assert all(FLAGS[name].help for name in ours)

@@ -5,24 +5,26 @@ The sets on a disk go through all modes in this process, so that JAX starts once
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from loaded_runs import check_loaded
 from PIL import Image
 
-from cdcd_jax.build.miniature import NOTICE
-from cdcd_jax.build.music import find_window
-from cdcd_jax.data.groove import load_groove
+from cdcd_jax.cli.dances import DanceRequest, read_dance
+from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.miniature.tiktok import PIECES
-from cdcd_jax.data.music_examples import MusicExamples
-from cdcd_jax.modes.dances import DanceRequest, read_dance
-
-sys.path.append(str(Path(__file__).parent / "data"))
-from dance_layouts import PIECES_TEST, write_aist_pieces, write_piece_negatives, write_sound
+from cdcd_jax.data.toy.groove import load_groove
+from cdcd_jax.tasks.miniature import NOTICE
+from cdcd_jax.tasks.music import find_window
+from tests.support.dance_layouts import (
+    PIECES_TEST,
+    write_aist_pieces,
+    write_piece_negatives,
+    write_sound,
+)
+from tests.support.loaded_runs import check_loaded
 
 pytestmark = [pytest.mark.quick_compilation]
 

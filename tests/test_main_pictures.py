@@ -8,16 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from loaded_runs import check_loaded
 from PIL import Image
 
-from cdcd_jax.build.codec_training import build_codec_training, trained_codec
-from cdcd_jax.build.miniature import NOTICE
 from cdcd_jax.data.miniature.imagenet import WNIDS
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.tasks.codec_training import build_codec_training, trained_codec
+from cdcd_jax.tasks.miniature import NOTICE
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.run import run_training
-from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
+from tests.support.loaded_runs import check_loaded
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "configs/grocery_sample_inter.py:smoke"

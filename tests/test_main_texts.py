@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loaded_runs import check_loaded
 from PIL import Image, ImageSequence
 
-from cdcd_jax.build.miniature import NOTICE
 from cdcd_jax.data.miniature.coco import CAPTIONS_EACH
 from cdcd_jax.data.miniature.shapes import describe_shape
-from cdcd_jax.evaluation.prompts import name_after_prompt
+from cdcd_jax.tasks.miniature import NOTICE
+from cdcd_jax.visualization.prompts import name_after_prompt
+from tests.support.loaded_runs import check_loaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.quick_compilation]
 

@@ -11,19 +11,19 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cdcd_jax.build.codecs import load_codec
-from cdcd_jax.build.conditions import load_condition
-from cdcd_jax.build.music_codec_fit import build_music_codec_fit
-from cdcd_jax.build.music_codec_training import build_music_codec_training
-from cdcd_jax.build.pictures import find_places
-from cdcd_jax.build.scoring import make_scoring
-from cdcd_jax.build.token_data import rehearsal_data
+from cdcd_jax.cli.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.data.batch import TokenExamples
+from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.interop.jukebox import jukebox_to_state_dict
-from cdcd_jax.modes.music_codec import fit_music_codec, train_music_codec
+from cdcd_jax.tasks.codecs import load_codec
+from cdcd_jax.tasks.conditions import load_condition
+from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.music_codec_fit import build_music_codec_fit
+from cdcd_jax.tasks.music_codec_training import build_music_codec_training
+from cdcd_jax.tasks.scoring import make_scoring
+from cdcd_jax.tasks.token_data import rehearsal_data
 from cdcd_jax.training.loop import compile_step
-from cdcd_jax.training.sharding import make_mesh
 from cdcd_jax.training.stopping import Stopper
 
 ROOT = Path(__file__).parent.parent

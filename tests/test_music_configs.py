@@ -1,19 +1,16 @@
 """Configurations on music: they build at full size, rehearse, and name what does not fit."""
 
 import importlib
-import sys
 from pathlib import Path
 
 import jax
 import pytest
 
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.music import find_window
-from cdcd_jax.build.music_codec_training import build_music_codec_training
-from cdcd_jax.training.sharding import make_mesh
-
-sys.path.append(str(Path(__file__).parent / "data"))
-from dance_layouts import write_aist, write_tiktok
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.tasks.music import find_window
+from cdcd_jax.tasks.music_codec_training import build_music_codec_training
+from tests.support.dance_layouts import write_aist, write_tiktok
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for kind in ("groove", "aist", "tiktok") for path in

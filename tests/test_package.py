@@ -56,5 +56,6 @@ def test_the_package_is_imported_without_its_packages(fork_server, tmp_path):
     )
     process = fork_server.popen([], program=program, stdout=tmp_path / "output.txt")
     assert process.finish().split() == [
-        *("cdcd_jax.checks", "cdcd_jax.diffusion", "cdcd_jax.lazy", "cdcd_jax.typing")
+        *("cdcd_jax.checks", "cdcd_jax.diffusion", "cdcd_jax.lazy"),
+        *("cdcd_jax.registry", "cdcd_jax.typing"),
     ]

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdcd_jax.build.codec_training import build_codec_training
-from cdcd_jax.build.codecs import load_codec
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.pictures import find_places
-from cdcd_jax.build.preparation import build_preparation
+from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.vqgan import make_vqgan
-from cdcd_jax.modes.prepare import prepare_tokens
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.tasks.codec_training import build_codec_training
+from cdcd_jax.tasks.codecs import load_codec
+from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.preparation import build_preparation
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for kind in ("grocery", "imagenet") for path in

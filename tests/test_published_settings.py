@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdcd_jax.build.music import find_window
-from cdcd_jax.data.aist import GENRES
-from cdcd_jax.networks.options import DenoiserOptions
+from cdcd_jax.data.dance.aist import GENRES
+from cdcd_jax.models.options import DenoiserOptions
+from cdcd_jax.tasks.music import find_window
 from cdcd_jax.training.optimizer import make_optimizer
 
 ROOT = Path(__file__).parent.parent
-PUBLISHED = json.loads((Path(__file__).parent / "published_settings.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parent / "support" / "published_settings.json").read_text())
 DATA_SETS = ("aist", "tiktok", "coco", "cub200", "imagenet")
 IMAGES = ("coco", "cub200", "imagenet")
 

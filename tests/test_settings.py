@@ -11,12 +11,13 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cdcd_jax.build import pictures, scoring, token_data
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.keys import section_keys
-from cdcd_jax.build.kinds import find_kind
-from cdcd_jax.build.settings import FAMILIES, NEEDS, check_combination, check_settings
-from cdcd_jax.data.sources import Picture
+from cdcd_jax.data.images.sources import Picture
+from cdcd_jax.experiment.check import FAMILIES, NEEDS, check_combination, check_settings
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.experiment.keys import section_keys
+from cdcd_jax.settings.kinds import find_kind
+from cdcd_jax.tasks import images as pictures
+from cdcd_jax.tasks import scoring, token_data
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))

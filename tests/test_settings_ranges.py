@@ -9,10 +9,12 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from cdcd_jax.build import token_data
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.kinds import KINDS, MAYBE_WHOLES, NUMBERS, WHOLES, find_kind
-from cdcd_jax.build.memory import (
+from cdcd_jax.cli.drawing import draw
+from cdcd_jax.experiment.check import check_settings
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.settings.kinds import KINDS, MAYBE_WHOLES, NUMBERS, WHOLES, find_kind
+from cdcd_jax.tasks import token_data
+from cdcd_jax.tasks.memory import (
     Memory,
     check_needs,
     check_state,
@@ -21,8 +23,6 @@ from cdcd_jax.build.memory import (
     preparation_needs,
     training_needs,
 )
-from cdcd_jax.build.settings import check_settings
-from cdcd_jax.modes.drawing import draw
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -226,7 +226,7 @@ def test_shipped_configurations_fit_a_small_machine():
 def test_a_limit_of_a_container_counts(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     limit.write_text("1000000\n")
-    monkeypatch.setattr("cdcd_jax.build.memory.LIMITS", (str(limit), str(tmp_path / "none")))
+    monkeypatch.setattr("cdcd_jax.tasks.memory.LIMITS", (str(limit), str(tmp_path / "none")))
     assert find_memory().host == 1000000
     limit.write_text("max\n")
     assert find_memory().host > 10**9

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build import miniature
-from cdcd_jax.build.codecs import load_codec
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.miniature import SETS, provide_synthetic
-from cdcd_jax.build.pictures import find_places
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.tasks import miniature
+from cdcd_jax.tasks.codecs import load_codec
+from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.miniature import SETS, provide_synthetic
 
 ROOT = Path(__file__).parent.parent
 KINDS = {

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build import conditions
-from cdcd_jax.build.conditions import load_condition
-from cdcd_jax.build.experiment import build
-from cdcd_jax.build.token_data import random_tokens
-from cdcd_jax.data.captioned import Captions
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.data.images.captioned import Captions
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.tasks import conditions
+from cdcd_jax.tasks.conditions import load_condition
+from cdcd_jax.tasks.token_data import random_tokens
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("glyphs", "emoji", "coco", "cub200")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
-from cdcd_jax.files import whole_file
+from cdcd_jax.io import whole_file
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
 from cdcd_jax.typing import Params

@@ -1,7 +1,7 @@
 """The settings that all experiments on the handwritten digits share.
 
 Each section is handed to one constructor, which documents and checks its values; see
-``cdcd_jax/build/``. A value that follows from others is not here: it is derived there.
+``cdcd_jax/settings/``. A value that follows from others is not here: it is derived there.
 """
 
 from typing import Any

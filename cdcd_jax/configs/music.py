@@ -1,7 +1,7 @@
 """The settings that all experiments on music for dances share: "groove", until others say.
 
 Groove is synthetic: a stick figure dances to drum machines of five genres, made as they are read
-(``cdcd_jax/data/groove.py``). A small Jukebox codec turns 2 s of sound into tokens.
+(``cdcd_jax/data/toy/groove.py``). A small Jukebox codec turns 2 s of sound into tokens.
 """
 
 from typing import Any

@@ -6,13 +6,13 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "TokenExamples": "batch",
-        "TokenShards": "shards",
+        "TokenShards": "shards.token_shards",
         "make_train_iterator": "pipeline",
         "OtherGroups": "negatives",
         "ListedNegatives": "negatives",
-        "load_digits": "digits",
-        "load_glyphs": "glyphs",
-        "load_groove": "groove",
-        "load_folder": "sources",
+        "load_digits": "toy.digits",
+        "load_glyphs": "toy.glyphs",
+        "load_groove": "toy.groove",
+        "load_folder": "images.sources",
     },
 )

@@ -69,7 +69,7 @@ def make_train_dataset(
     Raises:
         ValueError: If a number is out of range, or negatives are wanted of a single group.
 
-    >>> from cdcd_jax.data.digits import load_digits
+    >>> from cdcd_jax.data.toy.digits import load_digits
     >>> digits = make_train_dataset(load_digits("train"), batch_size=8, seed=0, num_negatives=3)
     >>> {key: array.shape for key, array in digits[1000].items()}
     {'cond': (8,), 'tokens': (8, 64), 'negatives': (8, 3, 64)}
@@ -169,7 +169,7 @@ def iterate_in_order(examples: Examples, *, batch_size: int) -> Iterator[Batch]:
     Yields:
         Batches without negatives.
 
-    >>> from cdcd_jax.data.digits import load_digits
+    >>> from cdcd_jax.data.toy.digits import load_digits
     >>> [len(batch["cond"]) for batch in iterate_in_order(load_digits("test"), batch_size=200)]
     [200, 182]
     """

@@ -1,4 +1,4 @@
-"""Judging samples, measuring the bound, and drawing pictures."""
+"""Metrics of samples, and the bound in bits per token."""
 
 from cdcd_jax.lazy import attach
 
@@ -6,15 +6,13 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "measure_bits": "bits",
-        "Moments": "frechet",
-        "init_moments": "frechet",
-        "update_moments": "frechet",
-        "frechet_distance": "frechet",
-        "compare_features": "neighbours",
-        "coverage_and_hit": "beats",
-        "beat_alignment": "beats",
-        "compare_onsets": "beats",
-        "draw_grid": "grid",
-        "save_picture": "pictures",
+        "Moments": "metrics.images.frechet",
+        "init_moments": "metrics.images.frechet",
+        "update_moments": "metrics.images.frechet",
+        "frechet_distance": "metrics.images.frechet",
+        "compare_features": "metrics.images.neighbours",
+        "coverage_and_hit": "metrics.audio.beats",
+        "beat_alignment": "metrics.audio.beats",
+        "compare_onsets": "metrics.audio.beats",
     },
 )

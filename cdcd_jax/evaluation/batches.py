@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cdcd_jax.codecs.batching import device_shares
-from cdcd_jax.files import is_first_host
+from cdcd_jax.io import is_first_host
 from cdcd_jax.typing import Params
 
 

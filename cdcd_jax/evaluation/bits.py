@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches
-from cdcd_jax.evaluation.frechet import init_moments, update_moments
+from cdcd_jax.evaluation.metrics.images.frechet import init_moments, update_moments
 from cdcd_jax.typing import PRNGKey
 
 BoundFn: TypeAlias = Callable[[Array, np.ndarray, Any], Any]

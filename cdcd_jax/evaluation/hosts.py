@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cdcd_jax.training.host_progress import meeting
+from cdcd_jax.distributed.host_progress import meeting
 
 State = TypeVar("State")
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from cdcd_jax.distributed.mesh import bytes_per_device, num_batch_shards, split_batch
 from cdcd_jax.planning.compiled import KINDS, Collective, read_collectives
 from cdcd_jax.planning.flops import Cost, count_cost
 from cdcd_jax.planning.hardware import Hardware, StepTime, predict_step
 from cdcd_jax.training.loop import compile_step
-from cdcd_jax.training.sharding import bytes_per_device, num_batch_shards, split_batch
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import TrainStep
 

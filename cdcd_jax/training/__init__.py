@@ -14,7 +14,6 @@ __getattr__, __dir__ = attach(
         "make_model": "model",
         "make_bound_fn": "generation",
         "make_sample_fn": "generation",
-        "Checkpoints": "checkpoints",
-        "make_mesh": "sharding",
+        "Checkpoints": "checkpoints.manager",
     },
 )

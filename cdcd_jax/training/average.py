@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from cdcd_jax.training.checkpoint_folder import CheckpointError, check_step, is_step, list_steps
-from cdcd_jax.training.checksums import checksums
-from cdcd_jax.training.orbax import reading_alone, without_stray_messages
+from cdcd_jax.training.checkpoints.checksums import checksums
+from cdcd_jax.training.checkpoints.folder import CheckpointError, check_step, is_step, list_steps
+from cdcd_jax.training.checkpoints.orbax import reading_alone, without_stray_messages
 
 AVERAGE = "ema_params."
 

@@ -13,9 +13,9 @@ from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.distributed.mesh import split_batch
+from cdcd_jax.distributed.shard_batch import spread_rows
 from cdcd_jax.training.model import Model
-from cdcd_jax.training.sharding import split_batch
-from cdcd_jax.training.spread import spread_rows
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
 

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from cdcd_jax.training.checkpoints import Checkpoints, Position
+from cdcd_jax.distributed.mesh import place_batch, replicated, split_batch
+from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.observers import Observer
 from cdcd_jax.training.profiling import Profile, Profiler
 from cdcd_jax.training.progress import ProgressBar
-from cdcd_jax.training.sharding import place_batch, replicated, split_batch
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import COUNTS, Batch, Metrics, TrainStep
 

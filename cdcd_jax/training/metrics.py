@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import (  # made at run time
 )
 from tensorboardX.summary import scalar
 
-from cdcd_jax.files import is_first_host, whole_file
+from cdcd_jax.io import is_first_host, whole_file
 from cdcd_jax.reading.regular import check_kind, open_regular
 from cdcd_jax.training.observers import Observer
 

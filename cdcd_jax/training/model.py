@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from cdcd_jax.conditioning.condition import Condition, draw_left_out, leave_out
-from cdcd_jax.networks.functional import Network
+from cdcd_jax.models.functional import Network
 from cdcd_jax.typing import Params, PRNGKey
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from cdcd_jax.files import is_first_host
+from cdcd_jax.io import is_first_host
 from cdcd_jax.training.observers import Observer
 
 

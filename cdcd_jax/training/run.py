@@ -9,17 +9,17 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from cdcd_jax.training.checkpoint_folder import CheckpointError, writing
-from cdcd_jax.training.checkpoint_reader import CheckpointReader, Position
-from cdcd_jax.training.checkpoints import Checkpoints
-from cdcd_jax.training.host_progress import FollowedBatches
-from cdcd_jax.training.lock import owning
+from cdcd_jax.distributed.host_progress import FollowedBatches
+from cdcd_jax.distributed.mesh import describe_mesh
+from cdcd_jax.distributed.partition import Rule
+from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
+from cdcd_jax.training.checkpoints.lock import owning
+from cdcd_jax.training.checkpoints.manager import Checkpoints
+from cdcd_jax.training.checkpoints.reader import CheckpointReader, Position
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
-from cdcd_jax.training.partition import Rule, shard_state
 from cdcd_jax.training.profiling import Profile
-from cdcd_jax.training.sharding import describe_mesh
-from cdcd_jax.training.state import TrainState, abstract_state, compute_state
+from cdcd_jax.training.state import TrainState, abstract_state, compute_state, shard_state
 from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
 

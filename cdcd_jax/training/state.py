@@ -1,12 +1,14 @@
 """Everything a training step reads and writes, in one pytree that is checkpointed whole."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cdcd_jax.distributed.partition import Rule, by_name, name_path, shard_params
 from cdcd_jax.training.optimizer import Optimizer
 from cdcd_jax.typing import Leaf, Params, PRNGKey
 
@@ -114,4 +116,42 @@ def abstract_state(init_fn: Callable[[], TrainState], sharding: Any) -> Any:
         sharding = jax.tree.map(lambda _: sharding, shapes)
     return jax.tree.map(
         lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), shapes, sharding
+    )
+
+
+def shard_state(state: TrainState, mesh: Mesh, rules: Sequence[Rule] = ()) -> TrainState:
+    """Decide where each array of a training state lives.
+
+    The average of the weights and the optimizer's moments lie where their parameters do; the rest
+    is small and whole everywhere. An axis of the mesh that does not divide an array's axis leaves
+    it whole, unless one of ``rules`` asks for it.
+
+    Args:
+        state: The state or its shapes.
+        mesh: From ``make_mesh``.
+        rules: Searched before ``RULES``; the first that is found decides.
+
+    Returns:
+        A state of ``NamedSharding``.
+
+    Raises:
+        ValueError: If one of ``rules`` finds no parameter, names an axis that the mesh has not, or
+            asks for a split that is not even.
+    """
+    params = shard_params(state.params, mesh, rules)
+    of_parameter = by_name(params)
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def follow(path: Any, leaf: Any) -> NamedSharding:
+        # A moment's name ends with that of its parameter.
+        parts = name_path(path).split(".")
+        endings = (".".join(parts[start:]) for start in range(len(parts)))
+        return next((of_parameter[name] for name in endings if name in of_parameter), whole)
+
+    everywhere = jax.tree.map(lambda _: whole, state)
+    return replace(
+        everywhere,
+        params=params,
+        ema_params=params,
+        opt_state=jax.tree_util.tree_map_with_path(follow, state.opt_state),
     )

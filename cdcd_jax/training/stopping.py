@@ -142,9 +142,9 @@ class Stopper:
                 sys.stdout.flush()
                 sys.stderr.flush()
             self._speak(number)
-            if files := sys.modules.get("cdcd_jax.files"):
+            if files := sys.modules.get("cdcd_jax.io"):
                 files.remove_parts()
-            if lock := sys.modules.get("cdcd_jax.training.lock"):
+            if lock := sys.modules.get("cdcd_jax.training.checkpoints.lock"):
                 lock.release_all()
             os._exit(ENDED[number])
 

@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.adversarial.cases import LIMIT, PATIENCE, Case, Outcome
-
-sys.path.append(str(Path(__file__).parents[1]))
-from fork_server import ROOT, Command, shared_server
+from tests.support.fork_server import ROOT, Command, shared_server
 
 SMOKE = f"{ROOT}/configs/digits_sample_inter.py:smoke"
 TINY = (

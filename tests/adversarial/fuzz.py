@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cdcd_jax.codecs.codec_file import FORMAT, read_arrays
-from cdcd_jax.data.audio import audio_seconds, load_audio
-from cdcd_jax.data.captions import load_captions
-from cdcd_jax.data.coco import load_coco
-from cdcd_jax.data.manifest import Plan
-from cdcd_jax.data.manifest import read_json as read_manifest
-from cdcd_jax.data.motion import load_motion
+from cdcd_jax.data.dance.audio import audio_seconds, load_audio
+from cdcd_jax.data.dance.motion import load_motion
+from cdcd_jax.data.images.caption_list import load_captions
+from cdcd_jax.data.images.coco import load_coco
 from cdcd_jax.data.negative_lists import load_negatives
-from cdcd_jax.evaluation.reference import check_reference
+from cdcd_jax.data.shards.manifest import Plan
+from cdcd_jax.data.shards.manifest import read_json as read_manifest
+from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.interop import read_state_dict
 from tests.adversarial import mutations, seeds
 from tests.adversarial.memory import LIMIT, bytes_since, forget_peak

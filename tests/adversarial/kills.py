@@ -20,16 +20,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
+from tests.support.checkpoint_steps import SAVING, load_arrays, newest_begun, newest_step
+from tests.support.fork_server import shared_server
+from tests.support.hosts import TOY, Hosts, environment
+
 ROOT = Path(__file__).parents[2]
-for folder in ("tests", "tests/sharded"):  # where pytest finds them without help
-    if str(ROOT / folder) not in sys.path:
-        sys.path.append(str(ROOT / folder))
-
-import numpy as np  # noqa: E402
-from checkpoint_steps import SAVING, load_arrays, newest_begun, newest_step  # noqa: E402
-from fork_server import shared_server  # noqa: E402
-from hosts import TOY, Hosts, environment  # noqa: E402
-
 SMOKE = "configs/digits_sample_inter.py:smoke"
 TINY = (
     "--config.denoiser.num_layers=1",

@@ -1,8 +1,6 @@
 """A codec's file: what was written comes back, whole or not at all."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,11 +8,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-sys.path.append(str(Path(__file__).parent))
-from published_vqgan import load_procedural
-
 from cdcd_jax.codecs import codec_file
 from cdcd_jax.codecs.codec_file import load_vqgan, save_vqgan
+from tests.support.published_vqgan import load_procedural
 
 OPTIONS = {
     "image_size": 4, "channels": 4, "multipliers": (1, 2), "num_res_blocks": 1,

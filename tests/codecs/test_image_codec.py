@@ -1,19 +1,14 @@
 """Pictures to tokens and back: batches, used codes, precision, fingerprints."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-from published_vqgan import load_procedural
-
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.vqgan import make_vqgan
+from tests.support.published_vqgan import load_procedural
 
 OPTIONS = {
     "image_size": 8, "channels": 24, "multipliers": (1, 2), "num_res_blocks": 1,

@@ -1,18 +1,13 @@
 """Jukebox's codec against the published code's numbers, and what its options promise."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-from published_jukebox import load_golden_jukebox
-
 from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
 from cdcd_jax.codecs.jukebox_layers import Conv, Lengthen, Shorten
+from tests.support.published_jukebox import load_golden_jukebox
 
 slow = pytest.mark.slow
 CASES = [

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.pixels import PixelCodec
-from cdcd_jax.data.digits import GRID, VOCAB_SIZE, load_digits
+from cdcd_jax.data.toy.digits import GRID, VOCAB_SIZE, load_digits
 
 
 def test_the_digits_survive_the_round_trip():

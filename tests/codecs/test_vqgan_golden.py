@@ -1,18 +1,13 @@
 """Numbers that the published codecs computed: features, codes and pictures."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-from published_vqgan import GOLDEN, PROCEDURAL, load_golden, load_procedural
-
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.interop.vqgan import used_codes
+from tests.support.published_vqgan import GOLDEN, PROCEDURAL, load_golden, load_procedural
 
 TOLERANCE = {"rtol": 1e-5, "atol": 3e-5}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_files import find_golden
 
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
+from tests.support.golden_files import find_golden
 
 MERGES = "l o\nlo w</w>\nn e\nne w</w>\nÃ ©</w>\n"
 

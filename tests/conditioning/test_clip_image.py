@@ -1,21 +1,16 @@
 """Both towers against another implementation's numbers, and the pictures' preparation."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_files import load_golden
 from PIL import Image
 
 from cdcd_jax.conditioning.clip_image import DEVIATION, MEAN, make_clip_image, prepare_pictures
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.interop.clip import clip_image_from_state_dict, clip_text_from_state_dict
-
-sys.path.append(str(Path(__file__).parent.parent / "features"))
-from procedural import layout_of, procedural_state
+from tests.support.golden_files import load_golden
+from tests.support.procedural import layout_of, procedural_state
 
 SIZES = {"width": 128, "num_layers": 2, "num_heads": 2, "embed_dim": 32}
 TEXT = {"vocab_size": 524, "length": 24, **SIZES}

@@ -1,8 +1,5 @@
 """A dance as a condition: one published token, or tokens with times; parts left out; no dance."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +8,7 @@ import pytest
 from cdcd_jax.conditioning.condition import draw_left_out, leave_out
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.typing import Timed
-
-sys.path.append(str(Path(__file__).parent))
-from published_motion import draw_named, draw_params, template
+from tests.support.published_motion import draw_named, draw_params, template
 
 pytestmark = pytest.mark.quick_compilation
 

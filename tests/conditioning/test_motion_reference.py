@@ -1,8 +1,6 @@
 """The published motion encoder against numbers of the published code, and what it is told."""
 
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +9,7 @@ import pytest
 
 from cdcd_jax.conditioning.motion_reference import make_reference_motion
 from cdcd_jax.interop.motion import motion_from_reference
-
-sys.path.append(str(Path(__file__).parent))
-from published_motion import REAL, draw_motion_weights, template
+from tests.support.published_motion import REAL, draw_motion_weights, template
 
 REDUCED = {
     "aist_reduced": {"num_features": 20, "frames": 36, "channels": (16, 16, 24)},

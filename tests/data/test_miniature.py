@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from cdcd_jax.data.aist import load_aist
-from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.coco import load_coco
-from cdcd_jax.data.cub import load_cub
-from cdcd_jax.data.imagenet import load_imagenet
-from cdcd_jax.data.images import decode_image
+from cdcd_jax.data.dance.aist import load_aist
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.data.dance.tiktok import load_tiktok
+from cdcd_jax.data.images.coco import load_coco
+from cdcd_jax.data.images.cub import load_cub
+from cdcd_jax.data.images.decoding import decode_image
+from cdcd_jax.data.images.imagenet import load_imagenet
 from cdcd_jax.data.miniature.aist import DANCES, make_aist
 from cdcd_jax.data.miniature.coco import draw_coco
 from cdcd_jax.data.miniature.cub import draw_cub
 from cdcd_jax.data.miniature.imagenet import WNIDS, draw_imagenet
 from cdcd_jax.data.miniature.shapes import draw_shape
 from cdcd_jax.data.miniature.tiktok import PIECES, make_tiktok
-from cdcd_jax.data.tiktok import load_tiktok
-from cdcd_jax.evaluation.beats import kinematic_beats
+from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
 
 
 def test_coco(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.batch import TokenExamples, check_batch, take_rows
-from cdcd_jax.data.digits import VOCAB_SIZE, load_digits
 from cdcd_jax.data.pipeline import iterate_in_order, make_train_dataset, make_train_iterator
+from cdcd_jax.data.toy.digits import VOCAB_SIZE, load_digits
 
 
 def numbered_examples(count=10, num_classes=3):

@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import exact_denoiser, kl, model_posterior, posterior
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
 from cdcd_jax.diffusion.bound import prior_kl, step_terms
+from tests.support.oracles import exact_denoiser, kl, model_posterior, posterior
 
 NUM_STEPS, VOCAB = 6, 4
 EXACT = {"published": 1e-8, "uniform": 1e-11, "absorbing": 1e-12}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 import cdcd_jax as cdcd
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 
 K, SHAPE = 5, (2, 6)
 SCHEDULE = cdcd.mask_replace_schedule(num_steps=4, vocab_size=K)

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import exact_denoiser, posterior
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
 from cdcd_jax.diffusion.sampler import exponential, sample_reverse
 from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
+from tests.support.oracles import exact_denoiser, posterior
 
 VOCAB = 4
 WEIGHTS = jnp.array([0.6, 0.25, 0.1, 0.05])

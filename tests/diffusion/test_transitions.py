@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import jump_matrix
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
 from cdcd_jax.diffusion.transitions import rates_between
+from tests.support.oracles import jump_matrix
 
 NUM_STEPS, VOCAB = 7, 4
 

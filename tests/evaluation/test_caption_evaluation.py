@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.data.batch import TokenExamples
-from cdcd_jax.data.captioned import CaptionedExamples
-from cdcd_jax.data.sources import PictureBytes
-from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
+from cdcd_jax.data.images.captioned import CaptionedExamples
+from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.evaluation.evaluate import evaluate
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.metric import Scorer
 from cdcd_jax.evaluation.requests import SampleRequests
-from cdcd_jax.evaluation.run import evaluate
-from cdcd_jax.evaluation.scorer import Scorer
 from cdcd_jax.evaluation.table import format_table
 
 NUMBERS = np.array([0, 1, 3, 4, 6, 7, 8, 9])

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.data.digits import load_digits
+from cdcd_jax.data.toy.digits import load_digits
 from cdcd_jax.evaluation.bits import measure_bits
-from cdcd_jax.evaluation.run import evaluate
+from cdcd_jax.evaluation.evaluate import evaluate
 from cdcd_jax.evaluation.table import format_table
 
 TRAIN, TEST = load_digits("train"), load_digits("test")

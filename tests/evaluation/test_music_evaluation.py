@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.batch import TokenExamples, take_rows
-from cdcd_jax.evaluation.music_scorers import DanceTruth, make_music_scorers
-from cdcd_jax.evaluation.run import evaluate
-from cdcd_jax.evaluation.scorer import RawExamples
+from cdcd_jax.evaluation.evaluate import evaluate
+from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_scorers
+from cdcd_jax.evaluation.metrics.metric import RawExamples
 from cdcd_jax.evaluation.table import format_table
 
 LENGTH, HOP, EXAMPLES = 40, 1102, 12

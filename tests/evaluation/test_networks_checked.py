@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from cdcd_jax.evaluation import pretrained
-from cdcd_jax.evaluation.pretrained import check_networks
-from cdcd_jax.features.layers import FrozenNetwork
+from cdcd_jax.evaluation.metrics import pretrained
+from cdcd_jax.evaluation.metrics.pretrained import check_networks
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
 from cdcd_jax.interop.tiny_clip import merge_words, write_clip, write_merges
 from cdcd_jax.interop.torch_writer import write_torch
+from cdcd_jax.models.features.layers import FrozenNetwork
 
 SIZES = {"inception": (2, 5), "resnet": (3, 4)}
 

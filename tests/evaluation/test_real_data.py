@@ -10,22 +10,22 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.data.batch import TokenExamples
-from cdcd_jax.data.sources import PictureBytes
-from cdcd_jax.evaluation import pretrained
+from cdcd_jax.data.images.sources import PictureBytes
 from cdcd_jax.evaluation.batches import own_share
-from cdcd_jax.evaluation.frechet import Moments
-from cdcd_jax.evaluation.pretrained import (
+from cdcd_jax.evaluation.evaluate import evaluate
+from cdcd_jax.evaluation.metrics import pretrained
+from cdcd_jax.evaluation.metrics.images.frechet import Moments
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.reference import Reference, load_reference
+from cdcd_jax.evaluation.metrics.pretrained import (
     load_resnet,
     make_picture_scorers,
     missing_weights,
 )
-from cdcd_jax.evaluation.real_pictures import RealPictures, raw_pictures
-from cdcd_jax.evaluation.reference import Reference, load_reference
-from cdcd_jax.evaluation.run import evaluate
 from cdcd_jax.evaluation.table import format_table
-from cdcd_jax.features.inception import InceptionOutputs
-from cdcd_jax.features.layers import FrozenNetwork
 from cdcd_jax.interop.stored import read_floats
+from cdcd_jax.models.features.inception import InceptionOutputs
+from cdcd_jax.models.features.layers import FrozenNetwork
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
 REFERENCE = Reference(Moments(3, np.arange(2.0), np.eye(2)), np.ones((3, 2), np.float32))

@@ -8,24 +8,32 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.data.digits import load_digits
+from cdcd_jax.data.toy.digits import load_digits
 from cdcd_jax.evaluation.batches import Share, own_share
-from cdcd_jax.evaluation.classifier import judge_scorer, picture_judge, token_judge
-from cdcd_jax.evaluation.codebook import codebook_scorer
-from cdcd_jax.evaluation.feature_sample import (
+from cdcd_jax.evaluation.hosts import gather_hosts
+from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
+from cdcd_jax.evaluation.metrics.feature_sample import (
     init_feature_sample,
     kept_features,
     merge_feature_samples,
     update_feature_sample,
 )
-from cdcd_jax.evaluation.frechet import frechet_distance, init_moments, update_moments
-from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.inception import inception_reference, inception_scorer
-from cdcd_jax.evaluation.inception_score import inception_score, init_splits, update_splits
-from cdcd_jax.evaluation.real_pictures import spread
-from cdcd_jax.evaluation.recognition import recognition_scorer
-from cdcd_jax.evaluation.reference import Reference
-from cdcd_jax.evaluation.scorer import EvaluationError, score_examples
+from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, picture_judge, token_judge
+from cdcd_jax.evaluation.metrics.images.frechet import (
+    frechet_distance,
+    init_moments,
+    update_moments,
+)
+from cdcd_jax.evaluation.metrics.images.inception import inception_reference, inception_scorer
+from cdcd_jax.evaluation.metrics.images.inception_score import (
+    inception_score,
+    init_splits,
+    update_splits,
+)
+from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.recognition import recognition_scorer
+from cdcd_jax.evaluation.metrics.images.reference import Reference
+from cdcd_jax.evaluation.metrics.metric import EvaluationError, score_examples
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)

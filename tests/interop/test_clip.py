@@ -2,24 +2,19 @@
 
 import io
 import pickle
-import sys
 import zipfile
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from golden_files import find_golden, load_golden
 from safetensors.numpy import save_file
 
-from cdcd_jax.evaluation.clip_towers import check_vit_b_32, load_clip
+from cdcd_jax.evaluation.metrics.captions.clip_towers import check_vit_b_32, load_clip
 from cdcd_jax.interop import describe_clip_image, describe_clip_text, read_state_dict
 from cdcd_jax.interop.clip import HUGGING_FACE, HUGGING_FACE_IMAGE, OPENAI, OPENAI_IMAGE
-
-sys.path.append(str(Path(__file__).parent.parent / "features"))
-sys.path.append(str(Path(__file__).parent))
-from procedural import layout_of, procedural_state
-from test_state_dict import Global, TorchPickler
+from tests.interop.test_state_dict import Global, TorchPickler
+from tests.support.golden_files import find_golden, load_golden
+from tests.support.procedural import layout_of, procedural_state
 
 NUM_LAYERS = 2
 TURNED = ("text_projection.weight", "visual_projection.weight")

@@ -1,19 +1,15 @@
 """The published denoisers' names: every one is known, and what does not fit is named."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from cdcd_jax.interop import denoiser_from_reference, denoiser_to_reference
-from cdcd_jax.networks import make_denoiser
-
-sys.path.append(str(Path(__file__).parent.parent / "networks"))
-from golden_files import find_golden
-from published import PUBLISHED, template
+from cdcd_jax.models import make_denoiser
+from tests.support.golden_files import find_golden
+from tests.support.published_denoiser import PUBLISHED, template
 
 DENOISER = ("content_emb.", "blocks.", "to_logits.")
 PREFIXES = {"model": "transformer.transformer.", "ema": "transformer."}

@@ -1,8 +1,5 @@
 """ITHQ's model in both of its forms comes apart alike."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -15,11 +12,16 @@ from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.diffusers import find_merges, is_pipeline, read_pipeline
 from cdcd_jax.interop.published import describe_vqgan, read_published
 from cdcd_jax.interop.vqgan import read_vqgan, vqgan_from_state_dict
-from cdcd_jax.networks import make_denoiser
-
-sys.path.append(str(Path(__file__).parent))
-from ithq_files import CODEC, DENOISER, diffusers_codec, make_ithq, text_encoder, write_pipeline
-from published_files import random_like, template, write_bare, write_checkpoint
+from cdcd_jax.models import make_denoiser
+from tests.support.ithq_files import (
+    CODEC,
+    DENOISER,
+    diffusers_codec,
+    make_ithq,
+    text_encoder,
+    write_pipeline,
+)
+from tests.support.published_files import random_like, template, write_bare, write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,17 @@
 """The published files of frozen networks: every name has its place, what does not fit is named."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.features.inception import make_inception
-from cdcd_jax.features.lpips import make_lpips
-from cdcd_jax.features.resnet import make_resnet
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
 from cdcd_jax.interop.inception import LAYERS, inception_from_torch
 from cdcd_jax.interop.lpips import lpips_from_torch
 from cdcd_jax.interop.torchvision import resnet_from_torch, resnet_layers
-
-sys.path.append(str(Path(__file__).parent.parent / "features"))
-from procedural import layout_of
+from cdcd_jax.models.features.inception import make_inception
+from cdcd_jax.models.features.lpips import make_lpips
+from cdcd_jax.models.features.resnet import make_resnet
+from tests.support.procedural import layout_of
 
 
 def template(network):

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_files import find_golden, load_golden
 
 from cdcd_jax.codecs.vqgan import make_vqgan
 from cdcd_jax.conditioning.clip_text import make_clip_text
@@ -17,7 +16,8 @@ from cdcd_jax.interop import (
     vqgan_from_state_dict,
 )
 from cdcd_jax.interop.diffusers import read_pipeline
-from cdcd_jax.networks import make_denoiser
+from cdcd_jax.models import make_denoiser
+from tests.support.golden_files import find_golden, load_golden
 
 
 @pytest.fixture(scope="module")

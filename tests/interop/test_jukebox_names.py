@@ -1,8 +1,6 @@
 """The published music codec's names: every one is known, and what does not fit is named."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,10 +8,8 @@ import pytest
 
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict, jukebox_to_state_dict
-
-sys.path.append(str(Path(__file__).parent.parent / "codecs"))
-from golden_files import find_golden
-from published_jukebox import names_and_shapes, template
+from tests.support.golden_files import find_golden
+from tests.support.published_jukebox import names_and_shapes, template
 
 
 def test_every_published_name_and_shape_has_its_place():

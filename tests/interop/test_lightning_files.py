@@ -1,21 +1,17 @@
 """Checkpoints with a trainer's state: its classes become inert, and only what is wanted is read."""
 
 import collections
-import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from test_clip import ArchivePickler, Object
 
 from cdcd_jax.interop import read_state_dict
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.vqgan import read_vqgan
-
-sys.path.append(str(Path(__file__).parent))
-from test_clip import ArchivePickler, Object
-from test_state_dict import Call, Global, tensor, write_torch
+from tests.interop.test_state_dict import Call, Global, tensor, write_torch
 
 NUMBERS = np.arange(6, dtype=np.float32)
 CALLBACK = "pytorch_lightning.callbacks.model_checkpoint"

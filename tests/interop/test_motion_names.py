@@ -1,8 +1,5 @@
 """The published motion encoder's names: every one has its place, and what does not fit is named."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -16,10 +13,8 @@ from cdcd_jax.interop.motion import (
     motion_from_reference,
     motion_to_reference,
 )
-
-sys.path.append(str(Path(__file__).parent))
-from music_files import KEYS, NAMES
-from published_files import random_like, template
+from tests.support.music_files import KEYS, NAMES
+from tests.support.published_files import random_like, template
 
 AIST = {"num_features": 219, "frames": 360, "hidden": 800, "channels": (512, 512, 1024),
         "out": 1024}  # fmt: skip

@@ -1,8 +1,5 @@
 """Published checkpoints: files with all their names, at small sizes, come apart as they should."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -14,10 +11,8 @@ from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.published import describe_vqgan, read_published
 from cdcd_jax.interop.vqgan import vqgan_from_state_dict
-from cdcd_jax.networks import make_denoiser
-
-sys.path.append(str(Path(__file__).parent))
-from published_files import (
+from cdcd_jax.models import make_denoiser
+from tests.support.published_files import (
     CASES,
     KEYS,
     denoiser_options,

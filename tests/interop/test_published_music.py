@@ -1,8 +1,5 @@
 """Checkpoints of music: files with all their names, at small sizes, come apart as they should."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -13,11 +10,9 @@ from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
 from cdcd_jax.interop.published_music import describe_jukebox, read_published_music, read_vqvae
-from cdcd_jax.networks import make_denoiser
-
-sys.path.append(str(Path(__file__).parent))
-from music_files import KEYS, NAMES, SMALL, make_music_entries
-from published_files import template, write_bare, write_checkpoint
+from cdcd_jax.models import make_denoiser
+from tests.support.music_files import KEYS, NAMES, SMALL, make_music_entries
+from tests.support.published_files import template, write_bare, write_checkpoint
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -1,8 +1,6 @@
 """The published codecs' names: every one is known, and what does not fit is named."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,12 +13,9 @@ from cdcd_jax.interop.vqgan import (
     vqgan_from_state_dict,
     vqgan_to_state_dict,
 )
-
-sys.path.append(str(Path(__file__).parent.parent / "codecs"))
-sys.path.append(str(Path(__file__).parent))
-from golden_files import find_golden
-from published_vqgan import F8, F16, TINY, names_and_shapes, template
-from test_state_dict import tensor, write_torch
+from tests.interop.test_state_dict import tensor, write_torch
+from tests.support.golden_files import find_golden
+from tests.support.published_vqgan import F8, F16, TINY, names_and_shapes, template
 
 
 @pytest.mark.parametrize(

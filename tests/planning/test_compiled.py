@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.planning.compiled import read_collectives
-from cdcd_jax.training.sharding import make_mesh
 
 WIDTH, LAYERS, BATCH = 16, 3, 32
 

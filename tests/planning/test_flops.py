@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.planning.flops import count_cost
 
 LAYERS, WIDTH, LENGTH, TOKENS, BATCH, CLASSES = 3, 64, 32, 24, 4, 5

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.planning.compiled import Collective
 from cdcd_jax.planning.flops import Cost, count_cost
 from cdcd_jax.planning.hardware import (
@@ -17,9 +18,7 @@ from cdcd_jax.planning.hardware import (
 )
 from cdcd_jax.planning.mesh_plan import Planned, plan_mesh
 from cdcd_jax.training.optimizer import make_optimizer
-from cdcd_jax.training.partition import shard_state
-from cdcd_jax.training.sharding import make_mesh
-from cdcd_jax.training.state import init_state
+from cdcd_jax.training.state import init_state, shard_state
 from cdcd_jax.training.step import Objective, make_train_step
 
 WIDTH, LAYERS, BATCH = 32, 3, 64

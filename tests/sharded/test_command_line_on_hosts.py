@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hosts import environment, free_port
 from PIL import Image
 
 from cdcd_jax.codecs.patches import load_patches
+from tests.support.hosts import environment, free_port
 
 CONFIG = "configs/glyphs_vanilla.py:smoke"
 DIGITS = "configs/digits_sample_inter.py:smoke"

@@ -6,10 +6,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from digits_host import train_on
-from hosts import Hosts
 
-PROGRAM = Path(__file__).parent / "digits_host.py"
+from tests.support.digits_host import train_on
+from tests.support.hosts import Hosts
+
+PROGRAM = Path(__file__).parents[1] / "support" / "digits_host.py"
 BOTH = {"fsdp": 2, "tensor": 2}
 MESHES = ({"data": 8}, {"tensor": 2}, {"fsdp": 8}, BOTH)
 

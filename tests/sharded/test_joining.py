@@ -6,9 +6,9 @@ import jax
 import pytest
 from jax._src import cloud_tpu_init
 
-from cdcd_jax.training import hosts
-from cdcd_jax.training.handshake import TOKEN
-from cdcd_jax.training.hosts import Place, explain_loss, find_place, join_hosts
+from cdcd_jax.distributed import hosts
+from cdcd_jax.distributed.handshake import TOKEN
+from cdcd_jax.distributed.hosts import Place, explain_loss, find_place, join_hosts
 
 SLURM = {
     "SLURM_JOB_ID": "4096",

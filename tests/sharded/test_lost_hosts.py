@@ -5,8 +5,9 @@ import signal
 
 import numpy as np
 import pytest
-from checkpoint_steps import newest_step
-from hosts import TOY, Hosts
+
+from tests.support.checkpoint_steps import newest_step
+from tests.support.hosts import TOY, Hosts
 
 pytestmark = pytest.mark.slow
 

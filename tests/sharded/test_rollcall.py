@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
-from hosts import free_port
 
-from cdcd_jax.training import addresses, rollcall
-from cdcd_jax.training.addresses import listen
-from cdcd_jax.training.handshake import (
+from cdcd_jax.distributed import addresses
+from cdcd_jax.distributed import rendezvous as rollcall
+from cdcd_jax.distributed.addresses import listen
+from cdcd_jax.distributed.handshake import (
     TOKEN,
     Call,
     make_nonce,
@@ -19,7 +19,8 @@ from cdcd_jax.training.handshake import (
     read_token,
     write_call,
 )
-from cdcd_jax.training.rollcall import MissingHostError, call_roll
+from cdcd_jax.distributed.rendezvous import MissingHostError, call_roll
+from tests.support.hosts import free_port
 
 SECRET = b"a secret of this run"
 

@@ -3,7 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from small_model import (
+
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.partition import shard_params
+from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
+from tests.support.small_model import (
     LENGTH,
     NUM_CLASSES,
     SAMPLING,
@@ -13,10 +17,6 @@ from small_model import (
     random_params,
     score_on,
 )
-
-from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
-from cdcd_jax.training.partition import shard_params
-from cdcd_jax.training.sharding import make_mesh
 
 MOST = 16
 THREE_AXES = {"data": 2, "fsdp": 2, "tensor": 2}

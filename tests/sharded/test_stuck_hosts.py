@@ -5,8 +5,9 @@ import signal
 import time
 
 import pytest
-from checkpoint_steps import newest_step
-from hosts import TOY, Hosts
+
+from tests.support.checkpoint_steps import newest_step
+from tests.support.hosts import TOY, Hosts
 
 TIMEOUT, HEARTBEAT = 3, 6
 BOUND = 60

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jax
 import pytest
-from small_model import make_small_model, random_params, score_on
 from test_shared_rows import assert_scores_agree
 
-from cdcd_jax.training.partition import shard_params
-from cdcd_jax.training.sharding import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.partition import shard_params
+from tests.support.small_model import make_small_model, random_params, score_on
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 def run_hosts(folder, num_hosts, num_devices):
@@ -26,9 +26,9 @@ def run_hosts(folder, num_hosts, num_devices):
         os.environ,
         JAX_PLATFORMS="cpu",
         XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
-        PYTHONPATH=os.pathsep.join([str(HERE.parent.parent), str(HERE)]),
+        PYTHONPATH=str(SUPPORT.parents[1]),
     )
-    command = [sys.executable, str(HERE / "score_on_hosts.py"), str(folder)]
+    command = [sys.executable, str(SUPPORT / "score_on_hosts.py"), str(folder)]
     hosts = []
     for index in range(num_hosts):
         place = [f"--coordinator={coordinator}", f"--num_hosts={num_hosts}"]

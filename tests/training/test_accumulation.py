@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.build.experiment import build
+from cdcd_jax.distributed.mesh import make_mesh, place_batch, replicated
+from cdcd_jax.experiment.experiment import build
 from cdcd_jax.training.loop import compile_step
-from cdcd_jax.training.sharding import make_mesh, place_batch, replicated
 from cdcd_jax.training.state import compute_state
 
 ROOT = Path(__file__).parent.parent.parent

@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_run import assert_same, run
 
 from cdcd_jax.conditioning.condition import text_condition
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.training.generation import make_sample_fn
 from cdcd_jax.training.model import make_model
 from cdcd_jax.training.objective import make_objective
+from tests.support.toy_run import assert_same, run
 
 VOCAB, T, GRID, LENGTH = 5, 4, (2, 2), 3
 SCHEDULE = mask_replace_schedule(num_steps=T, vocab_size=VOCAB)

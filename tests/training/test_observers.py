@@ -7,13 +7,13 @@ import time
 
 import jax
 import pytest
-from toy_run import assert_same, run
 
 from cdcd_jax.training import metrics, observers
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.observers import Observer
 from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.progress import ProgressBar
+from tests.support.toy_run import assert_same, run
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import json
 import re
 
 import pytest
-from toy_run import run
 
 from cdcd_jax.training.profiling import Profile, parse_profile
+from tests.support.toy_run import run
 
 
 def traced_steps(folder):

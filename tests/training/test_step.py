@@ -4,12 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_run import CountingBatches, assert_same, deterministic, leaves, make_run, objective
 
+from cdcd_jax.distributed.mesh import check_batch_size, make_mesh, place_batch, replicated
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.optimizer import make_optimizer
-from cdcd_jax.training.sharding import check_batch_size, make_mesh, place_batch, replicated
 from cdcd_jax.training.step import Objective, make_train_step
+from tests.support.toy_run import (
+    CountingBatches,
+    assert_same,
+    deterministic,
+    leaves,
+    make_run,
+    objective,
+)
 
 
 def steps(num, num_microbatches, batch_size=64, objective_fn=deterministic, devices=1):

@@ -65,7 +65,7 @@ def test_a_signal_ends_the_program_where_exceptions_are_lost(fork_server, tmp_pa
 SIGNAL_WHILE_WRITING = """
 import signal
 from pathlib import Path
-from cdcd_jax.files import whole_file, whole_folder
+from cdcd_jax.io import whole_file, whole_folder
 from cdcd_jax.training.stopping import Stopper
 Stopper()
 with whole_folder(Path("out")) as folder, whole_file(Path("out.npz")) as file:
@@ -132,7 +132,7 @@ def test_a_signal_during_the_imports_ends_with_a_sentence(name, code, as_script,
 SIGNAL_BESIDE_A_BAR = """
 import signal
 from tqdm import tqdm
-from cdcd_jax.streams import guard_output
+from cdcd_jax.cli.streams import guard_output
 from cdcd_jax.training.stopping import Stopper
 stopper = Stopper()
 guard_output(stopper.lose_output)

@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from cdcd_jax.data.aist import FPS, read_name
-from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.dance_files import VIDEO_FEATURES
-from cdcd_jax.data.groove_dancer import dance_groove
-from cdcd_jax.data.groove_music import play_groove
+from cdcd_jax.data.dance.aist import FPS, read_name
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.data.dance.dance_files import VIDEO_FEATURES
+from cdcd_jax.data.toy.groove_dancer import dance_groove
+from cdcd_jax.data.toy.groove_music import play_groove
 
 STYLES = {"BR": "breakbeat", "HO": "house"}
 """What plays and dances for a genre of AIST++."""

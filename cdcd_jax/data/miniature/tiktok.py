@@ -8,12 +8,12 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from cdcd_jax.data.audio import SAMPLE_RATE
-from cdcd_jax.data.dance_files import VIDEO_FEATURES
-from cdcd_jax.data.groove_dancer import FPS as GROOVE_FPS
-from cdcd_jax.data.groove_dancer import STYLES, dance_groove
-from cdcd_jax.data.groove_music import play_groove
-from cdcd_jax.data.tiktok import FPS, find_song
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.data.dance.dance_files import VIDEO_FEATURES
+from cdcd_jax.data.dance.tiktok import FPS, find_song
+from cdcd_jax.data.toy.groove_dancer import FPS as GROOVE_FPS
+from cdcd_jax.data.toy.groove_dancer import STYLES, dance_groove
+from cdcd_jax.data.toy.groove_music import play_groove
 
 PIECES = {
     "train": [

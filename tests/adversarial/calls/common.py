@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cdcd_jax as cdcd
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 from tests.adversarial.cases import Case, Outcome, call
 
 K, T, SHAPE = 5, 4, (2, 6)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cdcd_jax.codecs.codec import check_codes
-from cdcd_jax.networks.functional import make_denoiser
+from cdcd_jax.models.functional import make_denoiser
 from tests.adversarial.calls.common import BY_CLASS, NETWORK, SIZES, STEPS, Z0, refused
 from tests.adversarial.cases import Case
 

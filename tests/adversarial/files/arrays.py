@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cdcd_jax.data.dance_files import load_video
-from cdcd_jax.data.motion import load_motion, motion_frames
+from cdcd_jax.data.dance.dance_files import load_video
+from cdcd_jax.data.dance.motion import load_motion, motion_frames
 from cdcd_jax.interop import read_state_dict
 from tests.adversarial import seeds
 from tests.adversarial.cases import Case

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from cdcd_jax.data.audio import audio_seconds, load_audio
+from cdcd_jax.data.dance.audio import audio_seconds, load_audio
 from tests.adversarial import seeds
 from tests.adversarial.cases import Case
 from tests.adversarial.files.forked import file_case

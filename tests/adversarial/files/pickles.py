@@ -5,8 +5,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from cdcd_jax.data.cub import _read_names
-from cdcd_jax.data.motion import load_motion
+from cdcd_jax.data.dance.motion import load_motion
+from cdcd_jax.data.images.cub import _read_names
 from cdcd_jax.interop import read_state_dict
 from tests.adversarial import seeds
 from tests.adversarial.cases import Case

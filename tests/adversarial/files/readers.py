@@ -5,23 +5,23 @@ from typing import Any
 
 import numpy as np
 
+from cdcd_jax.cli.prompts import read_prompts
 from cdcd_jax.codecs.codec_file import FORMAT, load_vqgan, read_arrays
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
-from cdcd_jax.data.audio import audio_seconds, load_audio
-from cdcd_jax.data.captions import load_captions
-from cdcd_jax.data.coco import load_coco
-from cdcd_jax.data.cub import _read_names
-from cdcd_jax.data.dance_files import load_video
-from cdcd_jax.data.imagenet import _read_ground_truth, _read_mapping, _read_solution
-from cdcd_jax.data.images import decode_image
-from cdcd_jax.data.manifest import Plan, read_json
-from cdcd_jax.data.motion import load_motion, motion_frames
+from cdcd_jax.data.dance.audio import audio_seconds, load_audio
+from cdcd_jax.data.dance.dance_files import load_video
+from cdcd_jax.data.dance.motion import load_motion, motion_frames
+from cdcd_jax.data.images.caption_list import load_captions
+from cdcd_jax.data.images.coco import load_coco
+from cdcd_jax.data.images.cub import _read_names
+from cdcd_jax.data.images.decoding import decode_image
+from cdcd_jax.data.images.imagenet import _read_ground_truth, _read_mapping, _read_solution
+from cdcd_jax.data.images.sources import PictureFiles
 from cdcd_jax.data.negative_lists import load_negatives
-from cdcd_jax.data.sources import PictureFiles
-from cdcd_jax.evaluation.reference import check_reference
+from cdcd_jax.data.shards.manifest import Plan, read_json
+from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.interop import read_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes
-from cdcd_jax.modes.prompts import read_prompts
 from cdcd_jax.reading.regular import read_text
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cdcd_jax.data.motion import load_motion
-from cdcd_jax.evaluation.reference import check_reference
+from cdcd_jax.data.dance.motion import load_motion
+from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.interop import read_state_dict
 from tests.adversarial import seeds
 from tests.adversarial.cases import Case

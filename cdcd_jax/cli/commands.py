@@ -1,0 +1,317 @@
+"""What the command line does once its flags are parsed: one mode, from inputs to outputs."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+from ml_collections import config_flags
+
+from cdcd_jax.cli.codec import fit_codec, train_codec
+from cdcd_jax.cli.dances import DanceRequest, read_dance
+from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
+from cdcd_jax.cli.drawing import check_request
+from cdcd_jax.cli.exporting import check_pictures
+from cdcd_jax.cli.flag_checks import check_flags
+from cdcd_jax.cli.flags import FLAGS, dance_request, override
+from cdcd_jax.cli.music_codec import fit_music_codec, train_music_codec
+from cdcd_jax.cli.plan import imagine_devices, plan_run
+from cdcd_jax.cli.prepare import prepare_music, prepare_tokens
+from cdcd_jax.cli.prompts import read_prompts
+from cdcd_jax.cli.published import evaluate_published, name_picture, sample_published
+from cdcd_jax.cli.published_music import perform_published
+from cdcd_jax.distributed.agreement import all_agree
+from cdcd_jax.distributed.devices import start_devices
+from cdcd_jax.distributed.hosts import join_hosts
+from cdcd_jax.experiment.experiment import build
+from cdcd_jax.experiment.model_folder import (
+    find_model,
+    load_untrained,
+    load_weights,
+    read_model,
+    save_model,
+)
+from cdcd_jax.experiment.plan import build_plan, count_devices
+from cdcd_jax.experiment.pretrained import fit_params
+from cdcd_jax.experiment.published import load_published
+from cdcd_jax.experiment.published_config import load_pretrained
+from cdcd_jax.experiment.published_music import load_published_music
+from cdcd_jax.experiment.start_from import Start, start_experiment
+from cdcd_jax.experiment.start_reader import read_start, with_kept_tower
+from cdcd_jax.generator import Generator
+from cdcd_jax.io import silence_other_hosts
+from cdcd_jax.planning.hardware import find_hardware
+from cdcd_jax.settings.config_file import default_workdir
+from cdcd_jax.settings.sections import find_mesh
+from cdcd_jax.tasks.codec_fit import build_codec_fit
+from cdcd_jax.tasks.codec_training import build_codec_training
+from cdcd_jax.tasks.codecs import needs_codec
+from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.miniature import NOTICE, is_synthetic, provide_synthetic
+from cdcd_jax.tasks.music import is_music
+from cdcd_jax.tasks.music_codec_fit import build_music_codec_fit
+from cdcd_jax.tasks.music_codec_training import build_music_codec_training
+from cdcd_jax.tasks.preparation import build_music_preparation, build_preparation
+from cdcd_jax.tasks.token_data import load_test_dances
+from cdcd_jax.training.average import find_newest
+from cdcd_jax.training.checkpoints.lock import owning
+from cdcd_jax.training.profiling import parse_profile
+from cdcd_jax.training.run import load_training
+from cdcd_jax.training.stopping import Stopper
+
+WRITING = ("train", "codec", "prepare")
+"""Modes that own the folder of the run while they last."""
+
+
+def run(stopper: Stopper) -> None:
+    """Run one mode; what fails is raised.
+
+    Args:
+        stopper: Handles signals.
+    """
+    if FLAGS.workdir is None:
+        FLAGS.workdir = default_workdir(_config_file())
+    check_flags()
+    # Orbax tells of every file and of every failure twice; what fails is raised as well.
+    logging.set_verbosity(logging.FATAL)
+    stopper.others = join_hosts(
+        FLAGS.coordinator,
+        FLAGS.num_hosts,
+        FLAGS.host_index,
+        FLAGS.host_timeout,
+        stuck_timeout=FLAGS.host_stuck_timeout,
+    )
+    silence_other_hosts()
+    if FLAGS.mode != "plan":
+        start_devices()
+    workdir = Path(FLAGS.workdir)
+    with owning(workdir) if FLAGS.mode in WRITING else nullcontext():
+        _run_mode(workdir, stopper)
+
+
+def _run_mode(workdir: Path, stopper: Stopper) -> None:
+    if (
+        FLAGS.config is not None
+        and is_synthetic(FLAGS.config)
+        and FLAGS.mode != "plan"
+        and not FLAGS.reference_checkpoint
+    ):
+        print(NOTICE)
+        provide_synthetic(FLAGS.config, workdir)
+    if FLAGS.mode == "plan":
+        _plan(workdir)
+    elif FLAGS.mode == "codec":
+        _make_codec(FLAGS.config, workdir, stopper)
+    elif FLAGS.mode == "prepare":
+        _make_tokens(FLAGS.config, workdir)
+    elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
+        _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
+    elif FLAGS.reference_checkpoint:
+        _sample_published(workdir, Path(FLAGS.reference_checkpoint))
+    elif FLAGS.mode == "sample":
+        _sample(workdir)
+    else:
+        _run_experiment(workdir, stopper)
+
+
+def _run_experiment(workdir: Path, stopper: Stopper) -> None:
+    config, profile, start = FLAGS.config, None, None
+    if FLAGS.profile:
+        steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
+        profile = parse_profile(FLAGS.profile, **steps)
+    if FLAGS.start_from:
+        start = read_start(config, Path(FLAGS.start_from), workdir)
+    config = with_kept_tower(config, workdir)
+    if FLAGS.mode == "train":
+        _make_missing(config, workdir, stopper, start)
+    experiment = build(config, workdir)
+    if start is not None:
+        experiment = start_experiment(experiment, start, tell=print)
+    export = None
+    if FLAGS.export:
+        export = check_pictures(experiment.generator({}), FLAGS.export)
+    experiment.scoring.check()
+    if FLAGS.mode == "train":
+        train_and_evaluate(
+            experiment,
+            workdir,
+            stopper,
+            _config_file(),
+            on_start=lambda: save_model(experiment, config, workdir),
+            profile=profile,
+        )
+    else:
+        evaluate_newest(experiment, workdir, _config_file(), export=export)
+
+
+def _sample(workdir: Path) -> None:
+    """Sample a run, or an exported model, as it describes itself."""
+    config, mesh = FLAGS.config, None
+    if config is not None:
+        mesh = find_mesh(config)
+        if find_model(workdir) is None:
+            _describe_run(with_kept_tower(config, workdir), workdir)
+    saved = read_model(workdir)
+    generator = load_untrained(saved, config, mesh=mesh)
+    request = _read_request(generator)
+    weights = load_weights(saved, generator, config, mesh=mesh)
+    generator = generator.with_params(weights.params)
+    options = {"name": weights.name, "seed": FLAGS.seed, **request.sampling}
+    if request.dance is not None:
+        make_music(generator, workdir, request.dance, **options)
+        return
+    given, dances = saved.config if config is None else config, None
+    if generator.conditioning.dance is not None:
+        dances = load_test_dances(given, workdir, generator)
+    sample(
+        generator,
+        workdir,
+        prompts=request.prompts,
+        trajectory=FLAGS.trajectory,
+        gif=FLAGS.gif,
+        export=request.export,
+        batch_size=given.eval.batch_size,
+        dances=dances,
+        **options,
+    )
+
+
+def _describe_run(config: Any, workdir: Path) -> None:
+    """Write the description of a run that an earlier version trained."""
+    experiment = build(config, workdir)
+    _read_request(experiment.generator({}))
+    if find_newest(workdir / "checkpoints") is not None:
+        load_training(experiment.training, workdir)  # that it is this configuration's
+        save_model(experiment, config, workdir)
+
+
+class _Request(NamedTuple):
+    sampling: dict[str, Any]
+    prompts: Sequence[str]
+    dance: DanceRequest | None
+    export: Path | None
+
+
+def _read_request(generator: Generator) -> _Request:
+    """Check what is asked for by the flags against a model."""
+    sampling = override(generator.sampling)
+    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    check_request(generator, prompts=prompts, **sampling)
+    if generator.conditioning.dance is not None and (FLAGS.trajectory or FLAGS.gif):
+        raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
+    export = check_pictures(generator, FLAGS.export) if FLAGS.export else None
+    dance = dance_request() if FLAGS.motion else None
+    if dance is not None:
+        read_dance(generator.conditioning.dance, dance)
+    return _Request(sampling, prompts, dance, export)
+
+
+def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
+    """Train the codec and prepare the tokens that are not there yet."""
+    places = find_places(config, workdir)
+    if places is None:
+        return
+    # A shared folder may look different to each host for a while; all must go the same way.
+    missing_codec = not all_agree(not needs_codec(config, places))
+    missing_tokens = not all_agree(places.has_tokens())
+    if not missing_codec and not missing_tokens:
+        return
+    with owning(workdir):
+        rehearsed = build(config, workdir, rehearse=True)  # nothing may wait for hours
+        rehearsed.scoring.check()
+        if start is not None:
+            start_experiment(rehearsed, start, tell=lambda line: None)
+        if missing_codec:
+            print(f"There is no codec {places.codec_file} yet: training it first")
+            _make_codec(config, workdir, stopper)
+        if missing_tokens:
+            print(f"There are no tokens in {places.tokens} yet: preparing them first")
+            _make_tokens(config, workdir)
+
+
+def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
+    merges = FLAGS.bpe_merges
+    pretrained = load_pretrained(FLAGS.config, path, workdir, merges=merges)
+    if changes := pretrained.changes(FLAGS.config):
+        print(f"Of the checkpoint: {', '.join(changes)}")
+    config = pretrained.configure(FLAGS.config)
+    _make_missing(config, workdir, stopper)
+    experiment = build(config, workdir)
+    experiment.scoring.check()
+    params = fit_params(pretrained, experiment)
+    export = None
+    if FLAGS.export:
+        export = check_pictures(experiment.generator(params), FLAGS.export)
+    evaluate_published(experiment, params, path, workdir, _config_file(), export=export)
+
+
+def _sample_published(workdir: Path, path: Path) -> None:
+    if is_music(FLAGS.config) or FLAGS.motion:
+        _perform_published(workdir, path)
+        return
+    model = load_published(FLAGS.config, path, workdir / "published" / path.stem)
+    sampling = _published_sampling(model.schedule.num_steps)
+    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    name = name_picture(path, prompts, FLAGS.seed, **sampling)
+    picture = sample_published(
+        model,
+        workdir / "samples" / f"{name}.png",
+        seed=FLAGS.seed,
+        prompts=prompts,
+        merges_file=FLAGS.bpe_merges,
+        **sampling,
+    )
+    print(f"Samples: {picture}")
+
+
+def _perform_published(workdir: Path, path: Path) -> None:
+    if not is_music(FLAGS.config):
+        raise ValueError(
+            "motion needs a configuration of music; take --config=configs/aist_vanilla.py"
+        )
+    if not FLAGS.motion:
+        raise ValueError(f"music is made for a dance; add --motion=FILE to sample {path}")
+    dtype = FLAGS.config.denoiser.compute_dtype
+    model = load_published_music(path, compute_dtype=dtype)
+    sampling = _published_sampling(model.schedule.num_steps)
+    for file in perform_published(
+        model, path, workdir, dance_request(), seed=FLAGS.seed, **sampling
+    ):
+        print(f"Music: {file}")
+
+
+def _published_sampling(num_steps: int) -> dict[str, Any]:
+    num_steps = FLAGS.config.sample.num_steps or num_steps
+    return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+
+
+def _make_codec(config: Any, workdir: Path, stopper: Stopper) -> None:
+    if is_music(config):
+        if config.codec.name == "spectra":
+            fit_music_codec(build_music_codec_fit(config, workdir))
+        else:
+            train_music_codec(build_music_codec_training(config, workdir), stopper)
+    elif config.codec.name == "patches":
+        fit_codec(build_codec_fit(config, workdir))
+    else:
+        train_codec(build_codec_training(config, workdir), stopper)
+
+
+def _make_tokens(config: Any, workdir: Path) -> None:
+    if is_music(config):
+        prepare_music(build_music_preparation(config, workdir))
+    else:
+        prepare_tokens(build_preparation(config, workdir))
+
+
+def _plan(workdir: Path) -> None:
+    hardware = find_hardware(FLAGS.hardware or "h200")
+    asked = FLAGS.devices
+    imagine_devices(count_devices(FLAGS.config) if asked is None else asked)
+    run = build_plan(FLAGS.config)
+    plan_run(run, hardware, workdir, devices=asked)
+
+
+def _config_file() -> str:
+    return config_flags.get_config_filename(FLAGS["config"])

@@ -1,0 +1,156 @@
+"""Train, evaluate and sample an experiment on diffusion."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cdcd_jax.cli.dances import DanceRequest
+from cdcd_jax.cli.drawing import describe, draw, draw_trajectory
+from cdcd_jax.cli.evaluate import find_folder, score
+from cdcd_jax.cli.exporting import export_samples
+from cdcd_jax.cli.music_files import name_music, perform
+from cdcd_jax.data.dance.examples import MusicExamples
+from cdcd_jax.data.dance.segments import Segments
+from cdcd_jax.experiment.experiment import Experiment
+from cdcd_jax.generator import Generator
+from cdcd_jax.training.checkpoints.manager import Position
+from cdcd_jax.training.profiling import Profile
+from cdcd_jax.training.run import load_training, run_training
+from cdcd_jax.training.state import TrainState
+from cdcd_jax.training.stopping import Stopper
+from cdcd_jax.typing import Params
+
+
+def train_and_evaluate(
+    experiment: Experiment,
+    workdir: Path,
+    stopper: Stopper,
+    config_file: str,
+    *,
+    on_start: Callable[[], object],
+    profile: Profile | None = None,
+) -> None:
+    """Train to the last step, drawing samples on the way, and score the result."""
+
+    def draw_progress(state: TrainState) -> None:
+        path = workdir / "samples" / f"step{int(state.step):06d}.png"
+        generator = experiment.generator(state.ema_params)
+        dances = experiment.test_dances
+        draw(generator, path, experiment.seed, dances=dances, **experiment.sampling)
+
+    found = run_training(
+        experiment.training,
+        workdir,
+        stopper,
+        on_start=on_start,
+        hook=draw_progress,
+        profile=profile,
+    )
+    about, params = _describe_run(config_file, *found)
+    score(experiment, params, workdir, about)
+    print(f"{'Metrics:':<13}{workdir}/metrics.jsonl, tensorboard")
+    print(f"{'Checkpoints:':<13}{workdir}/checkpoints")
+
+
+def evaluate_newest(
+    experiment: Experiment, workdir: Path, config_file: str, *, export: Path | None = None
+) -> None:
+    """Score the newest checkpoint, in a folder of its own beside what the training wrote.
+
+    Args:
+        experiment: What was trained.
+        workdir: Folder of the run.
+        config_file: As given to ``--config``.
+        export: Where the main setting's samples are written, if anywhere.
+    """
+    about, params = _describe_run(config_file, *load_training(experiment.training, workdir))
+    folder = find_folder(experiment, workdir, f"step{about['steps']:06d}")
+    score(experiment, params, folder, about, export=export)
+
+
+def sample(
+    generator: Generator,
+    workdir: Path,
+    *,
+    name: str,
+    seed: int,
+    prompts: Sequence[str] = (),
+    trajectory: bool = False,
+    gif: bool = False,
+    export: Path | None = None,
+    batch_size: int = 100,
+    dances: tuple[Segments, MusicExamples] | None = None,
+    **sampling: Any,
+) -> None:
+    """Draw samples into ``<workdir>/samples``.
+
+    Args:
+        generator: What they are drawn from.
+        workdir: Folder of the run.
+        name: What the weights are called in the names of files.
+        seed: Seed of the samples.
+        prompts: Texts to draw; each of their samples becomes a file of its own, too.
+        trajectory: Whether to draw how the samples come about, as a strip.
+        gif: Whether to draw it as an animation.
+        export: Where to write the samples instead, for other people's metrics; nothing is drawn.
+        batch_size: Samples at a time, of an export.
+        dances: Test dances, for a model of dances.
+        **sampling: Of ``draw``.
+    """
+    sampling |= {"prompts": prompts}
+    if export is not None:
+        export_samples(generator, export, seed, batch_size=batch_size, **sampling)
+        print(f"Samples: {export}")
+        return
+    name = f"{name}-{describe(seed, **sampling)}"
+    path = workdir / "samples" / f"{name}.png"
+    drawn = draw(generator, path, seed, one_by_one=bool(prompts), dances=dances, **sampling)
+    print(f"Samples: {drawn}")
+    if prompts:
+        print(f"One by one: {path.with_suffix('')}")
+    for wanted, suffix in ((trajectory, ".png"), (gif, ".gif")):
+        if wanted:
+            strip = path.with_name(f"{path.stem}-trajectory{suffix}")
+            draw_trajectory(generator, strip, seed, animate=suffix == ".gif", **sampling)
+            print(f"Trajectory: {strip}")
+
+
+def make_music(
+    generator: Generator,
+    workdir: Path,
+    request: DanceRequest,
+    *,
+    name: str,
+    seed: int,
+    num_samples: int,
+    label: int | None = None,
+    **options: Any,
+) -> None:
+    """Make music for a dance.
+
+    Args:
+        generator: A model of dances.
+        workdir: Folder of the run.
+        request: What is asked for.
+        name: What the weights are called in the names of files.
+        seed: Seed of the music.
+        num_samples: Number of takes.
+        label: Must be None.
+        **options: Of ``generator.draw``.
+    """
+    sampling = {"num_samples": num_samples, **options}
+    file = f"{name}-{name_music(request, seed, **sampling)}"
+    path = request.audio_out or workdir / "samples" / file
+    for written in perform(generator, request, path, seed, **sampling):
+        print(f"Music: {written}")
+
+
+def _describe_run(
+    config_file: str, state: TrainState, position: Position
+) -> tuple[dict[str, Any], Params]:
+    about = {
+        "config_file": config_file,
+        "steps": int(state.step),
+        "train_seconds": position.train_seconds,
+    }
+    return about, state.ema_params

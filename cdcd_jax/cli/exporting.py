@@ -1,0 +1,93 @@
+"""Samples as files for other people's metrics, see ``visualization/export.py``."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cdcd_jax.evaluation.batches import even_batches
+from cdcd_jax.generator import Generator
+from cdcd_jax.io import is_first_host
+from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.export import export_pictures
+
+TokensFn = Callable[[np.ndarray, int], None]
+"""Takes the tokens of a batch [batch length], and how many of them count."""
+
+
+def check_pictures(generator: Generator, path: str) -> Path:
+    """Return the path that samples are exported to.
+
+    Raises:
+        ValueError: If the samples are no pictures.
+    """
+    if generator.conditioning.dance is not None:
+        raise ValueError(f"export = {path} is for pictures, and these samples are music")
+    return Path(path)
+
+
+@contextmanager
+def exporting(generator: Generator, path: Path | None, total: int) -> Iterator[TokensFn | None]:
+    """Decode and write samples as they come, on the first host; all hosts may call it.
+
+    Args:
+        generator: Its codec decodes them.
+        path: A folder or an ``.npz`` file; None writes nothing.
+        total: How many samples there will be.
+
+    Yields:
+        What to call with the tokens of each batch of all hosts, in order; None if nothing is
+        written here.
+
+    Raises:
+        CheckpointError: If the disk refuses.
+    """
+    if path is None or not is_first_host():
+        yield None
+        return
+    with writing(path), export_pictures(path, total) as add:
+        # Whole batches, since the decoder is compiled for their size.
+        yield lambda tokens, count: add(np.asarray(generator.codec.decode(tokens))[:count])
+
+
+def export_samples(
+    generator: Generator,
+    path: Path,
+    seed: int,
+    *,
+    batch_size: int,
+    num_samples: int,
+    label: int | None = None,
+    prompts: Sequence[str] = (),
+    **options: Any,
+) -> None:
+    """Draw any number of samples and write them, ``batch_size`` at a time.
+
+    Sample i is of class i modulo their number, or of prompt i, or where there are none of held-out
+    caption i, in the same way. All hosts draw together, and the first writes.
+
+    Args:
+        generator: What the samples are drawn from.
+        path: A folder or an ``.npz`` file, which is not there yet.
+        seed: Seed of the samples.
+        batch_size: Samples at a time.
+        num_samples: Number of samples.
+        label: One class, for all of them.
+        prompts: The texts.
+        **options: Of ``generator.draw``.
+
+    Raises:
+        CheckpointError: If the disk refuses.
+    """
+    request = list(prompts) or None if generator.conditioning.texts else label
+    conds = generator.encode_request(request)
+    key = jax.random.key(seed)
+    with exporting(generator, path, num_samples) as write:
+        for index, rows, count in even_batches(num_samples, batch_size, "samples", progress=True):
+            key_of_batch = jax.random.fold_in(key, index)
+            tokens = np.asarray(generator.draw(key_of_batch, conds[rows % len(conds)], **options))
+            if write is not None:
+                write(tokens, count)

@@ -1,0 +1,234 @@
+"""The flags of the command line, and which modes read them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+from cdcd_jax.cli.dances import DanceRequest
+from cdcd_jax.distributed.watchdog import STUCK_TIMEOUT
+from cdcd_jax.generator import MAX_SEED
+from cdcd_jax.settings.config_file import EXAMPLE, ConfigFileParser
+
+FLAGS = flags.FLAGS
+MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
+RUNNING = MODES[:-1]
+
+MAX_SAMPLES = 10_000_000
+MAX_DEVICES = 4096
+"""Devices that a plan can be compiled for in some minutes."""
+
+
+class Use(NamedTuple):
+    """Where a flag is read; anywhere else it is refused.
+
+    Attributes:
+        modes: Values of ``--mode``.
+        needs: Another flag, without which it is not read.
+        without: Other flags, with which it is not read.
+        instead: What to do in another mode.
+    """
+
+    modes: tuple[str, ...]
+    needs: str | None = None
+    without: tuple[str, ...] = ()
+    instead: str = "leave it out"
+
+
+USES: dict[str, Use] = {}
+"""By the name of the flag."""
+
+PATHS = (
+    *("workdir", "reference_checkpoint", "start_from", "prompt_file", "bpe_merges", "motion"),
+    *("video", "audio_out", "video_out", "export"),
+)
+"""Flags that name a file or a folder."""
+
+
+def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: Any) -> None:
+    """Define a flag whose help begins with the modes that read it."""
+    USES[name] = use
+    conditions = [", ".join(use.modes).capitalize()] if use.modes not in (MODES, RUNNING) else []
+    conditions += [f"with --{use.needs}"] if use.needs else []
+    prefix = f"{' '.join(conditions)}: " if conditions else ""
+    text = prefix + what if prefix else what[0].upper() + what[1:]
+    getattr(flags, f"DEFINE_{kind}")(name, default, text, **options)
+
+
+EVERYWHERE = Use(MODES)
+SAMPLING = Use(("sample",), instead="it is for samples; add --mode=sample")
+VARIED = "it is for samples; add --mode=sample, or set --config.eval.{} for scores"
+KEPT = "it is for samples; add --mode=sample, or set --config.sample.{} for scores"
+DRAWING = SAMPLING._replace(without=("motion",))
+WATCHING = DRAWING._replace(without=("motion", "reference_checkpoint", "export"))
+DANCING = SAMPLING._replace(needs="motion")
+HOSTS = Use(RUNNING, instead="a plan takes no other hosts; leave it out")
+PLANNING = Use(("plan",), instead="training takes the devices that there are; add --mode=plan")
+
+config_flags.DEFINE_config_file(
+    "config",
+    lock_config=True,
+    help_string=f"The experiment: a Python file, which is run (open a stranger's first), such as "
+    f"{EXAMPLE}; --config.section.key=value overrides a value of it.",
+)
+FLAGS["config"].parser = ConfigFileParser()
+_define("string", "workdir", None, "folder of the run; runs/<config> by default.", EVERYWHERE)
+flags.DEFINE_enum(
+    "mode",
+    "train",
+    MODES,
+    "What to do. Train also trains the codec and prepares the tokens if they are missing. "
+    "Plan says what training will take, without data, weights or accelerators.",
+)
+_define("bool", "debug", False, "print the trace of a failure, not only its sentence.", EVERYWHERE)
+_define(
+    *("string", "profile", None),
+    "steps to trace, such as 10:20; the trace goes to <workdir>/profile.",
+    Use(("train",), instead="it is for training; leave it out, or add --mode=train"),
+)
+_define(
+    *("integer", "devices", None, "how many; as the section mesh asks by default.", PLANNING),
+    lower_bound=1,
+    upper_bound=MAX_DEVICES,
+)
+_define("string", "hardware", None, "the device, h200 by default; see docs/scale.md.", PLANNING)
+_define(
+    *("integer", "num_samples", None, "how many."),
+    SAMPLING._replace(instead=VARIED.format("num_samples")),
+    lower_bound=1,
+    upper_bound=MAX_SAMPLES,
+)
+_define(
+    *("integer", "label", None, "of which class; all in turn by default.", DRAWING),
+    lower_bound=0,
+)
+_define(
+    *("integer", "num_steps", None, "reverse steps, up to T."),
+    SAMPLING._replace(instead=VARIED.format("num_steps")),
+    lower_bound=1,
+)
+_define(
+    *("float", "truncation", None, "mass of the prediction kept at each step, 1 for all."),
+    SAMPLING._replace(instead=VARIED.format("truncations")),
+)
+_define(
+    *("integer", "top_k", None, "number of most likely tokens kept."),
+    SAMPLING._replace(instead=KEPT.format("top_k")),
+    lower_bound=1,
+)
+_define(
+    *("float", "temperature", None, "temperature of the prediction."),
+    SAMPLING._replace(instead=KEPT.format("temperature")),
+)
+_define(
+    *("float", "guidance", None, "how much more to listen to the condition; 1 is none."),
+    SAMPLING._replace(instead=KEPT.format("guidance")),
+)
+_define(
+    *("integer", "seed", 0, "seed of the samples."),
+    SAMPLING._replace(
+        instead="it is the seed of samples; add --mode=sample, or set --config.train.seed or "
+        "--config.eval.seed"
+    ),
+    lower_bound=0,
+    upper_bound=MAX_SEED,
+)
+_define(
+    *("string", "reference_checkpoint", None),
+    "a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One of images is "
+    "converted once, into <workdir>/published/<name>; to sample one of music needs --motion.",
+    Use(
+        ("sample", "evaluate"),
+        instead="add --mode=sample or --mode=evaluate, or fine-tune it: --mode=train "
+        "--start_from=FILE",
+    ),
+)
+_define(
+    *("string", "start_from", None),
+    "take the weights of a published checkpoint, or of a run's folder, where names and shapes "
+    "match; optimizer, average and step start anew.",
+    Use(("train",), instead="what was trained keeps it; leave it out"),
+)
+_define("multi_string", "prompt", [], "a text; may be given several times.", DRAWING)
+_define("string", "prompt_file", None, "a file with a text a line, in UTF-8.", DRAWING)
+_define(
+    *("string", "bpe_merges", None, "CLIP's file bpe_simple_vocab_16e6.txt.gz."),
+    Use(("sample", "evaluate"), needs="reference_checkpoint", without=("motion",)),
+)
+_define("string", "motion", None, "the motion file of a dance to make music for.", SAMPLING)
+_define(
+    "string",
+    "audio_out",
+    None,
+    "the WAV file, FILE.wav, with its spectrogram FILE.wav.png; <workdir>/samples by default.",
+    DANCING,
+)
+_define("float", "seconds", None, "how much of the dance; all by default.", DANCING)
+_define("string", "genre", None, "genre of the music, for models conditioned on one.", DANCING)
+_define("string", "video", None, "file of video features, for models that need them.", DANCING)
+_define("string", "video_out", None, "an MP4 file of dance and music; needs ffmpeg.", DANCING)
+_define(
+    *("float", "denoise", 0.0, "how much noise to take out of the music; 1 is usual.", DANCING),
+    lower_bound=0.0,
+    upper_bound=100.0,
+)
+_define("bool", "trajectory", False, "draw how one of each row comes about, too.", WATCHING)
+_define("bool", "gif", False, "animate how the samples come about, too.", WATCHING)
+_define(
+    *("string", "export", None),
+    "a folder for the samples as PNG, or FILE.npz for an array arr_0, for other people's metrics.",
+    Use(
+        ("sample", "evaluate"),
+        without=("motion",),
+        instead="it is for samples; add --mode=sample or --mode=evaluate",
+    ),
+)
+_define(
+    *("string", "coordinator", None),
+    "HOST:PORT of host 0; by default what the scheduler says.",
+    HOSTS,
+)
+_define(
+    *("integer", "num_hosts", None, "how many processes the run has.", HOSTS),
+    lower_bound=1,
+    upper_bound=10**6 - 1,
+)
+_define(
+    *("integer", "host_index", None, "which of them this is, from 0.", HOSTS),
+    lower_bound=0,
+    upper_bound=10**6 - 2,
+)
+_define(
+    *("integer", "host_timeout", 300, "seconds to wait until all have come.", HOSTS),
+    lower_bound=1,
+    upper_bound=10**6 - 1,
+)
+_define(
+    *("integer", "host_stuck_timeout", STUCK_TIMEOUT),
+    "seconds without progress that one may keep the others waiting; 0 for ever.",
+    HOSTS,
+    lower_bound=0,
+    upper_bound=10**6 - 1,
+)
+
+
+def dance_request() -> DanceRequest:
+    """Take what is asked for by the flags on a dance."""
+    files = {name: getattr(FLAGS, name) for name in ("video", "audio_out", "video_out")}
+    return DanceRequest(
+        motion=Path(FLAGS.motion),
+        seconds=FLAGS.seconds,
+        genre=FLAGS.genre,
+        denoise=FLAGS.denoise,
+        **{name: Path(file) if file else None for name, file in files.items()},
+    )
+
+
+def override(configured: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the flags override the configuration's way of sampling; a dance is played once."""
+    given = {name: getattr(FLAGS, name) for name in configured}
+    changed = {name: value for name, value in given.items() if value is not None}
+    takes = {"num_samples": 1} if FLAGS.motion else {}
+    return {**configured, **takes, **changed, "label": FLAGS.label}

@@ -1,0 +1,122 @@
+"""Music for a dance, written as sound, spectrogram and film."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cdcd_jax.cli.dances import DanceRequest, read_dance
+from cdcd_jax.cli.drawing import describe, name_after_file
+from cdcd_jax.dance_to_music import generate_music
+from cdcd_jax.data.dance.audio import SAMPLE_RATE, save_wav
+from cdcd_jax.data.dance.motion import find_joints
+from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
+from cdcd_jax.evaluation.metrics.audio.noise_reduction import reduce_noise
+from cdcd_jax.generator import Generator
+from cdcd_jax.io import is_first_host
+from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.samples import save_picture
+from cdcd_jax.visualization.spectrograms import draw_spectrogram
+from cdcd_jax.visualization.video import save_dance_video
+
+PIXELS_PER_SECOND = 120
+MAX_WIDTH = 20_000
+"""Pixels of the spectrogram of long music, of which a second gets fewer."""
+
+
+def perform(
+    generator: Generator,
+    request: DanceRequest,
+    path: Path,
+    seed: int,
+    *,
+    num_samples: int = 1,
+    **options: Any,
+) -> list[Path]:
+    """Make music for a dance and write it: sound, spectrogram and, if wanted, a film.
+
+    All hosts make it together, and the first writes.
+
+    Args:
+        generator: What the music is made with.
+        request: What is asked for.
+        path: The WAV file; several takes are numbered.
+        seed: Seed of the music.
+        num_samples: Number of takes.
+        **options: Of ``generator.draw``.
+
+    Returns:
+        What this host has written. The spectrogram of ``a.wav`` is ``a.wav.png``; that it cannot
+        be drawn or written costs a warning.
+
+    Raises:
+        ValueError: See ``read_dance``, or a film cannot be made.
+        CheckpointError: If the sound cannot be written.
+    """
+    dance_format = generator.conditioning.dance
+    dance = read_dance(dance_format, request)
+    assert dance_format is not None
+    if request.seconds is not None and request.seconds > dance.seconds:
+        print(
+            f"{request.motion} lasts {dance.seconds:.2f} s, less than the {request.seconds:g} s "
+            "asked for: so does the music"
+        )
+    tokens = generate_music(
+        partial(generator.draw, **options),
+        dance,
+        dance_format,
+        length=generator.codec.grid[1],
+        mask_id=generator.schedule.mask_id,
+        seed=seed,
+        num_samples=num_samples,
+    )
+    if not is_first_host():
+        return []
+    codec: Any = generator.codec  # of sound
+    fps = dance_format.fps
+    frames = dance.motion[: round(dance.seconds * fps)]
+    joints = find_joints(frames)
+    beats = kinematic_beats(frames if joints is None else joints, fps=fps)
+    written: list[Path] = []
+    for take, row in enumerate(tokens):
+        audio = codec.decode_long(row)
+        if request.denoise:
+            audio = reduce_noise(audio, strength=request.denoise)
+        several = f"-{take}" if num_samples > 1 else ""
+        file = path.with_name(f"{path.stem}{several}.wav")
+        with writing(file.parent):
+            save_wav(file, audio)
+        written.append(file)
+        if request.video_out is not None and joints is not None:
+            film = request.video_out.with_stem(request.video_out.stem + several)
+            save_dance_video(film, joints, dance_format.edges, audio, fps=fps)
+            written.append(film)
+        written += _try_to_draw(file, audio, beats[beats < dance.seconds])
+    return written
+
+
+def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path]:
+    """Write the spectrogram of a sound that is saved, which no failure of it may cost."""
+    path = sound.with_name(f"{sound.name}.png")  # never the name of a picture of somebody else's
+    width = max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))
+    try:
+        picture = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)
+        return [save_picture(picture, path)]
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        print(f"Warning: {path} is left out ({reason[:200]}); {sound} is saved", file=sys.stderr)
+        return []
+
+
+def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:
+    """Name a sound after what was asked for, so that no other overwrites it.
+
+    >>> name_music(DanceRequest(Path("/a/jump.pkl"), genre="house"), 0, num_steps=8, truncation=0.8)
+    'jump-755a24-house-seed0-num_steps8-truncation0.8.wav'
+    """
+    videos = [name_after_file(request.video)] if request.video else []
+    asked = [name_after_file(request.motion), *filter(None, [request.genre]), *videos]
+    more = {"seconds": request.seconds, "denoise": request.denoise or None}
+    return "-".join([*asked, describe(seed, **more, **sampling)]) + ".wav"

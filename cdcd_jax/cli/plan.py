@@ -1,0 +1,154 @@
+"""``--mode=plan``: what a training will take, and where more devices stop helping."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_model, describe_table
+from cdcd_jax.distributed.mesh import check_batch_size
+from cdcd_jax.experiment.plan import PlannedRun
+from cdcd_jax.io import whole_file
+from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
+from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
+
+TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+"""Numbers of devices in the table."""
+
+
+def imagine_devices(count: int) -> None:
+    """Make JAX offer so many devices, of which there need be none; before anything else uses it.
+
+    Args:
+        count: How many; the table's are offered in any case.
+
+    Raises:
+        ValueError: If there are none to plan for, or JAX has started with fewer.
+    """
+    if count < 1:
+        raise ValueError(f"devices = {count} must be at least 1")
+    try:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", max(count, *TABLE))
+    except RuntimeError:
+        pass  # It has started; what it has may be enough.
+    if len(jax.devices()) < count:
+        raise ValueError(f"devices = {count}, but JAX has started with {len(jax.devices())}")
+
+
+def plan_run(
+    run: PlannedRun, hardware: Hardware, workdir: Path, *, devices: int | None = None
+) -> Path:
+    """Print what a training takes on some devices, then a table over more and more of them.
+
+    In the table the batch stays as configured as long as every device has an example of it; beyond
+    that it grows with the devices. ``fsdp`` and ``tensor`` stay, and ``data`` takes the rest.
+
+    Args:
+        run: From ``build_plan``.
+        hardware: What it is to run on.
+        workdir: Folder of the run, where ``plan.json`` goes.
+        devices: How many; as the section ``mesh`` asks if None.
+
+    Returns:
+        The file with the same as JSON.
+
+    Raises:
+        ValueError: If the devices cannot be arranged as configured, or the batch not be divided.
+    """
+    devices = run.num_devices if devices is None else devices
+    mesh, shardings = run.arrange(jax.devices()[:devices], data=run.config.mesh.data)
+    planned = run.planned
+    check_batch_size(planned.batch_size, mesh, num_microbatches=planned.num_microbatches)
+    dtype = run.config.denoiser.compute_dtype
+    print(describe_model(planned, run.length, run.vocab_size, dtype), flush=True)
+    first = _timed(devices, lambda: plan_mesh(planned, mesh, shardings, hardware))
+    print(describe_mesh_plan(first, hardware), flush=True)
+    rows, left_out = _fill_table(run, hardware, first)
+    print(describe_table(rows, planned.batch_size))
+    for count, reason in left_out.items():
+        print(f"A mesh of {count} is left out: {reason}")
+    path = workdir / "plan.json"
+    _write(path, run, hardware, first, rows)
+    print(f"Plan: {path}")
+    return path
+
+
+def _fill_table(
+    run: PlannedRun, hardware: Hardware, first: MeshPlan
+) -> tuple[list[MeshPlan], dict[int, str]]:
+    """Plan for each number of the table, or say why not."""
+    rows, left_out = [], {}
+    for count in (count for count in TABLE if count <= len(jax.devices())):
+        if count == first.num_devices:
+            rows.append(first)
+            continue
+        try:
+            mesh, shardings = run.arrange(jax.devices()[:count])
+        except ValueError as error:
+            left_out[count] = str(error)
+            continue
+        size = fitting_batch_size(run, count)
+        rows.append(
+            _timed(
+                count,
+                lambda mesh=mesh, shardings=shardings, size=size: plan_mesh(
+                    run.planned, mesh, shardings, hardware, batch_size=size
+                ),
+            )
+        )
+    return rows, left_out
+
+
+def fitting_batch_size(run: PlannedRun, num_devices: int) -> int:
+    """Tell the smallest batch, the configured one or larger, that divides over the devices."""
+    unit = num_devices // run.config.mesh.tensor * run.planned.num_microbatches
+    return -(-run.planned.batch_size // unit) * unit
+
+
+def _timed(devices: int, make: Callable[[], MeshPlan]) -> MeshPlan:
+    """Say what is being done, since a large step takes the compiler half a minute."""
+    print(f"compiling for {devices} device{'s' * (devices > 1)} ...", end="", file=sys.stderr)
+    sys.stderr.flush()
+    started = time.perf_counter()
+    plan = make()
+    print(f" {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return plan
+
+
+def _write(
+    path: Path, run: PlannedRun, hardware: Hardware, first: MeshPlan, rows: Sequence[MeshPlan]
+) -> None:
+    planned = run.planned
+    model = planned.cost(planned.batch_size, saving=False)
+    content = {
+        "hardware": hardware._asdict() | {"efficiency": EFFICIENCY},
+        "parameters": planned.count_parameters(),
+        "model_flops_per_step": model.flops,
+        "model_flops_per_example": model.flops / planned.batch_size,
+        "plan": _plain(first),
+        "table": [_plain(row) for row in rows],
+    }
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _plain(plan: MeshPlan) -> dict[str, Any]:
+    time = plan.time
+    return {
+        "num_devices": plan.num_devices,
+        "mesh": plan.mesh,
+        "batch_size": plan.batch_size,
+        "bytes_per_device": plan.memory._asdict() | {"total": plan.memory.total},
+        "collectives": {
+            kind: {"count": count, "bytes_sent_per_device": sent}
+            for kind, (count, sent) in plan.collected().items()
+        },
+        "flops_per_device": plan.cost.flops,
+        "step_seconds": time._asdict()
+        | {"without_overlap": time.apart, "with_overlap": time.overlapped},
+    }

@@ -1,0 +1,1 @@
+"""Sets of dances with their music, and sound files."""

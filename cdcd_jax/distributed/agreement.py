@@ -1,0 +1,47 @@
+"""What all hosts of a run must decide alike, as each of them then goes where the others go.
+
+On one host these cost nothing; on many, each is a wait for all.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from cdcd_jax.distributed.host_progress import meeting
+from cdcd_jax.io import is_first_host
+
+
+def all_agree(ours: bool) -> bool:
+    """Tell whether every host says yes.
+
+    >>> all_agree(True), all_agree(False)
+    (True, False)
+    """
+    if jax.process_count() == 1:
+        return ours
+    with meeting("agreeing with the others"):
+        return bool(np.all(multihost_utils.process_allgather(np.asarray(ours))))
+
+
+def first_hosts_word(numbers: Sequence[int]) -> list[int]:
+    """Return what host 0 has given.
+
+    Args:
+        numbers: On other hosts, anything. Each of 32 bits.
+
+    Returns:
+        The numbers of host 0.
+
+    >>> first_hosts_word([3, 5])
+    [3, 5]
+    """
+    if jax.process_count() == 1:
+        return list(numbers)
+    with meeting("fetching numbers of host 0"):
+        length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(numbers), np.int32)))
+        ours = np.zeros(length, np.int32)
+        if is_first_host():
+            ours[:] = numbers
+        return [int(number) for number in multihost_utils.broadcast_one_to_all(ours)]

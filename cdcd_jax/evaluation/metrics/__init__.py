@@ -1,0 +1,1 @@
+"""Metrics of samples, computed as examples stream by."""

@@ -1,0 +1,1 @@
+"""Metrics of music: beats, tempo and genre."""

@@ -1,0 +1,178 @@
+"""Scores of music made for dances: its beats, tempo and genre against the music danced to."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int, Integer
+
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.evaluation.metrics.audio.beats import (
+    beat_alignment,
+    compare_onsets,
+    coverage_and_hit,
+    mark_seconds,
+)
+from cdcd_jax.evaluation.metrics.audio.onsets import HOP, onset_strength, pick_peaks
+from cdcd_jax.evaluation.metrics.audio.tempo import strength_tempo, tempo_difference
+from cdcd_jax.evaluation.metrics.images.classifier import Judge, judge_scorer
+from cdcd_jax.evaluation.metrics.metric import Scorer
+
+MEANS = (
+    "beats_coverage",
+    "beats_hit",
+    "onset_precision",
+    "onset_recall",
+    "onset_f",
+    "beat_alignment",
+    "tempo_difference",
+)
+"""Scores that are averaged over the examples that have them."""
+
+
+class DanceTruth(NamedTuple):
+    """What belongs to the dances that music is made for.
+
+    Attributes:
+        audio: [examples samples] the music that was danced to, values -1..1, 22,050 Hz.
+        dance_beats: When each dance has its beats, in seconds from the start; see
+            ``beats.kinematic_beats``.
+        genre: [examples] the genre of each.
+    """
+
+    audio: Float32[np.ndarray, "examples samples"]
+    dance_beats: Sequence[np.ndarray]
+    genre: Integer[np.ndarray, " examples"]
+
+
+class _Heard(NamedTuple):
+    onsets: Float64[np.ndarray, " onsets"]  # seconds
+    beats: Int[np.ndarray, " seconds"]
+    tempo: float
+
+
+def make_music_scorers(truth: DanceTruth, judge: Judge | None) -> list[Scorer]:
+    """Compare music with what was danced to, and its genre with what a judge hears in it.
+
+    Args:
+        truth: Of all dances that music may be made for; a sample's label is a place in it.
+        judge: See ``genres.fit_genre_judge``; without it genres are left out.
+
+    Returns:
+        One or two scorers of audio; see ``beat_scorer`` and ``genre_scorer``.
+
+    Raises:
+        ValueError: If the parts of ``truth`` are not of the same number of examples.
+    """
+    genre = [] if judge is None else [genre_scorer(judge, truth.genre)]
+    return [beat_scorer(truth), *genre]
+
+
+def beat_scorer(truth: DanceTruth) -> Scorer:
+    """Score the beats of music made for dances.
+
+    Args:
+        truth: Of all dances that music may be made for; a sample's label is a place in it.
+
+    Returns:
+        A scorer of audio, as long as the real one, whose result has means over the examples of
+
+        - ``beats_coverage`` (>= 0) and ``beats_hit`` (0..1), the published scores;
+        - ``onset_precision``, ``onset_recall``, ``onset_f`` (0..1), within 70 ms, one to one;
+        - ``beat_alignment`` (0..1) of the dance's beats with the music's onsets;
+        - ``tempo_difference`` in beats a minute, half and twice as fast being the same;
+
+        and ``without_beats``, how many examples have real music without any beat. These are left
+        out of the first five, where the published code divides by zero. A dance without beats is
+        left out of the alignment, music without a tempo, real or made, of the last. A score that
+        no example has is no key.
+
+    Raises:
+        ValueError: If the parts of ``truth`` are not of the same number of examples.
+    """
+    counts = {len(truth.audio), len(truth.dance_beats), len(truth.genre)}
+    if len(counts) > 1:
+        raise ValueError(
+            f"music of {len(truth.audio)} examples, beats of {len(truth.dance_beats)} dances and "
+            f"{len(truth.genre)} genres do not belong together; give one of each for each example"
+        )
+
+    # The right labels and shuffled ones ask for the same examples.
+    @cache
+    def real(number: int) -> _Heard:
+        return _listen(truth.audio[number])
+
+    def look(audio: np.ndarray) -> list[_Heard]:
+        if audio.shape[1] != truth.audio.shape[1]:
+            raise ValueError(
+                f"music of {audio.shape[1]} samples cannot be compared with real music of "
+                f"{truth.audio.shape[1]}; make both equally long"
+            )
+        return [_listen(sound) for sound in audio]
+
+    def update(state: np.ndarray, seen: list[_Heard], labels: np.ndarray) -> np.ndarray:
+        rows = [
+            _score(real(number), made, truth.dance_beats[number])
+            for made, number in zip(seen, labels.tolist(), strict=True)
+        ]
+        scores = np.array(rows).reshape(-1, len(MEANS))
+        known = ~np.isnan(scores)
+        sums = np.where(known, scores, 0.0).sum(axis=0)
+        total = np.full(len(MEANS), len(scores))
+        return state + np.stack([sums, known.sum(axis=0), total])
+
+    def result(state: np.ndarray) -> dict[str, float]:
+        columns = zip(MEANS, *state.tolist(), strict=True)
+        means = {name: total / known for name, total, known, _ in columns if known}
+        return means | {"without_beats": float(state[2, 0] - state[1, 0])}
+
+    return Scorer(
+        sees="audio",
+        look=look,
+        init=lambda share: np.zeros((3, len(MEANS))),
+        update=update,
+        merge=lambda first_state, second_state: first_state + second_state,
+        result=result,
+    )
+
+
+def genre_scorer(judge: Judge, genre: Integer[np.ndarray, " examples"]) -> Scorer:
+    """Score the genre of music made for dances.
+
+    Args:
+        judge: See ``genres.fit_genre_judge``.
+        genre: Of each dance that music may be made for; a sample's label is a place in it.
+
+    Returns:
+        A scorer of audio whose result is that of ``judge_scorer``, its keys with ``genre_`` before
+        them: ``genre_accuracy``, with more than five genres ``genre_top5_accuracy``, and
+        ``genre_frechet_distance``, small where the genres are as clear and as frequent as in real
+        training music.
+    """
+    scorer = judge_scorer(judge)
+
+    def update(state: Any, seen: Any, labels: np.ndarray) -> Any:
+        return scorer.update(state, seen, genre[labels])
+
+    def result(state: Any) -> dict[str, float]:
+        return {f"genre_{name}": value for name, value in scorer.result(state).items()}
+
+    return scorer._replace(update=update, result=result)
+
+
+def _listen(sound: np.ndarray) -> _Heard:
+    strength = onset_strength(sound)
+    onsets = pick_peaks(strength) * HOP / SAMPLE_RATE
+    num_seconds = -(-sound.size // SAMPLE_RATE)
+    return _Heard(onsets, mark_seconds(onsets, num_seconds), strength_tempo(strength))
+
+
+def _score(real: _Heard, made: _Heard, dance_beats: np.ndarray) -> list[float]:
+    """Compute the numbers of ``MEANS``, NaN where the example has none."""
+    return [
+        *coverage_and_hit(real.beats, made.beats),
+        *compare_onsets(real.onsets, made.onsets),
+        beat_alignment(dance_beats, made.onsets),
+        tempo_difference(real.tempo, made.tempo),
+    ]

@@ -1,0 +1,1 @@
+"""How well images match captions, by CLIP."""

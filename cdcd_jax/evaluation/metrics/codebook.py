@@ -1,0 +1,45 @@
+"""How much of its codebook a set of token sequences uses."""
+
+import numpy as np
+from jaxtyping import Int
+
+from cdcd_jax.evaluation.metrics.metric import Scorer
+
+
+def codebook_scorer(vocab_size: int) -> Scorer:
+    """Measure how many of the K tokens occur, and how evenly.
+
+    Args:
+        vocab_size: K.
+
+    Returns:
+        A scorer of tokens whose result is ``codes_used``, the share of the K tokens that occur at
+        all (0..1), and ``code_perplexity``, exp of the entropy of their frequencies: K when all are
+        equally frequent, 1 when there is only one.
+
+    >>> scorer = codebook_scorer(4)
+    >>> seen = scorer.look(np.array([[0, 0, 3, 3]]))
+    >>> state = scorer.update(scorer.init(None), seen, np.array([0]))
+    >>> scorer.result(state)
+    {'codes_used': 0.5, 'code_perplexity': 2.0}
+    """
+
+    def look(tokens: Int[np.ndarray, "examples length"]) -> Int[np.ndarray, " K"]:
+        return np.bincount(tokens.ravel(), minlength=vocab_size)
+
+    def result(counts: Int[np.ndarray, " K"]) -> dict[str, float]:
+        share = counts[counts > 0] / counts.sum()
+        return {
+            "codes_used": float(np.mean(counts > 0)),
+            "code_perplexity": float(np.exp(-np.sum(share * np.log(share)))),
+        }
+
+    return Scorer(
+        sees="tokens",
+        look=look,
+        init=lambda share: np.zeros(vocab_size, np.int64),
+        update=lambda counts, seen, labels: counts + seen,
+        merge=lambda first, second: first + second,
+        result=result,
+        uses_labels=False,
+    )

@@ -1,0 +1,1 @@
+"""Metrics of images: Frechet distance, precision and recall, classifiers."""

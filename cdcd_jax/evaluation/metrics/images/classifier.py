@@ -1,0 +1,189 @@
+"""The judge of conditional samples: a classifier that has seen real training examples only."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int, Real, Shaped
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.svm import SVC
+
+from cdcd_jax.evaluation.metrics.images.descriptors import describe_pictures
+from cdcd_jax.evaluation.metrics.images.frechet import (
+    Moments,
+    frechet_distance,
+    init_moments,
+    merge_moments,
+    update_moments,
+)
+from cdcd_jax.evaluation.metrics.metric import Scorer, Sight
+
+Examples = Shaped[np.ndarray, "examples ..."]
+Labels = Int[np.ndarray, " examples"]
+
+TOP = 5
+
+
+class Judge:
+    """Classify examples, and give the features a Frechet distance is measured in.
+
+    The features are the classifier's decision values, standardised by their mean and deviation over
+    the training examples. Where there is one for each class, their mean over the classes is taken
+    away first: it says nothing about the class, and blur moves it a long way.
+
+    Args:
+        vectors: [examples dim] descriptions of real training examples.
+        labels: [examples] their classes; at least two different ones.
+        sees: What the examples are.
+        machine: A classifier of scikit-learn, not fitted yet.
+        describe: Turns a batch of examples into such vectors.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+    """
+
+    def __init__(
+        self,
+        vectors: Real[np.ndarray, "examples dim"],
+        labels: Labels,
+        *,
+        sees: Sight,
+        machine: Any,
+        describe: Callable[[np.ndarray], np.ndarray],
+    ):
+        if len(np.unique(labels)) < 2:
+            raise ValueError("a judge needs training examples of at least two classes")
+        self.sees: Sight = sees
+        self._machine, self._describe = machine, describe
+        self._machine.fit(vectors, labels)
+        decisions = self._decisions(vectors)
+        self.ranks = decisions.shape[1] == len(machine.classes_) > TOP
+        """Whether it has a decision value for each class, and more classes than guesses."""
+        decisions = self._centred(decisions)
+        self._mean = decisions.mean(axis=0, keepdims=True)
+        self._deviation = decisions.std(axis=0, keepdims=True)
+        features = (decisions - self._mean) / self._deviation
+        self.reference = update_moments(init_moments(features.shape[1]), features)
+        """Moments of the training examples' features."""
+
+    def predict(self, examples: Examples) -> Labels:
+        """Return the class of each example."""
+        return self._machine.predict(self._describe(examples))
+
+    def accuracy(self, examples: Examples, labels: Labels) -> float:
+        """Return the share of examples, 0..1, that are taken for what their labels say."""
+        return float(np.mean(self.predict(examples) == labels))
+
+    def features(self, examples: Examples) -> Float64[np.ndarray, "examples dim"]:
+        """Return decision values of mean 0 and deviation 1 over the training examples."""
+        return self._standardised(self._decisions(self._describe(examples)))
+
+    def look(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """Return guesses [examples guesses], the best first, and features.
+
+        A judge that ranks guesses five classes, another one.
+        """
+        vectors = self._describe(examples)
+        decisions = self._decisions(vectors)
+        if self.ranks:
+            order = np.argsort(-decisions, axis=1, kind="stable")[:, :TOP]
+            return self._machine.classes_[order], self._standardised(decisions)
+        return self._machine.predict(vectors)[:, None], self._standardised(decisions)
+
+    def _decisions(self, vectors: np.ndarray) -> np.ndarray:
+        # With two classes scikit-learn leaves the only axis out.
+        return self._machine.decision_function(vectors).reshape(len(vectors), -1)
+
+    def _centred(self, decisions: np.ndarray) -> np.ndarray:
+        return decisions - decisions.mean(axis=1, keepdims=True) if self.ranks else decisions
+
+    def _standardised(self, decisions: np.ndarray) -> np.ndarray:
+        return (self._centred(decisions) - self._mean) / self._deviation
+
+
+def token_judge(tokens: Int[np.ndarray, "examples length"], labels: Labels) -> Judge:
+    """Fit a judge of tokens as numbers, for grey levels; for a codebook it would make no sense.
+
+    A support vector machine with a Gaussian kernel. It fits the digits in 0.1 s, is the same at
+    each fit, and recognises 96% of the test digits, whose writers it has not seen. Its features
+    have one dimension for each pair of classes.
+
+    Args:
+        tokens: Real training examples.
+        labels: Their classes; at least two different ones.
+
+    Returns:
+        The judge.
+
+    >>> judge = token_judge(np.array([[0, 0], [1, 0], [9, 9], [8, 9]]), np.array([3, 3, 5, 5]))
+    >>> judge.predict(np.array([[0, 1], [9, 8]])).tolist()
+    [3, 5]
+    """
+    # Cross-validation that leaves out whole forms of digits is flat in C from 3 to 100.
+    machine = SVC(C=10.0, gamma="scale", decision_function_shape="ovo")
+    return Judge(tokens, labels, sees="tokens", machine=machine, describe=lambda tokens: tokens)
+
+
+def picture_judge(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Judge:
+    """Fit a judge of colour pictures: their descriptors, and linear discriminants of them.
+
+    It needs no pretrained weights and no long training, so it serves for comparing settings, not
+    for comparing with published numbers. Its features have one dimension for each class.
+
+    Args:
+        batches: Real training pictures [batch height width 3], uint8 or values 0..1, and their
+            classes [batch]; only descriptors are kept.
+
+    Returns:
+        The judge.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+    """
+    described = [(describe_pictures(pictures), labels) for pictures, labels in batches]
+    vectors, labels = (np.concatenate(parts) for parts in zip(*described, strict=True))
+    # Shrinkage because there are about as many dimensions as examples.
+    machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
+    return Judge(vectors, labels, sees="pictures", machine=machine, describe=describe_pictures)
+
+
+class _Verdict(NamedTuple):
+    counts: Int[np.ndarray, "3"]  # examples, right at once, right among the first guesses
+    moments: Moments
+
+
+def judge_scorer(judge: Judge) -> Scorer:
+    """Score examples by a judge.
+
+    Args:
+        judge: The judge.
+
+    Returns:
+        A scorer whose result is ``accuracy`` (0..1, how often an example is taken for what was
+        asked for), ``top5_accuracy`` where the judge ranks its guesses, and ``frechet_distance`` to
+        the judge's training examples in its features.
+    """
+    dim = judge.reference.mean.size
+
+    def update(
+        verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray
+    ) -> _Verdict:
+        guesses, features = seen
+        right = guesses == labels[:, None]
+        counts = np.array([len(labels), right[:, 0].sum(), right.any(axis=1).sum()])
+        return _Verdict(verdict.counts + counts, update_moments(verdict.moments, features))
+
+    def result(verdict: _Verdict) -> dict[str, float]:
+        total, first, among = verdict.counts.tolist()
+        ranked = {"top5_accuracy": among / total} if judge.ranks else {}
+        distance = frechet_distance(verdict.moments, judge.reference)
+        return {"accuracy": first / total, **ranked, "frechet_distance": distance}
+
+    return Scorer(
+        sees=judge.sees,
+        look=judge.look,
+        init=lambda share: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
+        update=update,
+        merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
+        result=result,
+    )

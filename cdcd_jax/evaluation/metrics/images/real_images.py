@@ -1,0 +1,145 @@
+"""Real pictures for metrics: a spread of a source, decoded and cropped as the codec gets them."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from cdcd_jax.data.images.sources import Source
+from cdcd_jax.data.images.stream import load_pictures
+from cdcd_jax.evaluation.batches import Share, even_batches, own_share
+from cdcd_jax.evaluation.metrics.metric import RawExamples
+
+
+@runtime_checkable
+class PictureSet(Protocol):
+    """A numbered set of real pictures, some of which may come more than once."""
+
+    @property
+    def num_distinct(self) -> int:
+        """Number of pictures before they repeat."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        ...
+
+    def name_of(self, place: int) -> str:
+        """Say which picture is in a place, for messages."""
+        ...
+
+    def batches(
+        self, batch_size: int, *, title: str = ..., progress: bool = ...
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Read this host's share of each batch: pictures [batch height width 3], 0..255."""
+        ...
+
+
+class RealPictures:
+    """Read pictures of a source evenly spread over it, so that all classes are among them.
+
+    Args:
+        source: The pictures, still encoded.
+        image_size: Height and width they are cropped to.
+        limit: At most so many, >= 1.
+        numbers: The pictures to choose from, by their numbers in the source; their place in this
+            list is then their label. All, with their own labels, if None.
+        oversample: Whether to take exactly ``limit``, some of them more than once.
+
+    Raises:
+        ValueError: If a number is out of range; later, if a picture cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        image_size: int,
+        limit: int,
+        numbers: Int[np.ndarray, " known"] | None = None,
+        oversample: bool = False,
+    ):
+        if limit < 1 or image_size < 1:
+            raise ValueError(
+                f"limit and image_size must be at least 1, got {limit} and {image_size}"
+            )
+        self._source, self._size = source, image_size
+        self._numbers = numbers
+        chosen = spread(len(source) if numbers is None else len(numbers), limit)
+        self._chosen = np.resize(chosen, limit) if oversample else chosen
+        self._num_distinct = len(chosen)
+
+    @property
+    def fingerprint(self) -> str:
+        """Say which pictures these are: a text that changes when they do."""
+        return (
+            f"{len(self)} of {self._source.name} ({self._source.fingerprint[:16]}), "
+            f"{self._size} pixels"
+        )
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self._chosen)
+
+    @property
+    def num_distinct(self) -> int:
+        """Number of pictures before they repeat."""
+        return self._num_distinct
+
+    def name_of(self, place: int) -> str:
+        """Say which picture is in a place, by its name in the source."""
+        number = (
+            self._chosen[place] if self._numbers is None else self._numbers[self._chosen[place]]
+        )
+        return f"{self._source[int(number)].name} of {self._source.name}"
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        title: str = "real pictures",
+        progress: bool = True,
+        everywhere: bool = False,
+    ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int[np.ndarray, " batch"]]]:
+        """Read this host's share of each batch.
+
+        Args:
+            batch_size: Pictures at once, on all hosts together.
+            title: What the progress bar says.
+            progress: Whether to show one.
+            everywhere: Whether each host reads all pictures, and so learns the same from them.
+
+        Yields:
+            Pictures, RGB values 0..255, and their classes.
+        """
+        total = len(self._chosen)
+        share = (
+            Share(total, batch_size, 0, batch_size) if everywhere else own_share(total, batch_size)
+        )
+        for number, _, _ in even_batches(total, batch_size, title, progress):
+            places = self._chosen[share.of_batch(number)]
+            if not len(places):
+                continue
+            indices = places if self._numbers is None else self._numbers[places]
+            pictures, labels = load_pictures(self._source, indices.tolist(), image_size=self._size)
+            yield pictures, labels if self._numbers is None else places
+
+
+def raw_pictures(pictures: RealPictures) -> RawExamples:
+    """Give real pictures to scorers, with values 0..1."""
+
+    def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for images, labels in pictures.batches(batch_size, progress=progress):
+            yield images / np.float32(255), labels
+
+    return RawExamples("real test pictures", "pictures", len(pictures), batches, pictures.name_of)
+
+
+def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
+    """Choose at most so many of 0..total-1, evenly spaced, first and last among them.
+
+    >>> spread(5, 3).tolist(), spread(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    return np.linspace(0, total - 1, min(limit, total)).round().astype(int)

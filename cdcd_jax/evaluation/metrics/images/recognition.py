@@ -1,0 +1,47 @@
+"""How often a pretrained classifier recognises what was asked for."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cdcd_jax.evaluation.metrics.metric import Scorer
+
+TOP = 5
+
+
+def recognition_scorer(
+    logits_fn: Callable[[np.ndarray], Any], classes: Sequence[int], *, name: str = "resnet"
+) -> Scorer:
+    """Count how often the class asked for is a classifier's first guess, or among its five first.
+
+    Args:
+        logits_fn: Pictures [batch height width 3], values 0..1 -> logits [batch outputs]; best
+            jitted.
+        classes: For each of our labels, which output of the classifier stands for it.
+        name: Of the classifier, in the keys.
+
+    Returns:
+        A scorer of pictures whose result is ``<name>_top1`` and ``<name>_top5`` (0..1).
+    """
+    outputs = np.asarray(classes)
+
+    def look(pictures: np.ndarray) -> np.ndarray:
+        return np.argsort(-np.asarray(logits_fn(pictures)), axis=1, kind="stable")[:, :TOP]
+
+    def update(counts: np.ndarray, guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        right = guesses == outputs[labels][:, None]
+        return counts + np.array([len(labels), right[:, 0].sum(), right.any(axis=1).sum()])
+
+    def result(counts: np.ndarray) -> dict[str, float]:
+        total, first, among = counts.tolist()
+        return {f"{name}_top1": first / total, f"{name}_top5": among / total}
+
+    return Scorer(
+        sees="pictures",
+        look=look,
+        init=lambda share: np.zeros(3, np.int64),
+        update=update,
+        merge=lambda first, second: first + second,
+        result=result,
+    )

@@ -1,0 +1,190 @@
+"""Whether a configuration can be trained and scored at all, found out before any work.
+
+Misspelled, unknown and missing keys are named, and so are data, codec and condition that do not go
+together, and values of the wrong kind. Which values of the kind will do is checked where they are
+used.
+"""
+
+from collections.abc import Mapping
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, Keys, section_keys
+from cdcd_jax.settings.kinds import PLACE, check_kind, find_kind
+from cdcd_jax.settings.sections import suggest
+from cdcd_jax.tasks.images import SOURCES
+from cdcd_jax.tasks.music import DANCES, SOUND
+
+WITH_CAPTIONS = ("glyphs", "emoji", "captions", "coco", "cub")
+"""Sets of images whose captions can be generated from."""
+
+
+class Family(NamedTuple):
+    """Data sets that are trained on in the same ways.
+
+    Attributes:
+        noun: What their examples are.
+        names: What ``data.name`` may be.
+        codecs: What ``codec.name`` may be.
+        conditions: What ``condition.kind`` may be.
+    """
+
+    noun: str
+    names: tuple[str, ...]
+    codecs: tuple[str, ...]
+    conditions: tuple[str, ...]
+
+
+CLASSES, TEXTS = ("class", "none"), ("text", "clip")
+IMAGE_CODECS, MUSIC_CODECS = ("vqgan", "patches"), ("jukebox", "spectra")
+
+FAMILIES = (
+    Family("the digits", ("digits",), ("pixels",), CLASSES),
+    Family(
+        "pictures",
+        tuple(name for name in SOURCES if name not in WITH_CAPTIONS),
+        IMAGE_CODECS,
+        CLASSES,
+    ),
+    Family(
+        "pictures",
+        tuple(name for name in WITH_CAPTIONS if name != "cub"),
+        IMAGE_CODECS,
+        TEXTS,
+    ),
+    Family("pictures", ("cub",), IMAGE_CODECS, TEXTS + CLASSES),
+    Family("music", DANCES, MUSIC_CODECS, ("dance",)),
+    Family("music", (SOUND,), MUSIC_CODECS, ()),  # for a codec alone
+)
+"""Every combination of data, codec and condition that exists."""
+
+NEEDS = {
+    **dict.fromkeys(CLASSES, "classes"),
+    **dict.fromkeys(TEXTS, "captions"),
+    "dance": "dances",
+}
+"""What a condition needs of the data."""
+
+
+def check_settings(config: Any, *, for_codec: bool = False) -> None:
+    """Check sections, combination, keys and kinds of values of a configuration.
+
+    Args:
+        config: The whole configuration.
+        for_codec: Whether data will do that a codec, but no diffusion, can be trained on.
+
+    Raises:
+        ValueError: If a section or key is unknown, with the one that may be meant, or missing; if
+            a value is of the wrong kind; or if data, codec and condition do not go together.
+    """
+    table = section_keys()
+    for name in config:
+        if name not in table:
+            raise ValueError(f"there is no section {name}: {suggest(name, table)}")
+        if not hasattr(config[name], "keys"):
+            raise ValueError(f"{name} = {config[name]!r} must be a section, with keys of its own")
+        for key in config[name]:
+            check_kind(name, key, config[name][key])
+    for name in ALWAYS:
+        _require_section(config, name)
+    for section, key in VARIANT_OF.values():
+        if key not in config[section]:
+            raise ValueError(f"{section}.{key} is missing; give it")
+    check_combination(config, for_codec=for_codec)
+    for name in _stages(config):
+        _require_section(config, name)
+    for name in config:
+        _check_section(config, name, table[name])
+    trained = [name for name in ("train", "codec_train") if name in ("train", *_stages(config))]
+    for name in trained:
+        parts, size = config[name].num_microbatches, config[name].batch_size
+        if size % parts:
+            raise ValueError(
+                f"{name}.num_microbatches = {parts} must divide {name}.batch_size = {size}; take "
+                f"a batch_size of {-(-size // parts) * parts}"
+            )
+
+
+def check_combination(config: Any, *, for_codec: bool = False) -> None:
+    """Raise a ValueError unless data, codec and condition exist and go together."""
+    family, name, kind = _check_codec(config), config.data.name, config.condition.kind
+    if kind not in NEEDS:
+        raise ValueError(f'condition.kind = "{kind}" is not known: {suggest(kind, NEEDS)}')
+    if family.conditions and kind not in family.conditions:
+        raise ValueError(
+            f'condition.kind = "{kind}" needs {NEEDS[kind]}, and data.name = "{name}" has none; '
+            f"take {_either(family.conditions)}"
+        )
+    if not family.conditions and not for_codec:
+        raise ValueError(
+            f'data.name = "{name}" is for a codec alone, with --mode=codec: it holds no dances, so '
+            "nothing says what such music is to be generated from"
+        )
+
+
+def _check_codec(config: Any) -> Family:
+    """Find the family of a data set, and check that the codec is one of it."""
+    name, codec = config.data.name, config.codec.name
+    families = {name: family for family in FAMILIES for name in family.names}
+    codecs = {codec for family in FAMILIES for codec in family.codecs}
+    if name not in families:
+        raise ValueError(f'data.name = "{name}" is no data set: {suggest(name, families)}')
+    family = families[name]
+    if codec not in codecs:
+        raise ValueError(f'codec.name = "{codec}" is no codec: {suggest(codec, family.codecs)}')
+    if codec not in family.codecs:
+        raise ValueError(
+            f'codec.name = "{codec}" is no codec of {family.noun}, which data.name = "{name}" '
+            f"holds; take {_either(family.codecs)}"
+        )
+    return family
+
+
+def _stages(config: Any) -> tuple[str, ...]:
+    """List the sections that making codec and tokens needs."""
+    codec = config.codec
+    if codec.name == "pixels":
+        return ()
+    if codec.name in ("patches", "spectra"):
+        return ("prepare", "codec_fit")
+    return ("prepare",) if codec.get("weights") else ("prepare", "codec_loss", *TRAINING)
+
+
+TRAINING = ("codec_optimizer", "codec_train")
+
+
+def _require_section(config: Any, name: str) -> None:
+    if name not in config:
+        raise ValueError(
+            f"the section {name} is missing; begin with a base configuration, as "
+            "configs/digits_vanilla.py does with cdcd_jax/configs/common.py"
+        )
+
+
+def _check_section(config: Any, name: str, variants: Mapping[str, Keys]) -> None:
+    """Check the keys of one section; of an unknown variant, as if it were any of them."""
+    section, where = config[name], ""
+    of_all = frozenset().union(*(keys.known for keys in variants.values()))
+    keys = variants.get("")
+    if name in VARIANT_OF:
+        of, key = VARIANT_OF[name]
+        keys, where = variants.get(config[of][key]), f'{of}.{key} = "{config[of][key]}"'
+    keys = keys or Keys(frozenset(), of_all)
+    for given in section:
+        if given not in of_all:
+            raise ValueError(f"{name}.{given} is no key: {suggest(given, of_all)}")
+        if keys.strict and given not in keys.known:
+            raise ValueError(f"{name}.{given} is no key of {where}; leave it out")
+        value = section[given]
+        if given not in keys.known and value is not None and find_kind(name, given) is PLACE:
+            raise ValueError(
+                f"{name}.{given} = {shorten(str(value), 80)} is not read where {where}; leave it "
+                f"out, or give another {where.partition(' ')[0]}"
+            )
+    for key in sorted(keys.needed):
+        if key not in section:
+            raise ValueError(f"{name}.{key} is missing{where and ', a key of ' + where}; give it")
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(f'"{name}"' for name in names)

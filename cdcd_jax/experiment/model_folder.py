@@ -1,0 +1,375 @@
+"""What a run writes, beside its checkpoints, to be loaded again without its data.
+
+``<workdir>/model`` holds ``model.json`` (the configuration and facts about the data), the codec,
+and what reads texts. ``Generator.export`` copies it and adds the weights.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cdcd_jax.codecs.codec_file import unflatten
+from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat
+from cdcd_jax.data.images.captioned import Captions
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.partition import shard_params
+from cdcd_jax.distributed.shard_batch import place_split
+from cdcd_jax.experiment.check import check_settings
+from cdcd_jax.experiment.experiment import SECTIONS, Experiment
+from cdcd_jax.experiment.step import make_network
+from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
+from cdcd_jax.interop.stored import check_finite
+from cdcd_jax.io import is_first_host, wait_for_hosts, whole_folder
+from cdcd_jax.reading.json_text import read_json
+from cdcd_jax.reading.safetensors_head import read_safetensors_head
+from cdcd_jax.settings.sections import (
+    find_housekeeping,
+    find_rules,
+    make_fingerprint,
+    make_section,
+)
+from cdcd_jax.settings.values import set_values
+from cdcd_jax.tasks.codecs import load_codec, save_codec
+from cdcd_jax.tasks.conditions import (
+    condition_on_classes,
+    condition_on_dances,
+    condition_on_texts,
+)
+from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, load_texts, save_texts
+from cdcd_jax.tasks.token_data import pixel_codec
+from cdcd_jax.training.average import find_newest, read_newest_average
+from cdcd_jax.training.checkpoints.compatibility import check_fingerprint
+from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
+from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
+from cdcd_jax.training.run import START
+
+FOLDER, FILE, CODEC = "model", "model.json", "codec.safetensors"
+FORMAT = "cdcd_jax model 1"
+
+OF_DATA = ("data.fingerprint", "condition.fingerprint")
+"""Of a checkpoint's configuration, what only the training data tell."""
+
+
+class Saved(NamedTuple):
+    """A model folder that was read.
+
+    Attributes:
+        folder: The folder.
+        config: The configuration of the run.
+        facts: What else the model needs to know about the data.
+        run: The folder of the run whose checkpoints hold the weights; None where a file does.
+    """
+
+    folder: Path
+    config: Any
+    facts: dict[str, Any]
+    run: Path | None
+
+
+def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
+    """Write the model folder of a run, unless it is there and the same; of hosts, the first.
+
+    Args:
+        experiment: What is trained.
+        config: Its configuration.
+        workdir: Folder of the run.
+
+    Raises:
+        CheckpointError: If it cannot be written.
+    """
+    folder = workdir / FOLDER
+    described = _describe(experiment)
+    if is_first_host() and not _is_same(folder / FILE, described):
+        places = find_places(config, workdir)
+        with writing(folder), whole_folder(folder) as part:
+            if places is not None:
+                save_codec(config, places, part / CODEC)
+                if config.condition.kind in KINDS:
+                    save_texts(config, places.tokens, part)
+            (part / FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+    wait_for_hosts(f"wrote {folder}")
+
+
+def find_model(path: Path) -> Path | None:
+    """Find the model folder of a run or an exported model; None if there is none."""
+    for folder in (path, path / FOLDER):
+        if (folder / FILE).is_file():
+            return folder
+    return None
+
+
+def read_model(path: Path) -> Saved:
+    """Read the description of a model.
+
+    Args:
+        path: Folder of a run or of an exported model.
+
+    Returns:
+        The description.
+
+    Raises:
+        CheckpointError: If the folder is neither of a run nor of a model.
+        ValueError: If there is no description, or it is damaged or of another version.
+    """
+    folder = find_model(path)
+    if folder is None and find_newest(path / "checkpoints") is None:
+        raise CheckpointError(
+            f"there is no checkpoint in {path}; train first with --mode=train, or give the "
+            "--workdir of a run"
+        )
+    if folder is None:
+        raise ValueError(
+            f"{path} holds no {FOLDER}/{FILE}, which a run writes when it trains; sample it once "
+            "with its --config=FILE --mode=sample, which writes it"
+        )
+    described = read_json(folder / FILE)
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        raise ValueError(f'{folder / FILE} is not of the format "{FORMAT}"; export the model anew')
+    with _naming(folder / FILE):
+        facts = described["facts"]
+        for name in ("class_names", "test_texts"):
+            if not isinstance(facts[name], list) or {*map(type, facts[name])} - {str}:
+                raise ValueError(f"facts.{name} must be a list of texts")
+        config = ConfigDict(_tuples(described["config"])).lock()
+        check_settings(config)
+    run = None if (folder / WEIGHTS).is_file() else folder.parent
+    return Saved(folder, config, facts, run)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the description in which something is missing, or of another kind."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{error}"
+        raise ValueError(f"{path} is damaged ({reason}); train or export the model anew") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None) -> Generator:
+    """Make the generator of a model folder, still without weights.
+
+    Args:
+        saved: From ``read_model``.
+        config: A configuration of the same run with other options of sampling, or None.
+        mesh: Devices that share the rows; all if None.
+
+    Returns:
+        The generator; ``params`` is empty.
+
+    Raises:
+        OtherConfigError: If the run is of another configuration.
+        ValueError: If a file is missing or damaged.
+    """
+    if config is not None:
+        theirs, ours = (_fingerprint(each) for each in (saved.config, config))
+        check_fingerprint((saved.run or saved.folder) / "checkpoints", theirs, ours)
+        return _assemble(config, saved, mesh)
+    with _naming(saved.folder / FILE):
+        return _assemble(saved.config, saved, mesh)
+
+
+def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
+    config = _with_places(config, saved.folder)
+    mesh = make_mesh() if mesh is None else mesh
+    places = find_places(config, saved.folder)
+    if places is None:
+        codec = make_section(config, "codec", pixel_codec, **config.codec)
+    else:
+        codec = load_codec(config, places)
+    conditioning = _load_conditioning(config, saved)
+    schedule, model = make_network(
+        config, conditioning, vocab_size=codec.vocab_size, grid=codec.grid
+    )
+    length = math.prod(codec.grid)
+    sampling = config.sample.to_dict()
+    return Generator(
+        name=str(saved.run or saved.folder),
+        schedule=schedule,
+        model=model,
+        params={},
+        codec=codec,
+        conditioning=conditioning,
+        sampling=sampling | {"num_steps": sampling["num_steps"] or schedule.num_steps},
+        sample_fn=make_sample_fn(schedule, model, length=length, mesh=mesh),
+        bound_fn=make_bound_fn(schedule, model, mesh=mesh),
+        folder=saved.folder,
+    )
+
+
+class Weights(NamedTuple):
+    """Averaged weights and where they are from.
+
+    Attributes:
+        params: On the devices.
+        name: ``"step000400"``, or the name of an exported folder.
+    """
+
+    params: Any
+    name: str
+
+
+def load_weights(
+    saved: Saved, generator: Generator, config: Any = None, *, mesh: Mesh | None = None
+) -> Weights:
+    """Read the averaged weights of a model, the newest of a run.
+
+    Args:
+        saved: From ``read_model``.
+        generator: From ``load_untrained``.
+        config: A configuration that must be the run's, or None.
+        mesh: Where the weights go, as the run's rules split them; whole on all devices if None.
+
+    Returns:
+        The weights.
+
+    Raises:
+        CheckpointError: If the run has no checkpoint yet, or it cannot be read.
+        ValueError: If an exported file is damaged.
+    """
+    template = jax.eval_shape(generator.model.init, jax.random.key(0))
+    if saved.run is None:
+        path, name = saved.folder / WEIGHTS, saved.folder.name
+        arrays = _read_weights(path)
+    else:
+        found = read_newest_average(saved.run, tell=print)
+        if found is None:
+            raise CheckpointError(
+                f"there is no checkpoint in {saved.run}, and no {WEIGHTS} in {saved.folder}; train "
+                "first with --mode=train, or give the --workdir of a run"
+            )
+        ignored = {*find_housekeeping("train"), START, *OF_DATA}
+        theirs = _fingerprint(saved.config)
+        check_fingerprint(found.path.parent, found.config, theirs, housekeeping=ignored)
+        path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
+    params = unflatten(arrays, template, path)
+    mesh_or_all = make_mesh() if mesh is None else mesh
+    rules = () if mesh is None or config is None else find_rules(config)
+    shardings = shard_params(template, mesh_or_all, rules)
+    return Weights(jax.tree.map(place_split, params, shardings), name)
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    head, _ = read_safetensors_head(path)
+    if head.get("__metadata__", {}).get("format") != WEIGHTS_FORMAT:
+        raise ValueError(f'{path} is not of the format "{WEIGHTS_FORMAT}"; export the model anew')
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no complete safetensors file: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"{path} holds {name} as {array.dtype}, and weights are floats")
+        check_finite(array, name, path)
+    return arrays
+
+
+def load(path: str | Path) -> Generator:
+    """Load a trained model onto all devices.
+
+    Neither the training data nor the configuration are needed. Of a run that trains meanwhile, the
+    newest complete checkpoint is read; nothing is written.
+
+    Args:
+        path: Folder of a run, or of a model that ``Generator.export`` wrote.
+
+    Returns:
+        The generator, with the averaged weights.
+
+    Raises:
+        ValueError: If it is no such folder, or a file of it is missing or damaged.
+        CheckpointError: If the run has no checkpoint yet, or none can be read.
+
+    Example:
+        >>> generator = cdcd.load("runs/digits_sample_inter")  # doctest: +SKIP
+        >>> images = generator.sample([3, 5], num_samples=4, seed=0)  # doctest: +SKIP
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "is not there"
+        raise ValueError(
+            f"{path} {what}; give the folder of a run or of an exported model (a published "
+            "checkpoint is sampled by --mode=sample --reference_checkpoint=FILE)"
+        )
+    saved = read_model(path)
+    generator = load_untrained(saved)
+    return generator.with_params(load_weights(saved, generator).params)
+
+
+def _describe(experiment: Experiment) -> dict[str, Any]:
+    told = experiment.told
+    dance = told.dance
+    facts: dict[str, Any] = {"class_names": told.class_names, "test_texts": told.test_texts}
+    if dance is not None:
+        arrays = {
+            name: None if array is None else [float(value) for value in array]
+            for name, array in {"mean": dance.mean, "std": dance.std}.items()
+        }
+        facts["dance"] = dance._asdict() | arrays
+    described = {
+        "format": FORMAT,
+        "config": experiment.config,
+        "facts": facts,
+    }
+    return json.loads(json.dumps(described))
+
+
+def _fingerprint(config: Any) -> dict[str, Any]:
+    return make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+
+
+def _is_same(path: Path, described: dict[str, Any]) -> bool:
+    try:
+        return read_json(path) == described
+    except (OSError, ValueError):
+        return False
+
+
+def _with_places(config: Any, folder: Path) -> Any:
+    """Let a configuration find codec, vocabulary and encoder of texts in a model folder."""
+    values: dict[str, dict[str, Any]] = {}
+    if "folder" in config.codec:
+        values["codec"] = {"folder": str(folder)}
+        values["codec"] |= {key: None for key in ("weights", "used_codes") if key in config.codec}
+    if config.condition.kind == "clip":
+        files = {"weights": TOWER, "merges": MERGES}
+        values["condition"] = {key: str(folder / name) for key, name in files.items()}
+        values["condition"]["kind"] = "clip"
+    return set_values(config, values)
+
+
+def _load_conditioning(config: Any, saved: Saved) -> Conditioning:
+    facts, kind = saved.facts, config.condition.kind
+    if kind == "dance":
+        values = _tuples(facts["dance"])
+        for name in ("mean", "std"):
+            if values[name] is not None:
+                values[name] = np.array(values[name], np.float32)
+        return condition_on_dances(config, DanceFormat(**values))
+    if kind in KINDS:
+        texts = load_texts(config, Captions([], np.zeros(0, np.int64)), saved.folder)
+        return condition_on_texts(texts, tuple(facts["test_texts"]))
+    names = tuple(facts["class_names"])
+    return condition_on_classes(names, kind=kind, dropout=config.condition.dropout)
+
+
+def _tuples(value: Any) -> Any:
+    """Turn the lists of JSON into the tuples that a configuration has."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,1 +1,0 @@
-"""Frozen pretrained networks that metrics and perceptual losses see pictures through."""

@@ -1,0 +1,230 @@
+"""The denoising transformer of VQ-Diffusion, which CDCD trains, with its blocks scanned.
+
+Every block is ``x += self_attention(norm(x, t))``, then, with features to attend to,
+``x += cross_attention(norm(x, t), cond)``, then ``x += mlp(norm(x))``, where a class condition
+enters through that last norm. Parameters carry the names of this file; their layout is the module
+tree, with all blocks stacked on a leading axis.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cdcd_jax.models.attention import CrossAttention, SelfAttention
+from cdcd_jax.models.layers import (
+    Conv3x3,
+    Dense,
+    LayerNorm,
+    ScaleShift,
+    Table,
+    activation_fn,
+    modulate,
+)
+from cdcd_jax.models.layout import BATCH, constrain
+from cdcd_jax.models.options import DenoiserOptions, Remat
+from cdcd_jax.typing import Timesteps, Tokens, wide_dtype
+
+
+class TokenEmbedding(nnx.Module):
+    """Embed tokens, plus a vector for the row and one for the column they stand in."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        height, width = options.embedding_grid or options.grid
+        self.token = Table(options.vocab_size + 1, options.width, rngs=rngs)
+        self.height = Table(height, options.width, rngs=rngs)
+        self.column = Table(width, options.width, rngs=rngs)
+
+    def __call__(self, tokens: Tokens, dtype: jnp.dtype) -> Float[Array, "batch length width"]:
+        """Return the sum, added up in float32 or better.
+
+        Position p of the sequence is cell p of the grid, row by row. A grid larger than the
+        sequence gives its first cells, as the published ImageNet model has it (16x16 tokens on a
+        32x32 grid, so that two rows of tokens share one row of the grid).
+        """
+        wide = wide_dtype(dtype)
+        rows = self.height.whole().astype(wide)
+        columns = self.column.whole().astype(wide)
+        positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
+        return (self.token(tokens).astype(wide) + positions[None, : tokens.shape[1]]).astype(dtype)
+
+
+class Mlp(nnx.Module):
+    """Widen, activate and narrow the features, position by position or by 3x3 convolutions.
+
+    The wide features are split over the tensor axis: each device makes some and narrows those.
+    """
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        layer = Dense if options.mlp == "linear" else Conv3x3
+        hidden = options.mlp_ratio * options.width
+        self.options = options
+        self.expand = layer(options.width, hidden, rngs=rngs)
+        self.contract = layer(hidden, options.width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch length width"]) -> Array:
+        """Return the same shape."""
+        activation = activation_fn(self.options.activation)
+        if self.options.mlp == "linear":
+            wide = constrain(self.expand(x), BATCH, None, "tensor")
+            return self.contract(activation(wide))
+        image = x.reshape(x.shape[0], *self.options.grid, x.shape[-1])  # [batch height width ...]
+        wide = constrain(self.expand(image), BATCH, None, None, "tensor")
+        return self.contract(activation(wide)).reshape(x.shape)
+
+
+class Guide(NamedTuple):
+    """What a block takes from the timestep and the condition alone, the tokens apart."""
+
+    self_norm: Array
+    cross: tuple[Array, Array, Array] | None = None  # scale and shift, keys, values
+    mlp_norm: Array | None = None
+
+
+class Block(nnx.Module):
+    """Mix positions, listen to the condition, then work on each position."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        width, heads = options.width, options.num_heads
+
+        def timestep_norm() -> ScaleShift:
+            sinusoidal = options.timestep == "sinusoidal"
+            return ScaleShift(options.num_steps, width, sinusoidal=sinusoidal, rngs=rngs)
+
+        self.options = options
+        self.self_norm = timestep_norm()
+        self.self_attention = SelfAttention(width, heads, attention=options.attention, rngs=rngs)
+        if options.cond_dim is not None:
+            self.cross_norm = timestep_norm()
+            timed = options.seconds is not None
+            self.cross_attention = CrossAttention(
+                width, heads, options.cond_dim, timed=timed, rngs=rngs
+            )
+        self.mlp_norm: ScaleShift | LayerNorm
+        if options.num_classes is not None:
+            self.mlp_norm = ScaleShift(options.num_classes, width, rngs=rngs)
+        else:
+            self.mlp_norm = LayerNorm(width)
+        self.mlp = Mlp(options, rngs=rngs)
+
+    def guide(self, t: Timesteps, cond: Any, dtype: jnp.dtype) -> Guide:
+        """Return the scales and shifts, and the condition's keys and values."""
+        self_norm = self.self_norm(t - 1, dtype)  # tables count from 0, steps from 1
+        if self.options.condition == "cross":
+            key, value = self.cross_attention.source(cond.astype(dtype))
+            return Guide(self_norm, cross=(self.cross_norm(t - 1, dtype), key, value))
+        if isinstance(self.mlp_norm, ScaleShift):
+            return Guide(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
+        return Guide(self_norm)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        guide: Guide,
+        distance: Float[Array, "batch length source"] | None = None,
+    ) -> Array:
+        """Return the residual stream after the block."""
+        x = whole_features(x + self.self_attention(modulate(x, guide.self_norm, axis=-1)))
+        if guide.cross is not None:
+            scale_shift, key, value = guide.cross
+            heard = self.cross_attention(modulate(x, scale_shift, axis=-1), key, value, distance)
+            x = whole_features(x + heard)
+        if guide.mlp_norm is not None:
+            axis = 1 if self.options.class_norm == "instance" else -1
+            return whole_features(x + self.mlp(modulate(x, guide.mlp_norm, axis=axis)))
+        assert isinstance(self.mlp_norm, LayerNorm)
+        return whole_features(x + self.mlp(self.mlp_norm(x)))
+
+
+class Denoiser(nnx.Module):
+    """Give unnormalised log-probabilities of the clean tokens."""
+
+    def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
+        def make_block(key: jax.Array) -> Block:
+            return Block(options, rngs=nnx.Rngs(key))
+
+        keys = jax.random.split(rngs.params(), options.num_layers)
+        structure = nnx.split(nnx.eval_shape(lambda: make_block(jax.random.key(0))))[0]
+        self.options = options
+        self.embedding = TokenEmbedding(options, rngs=rngs)
+        self.blocks = nnx.merge(
+            structure, jax.vmap(lambda key: nnx.split(make_block(key))[1])(keys)
+        )
+        self.final_norm = LayerNorm(options.width)
+        self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
+
+    def hidden(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length width"]:
+        """Return the residual stream after the last block, in the dtype of the computation."""
+        options = self.options
+        dtype = jnp.dtype(options.compute_dtype)
+        structure, stacked = nnx.split(self.blocks)
+        distance = None
+        if options.seconds is not None:
+            distance = time_distance(cond.seconds, options.length, options.seconds)
+            cond = cond.features
+
+        def block_step(x: Array, layer: tuple[Any, Guide]) -> tuple[Array, None]:
+            params, guide = layer
+            return nnx.merge(structure, params)(x, guide, distance), None
+
+        # All layers' guides at once: larger products, and never once per chain under vmap.
+        guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(
+            stacked
+        )
+        x = whole_features(self.embedding(zt, dtype))
+        step = recompute(block_step, options.remat)
+        x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
+        return x
+
+    def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:
+        """Return logits over the K real tokens, position by position, float32 or better."""
+        return self.to_logits(self.final_norm(hidden), wide_dtype(hidden.dtype))
+
+
+def whole_features(x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+    """Split the residual stream by examples only: norms need all features of a position."""
+    return constrain(x, BATCH, None, None)
+
+
+def recompute(block_step: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
+    """Return a function that keeps less of a block until the backward pass.
+
+    With ``dots`` it keeps the results of products with parameters, which cost the most to make
+    again, and not the scores of attention, which take the most memory.
+    """
+    if remat == "none":
+        return block_step
+    return jax.checkpoint(block_step, policy=is_large_product if remat == "dots" else None)
+
+
+def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
+    """Say of an operation whether it multiplies by parameters: in attention, both sides vary."""
+    if primitive.name == "conv_general_dilated":
+        return True
+    return jax.checkpoint_policies.dots_with_no_batch_dims_saveable(
+        primitive, *arguments, **parameters
+    )
+
+
+def time_distance(
+    source: Float[Array, "batch source"], length: int, seconds: float
+) -> Float[Array, "batch length source"]:
+    """Say how far in time features are from tokens that evenly span some seconds.
+
+    Args:
+        source: When the features are, in seconds from the start; NaN for one of no time.
+        length: Number of tokens.
+        seconds: What they span.
+
+    Returns:
+        Seconds >= 0 from the middle of each token; 0 to a feature of no time.
+
+    >>> time_distance(jnp.array([[0.25, jnp.nan]]), length=2, seconds=1.0).tolist()
+    [[[0.0, 0.0], [0.5, 0.0]]]
+    """
+    middle = (jnp.arange(length) + 0.5) * (seconds / length)
+    gap = jnp.abs(middle[None, :, None] - source[:, None, :])
+    return jnp.where(jnp.isnan(gap), 0.0, gap)

@@ -1,0 +1,1 @@
+"""Frozen pretrained networks whose features metrics and perceptual losses compare."""

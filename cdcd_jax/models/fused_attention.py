@@ -1,0 +1,151 @@
+"""Attention by kernels that never write the [length source] scores to memory.
+
+Both take [batch length heads depth] and give the same shape. Their mesh is the ambient one
+(:mod:`cdcd_jax.models.layout`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+from cdcd_jax.models.layout import BATCH, divide, free_axes
+
+Kernel: TypeAlias = Callable[[Array, Array, Array], Array]
+
+LANES = 128
+"""Positions that one row of a TPU's registers holds: blocks of a sequence are multiples."""
+
+DEPTH_STEP = 64
+"""Splash attention is tested upstream with depths that are multiples of this."""
+
+LARGEST_BLOCK = 512
+
+
+def choose_kernel(depth: int, dtype: jnp.dtype) -> Kernel | None:
+    """Return this machine's kernel for heads of some features, or None if it has none.
+
+    >>> choose_kernel(64, jnp.dtype("float32")) is None
+    True
+    """
+    if dtype != jnp.bfloat16:
+        return None
+    backend = jax.default_backend()
+    if backend == "tpu":
+        return by_splash
+    if backend != "gpu" or depth % 8 or depth > 128:
+        return None
+    # Others' GPUs name no number, such as "gfx942".
+    capability = getattr(jax.devices()[0], "compute_capability", "")
+    return by_cudnn if capability[:1].isdigit() and float(capability) >= 8.0 else None
+
+
+def by_cudnn(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by cuDNN's kernel, which splits itself over a mesh.
+
+    In bfloat16, with a depth that is a multiple of 8 and at most 128. JAX refuses to
+    differentiate it at odd lengths, so that these get one more key, which is masked.
+    """
+    length = query.shape[1]
+    if length % 2 == 0:
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    query, key, value = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
+    # The same for every example, but made of them: a vmap over chains has to see chains here, too.
+    seen, asking = (jnp.where(query[:, 0, 0, 0] > 0, n, n) for n in (length, length + 1))
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        query_seq_lengths=asking,
+        key_value_seq_lengths=seen,
+        implementation="cudnn",
+    )[:, :length]
+
+
+def by_splash(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+    *,
+    interpret: bool = False,
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by JAX's splash attention for TPU, on every device its examples and heads.
+
+    The compiler cannot split a Pallas kernel, so ``jax.shard_map`` does. Lengths are padded to
+    blocks, with a mask, and depths with zeros.
+
+    Args:
+        query: In bfloat16 or float32.
+        key: For each position of the query's sequence.
+        value: Likewise.
+        interpret: Run on any machine, slowly, for tests.
+
+    Returns:
+        The mixed values.
+    """
+    free = free_axes()
+    attend = lambda *inputs: splash_here(*inputs, interpret=interpret)  # noqa: E731
+    if not free:
+        return attend(query, key, value)
+    entries = divide(query.shape, (BATCH, None, "tensor", None), free)
+    # What an axis does not divide, every device along it computes whole.
+    spec = PartitionSpec(*(None if e is PartitionSpec.UNCONSTRAINED else e for e in entries))
+    split = jax.shard_map(
+        attend, in_specs=spec, out_specs=spec, axis_names=set(free), check_vma=False
+    )
+    return split(query, key, value)
+
+
+def splash_here(
+    query: Float[Array, "batch length heads depth"],
+    key: Float[Array, "batch length heads depth"],
+    value: Float[Array, "batch length heads depth"],
+    *,
+    interpret: bool,
+) -> Float[Array, "batch length heads depth"]:
+    """Attend by splash attention on one device."""
+    # Experimental, and of use to TPUs alone: nobody else shall depend on where it lies.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    _, length, num_heads, depth = query.shape
+    padded = -(-length // LANES) * LANES
+    room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
+    scaled = query * (1 / math.sqrt(depth))  # splash attention does not
+    heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))
+    seen = np.broadcast_to(np.arange(padded) < length, (padded, padded))
+    block = block_size(padded)
+    kernel = splash.make_splash_mha(
+        masks.MultiHeadMask([masks.NumpyMask(seen)] * num_heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+    mixed = cast(Array, jax.vmap(kernel)(*heads_first))  # [batch heads padded depth]
+    return mixed[:, :, :length, :depth].swapaxes(1, 2)
+
+
+def block_size(length: int) -> int:
+    """Return the largest block that divides a length which is a multiple of 128.
+
+    >>> block_size(1024), block_size(1152)
+    (512, 384)
+    """
+    return max(size for size in range(LANES, LARGEST_BLOCK + 1, LANES) if length % size == 0)

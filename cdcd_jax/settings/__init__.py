@@ -1,0 +1,1 @@
+"""Configurations: how files are read, and sections, kinds and ranges of values."""

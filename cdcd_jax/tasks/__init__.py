@@ -1,0 +1,1 @@
+"""What is generated from what: data, codec, condition and metrics of each modality."""

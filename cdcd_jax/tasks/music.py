@@ -1,0 +1,175 @@
+"""Where music and its dances come from, from the sections ``data`` and ``codec``."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from cdcd_jax.codecs.jukebox import JukeboxOptions
+from cdcd_jax.codecs.phases import SpectrumOptions
+from cdcd_jax.data.dance.aist import load_aist
+from cdcd_jax.data.dance.audio import SAMPLE_RATE
+from cdcd_jax.data.dance.dance_files import DanceFiles
+from cdcd_jax.data.dance.dances import Dances
+from cdcd_jax.data.dance.recordings import DanceMusic, Recordings, SoundFolder
+from cdcd_jax.data.dance.segments import Segments
+from cdcd_jax.data.dance.tiktok import load_tiktok
+from cdcd_jax.data.toy.groove import load_groove
+from cdcd_jax.settings.sections import make_section
+
+DANCES = ("groove", "aist", "tiktok")
+"""Names that ``data.name`` may have where music is made for dances."""
+
+SOUND = "sound"
+"""The name of a folder of sound files, which a codec can be trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Say what one sample is.
+
+    Attributes:
+        seconds: What it lasts: its tokens, exactly.
+        length: Its tokens.
+        hop: Samples of sound per token.
+    """
+
+    seconds: float
+    length: int
+    hop: int
+
+    @property
+    def samples(self) -> int:
+        """Its samples of sound."""
+        return self.length * self.hop
+
+
+def is_music(config: Any) -> bool:
+    """Whether an experiment is on music, not on pictures."""
+    return config.data.name in (*DANCES, SOUND)
+
+
+def spectrum_options(section: Any) -> dict[str, Any]:
+    """Take how sound is described out of the section on a codec of spectra."""
+    return {field.name: section[field.name] for field in fields(SpectrumOptions)}
+
+
+def jukebox_options(section: Any) -> dict[str, Any]:
+    """Take the architecture out of the section on the codec; lists become tuples."""
+    names = {field.name for field in fields(JukeboxOptions)} - {"sample_rate"}
+    return {name: section[name] for name in names}
+
+
+def find_window(config: Any) -> Window:
+    """Tell the length of a sample: as many whole tokens as fit in ``data.seconds``.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    hop = make_section(config, "codec", _find_hop, config.codec)
+    return make_section(config, "data", _window, config.data.seconds, hop)
+
+
+def _find_hop(section: Any) -> int:
+    if section.name == "spectra":
+        return SpectrumOptions(**spectrum_options(section)).hop
+    options = JukeboxOptions(**jukebox_options(section))
+    options.check_level(section.level)
+    return options.hops[section.level]
+
+
+def _window(seconds: float, hop: int) -> Window:
+    length = int(seconds * SAMPLE_RATE / hop)
+    if length < 2:
+        raise ValueError(f"seconds = {seconds} holds fewer than two tokens of {hop} samples")
+    return Window(seconds=length * hop / SAMPLE_RATE, length=length, hop=hop)
+
+
+def load_dances(config: Any, split: str) -> Dances:
+    """Open the dances of a split.
+
+    Args:
+        config: The whole configuration.
+        split: ``"train"`` or ``"test"``.
+
+    Returns:
+        The dances, read one by one.
+
+    Raises:
+        ValueError: If they are not there; the sentence names ``data`` and the way out.
+    """
+    return make_section(config, "data", _load_dances, config.data, split)
+
+
+def _load_dances(data: Any, split: str) -> Dances:
+    theirs = data.train_split if split == "train" else data.test_split
+    if data.name == "groove":
+        counts = {"train": data.num_dances, "test": data.num_test_dances}
+        return load_groove(
+            theirs, num_dances=counts[split], seconds=data.dance_seconds, seed=data.dance_seed
+        )
+    if data.name not in DANCES:
+        raise ValueError(f'name = "{data.name}" holds no dances; there are {", ".join(DANCES)}')
+    path, seconds = _path(data), data.seconds
+    if data.name == "aist":
+        return load_aist(
+            path, theirs, motion=data.motion, music=data.music, video=data.video, seconds=seconds
+        )
+    return load_tiktok(path, theirs, video=data.video, seconds=seconds)
+
+
+def load_recordings(config: Any, split: str) -> Recordings:
+    """Open the sound that a codec is trained on.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if config.data.name != SOUND:
+        return DanceMusic(load_dances(config, split))
+    theirs = config.data.train_split if split == "train" else config.data.test_split
+    return make_section(config, "data", lambda: SoundFolder(_path(config.data), theirs))
+
+
+def load_segments(config: Any, split: str) -> Segments:
+    """Cut the dances of a split into pieces of one length.
+
+    Raises:
+        ValueError: If they are not there, none is long enough, or a list names what is not there.
+    """
+    dances, window, data = load_dances(config, split), find_window(config), config.data
+    test = split == "test"
+    return make_section(
+        config,
+        "data",
+        Segments,
+        dances,
+        seconds=data.seconds,
+        stride=data.test_stride if test else data.stride,
+        samples=window.samples,
+        listed=data.test_segments if test else data.train_segments,
+        video_steps=data.video_steps,
+        rest=data.test_rest if test else None,
+        filled=isinstance(dances, DanceFiles) and dances.piece_seconds is not None,
+    )
+
+
+def motion_statistics(motion: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Measure mean and deviation of each feature over at most a thousand pieces.
+
+    Args:
+        motion: [pieces frames features], an array or what is read by index.
+
+    Returns:
+        [features] each, float32.
+    """
+    chosen = np.linspace(0, len(motion) - 1, min(1000, len(motion))).round().astype(int)
+    frames = np.asarray(motion[chosen], np.float64).reshape(-1, motion.shape[-1])
+    return frames.mean(0).astype(np.float32), frames.std(0).astype(np.float32)
+
+
+def _path(data: Any) -> str:
+    if data.path is None:
+        raise ValueError(
+            f'path is not given; name where "{data.name}" lies, as in --config.data.path=/data/aist'
+        )
+    return data.path

@@ -1,0 +1,111 @@
+"""Samples as files that other people's metrics read: a folder of PNG, or ADM's npz archive."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Real
+from PIL import Image
+
+from cdcd_jax.evaluation.npz import open_member
+from cdcd_jax.io import whole_file, whole_folder
+from cdcd_jax.visualization.grid import to_rgb
+
+ARCHIVE = ".npz"
+ARRAY = "arr_0"
+"""Name of ADM's array of pictures, uint8 [pictures height width 3]."""
+
+_OF_FILES = re.compile(r"\.[a-z]{1,4}")
+"""Suffixes that files have, and folders hardly ever."""
+
+AddFn = Callable[[np.ndarray], None]
+"""Takes the next pictures [batch height width] or [batch height width 3], values 0..1."""
+
+
+def check_export(path: Path) -> None:
+    """Raise a ValueError if pictures cannot be exported to a path; nothing is written over.
+
+    >>> check_export(Path("samples.npzz"))
+    Traceback (most recent call last):
+    ValueError: export = samples.npzz must be a folder, whose name needs no .npzz, or a file that
+    ends in .npz
+    """
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ValueError(f"export = {path}: {error.strerror}; name another") from error
+    if is_there:
+        raise ValueError(f"export = {path} is there already; name another")
+    suffix = path.suffix.lower()
+    if suffix != ARCHIVE and (_OF_FILES.fullmatch(suffix) or get_close_matches(suffix, [ARCHIVE])):
+        raise ValueError(
+            f"export = {path} must be a folder, whose name needs no {path.suffix}, or a file that "
+            f"ends in {ARCHIVE}"
+        )
+
+
+@contextmanager
+def export_pictures(path: Path, total: int) -> Iterator[AddFn]:
+    """Write pictures as they come, all or none of them; memory does not grow with their number.
+
+    Args:
+        path: A file that ends in ``.npz``, or else a folder, which gets ``000000.png`` and so on.
+        total: How many pictures there will be.
+
+    Yields:
+        ``add(pictures)``, to be called with all pictures in order.
+
+    Raises:
+        ValueError: If another number of pictures came.
+        OSError: The disk refuses.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "samples.npz"
+    >>> with export_pictures(path, 3) as add:
+    ...     add(np.zeros((2, 8, 8, 3)))
+    ...     add(np.ones((1, 8, 8, 3)))
+    >>> np.load(path)["arr_0"].shape
+    (3, 8, 8, 3)
+    """
+    write = _write_archive if path.suffix.lower() == ARCHIVE else _write_folder
+    with write(path, total) as write_rows:
+        done = 0
+
+        def add(pictures: Real[np.ndarray, "batch height width *rgb"]) -> None:
+            nonlocal done
+            write_rows(to_rgb(pictures, coloured=pictures.ndim == 4), done)
+            done += len(pictures)
+
+        yield add
+        if done != total:
+            raise ValueError(f"{done} pictures came to be exported to {path}, not {total}")
+
+
+@contextmanager
+def _write_archive(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
+    with whole_file(path) as part, ExitStack() as stack:
+        # The size of the pictures, which the head of the array says, is that of the first.
+        opened = []
+
+        def write(rgb: np.ndarray, first: int) -> None:
+            if not opened:
+                shape = (total, *rgb.shape[1:])
+                opened.append(stack.enter_context(open_member(part, ARRAY, shape, "|u1")))
+            opened[0].write(np.ascontiguousarray(rgb).tobytes())
+
+        yield write
+
+
+@contextmanager
+def _write_folder(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
+    digits = max(6, len(str(total - 1)))
+    with whole_folder(path) as part:
+
+        def write(rgb: np.ndarray, first: int) -> None:
+            for number, picture in enumerate(rgb, start=first):
+                Image.fromarray(picture).save(part / f"{number:0{digits}d}.png")
+
+        yield write

@@ -1,0 +1,217 @@
+"""``--mode=plan``: what it plans without data, what it says, and what it refuses."""
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from absl.testing import flagsaver
+
+from cdcd_jax.cli import plan as plan_mode
+from cdcd_jax.cli.flag_checks import check_flags
+from cdcd_jax.cli.flags import FLAGS
+from cdcd_jax.cli.plan import fitting_batch_size, imagine_devices, plan_run
+from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_table, find_limit
+from cdcd_jax.experiment.plan import build_plan
+from cdcd_jax.planning.compiled import Collective
+from cdcd_jax.planning.flops import Cost
+from cdcd_jax.planning.hardware import HARDWARE, predict_step
+from cdcd_jax.planning.mesh_plan import Memory, MeshPlan, plan_mesh
+
+ROOT = Path(__file__).parent.parent.parent
+H200 = HARDWARE["h200"]
+SIZES = {
+    "coco_sample_inter": (1024, 8192, 32),
+    "cub200_step_intra": (1024, 8192, 24),
+    "imagenet_step_intra": (256, 16384, 192),
+    "tiktok_step_intra": (344, 2048, 48),
+    "groove_step_inter": (86, 512, 32),
+    "glyphs_vanilla": (64, 512, 64),
+    "emoji_sample_inter": (64, 1024, 64),
+    "grocery_sample_inter": (64, 512, 64),
+    "digits_step_intra": (64, 17, 64),
+}
+"""Of one configuration of each kind: tokens of an example, kinds of tokens, batch."""
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.chdir(ROOT)
+
+
+def load(name, variant="", **changes):
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    with config.unlocked():
+        config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return config.lock()
+
+
+def test_the_largest_configuration_is_described_without_its_data():
+    config = load("aist_step_intra")
+    assert config.data.path is None
+    run = build_plan(config)
+    # As many as tests/test_music_configs.py counts of the built one.
+    assert run.planned.count_parameters()["denoiser"] == 407_199_744 - (1033 - 344) * 1024 + 19 * 16
+    assert (run.length, run.vocab_size, run.num_devices) == (344, 2048, 1)
+    shapes = {name: leaf.shape for name, leaf in run.planned.batch["cond"].items()}
+    assert shapes == {"motion": (1, 120, 219), "video": (1, 1, 2048), "genre": (1,)}
+    assert run.planned.batch["intra_negatives"].shape == (1, 10, 344)
+    assert all(
+        isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(run.planned.state)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_every_kind_is_described_at_its_size(name):
+    config = load(name)
+    run = build_plan(config)
+    assert (run.length, run.vocab_size, run.planned.batch_size) == SIZES[name]
+    model = run.planned.cost(run.planned.batch_size, saving=False).flops
+    computed = run.planned.cost(run.planned.batch_size).flops
+    # Every weight but those of tables takes part three times, and attention besides.
+    assert model > 2 * sum(run.planned.count_parameters().values())
+    if config.denoiser.remat == "none":
+        assert computed == model
+    else:
+        assert 1.1 * model < computed < 4 / 3 * model
+
+
+def test_sound_alone_has_no_plan():
+    with pytest.raises(ValueError, match=r'data.name = "sound" is for a codec alone'):
+        build_plan(load("sound_codec"))
+
+
+def made(num_devices, batch_size=16, *, flops=1e15, sent=10**9):
+    cost = Cost(flops=flops / num_devices, bytes=1e9)
+    group = tuple(range(num_devices))
+    collectives = [Collective("all-reduce", sent, group, 2)] if num_devices > 1 else []
+    return MeshPlan(
+        mesh={"data": num_devices, "fsdp": 1, "tensor": 1},
+        batch_size=batch_size,
+        memory=Memory(10**9, 10**9, 2 * 10**9, 100, 100, 10**9, 10**9),
+        collectives=collectives,
+        cost=cost,
+        time=predict_step(cost, collectives, H200),
+    )
+
+
+def test_a_plan_names_memory_collectives_and_both_times():
+    text = describe_mesh_plan(made(16), H200)
+    assert "total         6 GB: fits in 141 GB of one H200: 4%" in text
+    assert "all-reduce                2 times, 3.75 GB sent by each device" in text
+    assert "158 ms if collectives hide behind computation, 167 ms if they do not" in text
+    assert "matrix products   158 ms at 40% of 989 TFLOP/s, which is assumed" in text
+    assert "does not fit in 5 GB" in describe_mesh_plan(made(1), H200._replace(memory=5e9))
+    assert "  none" in describe_mesh_plan(made(1), H200)
+
+
+def test_the_table_says_where_scaling_stops():
+    enough = [made(count, flops=1e17) for count in (1, 2, 4)]
+    assert find_limit(enough, 16) == "Every row keeps 50% of the first row's throughput per device."
+    few = [made(count, flops=1e13) for count in (1, 2, 4, 8, 16)]
+    assert "collectives between nodes" in find_limit([few[0], few[-1]], 16)
+    assert "Scaling stops paying at 4 devices" in find_limit(few, 16)
+    assert "goes to collectives inside a node" in find_limit(few, 16)
+    grown = [*enough, made(32, batch_size=32, flops=1e17)]
+    assert find_limit(grown, 16).startswith("At a batch of 16, 4 devices are the most that have")
+    header, *rows = describe_table(enough, 16).splitlines()
+    assert "efficiency" in header
+    assert rows[0].endswith("100%")
+    assert describe_table([], 16) == "No number of devices of the table fits the mesh."
+
+
+def test_flags_of_plans_are_for_plans():
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(mode="plan", devices=8, hardware="h100"):
+        check_flags()
+    for given in ({"devices": 8}, {"hardware": "h100"}):
+        with (
+            flagsaver.flagsaver(mode="train", **given),
+            pytest.raises(ValueError, match=f"{next(iter(given))} is not read by --mode=train"),
+        ):
+            check_flags()
+
+
+def test_devices_that_cannot_be_are_named():
+    with pytest.raises(ValueError, match="devices = 0 must be at least 1"):
+        imagine_devices(0)
+    with pytest.raises(ValueError, match=r"devices = 9, but JAX has started with 8"):
+        imagine_devices(9)
+
+
+def test_devices_that_do_not_fit_the_configuration_are_named(tmp_path):
+    run = build_plan(load("digits_vanilla", "smoke", mesh__fsdp=2))
+    with pytest.raises(ValueError, match=r"mesh.fsdp = 2 .* does not divide the 3 devices"):
+        plan_run(run, H200, tmp_path, devices=3)
+    with pytest.raises(ValueError, match=r"batch_size = 16 does not divide .* 6 devices; take 12"):
+        plan_run(run, H200, tmp_path, devices=6)
+    assert fitting_batch_size(run, 8) == 16
+    assert fitting_batch_size(run, 64) == 64
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.quick_compilation
+def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan_mode, "TABLE", (1, 8))
+    run = build_plan(load("digits_sample_inter", "smoke", mesh__fsdp=2))
+    path = plan_run(run, H200, tmp_path / "run", devices=8)
+    said = capsys.readouterr().out
+    assert "Mesh: 8 x H200 (data 4 x fsdp 2 x tensor 1), batch of 16" in said
+    assert (
+        "A mesh of 1 is left out: mesh.fsdp = 2 x tensor = 1 does not divide the 1 devices" in said
+    )
+    written = json.loads(path.read_text())
+    assert [row["num_devices"] for row in written["table"]] == [8]
+    assert written["plan"] == written["table"][0]
+    assert sum(written["parameters"].values()) == sum(run.planned.count_parameters().values())
+    bytes_per_device = written["plan"]["bytes_per_device"]
+    total = bytes_per_device.pop("total")
+    assert total == sum(bytes_per_device.values())
+
+
+@pytest.mark.slow
+@pytest.mark.quick_compilation
+def test_what_devices_send_each_other_follows_from_the_parameters():
+    """Data parallel: 4 bytes of gradient a parameter. Split weights are gathered besides."""
+    whole = build_plan(load("digits_vanilla"))
+    size = 4 * sum(whole.planned.count_parameters().values())
+    for fsdp in (1, 8):
+        run = build_plan(load("digits_vanilla", mesh__fsdp=fsdp))
+        mesh, shardings = run.arrange(jax.devices()[:8])
+        plan = plan_mesh(run.planned, mesh, shardings, H200)
+        moved = {
+            kind: sum(c.size * c.runs for c in plan.collectives if c.kind == kind)
+            for kind in plan.collected()
+        }
+        # The norms of gradients and the loss of parts of the batch are reduced as well. XLA reduces
+        # for CPUs where it would scatter elsewhere, so split weights are no different in this.
+        assert moved["all-reduce"] == pytest.approx(size, rel=0.02)
+        if fsdp == 1:
+            assert set(moved) == {"all-reduce"}
+        else:
+            # Kernels are gathered for the forward and again for the backward pass; tables, whose
+            # few rows are looked up, need not be.
+            assert size < moved["all-gather"] < 2 * size
+            memory = plan.memory
+            kept = memory.parameters + memory.average + memory.optimizer
+            assert kept == pytest.approx(4 * size / 8, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_command_imagines_devices_and_ends_with_a_sentence(fork_server, tmp_path):
+    arguments = ["--mode=plan", f"--workdir={tmp_path / 'run'}", "--devices=1023"]
+    arguments += ["--config=configs/digits_vanilla.py:smoke", "--config.mesh.fsdp=2"]
+    environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="")
+    done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
+    output = done.finish()
+    assert done.returncode == 2
+    assert output.splitlines()[-1] == (
+        "Error: mesh.fsdp = 2 x tensor = 1 does not divide the 1023 devices; take sizes whose "
+        "product does"
+    )
+    assert "Traceback" not in output
