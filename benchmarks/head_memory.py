@@ -1,6 +1,6 @@
 """XLA's planned memory of head and loss at once against a few positions at a time.
 
-The size is COCO's, from ``configs/coco_vanilla.py``: 32x32 tokens of K=2887, told by 77 features of
+The size is COCO's, from ``configs/coco.py``: 32x32 tokens of K=2887, told by 77 features of
 CLIP. Nothing is run at that size, only compiled. A second part times whole steps at a small size.
 
     python -m benchmarks.head_memory --batch 4 16 --positions 256 128 --json FILE
@@ -28,7 +28,7 @@ from cdcd_jax.training.objective import make_objective
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.state import init_state
 from cdcd_jax.training.step import make_train_step
-from configs import coco_vanilla
+from configs import coco
 
 NUM_CODES, COND = 2887, (77, 512)
 SMALL = {"num_layers": 2, "width": 64, "num_heads": 4, "mlp": "linear", "compute_dtype": "float32"}
@@ -36,7 +36,7 @@ SMALL = {"num_layers": 2, "width": 64, "num_heads": 4, "mlp": "linear", "compute
 
 def main():
     options = parse_arguments()
-    config = coco_vanilla.get_config()
+    config = coco.get_config()
     full = {"num_steps": config.schedule.num_steps, "vocab_size": NUM_CODES, "grid": (32, 32)}
     full |= config.denoiser.to_dict()
     rows = []

@@ -31,7 +31,7 @@ from cdcd_jax.interop import (
 )
 from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.models import make_denoiser
-from configs import imagenet_vanilla
+from configs import imagenet
 
 WIDTH, NUM_CODES = 512, 128
 BLOCK_BYTES = 4 * 17 * WIDTH**2
@@ -91,7 +91,7 @@ def load_parameters(path: Path) -> Any:
 
 def load_model(path: Path) -> Any:
     """Convert and load what ``--reference_checkpoint`` samples."""
-    config = imagenet_vanilla.get_config()
+    config = imagenet.get_config()
     return load_published(config, path, path.parent / "converted").params
 
 

@@ -13,7 +13,7 @@ SETTINGS = {
 }
 SAMPLERS = {"sampler": 1.0, "sampler_truncated": 0.86}
 PRESETS: dict[str, dict[str, Any]] = {
-    # Those of configs/imagenet_vanilla.py and configs/aist_vanilla.py, for two seconds of music.
+    # Those of configs/imagenet.py and configs/aist.py, for two seconds of music.
     "imagenet": {
         "layers": 24, "width": 512, "heads": 16, "length": 256, "vocab": 974, "batch": 16,
         "condition": "class", "classes": 1000, "mlp": "conv", "dtype": "bfloat16",

@@ -1,18 +1,6 @@
-"""Handwritten digits, step-wise contrast with digits of other classes (CDCD Eq. 3).
+"""Another name of ``configs/digits.py:step_inter``, with whose variants it combines."""
 
-Command: ``python -m cdcd_jax.main --config=configs/digits_step_inter.py``; for a run of
-seconds add ``:smoke`` to the name of the file. Hardware: two CPU cores. Duration and expected
-metric: see README.
-"""
+from cdcd_jax.configs import variants
+from configs import digits
 
-from typing import Any
-
-from cdcd_jax.configs import common
-
-
-def get_config(arg: str = "") -> Any:
-    """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
-    config = common.get_config(arg)
-    config.loss.mechanism = "step"
-    config.loss.negatives = "inter"
-    return config
+get_config = variants.with_contrast(digits.get_config, "step_inter")

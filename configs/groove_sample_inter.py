@@ -1,17 +1,6 @@
-"""Music for synthetic dances, sample-wise contrast with music of other genres.
+"""Another name of ``configs/groove.py:sample_inter``, with whose variants it combines."""
 
-Command: ``python -m cdcd_jax.main --config=configs/groove_sample_inter.py``; see
-``groove_vanilla.py``. Hardware: two CPU cores. Duration and results: docs/music.md.
-"""
+from cdcd_jax.configs import variants
+from configs import groove
 
-from typing import Any
-
-from configs import groove_vanilla
-
-
-def get_config(arg: str = "") -> Any:
-    """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
-    config = groove_vanilla.get_config(arg)
-    config.loss.mechanism = "sample"
-    config.loss.negatives = "inter"
-    return config
+get_config = variants.with_contrast(groove.get_config, "sample_inter")

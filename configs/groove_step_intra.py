@@ -1,17 +1,6 @@
-"""Music for synthetic dances, step-wise contrast with music in disorder.
+"""Another name of ``configs/groove.py:step_intra``, with whose variants it combines."""
 
-Command: ``python -m cdcd_jax.main --config=configs/groove_step_intra.py``; see
-``groove_vanilla.py``. Hardware: two CPU cores. Duration and results: docs/music.md.
-"""
+from cdcd_jax.configs import variants
+from configs import groove
 
-from typing import Any
-
-from configs import groove_vanilla
-
-
-def get_config(arg: str = "") -> Any:
-    """Return the configuration, a ``ConfigDict``; ``arg`` is ``""`` or ``"smoke"``."""
-    config = groove_vanilla.get_config(arg)
-    config.loss.mechanism = "step"
-    config.loss.negatives = "intra"
-    return config
+get_config = variants.with_contrast(groove.get_config, "step_intra")

@@ -1,18 +1,6 @@
-"""Music for TikTok dances, step-wise contrast with the same music in disorder.
+"""Another name of ``configs/tiktok.py:step_intra``, with whose variants it combines."""
 
-Command: ``python -m cdcd_jax.main --config=configs/tiktok_step_intra.py`` with the flags that
-``tiktok_vanilla.py`` explains, and its variants. Hardware: the paper's 6 V100 days; not run here.
-Published (CDCD Table 2): coverage 91.8, hit 86.3.
-"""
+from cdcd_jax.configs import variants
+from configs import tiktok
 
-from typing import Any
-
-from configs import tiktok_vanilla
-
-
-def get_config(arg: str = "") -> Any:
-    """Return the configuration, a ``ConfigDict``; ``arg`` is as for ``tiktok_vanilla.py``."""
-    config = tiktok_vanilla.get_config(arg)
-    config.loss.mechanism = "step"
-    config.loss.negatives = "intra"
-    return config
+get_config = variants.with_contrast(tiktok.get_config, "step_intra")

@@ -16,7 +16,7 @@ from cdcd_jax.configs import captions, common, music, pictures  # noqa: E402
 
 PAGE = ROOT / "docs" / "configuration.md"
 BASES = {"digits": common, "images": pictures, "captions": captions, "music": music}
-OTHERS = ("configs/imagenet_vanilla.py", "configs/coco_vanilla.py")
+OTHERS = ("configs/imagenet.py", "configs/coco.py")
 """Files that add keys to their base."""
 
 HEAD = """# Configuration

@@ -95,13 +95,6 @@ def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
     assert size + 997 * 512 * 24 == 517_779_918
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_configuration_is_short_and_says_how_to_run_it(name):
-    text = (ROOT / "configs" / f"{name}.py").read_text()
-    assert len(text.splitlines()) <= 62
-    assert f"--config=configs/{name}.py" in text
-
-
 def test_from_pictures_to_batches(pictures, tmp_path):
     config = small_imagenet(pictures)
     save_codec(config, tmp_path)

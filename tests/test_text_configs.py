@@ -92,13 +92,6 @@ def test_an_evaluation_of_birds_draws_samples_for_all_captions():
     assert told.requests is None
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_configuration_is_short_and_says_how_to_run_it(name):
-    text = (ROOT / "configs" / f"{name}.py").read_text()
-    assert len(text.splitlines()) <= 80
-    assert f"--config=configs/{name}.py" in text.replace("\n", " ")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

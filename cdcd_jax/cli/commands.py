@@ -267,9 +267,7 @@ def _sample_published(workdir: Path, path: Path) -> None:
 
 def _perform_published(workdir: Path, path: Path) -> None:
     if not is_music(FLAGS.config):
-        raise ValueError(
-            "motion needs a configuration of music; take --config=configs/aist_vanilla.py"
-        )
+        raise ValueError("motion needs a configuration of music; take --config=configs/aist.py")
     if not FLAGS.motion:
         raise ValueError(f"music is made for a dance; add --motion=FILE to sample {path}")
     dtype = FLAGS.config.denoiser.compute_dtype

@@ -24,6 +24,19 @@ def get_config(arg: str = "") -> Any:
     if arg not in ("", "smoke"):
         raise ValueError(f'there is no variant ":{arg}" of this configuration, only ":smoke"')
     config: Any = ConfigDict()
+    _add_data(config)
+    _add_schedule(config)
+    _add_loss(config)
+    _add_denoiser(config)
+    _add_optimizer(config)
+    _add_training(config)
+    _add_sampling(config)
+    if arg == "smoke":
+        _make_small(config)
+    return config
+
+
+def _add_data(config: Any) -> None:
     config.data = {
         # Which examples: digits, a folder of images, imagenet, coco, groove ... (docs/data.md).
         "name": "digits",
@@ -46,6 +59,9 @@ def get_config(arg: str = "") -> Any:
         # Share of training examples that lose their condition; above 0, samples can be guided.
         "dropout": 0.0,
     }
+
+
+def _add_schedule(config: Any) -> None:
     config.schedule = {
         # Kind of noise: mask_replace or absorbing.
         "name": "mask_replace",
@@ -60,6 +76,9 @@ def get_config(arg: str = "") -> Any:
         # Probability of having been replaced at t = 1.
         "first_uniform": 1e-6,
     }
+
+
+def _add_loss(config: Any) -> None:
     config.loss = {
         # Contrastive term: none (vanilla), step or sample (CDCD Eq. 3 and 4).
         "mechanism": "none",
@@ -91,6 +110,9 @@ def get_config(arg: str = "") -> Any:
         # unless given.
         "positions_per_pass": config_dict.placeholder(int),
     }
+
+
+def _add_denoiser(config: Any) -> None:
     config.denoiser = {
         # Transformer blocks.
         "num_layers": 4,
@@ -110,6 +132,9 @@ def get_config(arg: str = "") -> Any:
         # auto takes a fused kernel where there is one, plain never does.
         "attention": "auto",
     }
+
+
+def _add_optimizer(config: Any) -> None:
     config.optimizer = {
         # Peak learning rate of AdamW.
         "lr": 2e-3,
@@ -142,6 +167,9 @@ def get_config(arg: str = "") -> Any:
         # Number of first updates that are clipped; all unless given.
         "clip_steps": config_dict.placeholder(int),
     }
+
+
+def _add_training(config: Any) -> None:
     config.train = {
         # Seed of parameters, batches and noise.
         "seed": 0,
@@ -182,6 +210,9 @@ def get_config(arg: str = "") -> Any:
         # The same for the training of a codec.
         "codec_rules": (),
     }
+
+
+def _add_sampling(config: Any) -> None:
     config.eval = {
         # Samples for each setting.
         "num_samples": 500,
@@ -210,9 +241,6 @@ def get_config(arg: str = "") -> Any:
         # Scale of classifier-free guidance, 1 for none; needs condition.dropout.
         "guidance": 1.0,
     }
-    if arg == "smoke":
-        _make_small(config)
-    return config
 
 
 def _make_small(config: Any) -> None:

@@ -9,20 +9,12 @@ from typing import Any
 from cdcd_jax.configs import common
 
 
-def of_pictures(config: Any, arg: str) -> Any:
-    """Return an experiment on pictures, or its miniature for a run of less than a minute.
+def of_images(config: Any) -> Any:
+    """Return the miniature of an experiment on images, for a run of less than a minute.
 
     Args:
         config: The configuration at full size.
-        arg: ``""``, or ``"smoke"`` for the miniature.
-
-    Raises:
-        ValueError: If there is no such variant.
     """
-    if arg == "":
-        return config
-    if arg != "smoke":
-        raise ValueError(f'there is no variant ":{arg}" of this configuration, only ":smoke"')
     size = 4 * 2 ** (len(config.codec.multipliers) - 1)  # a grid of 4 x 4 tokens
     config.codec.update(
         batch_size=16, image_size=size, channels=4, num_res_blocks=1, norm_groups=1,

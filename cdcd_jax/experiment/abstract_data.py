@@ -47,7 +47,7 @@ def load_stand_ins(config: Any) -> tuple[TokenData, Told]:
     if name == SOUND:
         raise ValueError(
             'data.name = "sound" is for a codec alone; a plan is made of a diffusion, as in '
-            "--config=configs/groove_vanilla.py"
+            "--config=configs/groove.py"
         )
     if name in ("aist", "tiktok"):
         data = _dances(config)

@@ -157,7 +157,7 @@ def _require_section(config: Any, name: str) -> None:
     if name not in config:
         raise ValueError(
             f"the section {name} is missing; begin with a base configuration, as "
-            "configs/digits_vanilla.py does with cdcd_jax/configs/common.py"
+            "configs/digits.py does with cdcd_jax/configs/common.py"
         )
 
 

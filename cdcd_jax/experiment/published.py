@@ -109,7 +109,7 @@ def load_published(
     if config.codec.name != "vqgan":
         raise ValueError(
             f'codec.name = "{config.codec.name}" must be "vqgan" for a published checkpoint; take '
-            "--config=configs/imagenet_vanilla.py"
+            "--config=configs/imagenet.py"
         )
     source = json.dumps([image_size, *_describe_files(config, path)])
     if is_first_host() and _converted_from(folder) != source:

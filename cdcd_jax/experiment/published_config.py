@@ -114,7 +114,7 @@ def _music(config: Any, path: Path) -> Pretrained:
         raise ValueError(
             f"{path} makes music of {length} tokens, {found.seconds:.2f} s, but data.seconds = "
             f"{config.data.seconds:g}; take a variant of that length, such as "
-            "--config=configs/aist_vanilla.py:6s"
+            "--config=configs/aist.py:6s"
         )
     params = _fetch(found.params)
     motion = found.dance["motion"]

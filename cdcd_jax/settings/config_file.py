@@ -25,7 +25,7 @@ MODULE = "config_of_command_line"
 MAX_BYTES = 1 << 20
 """Size of a configuration; those of this repository have some 5 KB."""
 
-EXAMPLE = "configs/digits_sample_inter.py"
+EXAMPLE = "configs/digits.py:sample_inter"
 
 
 class ConfigFileError(Exception):
@@ -40,7 +40,7 @@ class ConfigFileParser(flags.ArgumentParser):
     """
 
     def parse(self, argument: str) -> ConfigDict:
-        """Load a configuration, as ``FILE`` or ``FILE:VARIANT`` names it."""
+        """Load a configuration, as ``FILE`` or ``FILE:VARIANTS`` names it."""
         config = load_config(argument)
         check_overrides(config, flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
         return config
@@ -50,7 +50,7 @@ def load_config(argument: str) -> ConfigDict:
     """Run a configuration file.
 
     Args:
-        argument: ``FILE`` or ``FILE:VARIANT``; the variant is given to ``get_config``.
+        argument: ``FILE`` or ``FILE:VARIANTS``; the variants are given to ``get_config``.
 
     Returns:
         What its ``get_config`` returns, locked.
@@ -127,11 +127,11 @@ def default_workdir(config_file: str) -> str:
     Returns:
         A relative path.
 
-    >>> default_workdir("configs/digits_vanilla.py:smoke")
-    'runs/digits_vanilla-smoke'
+    >>> default_workdir("configs/digits.py:sample_inter,smoke")
+    'runs/digits-sample_inter-smoke'
     """
-    path, _, variant = config_file.partition(":")
-    return f"runs/{Path(path).stem}" + (f"-{variant}" if variant else "")
+    path, _, variants = config_file.partition(":")
+    return "-".join([f"runs/{Path(path).stem}", *filter(None, variants.split(","))])
 
 
 @contextmanager
