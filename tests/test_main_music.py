@@ -17,7 +17,7 @@ from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.miniature.tiktok import PIECES
 from cdcd_jax.data.toy.groove import load_groove
 from cdcd_jax.tasks.miniature import NOTICE
-from cdcd_jax.tasks.music import find_window
+from cdcd_jax.tasks.music_codecs import find_window
 from tests.support.dance_layouts import (
     PIECES_TEST,
     write_aist_pieces,

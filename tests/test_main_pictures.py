@@ -12,7 +12,7 @@ from PIL import Image
 
 from cdcd_jax.data.miniature.imagenet import WNIDS
 from cdcd_jax.distributed.mesh import make_mesh
-from cdcd_jax.tasks.codec_training import build_codec_training, trained_codec
+from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.miniature import NOTICE
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.run import run_training
@@ -121,7 +121,7 @@ def test_a_codec_trained_in_two_parts_is_the_one_trained_in_one(tmp_path, monkey
     config.codec_train.update(batch_size=4, num_steps=4, checkpoint_every=2)
     config.codec_optimizer.warmup_steps = 1
     mesh = make_mesh(jax.devices()[:1])
-    built = build_codec_training(config.lock(), tmp_path, mesh=mesh)
+    built = build_codec_run(config.lock(), tmp_path, mesh=mesh)
     compiled = compile_step(built.training.train_step, mesh)  # once for all three
     monkeypatch.setattr("cdcd_jax.training.run.compile_step", lambda *_: compiled)
     whole, _ = run_training(built.training, tmp_path / "whole", Stopper())
@@ -130,7 +130,7 @@ def test_a_codec_trained_in_two_parts_is_the_one_trained_in_one(tmp_path, monkey
     run_training(half, tmp_path / "parts", Stopper())
     state, _ = run_training(built.training, tmp_path / "parts", Stopper())
     assert int(state.step) == 4
-    pairs = zip(jax.tree.leaves(trained_codec(state)), jax.tree.leaves(trained_codec(whole)),
-                strict=True)  # fmt: skip
+    ours, theirs = (jax.tree.leaves(built.codec_of(each).params) for each in (state, whole))
+    pairs = zip(ours, theirs, strict=True)
     for ours, theirs in pairs:
         np.testing.assert_array_equal(ours, theirs)

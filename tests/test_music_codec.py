@@ -11,16 +11,15 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cdcd_jax.cli.music_codec import fit_music_codec, train_music_codec
+from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.codecs.jukebox import make_jukebox
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.interop.jukebox import jukebox_to_state_dict
+from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import load_condition
 from cdcd_jax.tasks.images import find_places
-from cdcd_jax.tasks.music_codec_fit import build_music_codec_fit
-from cdcd_jax.tasks.music_codec_training import build_music_codec_training
 from cdcd_jax.tasks.scoring import make_scoring
 from cdcd_jax.tasks.token_data import rehearsal_data
 from cdcd_jax.training.loop import compile_step
@@ -70,7 +69,7 @@ def test_a_codec_of_sound_files_is_trained_and_can_be_listened_to(tmp_path, caps
     path = str(tmp_path / "sound")
     config = load("sound_codec", "smoke", **TINY, data__name="sound", data__path=path)
     mesh = make_mesh(jax.devices()[:1])
-    train_music_codec(build_music_codec_training(config, tmp_path / "run", mesh=mesh), Stopper())
+    make_codec(build_codec_run(config, tmp_path / "run", mesh=mesh), Stopper())
     printed = capsys.readouterr().out
     assert "3 test recordings, 4 s: SNR" in printed
     folder = tmp_path / "run" / "codec"
@@ -102,9 +101,9 @@ def test_published_weights_are_where_fine_tuning_starts(tmp_path):
     with config.unlocked():
         config.codec_train.start_from = str(tmp_path / "vqvae.npz")
     mesh = make_mesh(jax.devices()[:1])
-    built = build_music_codec_training(config, tmp_path, mesh=mesh)
+    built = build_codec_run(config, tmp_path, mesh=mesh)
     state = built.training.init_state()
-    start = built.params(state)
+    start = built.codec_of(state).params
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-6),
         start,
@@ -113,19 +112,19 @@ def test_published_weights_are_where_fine_tuning_starts(tmp_path):
     batch = next(built.training.make_batches())
     state, metrics = compile_step(built.training.train_step, mesh)(state, batch)
     assert metrics["restarts"] < 8
-    codes = np.asarray(built.params(state)["level_1"]["quantizer"]["codebook"])
+    codes = np.asarray(built.codec_of(state).params["level_1"]["quantizer"]["codebook"])
     published_codes = np.asarray(params["level_1"]["quantizer"]["codebook"])
     kept = np.abs(codes - published_codes).max(1) < 1.0
     assert kept.any()  # moved, not replaced all at once
     with config.unlocked():
         config.codec_train.start_from = str(tmp_path / "none.pt")
     with pytest.raises(ValueError, match=r"codec_train.start_from = .*none.pt cannot be used"):
-        build_music_codec_training(config, tmp_path, mesh=mesh)
+        build_codec_run(config, tmp_path, mesh=mesh)
 
 
 def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
     config = load("groove_vanilla", "smoke", codec_fit__num_recordings=4, codec__num_codes=16)
-    fit_music_codec(build_music_codec_fit(config, tmp_path))
+    make_codec(build_codec_run(config, tmp_path), Stopper())
     assert "Fitted 16 codes" in capsys.readouterr().out
     summary = json.loads((tmp_path / "codec" / "summary.json").read_text())
     assert summary["num_test_recordings"] == 5
@@ -137,7 +136,7 @@ def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
         load_codec(config, find_places(config, tmp_path))
     config = load("groove_vanilla", "smoke", codec_fit__seconds=0.0)
     with pytest.raises(ValueError, match=r"codec_fit\.seconds = 0.0 must be above 0"):
-        build_music_codec_fit(config, tmp_path)
+        build_codec_run(config, tmp_path)
 
 
 def test_a_single_piece_to_test_with_is_refused_before_training():

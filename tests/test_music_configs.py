@@ -8,8 +8,9 @@ import pytest
 
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
-from cdcd_jax.tasks.music import find_window
-from cdcd_jax.tasks.music_codec_training import build_music_codec_training
+from cdcd_jax.registry import CODECS
+from cdcd_jax.tasks.codec_run import build_codec_run
+from cdcd_jax.tasks.music_codecs import find_window
 from tests.support.dance_layouts import write_aist, write_tiktok
 
 ROOT = Path(__file__).parent.parent
@@ -269,16 +270,17 @@ def test_the_video_can_be_told_alone(dances):
 def test_a_wrong_value_of_a_codec_is_named_before_it_is_trained(changes, message, dances):
     config = load("aist_vanilla", data__path=str(dances / "aist"), **changes)
     with pytest.raises(ValueError, match=message) as caught:
-        build_music_codec_training(config, Path("none"), mesh=make_mesh(jax.devices()[:1]))
+        build_codec_run(config, Path("none"), mesh=make_mesh(jax.devices()[:1]))
     assert "\n" not in str(caught.value)
 
 
 def test_a_codecs_step_gives_back_the_types_it_takes(dances):
     """Else it is compiled a second time, for what the first step gave back."""
     config = load("aist_vanilla", data__path=str(dances / "aist"), codec__depth=1)
-    built = build_music_codec_training(config, Path("none"), mesh=make_mesh(jax.devices()[:1]))
+    built = build_codec_run(config, Path("none"), mesh=make_mesh(jax.devices()[:1]))
     before = jax.eval_shape(built.training.init_state)
-    batch = {"audio": jax.ShapeDtypeStruct((config.codec_train.batch_size, built.samples), "f4")}
+    shape = config.codec_train.batch_size, CODECS["jukebox"].samples(config)
+    batch = {"audio": jax.ShapeDtypeStruct(shape, "f4")}
     after, _ = jax.eval_shape(built.training.train_step, before, batch)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type)

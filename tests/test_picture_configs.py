@@ -13,7 +13,7 @@ from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.vqgan import make_vqgan
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
-from cdcd_jax.tasks.codec_training import build_codec_training
+from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.preparation import build_preparation
@@ -242,8 +242,8 @@ def test_weights_of_scores_are_read_before_the_codec_is_trained(run_here, tmp_pa
 )
 def test_a_wrong_value_of_codec_training_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        build_codec_training(load("grocery_vanilla", "smoke", **changes), tmp_path,
-                             mesh=one_device())  # fmt: skip
+        build_codec_run(load("grocery_vanilla", "smoke", **changes), tmp_path,
+                        mesh=one_device())  # fmt: skip
 
 
 def test_without_a_codec_there_is_nothing_to_prepare_with(pictures, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from cdcd_jax.data.dance.aist import GENRES
 from cdcd_jax.models.options import DenoiserOptions
-from cdcd_jax.tasks.music import find_window
+from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.training.optimizer import make_optimizer
 
 ROOT = Path(__file__).parent.parent

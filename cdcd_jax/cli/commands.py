@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 from absl import logging
 from ml_collections import config_flags
 
-from cdcd_jax.cli.codec import fit_codec, train_codec
+from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
 from cdcd_jax.cli.drawing import check_request
 from cdcd_jax.cli.exporting import check_pictures
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
-from cdcd_jax.cli.music_codec import fit_music_codec, train_music_codec
 from cdcd_jax.cli.plan import imagine_devices, plan_run
 from cdcd_jax.cli.prepare import prepare_music, prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
@@ -44,14 +43,11 @@ from cdcd_jax.io import silence_other_hosts
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.settings.config_file import default_workdir
 from cdcd_jax.settings.sections import find_mesh
-from cdcd_jax.tasks.codec_fit import build_codec_fit
-from cdcd_jax.tasks.codec_training import build_codec_training
+from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import needs_codec
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic, provide_synthetic
 from cdcd_jax.tasks.music import is_music
-from cdcd_jax.tasks.music_codec_fit import build_music_codec_fit
-from cdcd_jax.tasks.music_codec_training import build_music_codec_training
 from cdcd_jax.tasks.preparation import build_music_preparation, build_preparation
 from cdcd_jax.tasks.token_data import load_test_dances
 from cdcd_jax.training.average import find_newest
@@ -102,7 +98,7 @@ def _run_mode(workdir: Path, stopper: Stopper) -> None:
     if FLAGS.mode == "plan":
         _plan(workdir)
     elif FLAGS.mode == "codec":
-        _make_codec(FLAGS.config, workdir, stopper)
+        make_codec(build_codec_run(FLAGS.config, workdir), stopper)
     elif FLAGS.mode == "prepare":
         _make_tokens(FLAGS.config, workdir)
     elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
@@ -224,7 +220,7 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
             start_experiment(rehearsed, start, tell=lambda line: None)
         if missing_codec:
             print(f"There is no codec {places.codec_file} yet: training it first")
-            _make_codec(config, workdir, stopper)
+            make_codec(build_codec_run(config, workdir), stopper)
         if missing_tokens:
             print(f"There are no tokens in {places.tokens} yet: preparing them first")
             _make_tokens(config, workdir)
@@ -282,18 +278,6 @@ def _perform_published(workdir: Path, path: Path) -> None:
 def _published_sampling(num_steps: int) -> dict[str, Any]:
     num_steps = FLAGS.config.sample.num_steps or num_steps
     return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
-
-
-def _make_codec(config: Any, workdir: Path, stopper: Stopper) -> None:
-    if is_music(config):
-        if config.codec.name == "spectra":
-            fit_music_codec(build_music_codec_fit(config, workdir))
-        else:
-            train_music_codec(build_music_codec_training(config, workdir), stopper)
-    elif config.codec.name == "patches":
-        fit_codec(build_codec_fit(config, workdir))
-    else:
-        train_codec(build_codec_training(config, workdir), stopper)
 
 
 def _make_tokens(config: Any, workdir: Path) -> None:

@@ -1,6 +1,5 @@
-"""Music for eyes and ears: spectrograms in a picture, and a WAV file for each sound beside it."""
+"""Music for dances of the test set, beside what was danced to."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,13 @@ import jax
 import numpy as np
 
 from cdcd_jax.data.batch import take_rows
-from cdcd_jax.data.dance.audio import save_wav
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.evaluation.metrics.images.real_images import spread
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.tasks.music_scoring import read_truth
-from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization.samples import save_picture
-from cdcd_jax.visualization.spectrograms import draw_spectrogram_grid
-
-MAX_SHOWN = 8
-"""Dances in a picture; more could not be looked at. All of them can be listened to."""
+from cdcd_jax.visualization.sounds import show_sounds
 
 
 def play(
@@ -66,41 +59,3 @@ def play(
     }
     names = [segments.segment_name(int(piece)) for piece in pieces]
     return show_sounds(path, columns, names, dance_beats=truth.dance_beats, caption=caption)
-
-
-def show_sounds(
-    path: Path,
-    columns: Mapping[str, Any],
-    names: Sequence[str],
-    *,
-    dance_beats: Sequence[np.ndarray] | None = None,
-    caption: str = "",
-) -> Path:
-    """Draw spectrograms, a row for each name, and write every sound to a WAV file.
-
-    Args:
-        path: The PNG file; the sounds go into a folder of the same name.
-        columns: Sounds [names samples] by what they are.
-        names: What each row is.
-        dance_beats: Times to mark below each row, in seconds.
-        caption: One line above it all.
-
-    Returns:
-        The path.
-    """
-    if not is_first_host():
-        return path
-    count = min(len(names), MAX_SHOWN)
-    picture = draw_spectrogram_grid(
-        [[sounds[row] for sounds in columns.values()] for row in range(count)],
-        dance_beats=None if dance_beats is None else dance_beats[:count],
-        row_labels=names[:count],
-        column_labels=list(columns),
-        caption=caption,
-    )
-    with writing(path.parent):
-        for what, sounds in columns.items():
-            for name, sound in zip(names, sounds, strict=True):
-                file = "-".join([name, *what.replace(",", "").split()]).replace("/", "_")
-                save_wav(path.with_suffix("") / f"{file}.wav", sound)
-        return save_picture(picture, path)

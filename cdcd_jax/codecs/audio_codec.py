@@ -74,6 +74,11 @@ class AudioCodec:
         self._alone = jax.device_put(used, jax.local_devices()[0])
 
     @property
+    def params(self) -> Params:
+        """The weights of the level, on the devices."""
+        return self._params
+
+    @property
     def vocab_size(self) -> int:
         """Number of codes."""
         return self.jukebox.options.num_codes

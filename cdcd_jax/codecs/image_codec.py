@@ -87,6 +87,11 @@ class ImageCodec:
         self._table = jax.device_put(table, everywhere)
 
     @property
+    def params(self) -> Params:
+        """The weights on the devices, with the codes in use."""
+        return self._decoder
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the tokens."""
         return self.vqgan.options.grid

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, Keys, section_keys
 from cdcd_jax.settings.kinds import PLACE, check_kind, find_kind
 from cdcd_jax.settings.sections import suggest
+from cdcd_jax.tasks.codecs import find_codec
 from cdcd_jax.tasks.images import SOURCES
 from cdcd_jax.tasks.music import DANCES, SOUND
 
@@ -91,11 +92,12 @@ def check_settings(config: Any, *, for_codec: bool = False) -> None:
         if key not in config[section]:
             raise ValueError(f"{section}.{key} is missing; give it")
     check_combination(config, for_codec=for_codec)
-    for name in _stages(config):
+    stages = find_codec(config).stages(config)
+    for name in stages:
         _require_section(config, name)
     for name in config:
         _check_section(config, name, table[name])
-    trained = [name for name in ("train", "codec_train") if name in ("train", *_stages(config))]
+    trained = [name for name in ("train", "codec_train") if name in ("train", *stages)]
     for name in trained:
         parts, size = config[name].num_microbatches, config[name].batch_size
         if size % parts:
@@ -138,19 +140,6 @@ def _check_codec(config: Any) -> Family:
             f"holds; take {_either(family.codecs)}"
         )
     return family
-
-
-def _stages(config: Any) -> tuple[str, ...]:
-    """List the sections that making codec and tokens needs."""
-    codec = config.codec
-    if codec.name == "pixels":
-        return ()
-    if codec.name in ("patches", "spectra"):
-        return ("prepare", "codec_fit")
-    return ("prepare",) if codec.get("weights") else ("prepare", "codec_loss", *TRAINING)
-
-
-TRAINING = ("codec_optimizer", "codec_train")
 
 
 def _require_section(config: Any, name: str) -> None:

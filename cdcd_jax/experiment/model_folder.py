@@ -37,7 +37,6 @@ from cdcd_jax.settings.sections import (
     find_housekeeping,
     find_rules,
     make_fingerprint,
-    make_section,
 )
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codecs import load_codec, save_codec
@@ -48,7 +47,6 @@ from cdcd_jax.tasks.conditions import (
 )
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, load_texts, save_texts
-from cdcd_jax.tasks.token_data import pixel_codec
 from cdcd_jax.training.average import find_newest, read_newest_average
 from cdcd_jax.training.checkpoints.compatibility import check_fingerprint
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
@@ -188,10 +186,7 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     config = _with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
     places = find_places(config, saved.folder)
-    if places is None:
-        codec = make_section(config, "codec", pixel_codec, **config.codec)
-    else:
-        codec = load_codec(config, places)
+    codec = load_codec(config, places)
     conditioning = _load_conditioning(config, saved)
     schedule, model = make_network(
         config, conditioning, vocab_size=codec.vocab_size, grid=codec.grid

@@ -17,7 +17,8 @@ from cdcd_jax.experiment.published import (
     load_published,
 )
 from cdcd_jax.experiment.published_music import PublishedMusicModel, load_published_music
-from cdcd_jax.tasks.music import find_window, is_music
+from cdcd_jax.tasks.music import is_music
+from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.typing import Params
 
 DROPOUT = 0.1

@@ -9,7 +9,7 @@ import jax
 
 from cdcd_jax.codecs.audio_file import save_jukebox
 from cdcd_jax.codecs.codec_file import flatten, save_vqgan
-from cdcd_jax.codecs.jukebox import make_jukebox
+from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.distributed.agreement import all_agree, first_hosts_word
 from cdcd_jax.experiment.published import (
@@ -32,7 +32,8 @@ from cdcd_jax.interop.torch_legacy import is_legacy_torch
 from cdcd_jax.io import is_first_host, wait_for_hosts, whole_file
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
-from cdcd_jax.tasks.codecs import jukebox_options, needs_codec
+from cdcd_jax.tasks.codec_family import take_options
+from cdcd_jax.tasks.codecs import needs_codec
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.music import is_music
 from cdcd_jax.training.average import Average, find_newest, read_newest_average
@@ -167,7 +168,7 @@ def _read_music(config: Any, path: Path, workdir: Path) -> Start:
     }
     places = find_places(config, workdir)
     if places is not None and needs_codec(config, places):
-        jukebox = make_jukebox(**jukebox_options(config.codec))
+        jukebox = make_jukebox(**take_options(config.codec, JukeboxOptions))
         codec = jukebox_from_state_dict(found.codec, _shapes(jukebox.init))
         _write(places.codec_file, lambda file: save_jukebox(file, codec, jukebox.options))
     return Start(path=path, arrays=flatten(params), unseen=PUBLISHED)

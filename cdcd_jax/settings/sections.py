@@ -50,11 +50,14 @@ TRAIN_HOUSEKEEPING = (
 def make_section(
     config: Any, name: str, make: Callable[..., T], /, *args: Any, **options: Any
 ) -> T:
-    """Call a constructor for a section; what it finds wrong gets the section's name."""
+    """Call a constructor for a section; a fault gets the section's name if it has none."""
     try:
         return make(*args, **options)
     except (ValueError, OSError) as error:
         sentence = str(error)
+        named = re.match(r"(\w+)[.:]", sentence)
+        if named and named[1] in config:
+            raise
         key = re.match(r"\w+", sentence)
         joint = "." if key and key[0] in config[name] else ": "
         raise ValueError(f"{name}{joint}{sentence}") from error

@@ -18,7 +18,8 @@ from cdcd_jax.data.images.captioned import CaptionedExamples, Captions, number_c
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.io import is_first_host
 from cdcd_jax.settings.sections import make_section
-from cdcd_jax.tasks.music import find_window, is_music, load_dances, motion_statistics
+from cdcd_jax.tasks.music import is_music, load_dances, motion_statistics
+from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.tasks.texts import KINDS, load_texts
 from cdcd_jax.tasks.token_data import TokenData
 from cdcd_jax.training.step import Batch

@@ -12,10 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.settings.sections import make_section
-from cdcd_jax.tasks.codecs import codec_shape
-from cdcd_jax.tasks.music import find_window, is_music
+from cdcd_jax.tasks.codecs import codec_shape, find_codec
 from cdcd_jax.training.objective import count_batch_negatives
 
 FLOAT = INT = 4
@@ -173,9 +171,10 @@ def training_needs(config: Any) -> list[Need]:
 
 def preparation_needs(config: Any) -> list[Need]:
     """List what encoding all data takes at least; nothing where pixels are tokens."""
-    if config.codec.name == "pixels":
+    family = find_codec(config)
+    if family.data == "arrays":
         return []
-    size = _example_bytes(config)
+    size = family.example_bytes(config)
     return [
         Need(f"a batch to {verb}", config[section].batch_size * size,
              _take(config, f"{section}.batch_size"))
@@ -185,21 +184,15 @@ def preparation_needs(config: Any) -> list[Need]:
 
 def codec_needs(config: Any) -> list[Need]:
     """List what the training of a codec takes at least; nothing where none is trained."""
-    if config.codec.name not in ("vqgan", "jukebox") or config.codec.get("weights"):
+    family = find_codec(config)
+    if "codec_train" not in family.stages(config):
         return []
-    train, codec = config.codec_train, config.codec
-    if is_music(config):
-        numbers, keys = train.seconds * SAMPLE_RATE, ("codec.width", "codec.depth")
-        size = sum(codec.downs) * codec.depth * codec.width**2
-    else:
-        numbers, keys = codec.image_size**2 * 3, ("codec.channels", "codec.num_res_blocks")
-        size = codec.num_res_blocks * 9 * (codec.channels * max(codec.multipliers)) ** 2
-    one = int(numbers) * (FLOAT if is_music(config) else 1)
-    rows = train.batch_size // jax.process_count()
-    book = {"codec.num_codes": codec.num_codes, "codec.code_dim": codec.code_dim}
+    example, size, keys = family.training_size(config)
+    rows = config.codec_train.batch_size // jax.process_count()
+    book = _take(config, "codec.num_codes", "codec.code_dim")
     return [
-        Need("a batch of the codec", rows * one, _take(config, "codec_train.batch_size")),
-        _ahead("batches of the codec", config, rows * one, ("codec_train.batch_size",)),
+        Need("a batch of the codec", rows * example, _take(config, "codec_train.batch_size")),
+        _ahead("batches of the codec", config, rows * example, ("codec_train.batch_size",)),
         Need("the codec with its optimizer", COPIES * FLOAT * size, _take(config, *keys), "device"),
         Need("the codebook", COPIES * FLOAT * math.prod(book.values()), book, "device"),
     ]
@@ -225,13 +218,6 @@ def sample_needs(values: Mapping[str, int], *, vocab_size: int, length: int) -> 
         Need("a batch of samples", rows * length * INT, values),
         Need("the network's output for a batch of samples", size, values, "device"),
     ]
-
-
-def _example_bytes(config: Any) -> int:
-    """Count the bytes of a picture of uint8 or a piece of float32 sound."""
-    if is_music(config):
-        return find_window(config).samples * FLOAT
-    return config.codec.image_size**2 * 3
 
 
 def _shards(config: Any) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cdcd_jax.codecs.jukebox import make_jukebox
-from cdcd_jax.codecs.vqgan import make_vqgan
+from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
+from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS
 from cdcd_jax.data.images.stream import load_pictures
 from cdcd_jax.data.miniature.aist import make_aist
@@ -30,9 +30,9 @@ from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.interop.vqgan import vqgan_to_state_dict
 from cdcd_jax.io import is_first_host, wait_for_hosts, whole_folder
 from cdcd_jax.settings.sections import make_section
-from cdcd_jax.tasks.codecs import vqgan_options
+from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.images import find_places, load_source
-from cdcd_jax.tasks.music import is_music, jukebox_options, load_dances
+from cdcd_jax.tasks.music import is_music, load_dances
 from cdcd_jax.typing import Params, PRNGKey
 
 SETS: dict[str, Callable[[Path], None]] = {
@@ -133,7 +133,7 @@ def _write_clip(folder: Path) -> None:
 
 def _write_vqgan(config: Any, folder: Path) -> None:
     """Write a codec as taming-transformers does, and which of its codes are in use."""
-    vqgan, random = make_vqgan(**vqgan_options(config.codec)), np.random.default_rng(0)
+    vqgan, random = make_vqgan(**take_options(config.codec, VQGANOptions)), np.random.default_rng(0)
     params = _draw_weights(random, vqgan.init)
     source = load_source(config, "train")
     chosen = random.permutation(len(source))[:NUM_EXAMPLES].tolist()
@@ -157,7 +157,7 @@ def _write_vqgan(config: Any, folder: Path) -> None:
 
 def _write_jukebox(config: Any, folder: Path) -> None:
     """Write a codec as the dance-to-music project publishes Jukebox's."""
-    jukebox, level = make_jukebox(**jukebox_options(config.codec)), config.codec.level
+    jukebox, level = make_jukebox(**take_options(config.codec, JukeboxOptions)), config.codec.level
     jukebox.options.check_level(level)
     random = np.random.default_rng(0)
     params = _draw_weights(random, jukebox.init)
@@ -207,5 +207,5 @@ def _choose_codes(random: np.random.Generator, features: np.ndarray, number: int
 
 def _digest(codec: Any) -> str:
     """Name the architecture of a codec: another one is another file."""
-    options = jukebox_options(codec) if codec.name == "jukebox" else vqgan_options(codec)
+    options = take_options(codec, JukeboxOptions if codec.name == "jukebox" else VQGANOptions)
     return hashlib.sha256(str(sorted(options.items())).encode()).hexdigest()[:8]

@@ -1,14 +1,10 @@
 """Where music and its dances come from, from the sections ``data`` and ``codec``."""
 
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from cdcd_jax.codecs.jukebox import JukeboxOptions
-from cdcd_jax.codecs.phases import SpectrumOptions
 from cdcd_jax.data.dance.aist import load_aist
-from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.dance_files import DanceFiles
 from cdcd_jax.data.dance.dances import Dances
 from cdcd_jax.data.dance.recordings import DanceMusic, Recordings, SoundFolder
@@ -16,6 +12,7 @@ from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.data.dance.tiktok import load_tiktok
 from cdcd_jax.data.toy.groove import load_groove
 from cdcd_jax.settings.sections import make_section
+from cdcd_jax.tasks.music_codecs import find_window
 
 DANCES = ("groove", "aist", "tiktok")
 """Names that ``data.name`` may have where music is made for dances."""
@@ -24,65 +21,9 @@ SOUND = "sound"
 """The name of a folder of sound files, which a codec can be trained on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Say what one sample is.
-
-    Attributes:
-        seconds: What it lasts: its tokens, exactly.
-        length: Its tokens.
-        hop: Samples of sound per token.
-    """
-
-    seconds: float
-    length: int
-    hop: int
-
-    @property
-    def samples(self) -> int:
-        """Its samples of sound."""
-        return self.length * self.hop
-
-
 def is_music(config: Any) -> bool:
     """Whether an experiment is on music, not on pictures."""
     return config.data.name in (*DANCES, SOUND)
-
-
-def spectrum_options(section: Any) -> dict[str, Any]:
-    """Take how sound is described out of the section on a codec of spectra."""
-    return {field.name: section[field.name] for field in fields(SpectrumOptions)}
-
-
-def jukebox_options(section: Any) -> dict[str, Any]:
-    """Take the architecture out of the section on the codec; lists become tuples."""
-    names = {field.name for field in fields(JukeboxOptions)} - {"sample_rate"}
-    return {name: section[name] for name in names}
-
-
-def find_window(config: Any) -> Window:
-    """Tell the length of a sample: as many whole tokens as fit in ``data.seconds``.
-
-    Raises:
-        ValueError: If a value is wrong.
-    """
-    hop = make_section(config, "codec", _find_hop, config.codec)
-    return make_section(config, "data", _window, config.data.seconds, hop)
-
-
-def _find_hop(section: Any) -> int:
-    if section.name == "spectra":
-        return SpectrumOptions(**spectrum_options(section)).hop
-    options = JukeboxOptions(**jukebox_options(section))
-    options.check_level(section.level)
-    return options.hops[section.level]
-
-
-def _window(seconds: float, hop: int) -> Window:
-    length = int(seconds * SAMPLE_RATE / hop)
-    if length < 2:
-        raise ValueError(f"seconds = {seconds} holds fewer than two tokens of {hop} samples")
-    return Window(seconds=length * hop / SAMPLE_RATE, length=length, hop=hop)
 
 
 def load_dances(config: Any, split: str) -> Dances:

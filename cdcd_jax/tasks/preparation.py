@@ -17,7 +17,8 @@ from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.images import Places, check_classes, find_places, load_source
 from cdcd_jax.tasks.memory import check_needs, preparation_needs
-from cdcd_jax.tasks.music import find_window, load_segments
+from cdcd_jax.tasks.music import load_segments
+from cdcd_jax.tasks.music_codecs import find_window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def load_data(config: Any, places: Places | None) -> TokenData:
         ValueError: If something is missing, damaged, or does not fit.
     """
     if places is None:
-        codec = make_section(config, "codec", pixel_codec, **config.codec)
+        codec = load_codec(config, None)
         return make_section(config, "data", _digits, config.data.name, codec)
     if config.data.name == SOUND:
         raise ValueError(
@@ -264,13 +264,6 @@ def _listed_negatives(config: Any, train: TokenShards) -> Negatives | None:
 
 def _captions(shards: TokenShards) -> Captions | None:
     return Captions(shards.captions, shards.picture_of) if shards.captions else None
-
-
-def pixel_codec(*, name: str, vocab_size: int, grid: tuple[int, int]) -> PixelCodec:
-    """Make the codec of the digits, whose pixels are tokens, from the section ``codec``."""
-    if name != "pixels":
-        raise ValueError(f'name = "{name}" does not fit the digits; there is "pixels"')
-    return PixelCodec(vocab_size=vocab_size, grid=grid)
 
 
 def _digits(name: str, codec: PixelCodec) -> TokenData:

@@ -45,7 +45,7 @@ class CommandHere:
         self._monkeypatch, self._capsys = monkeypatch, capsys
         self.built = []
         monkeypatch.chdir(ROOT)
-        for module in ("experiment.experiment", "tasks.music_codec_training", "cli.commands"):
+        for module in ("experiment.experiment", "tasks.codec_run", "cli.commands"):
             name = f"cdcd_jax.{module}.find_mesh"
             monkeypatch.setattr(name, lambda *_: make_mesh(jax.devices()[:1]))
         monkeypatch.setattr(failures.os, "_exit", sys.exit)  # which would end the tests, too

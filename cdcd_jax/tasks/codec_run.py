@@ -1,0 +1,143 @@
+"""The making of a codec, from the sections whose names begin with ``codec``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from cdcd_jax.codecs.codec import Codec
+from cdcd_jax.distributed.mesh import batch_share
+from cdcd_jax.settings.sections import (
+    find_housekeeping,
+    find_mesh,
+    find_rules,
+    make_decaying_optimizer,
+    make_fingerprint,
+    make_loop,
+    make_section,
+    plain,
+)
+from cdcd_jax.tasks.codec_family import CodecTraining
+from cdcd_jax.tasks.codecs import find_codec
+from cdcd_jax.tasks.images import Places, find_places, load_source
+from cdcd_jax.tasks.memory import check_needs, codec_needs
+from cdcd_jax.tasks.music import load_recordings
+from cdcd_jax.tasks.reconstructions import ImageReconstructions, SoundReconstructions
+from cdcd_jax.training.run import Training
+from cdcd_jax.training.state import TrainState, init_state
+from cdcd_jax.training.step import make_train_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecRun:
+    """What a codec is made by: ``fit``, or ``training`` and ``codec_of``.
+
+    Attributes:
+        fit: Fits the codec in one pass over the data; None where it is trained.
+        training: What ``run_training`` takes; None where it is fitted.
+        codec_of: Makes the codec of a state of the training; None where it is fitted.
+        save: Writes a codec to a file.
+        read_test: Reads the test examples that show what the codec makes of data.
+        places: Where the codec goes.
+        config: The whole configuration as JSON types.
+    """
+
+    fit: Callable[[], Codec] | None = None
+    training: Training | None = None
+    codec_of: Callable[[TrainState], Codec] | None = None
+    save: Callable[[Codec, Path], None]
+    read_test: Callable[[], ImageReconstructions | SoundReconstructions]
+    places: Places
+    config: dict[str, Any]
+
+
+def build_codec_run(config: Any, workdir: Path, *, mesh: Mesh | None = None) -> CodecRun:
+    """Make what fits or trains the codec of a configuration.
+
+    Args:
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/pictures.py`` makes it.
+        workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
+        mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
+
+    Returns:
+        The run. Nothing is read, trained or compiled yet.
+
+    Raises:
+        ValueError: If a value is wrong or the data are not there; the sentence names
+            ``section.key``.
+    """
+    check_needs(codec_needs(config))
+    places, family = find_places(config, workdir), find_codec(config)
+    if places is None or not family.sections:
+        raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
+    load = load_recordings if family.data == "music" else load_source
+    train, test = (load(config, split) for split in ("train", "test"))
+    made = make_section(config, "codec", family.make, config, train)
+    common = {
+        "save": family.save,
+        "read_test": partial(family.reconstructions, config, test),
+        "places": places,
+        "config": plain(config),
+    }
+    if not isinstance(made, CodecTraining):
+        return CodecRun(fit=made, **common)
+    mesh = find_mesh(config) if mesh is None else mesh
+    training = _make_training(config, mesh, made, train.fingerprint)
+    return CodecRun(training=training, codec_of=made.codec, **common)
+
+
+def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprint: str) -> Training:
+    """Make what ``run_training`` takes.
+
+    Raises:
+        ValueError: If a value is wrong, or the shapes do not fit together.
+    """
+    train = config.codec_train
+    share, num_shares = make_section(config, "mesh", batch_share, mesh)
+    optimizer = make_section(
+        config,
+        "codec_optimizer",
+        make_decaying_optimizer,
+        num_steps=train.num_steps,
+        **config.codec_optimizer,
+    )
+    train_step = make_section(
+        config,
+        "codec_train",
+        make_train_step,
+        made.objective,
+        optimizer,
+        num_microbatches=train.num_microbatches,
+        max_skipped=train.max_skipped,
+        ema_decay=0.0,  # the average is the parameters themselves
+    )
+    loop = make_section(config, "codec_train", make_loop, train, mesh)
+
+    def initial_state() -> TrainState:
+        key, stats_key = jax.random.split(jax.random.key(train.seed))
+        return init_state(key, made.init_params, optimizer, made.init_stats(stats_key))
+
+    state = jax.eval_shape(initial_state)
+    make_section(config, "codec", jax.eval_shape, train_step, state, made.batch)
+    sections = ("codec", *find_codec(config).sections)
+    training = Training(
+        mesh=mesh,
+        batch_size=train.batch_size,
+        init_state=initial_state,
+        train_step=train_step,
+        make_batches=partial(made.make_batches, process_index=share, num_processes=num_shares),
+        loop=loop,
+        keep_checkpoints=train.keep_checkpoints,
+        fingerprint=make_fingerprint(
+            config, sections, train="codec_train", optimizer="codec_optimizer"
+        )
+        | {"data": data_fingerprint},
+        housekeeping=find_housekeeping("codec_train"),
+        rules=find_rules(config, "codec_rules"),
+    )
+    make_section(config, "mesh", training.shardings)
+    return training
