@@ -10,7 +10,7 @@ from jaxtyping import Array
 from cdcd_jax.codecs.codebook import Codebook, init_codebook
 from cdcd_jax.codecs.jukebox import Jukebox
 from cdcd_jax.codecs.spectrogram import spectral_distance
-from cdcd_jax.training.codec_objective import codebook_update
+from cdcd_jax.training.codec_objective import check_weights, codebook_update, straight_through
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -62,18 +62,12 @@ def make_audio_codec_objective(
         ValueError: If there is no such level or a value is out of range.
     """
     jukebox.options.check_level(level)
-    weights = {
-        "spectral_weight": spectral_weight,
-        "log_spectral_weight": log_spectral_weight,
-        "waveform_weight": waveform_weight,
-        "commitment_weight": commitment_weight,
-    }
-    for name, value in weights.items():
-        if value < 0:
-            raise ValueError(f"{name} = {value} must be at least 0")
-    for name, value in {"codebook_decay": codebook_decay, "restart_below": restart_below}.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name} = {value} must lie in [0, 1)")
+    check_weights(
+        spectral_weight=spectral_weight,
+        log_spectral_weight=log_spectral_weight,
+        waveform_weight=waveform_weight,
+        commitment_weight=commitment_weight,
+    )
 
     def loss(
         params: Params, batch: Batch, stats: Any
@@ -82,9 +76,7 @@ def make_audio_codec_objective(
         features = jukebox.encode(complete, audio, level)
         indices = jukebox.indices(complete, jax.lax.stop_gradient(features), level)
         codes = jax.lax.stop_gradient(jukebox.lookup(complete, indices, level))
-        # The decoder sees the codes; their gradient goes to the features as it is.
-        passed = features + jax.lax.stop_gradient(codes - features)
-        reconstruction = jukebox.decode(complete, passed, level)
+        reconstruction = jukebox.decode(complete, straight_through(features, codes), level)
 
         waveform = _relative_error(audio, reconstruction)
         spectral, log_spectral = map(jnp.mean, spectral_distance(audio, reconstruction))
@@ -104,9 +96,7 @@ def make_audio_codec_objective(
         }
         return total, jax.lax.stop_gradient((told, (features, indices)))
 
-    return Objective(
-        loss, update=codebook_update(decay=codebook_decay, restart_below=restart_below)
-    )
+    return Objective(loss, update=codebook_update(codebook_decay, restart_below))
 
 
 def init_audio_codec_training(

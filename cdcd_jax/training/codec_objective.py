@@ -68,17 +68,12 @@ def make_codec_objective(
             f'quantizer = "{vqgan.options.quantizer}" can be loaded but not trained; '
             'train with quantizer = "vq"'
         )
-    for name, value in {
-        "perceptual_weight": perceptual_weight,
-        "discriminator_weight": discriminator_weight,
-        "discriminator_start": discriminator_start,
-        "commitment_weight": commitment_weight,
-    }.items():
-        if value < 0:
-            raise ValueError(f"{name} = {value} must be at least 0")
-    for name, value in {"codebook_decay": codebook_decay, "restart_below": restart_below}.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name} = {value} must lie in [0, 1)")
+    check_weights(
+        perceptual_weight=perceptual_weight,
+        discriminator_weight=discriminator_weight,
+        discriminator_start=discriminator_start,
+        commitment_weight=commitment_weight,
+    )
 
     def fidelity(images: Array, reconstruction: Array) -> tuple[Array, Metrics]:
         l1 = jnp.mean(jnp.abs(images - reconstruction))
@@ -118,9 +113,7 @@ def make_codec_objective(
         indices = vqgan.indices(complete, jax.lax.stop_gradient(features))
         codes = vqgan.lookup(complete, indices)
         commitment = jnp.mean((features - jax.lax.stop_gradient(codes)) ** 2)
-        # The decoder sees the codes; their gradient goes to the features as it is.
-        passed = features + jax.lax.stop_gradient(codes - features)
-        hidden = vqgan.decode_hidden(generator, passed)
+        hidden = vqgan.decode_hidden(generator, straight_through(features, codes))
         reconstruction = vqgan.project(generator, hidden).astype(jnp.float32)
 
         seen = jax.lax.stop_gradient(reconstruction)
@@ -146,15 +139,23 @@ def make_codec_objective(
         metrics = told | metrics | told_of_critic
         return total, jax.lax.stop_gradient((metrics, (features, indices)))
 
-    return Objective(
-        loss, update=codebook_update(decay=codebook_decay, restart_below=restart_below)
-    )
+    return Objective(loss, update=codebook_update(codebook_decay, restart_below))
+
+
+def check_weights(**weights: int | float) -> None:
+    """Raise a ValueError for a weight of a loss that is below 0."""
+    for name, value in weights.items():
+        if value < 0:
+            raise ValueError(f"{name} = {value} must be at least 0")
 
 
 def codebook_update(
-    *, decay: float, restart_below: float
+    codebook_decay: float, restart_below: float
 ) -> Callable[[PRNGKey, Codebook, Any], tuple[Codebook, Metrics]]:
     """Return an objective's ``update``: ``update_codebook`` on (features, indices), by row."""
+    for name, value in {"codebook_decay": codebook_decay, "restart_below": restart_below}.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} = {value} must lie in [0, 1)")
 
     def update(
         key: PRNGKey, codebook: Codebook, seen: tuple[Array, Array]
@@ -165,7 +166,7 @@ def codebook_update(
             codebook,
             features.reshape(-1, features.shape[-1]),
             indices.reshape(-1),
-            decay=decay,
+            decay=codebook_decay,
             restart_below=restart_below,
         )
 
@@ -195,6 +196,11 @@ def init_codec_training(
 def with_codes(generator: Params, codebook: Codebook) -> Params:
     """Put the codebook where the codec's functions look for it."""
     return generator | {"quantizer": {"codebook": codebook.codes}}
+
+
+def straight_through(features: Array, codes: Array) -> Array:
+    """Return the codes, with a gradient that goes to the features as it is."""
+    return features + jax.lax.stop_gradient(codes - features)
 
 
 def _gradient_only(value: Array) -> Array:
