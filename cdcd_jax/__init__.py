@@ -29,7 +29,7 @@ Example:
 
 import sys as _sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if "cdcd_jax.main" in _sys.orig_argv[:4] or "".join(_sys.argv[:1]).endswith("/cdcd"):
     # The command line has an answer to signals before JAX is imported, which takes a second.

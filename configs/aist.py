@@ -1,7 +1,7 @@
 """Music for the dances of AIST++ at the paper's size (CDCD Table 1).
 
 Command: ``python -m cdcd_jax.main --config=configs/aist.py:step_intra --config.data.path=FOLDER
---config.codec.weights=vqvae.pt``, where FOLDER is AIST++ with the music beside it (docs/music.md
+--config.codec.weights=vqvae.pt``, where FOLDER is AIST++ with the music beside it (docs/guides/music.md
 says where both come from). Hardware: the paper's 8 V100 days; not run here, ``--mode=plan`` says
 what it should take.
 

@@ -2,9 +2,9 @@
 
 Command: ``python -m cdcd_jax.main --config=configs/emoji.py:sample_inter
 --config.data.path=FOLDER``, where FOLDER holds ``<style>.npz`` and ``<style>.jsonl``
-(64x64 pixels, of which 32x32 are learned; docs/data.md has the form). It finds a codebook of
+(64x64 pixels, of which 32x32 are learned; docs/guides/data.md has the form). It finds a codebook of
 patches, prepares the tokens, trains (ten minutes on two shared CPU cores) and evaluates. Expected:
-3.64 bits per token (docs/texts.md).
+3.64 bits per token (docs/results/texts.md).
 
 Variants: ``vanilla`` (the baseline) or ``sample_inter``; and ``smoke`` for a run of a minute or two
 that needs no such folder.

@@ -4,7 +4,7 @@ Command: ``python -m cdcd_jax.main --config=configs/glyphs.py:sample_inter``: it
 patches, prepares the tokens, trains, and evaluates on combinations of letter and style that the
 training lacks; 11 minutes of training on two shared CPU cores. Nothing is downloaded: the outlines
 are the DejaVu fonts of matplotlib. Expected: 0.72 bits per token, 72.5% of the letters and 67.2% of
-the styles recognised; other seeds gave 61.1% and 74.2% of the letters (docs/texts.md).
+the styles recognised; other seeds gave 61.1% and 74.2% of the letters (docs/results/texts.md).
 
 Variants: ``vanilla`` (the baseline) or ``sample_inter``; and ``smoke`` for a run of a minute.
 """

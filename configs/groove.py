@@ -3,7 +3,7 @@
 Command: ``python -m cdcd_jax.main --config=configs/groove.py:sample_inter``: it fits a codebook of
 spectra if there is none in ``runs/groove_codec``, prepares the tokens, trains (7 minutes on two
 shared CPU cores) and evaluates. Expected: 2.80 bits per token, onset F 83%, alignment 0.84, every
-genre recognised (docs/music.md).
+genre recognised (docs/results/music.md).
 
 Variants: ``vanilla`` (the baseline), ``step_intra``, ``step_inter``, ``sample_intra`` or
 ``sample_inter``; and ``smoke`` for a run of a minute or two.

@@ -4,7 +4,7 @@ Command: ``python -m cdcd_jax.main --config=configs/sound_codec.py --mode=codec
 --config.data.path=FOLDER``, where FOLDER holds sound files (WAV, FLAC, Ogg, MP3 ...), every tenth
 of which is for testing, or sub-folders ``train`` and ``test``. Without ``data.path``, and with
 ``--config.data.name=groove``, it learns synthetic drums and bass. Hardware: two CPU cores, about
-four minutes. Results: docs/music.md.
+four minutes. Results: docs/results/music.md.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@
 #   PYTHON     is the interpreter, python3 by default
 #
 # On Linux, memory that a step frees goes back to the system and is fetched again by the next step.
-# Large pages make that cheap: docs/comparison.md has a measurement.
+# Large pages make that cheap: docs/results/digits.md has a measurement.
 set -euo pipefail
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 if [[ -n "${DEVICES:-}" ]]; then

@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> Any:
 
 def _add_data(config: Any) -> None:
     config.data = {
-        # Which examples: digits, a folder of images, imagenet, coco, groove ... (docs/data.md).
+        # Which examples: digits, a folder of images, imagenet, coco, groove ... (docs/guides/data.md).
         "name": "digits",
         # Threads that prepare batches; 0 prepares each when it is needed.
         "num_threads": 1,
@@ -202,7 +202,7 @@ def _add_training(config: Any) -> None:
         "data": config_dict.placeholder(int),
         # Devices that share the batch and the parameters.
         "fsdp": 1,
-        # Devices that share attention heads and hidden features (docs/scale.md).
+        # Devices that share attention heads and hidden features (docs/guides/scale.md).
         "tensor": 1,
         # How single arrays are split, before the built-in rules: pairs such as
         # ("to_logits.kernel", ("fsdp", None)).

@@ -132,7 +132,7 @@ def _clip(
         missing = "weights" if weights is None else "merges"
         raise ValueError(
             f"{missing} is not given; name CLIP's file with --config.condition.{missing}=FILE "
-            "(docs/published.md says where it comes from)"
+            "(docs/guides/published.md says where it comes from)"
         )
     if is_text_tower(weights):
         options, params, _ = load_text_tower(Path(weights))

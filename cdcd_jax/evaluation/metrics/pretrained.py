@@ -153,7 +153,7 @@ def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None)
         sentences.append(
             "No CLIPScore and no R-precision: give CLIP ViT-B/32 with "
             "--config.eval.clip_weights=FILE and its bpe_simple_vocab_16e6.txt.gz with "
-            "--config.eval.clip_merges=FILE (docs/published.md)."
+            "--config.eval.clip_merges=FILE (docs/guides/published.md)."
         )
     return sentences
 

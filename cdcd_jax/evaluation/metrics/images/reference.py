@@ -149,7 +149,7 @@ def describe_reference(path: Path) -> str:
         mode = "clean" if "clean" in words else "legacy"
         origin = f"clean-fid's in mode {mode}, of pictures that it resized in its own way"
     rest = "" if PICTURES in layouts else "; precision, recall and KID need pictures or features"
-    return f"FID is measured to mu and sigma of {path}, {origin} (docs/pictures.md){rest}."
+    return f"FID is measured to mu and sigma of {path}, {origin} (docs/guides/metrics.md){rest}."
 
 
 def _check_pictures(path: str | os.PathLike, layout: ArrayLayout) -> None:
