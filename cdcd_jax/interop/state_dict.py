@@ -11,10 +11,10 @@ import numpy as np
 
 from cdcd_jax.interop.safetensors_file import read_safetensors
 from cdcd_jax.interop.stored import StateDict, Storage, StoredTensor, check_shared
+from cdcd_jax.interop.tensor_pickles import stand_in_name
 from cdcd_jax.interop.torch_file import read_torch
 from cdcd_jax.interop.torch_legacy import is_legacy_torch, read_legacy_torch
 from cdcd_jax.interop.torchscript import is_torchscript, read_torchscript
-from cdcd_jax.interop.unpickler import stand_in_name
 from cdcd_jax.reading.archives import (
     DAMAGE,
     WANTED_BYTES,

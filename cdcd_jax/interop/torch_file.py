@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage
-from cdcd_jax.interop.unpickler import TensorUnpickler
+from cdcd_jax.interop.tensor_pickles import TensorUnpickler
 from cdcd_jax.reading.archives import DAMAGE, describe, open_archive, read_member
 from cdcd_jax.reading.regular import open_regular
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax.interop.stored import Storage, open_file_at
-from cdcd_jax.interop.unpickler import TensorUnpickler
+from cdcd_jax.interop.tensor_pickles import TensorUnpickler
 from cdcd_jax.reading.pickles import brief
 from cdcd_jax.reading.regular import open_regular
 

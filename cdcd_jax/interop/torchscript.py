@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.interop.stored import StoredTensor
+from cdcd_jax.interop.tensor_pickles import stand_in_name
 from cdcd_jax.interop.torch_file import ZipUnpickler
-from cdcd_jax.interop.unpickler import stand_in_name
 from cdcd_jax.reading.archives import open_archive
 from cdcd_jax.reading.pickles import brief
 

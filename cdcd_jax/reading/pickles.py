@@ -1,9 +1,9 @@
-"""The one machine that runs pickles: of others, so it imports nothing and stays small.
+"""The one unpickler of the package, which executes nothing and stays small.
 
-A pickle is a program for a machine with a stack. Python's own machine calls whatever the program
-names. This one answers names as its subclass says, takes only keys that are small and do not
-collide, and counts what the program makes against a budget, so that no pickle takes more memory
-than the budget.
+A pickle is a program for a machine with a stack. Python's own machine imports and calls whatever
+the program names. This one answers names as its subclass says (``array_pickles.py``,
+``interop/tensor_pickles.py``), takes only keys that are small and do not collide, and counts what
+the program makes against a budget, so that no pickle takes more memory than the budget.
 """
 
 import pickle

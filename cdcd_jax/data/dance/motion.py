@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation
 
-from cdcd_jax.data.dance.safe_pickle import load_pickle
+from cdcd_jax.reading.array_pickles import load_pickle
 from cdcd_jax.reading.arrays import is_npy, read_npy, read_npz
 
 NUM_ROTATIONS = 24

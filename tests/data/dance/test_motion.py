@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.dance.motion import load_motion, motion_frames, smpl_features
-from cdcd_jax.data.dance.safe_pickle import load_pickle
+from cdcd_jax.reading.array_pickles import load_pickle
 from tests.support.dance_layouts import make_smpl, write_pickle
 
 

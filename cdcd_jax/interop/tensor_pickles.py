@@ -1,9 +1,8 @@
-"""The one unpickler of the package: tensors and plain containers, and inert objects for the rest.
+"""Pickles of PyTorch's tensors: plain containers of them, and inert objects for the rest.
 
-A pickle is a program: it may name any function and have it called. The unpickler answers to the
-names of tensors, storages and ordered dictionaries with functions of its own. Every other name
-becomes a class that does nothing, so a checkpoint that also holds its trainer's settings can be
-read, and nothing of it is imported or executed.
+The names of tensors, storages and ordered dictionaries are answered with functions of this module.
+Every other name becomes a class that does nothing, so a checkpoint that also holds its trainer's
+settings can be read, and nothing of it is imported or executed (``reading/pickles.py``).
 """
 
 import pickle

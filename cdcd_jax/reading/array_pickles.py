@@ -1,8 +1,7 @@
-"""Pickles of NumPy arrays, read without running what they hold.
+"""Pickles of NumPy arrays.
 
-A pickle is a program: reading one from a stranger with ``pickle.load`` hands over the machine. Here
-nothing a pickle names is ever looked up. The few names that arrays need stand for plain records of
-this module, and arrays are made of those afterwards; anything else is refused.
+The few names that arrays need stand for plain records of this module, and arrays are made of those
+afterwards; anything else is refused (``pickles.py``).
 """
 
 import re
