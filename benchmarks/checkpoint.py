@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.timing import describe_environment, write_json
 from cdcd_jax.distributed.mesh import make_mesh
-from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
+from cdcd_jax.training.checkpoints.manager import Checkpoints, RunProgress
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.state import TrainState, abstract_state, compute_state, init_state
 
@@ -82,7 +82,7 @@ def measure(folder: Path, *, megabytes: int, rounds: int) -> dict[str, Any]:
             state = replace(state, step=jax.device_put(jnp.int32(step), shardings.step))
             jax.block_until_ready(state)
             start = time.perf_counter()
-            saved.save(state, Position(None, 0.0), loss=1.0)
+            saved.save(state, RunProgress(None, 0.0), loss=1.0)
             blocked = time.perf_counter()
             saved.wait()
             written = time.perf_counter()

@@ -21,7 +21,7 @@ from cdcd_jax.conditioning.conditioning import Conditioning, Texts
 from cdcd_jax.dance_to_music import generate_music, read_request
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.shard_batch import fetch_whole
-from cdcd_jax.io import check_local, is_first_host, whole_folder
+from cdcd_jax.io import atomic_folder, check_local, is_first_host
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import Params, PRNGKey
@@ -317,7 +317,7 @@ class Generator:
             raise ValueError(f"{path} is in the folder of the model itself; name another folder")
         weights = flatten(fetch_whole(self.params))
         if is_first_host():
-            with _writing_new(path), whole_folder(path) as part:
+            with _writing_new(path), atomic_folder(path) as part:
                 for file in {file for pattern in FILES for file in self.folder.glob(pattern)}:
                     shutil.copyfile(file, part / file.name)
                 write_arrays(part / WEIGHTS, weights, {"format": WEIGHTS_FORMAT})

@@ -83,7 +83,7 @@ def _hidden(path: Path, suffix: str = ".part") -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
+def atomic_write(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     """Give another name to write to, and put the file in its place when that succeeded.
 
     A reader sees the old file, none or the whole new one, never half of it. Whatever goes wrong,
@@ -102,7 +102,7 @@ def whole_file(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "new" / "greeting.txt"
-        >>> with whole_file(path) as part:
+        >>> with atomic_write(path) as part:
         ...     _ = part.write_text("hello")
         ...     print(path.exists())
         False
@@ -161,7 +161,7 @@ def _create_exclusively(path: Path, content: bytes) -> bool:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Make a folder of another name to fill, and give it its name when that succeeded.
 
     Whatever goes wrong, nothing is left behind but by ``kill -9``.

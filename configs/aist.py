@@ -1,13 +1,13 @@
 """Music for the dances of AIST++ at the paper's size (CDCD Table 1).
 
 Command: ``python -m cdcd_jax.main --config=configs/aist.py:step_intra --config.data.path=FOLDER
---config.codec.weights=vqvae.pt``, where FOLDER is AIST++ with the music beside it (docs/guides/music.md
-says where both come from). Hardware: the paper's 8 V100 days; not run here, ``--mode=plan`` says
-what it should take.
+--config.codec.weights=vqvae.pt``, where FOLDER is AIST++ with the music beside it
+(docs/guides/music.md says where both come from). Hardware: the paper's 8 V100 days; not run here,
+``--mode=plan`` says what it should take.
 
-Published: coverage 89.0, hit 83.8, genre 25.3 for ``vanilla``; 93.9, 90.7, 25.8 for ``step_intra``;
-91.8, 86.9, 27.2 for ``sample_inter``; by sampling that starts from the true music, which this does
-not.
+Published: coverage 89.0, hit 83.8, genre 25.3 for ``vanilla``; 93.9, 90.7, 25.8 for
+``step_intra``; 91.8, 86.9, 27.2 for ``sample_inter``; by sampling that starts from the true music,
+which this does not.
 
 Variants: ``vanilla``, ``step_intra`` or ``sample_inter``; and ``4s`` or ``6s`` for music of more
 than 2 s, or ``smoke``, which needs no files: it writes them in miniature, and takes a minute.

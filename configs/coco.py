@@ -2,10 +2,10 @@
 
 Command: ``python -m cdcd_jax.main --config=configs/coco.py:sample_inter --config.data.path=COCO
 --config.codec.weights=FILE --config.codec.used_codes=FILE --config.condition.weights=FILE
---config.condition.merges=FILE``: the official folders (2014), the published VQGAN (f8, Gumbel, 8192
-codes), its list of the 2887 codes in use, CLIP ViT-B/32 and its merges; docs/guides/data.md and
-docs/guides/published.md say where each comes from. The tokens are prepared first, once. Hardware: the
-paper's 80 V100 days; not run here, ``--mode=plan`` says what it should take.
+--config.condition.merges=FILE``: the official folders (2014), the published VQGAN (f8, Gumbel,
+8192 codes), its list of the 2887 codes in use, CLIP ViT-B/32 and its merges; docs/guides/data.md
+and docs/guides/published.md say where each comes from. The tokens are prepared first, once.
+Hardware: the paper's 80 V100 days; not run here, ``--mode=plan`` says what it should take.
 
 Published, at T=80 with 35 M parameters: FID 36.45 and CLIPScore 65.53 for ``vanilla``
 (VQ-Diffusion), 32.25 and 66.22 for ``step_intra``, 28.76 and 66.79 for ``sample_inter``.

@@ -2,13 +2,14 @@
 
 Command: ``python -m cdcd_jax.main --config=configs/grocery.py:sample_inter
 --config.data.path=FOLDER``, where FOLDER holds ``grocery64_jpeg.npz`` and ``classes.json`` (the
-Grocery Store Dataset, Klasson et al. 2019, 81 classes, 64x64 pixels; see docs/guides/data.md). It trains
-the codec if there is none in ``runs/grocery_codec``, prepares the tokens, trains the diffusion and
-evaluates: about an hour on two CPU cores. Expected: 7.85 bits per token, 14.7% of the samples
-recognised among 81 classes, against 11.8% of real test images after the codec (docs/results/photographs.md).
+Grocery Store Dataset, Klasson et al. 2019, 81 classes, 64x64 pixels; see docs/guides/data.md). It
+trains the codec if there is none in ``runs/grocery_codec``, prepares the tokens, trains the
+diffusion and evaluates: about an hour on two CPU cores. Expected: 7.85 bits per token, 14.7% of
+the samples recognised among 81 classes, against 11.8% of real test images after the codec
+(docs/results/photographs.md).
 
-Variants: ``vanilla`` (the baseline) or ``sample_inter``; and ``smoke`` for a run of a minute or two
-that needs no such folder.
+Variants: ``vanilla`` (the baseline) or ``sample_inter``; and ``smoke`` for a run of a minute or
+two that needs no such folder.
 """
 
 from typing import Any

@@ -2,9 +2,10 @@
 
 Command: ``python -m cdcd_jax.main --config=configs/imagenet.py:sample_inter
 --config.data.path=IMAGENET --config.codec.weights=FILE --config.codec.used_codes=FILE``: the
-official folders ``train/`` and ``val/``, the published VQGAN (f16, 16384 codes) and its list of the
-974 codes in use; docs/guides/data.md says where each comes from. The tokens are prepared first, once.
-Hardware: the paper's 160 V100 days; not run here, ``--mode=plan`` says what it should take.
+official folders ``train/`` and ``val/``, the published VQGAN (f16, 16384 codes) and its list of
+the 974 codes in use; docs/guides/data.md says where each comes from. The tokens are prepared
+first, once. Hardware: the paper's 160 V100 days; not run here, ``--mode=plan`` says what it should
+take.
 
 Published: FID 11.89 and accuracy 72.72 for ``vanilla`` (VQ-Diffusion) at T=100, FID 11.74 and
 accuracy 77.63 for ``sample_inter``; ``step_intra`` is not in the paper's table.

@@ -1,8 +1,8 @@
 """Music for the dances of the TikTok Dance-Music set at the paper's size (CDCD Table 2).
 
 Command: ``python -m cdcd_jax.main --config=configs/tiktok.py:step_intra --config.data.path=FOLDER
---config.codec.weights=vqvae.pt`` (docs/guides/music.md says where both come from). Hardware: the paper's
-6 V100 days; not run here, ``--mode=plan`` says what it should take.
+--config.codec.weights=vqvae.pt`` (docs/guides/music.md says where both come from). Hardware: the
+paper's 6 V100 days; not run here, ``--mode=plan`` says what it should take.
 
 Published: coverage 88.7 and hit 81.4 for ``vanilla``, 91.8 and 86.3 for ``step_intra``, 90.1 and
 85.5 for ``sample_inter``; by sampling that starts from the true music, which this does not.

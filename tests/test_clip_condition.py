@@ -47,13 +47,13 @@ def with_clip(folder, *, name="glyphs_vanilla", variant="smoke", **changes):
     return config.lock()
 
 
-def rehearse(config):
-    return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]), rehearse=True)
+def dry_build(config):
+    return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]), dry_run=True)
 
 
 def test_the_denoiser_hears_the_towers_features(files):
     folder = files
-    experiment = rehearse(with_clip(folder))
+    experiment = dry_build(with_clip(folder))
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, LENGTH)
     seen = experiment.training.see({name: jnp.asarray(rows) for name, rows in batch.items()})
@@ -84,7 +84,7 @@ def test_coco_has_the_size_of_the_paper(tmp_path, monkeypatch):
         config.data.update(name="glyphs", train_split="train", test_split="test")
         config.data.update(scripts=("digit",), num_variants=1)
         config.train.batch_size = 8
-    experiment = rehearse(config)
+    experiment = dry_build(config)
     assert experiment.data.codec.vocab_size == 2887
     assert experiment.data.codec.grid == (32, 32)
     assert experiment.schedule.num_steps == 80
@@ -106,4 +106,4 @@ def test_coco_has_the_size_of_the_paper(tmp_path, monkeypatch):
 )
 def test_what_is_missing_or_wrong_is_named(files, changes, message):
     with pytest.raises(ValueError, match=message):
-        rehearse(with_clip(files, **changes))
+        dry_build(with_clip(files, **changes))

@@ -9,8 +9,8 @@ import pytest
 
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import SECTIONS, build
-from cdcd_jax.settings.sections import make_fingerprint
-from cdcd_jax.training.checkpoints.compatibility import check_fingerprint
+from cdcd_jax.settings.sections import compatibility_values
+from cdcd_jax.training.checkpoints.compatibility import check_compatible
 
 ROOT = Path(__file__).parent.parent
 DATA_SETS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if "_" not in path.stem)
@@ -225,7 +225,7 @@ def test_an_unknown_variant_is_named():
         load("digits_vanilla", "large")
 
 
-def test_housekeeping_may_change_between_two_parts_of_a_run_and_the_model_not():
+def test_mutable_keys_may_change_between_two_parts_of_a_run_and_the_model_not():
     base = built(load("digits_vanilla", "smoke")).training.fingerprint
 
     def changed(**values):
@@ -252,17 +252,17 @@ def test_a_longer_run_says_how_to_go_on_and_a_stable_rate_goes_on():
         config = load("digits_vanilla", "smoke")
         with config.unlocked():
             config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-        return make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+        return compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
 
     short = fingerprint()
     with pytest.raises(ValueError, match=r"resume it with --config\.optimizer\.decay_steps=20,"):
-        check_fingerprint(Path("run"), short, fingerprint(train__num_steps=30))
+        check_compatible(Path("run"), short, fingerprint(train__num_steps=30))
     as_named = fingerprint(train__num_steps=30, optimizer__decay_steps=20)
-    check_fingerprint(Path("run"), short, as_named)
+    check_compatible(Path("run"), short, as_named)
     stable = [fingerprint(train__num_steps=n, optimizer__decay="wsd") for n in (20, 30)]
-    check_fingerprint(Path("run"), *stable)
+    check_compatible(Path("run"), *stable)
     longer_fall = fingerprint(optimizer__decay="wsd", optimizer__cooldown_steps=10)
-    check_fingerprint(Path("run"), stable[0], longer_fall)
+    check_compatible(Path("run"), stable[0], longer_fall)
 
 
 def test_a_classifier_needs_more_examples_than_classes():

@@ -4,14 +4,14 @@ import stat
 
 import pytest
 
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "new" / "a.txt"
     for content in ("first", "second"):
         before = path.read_text() if path.exists() else None
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             part.write_text(content)
             assert (path.read_text() if path.exists() else None) == before
         assert path.read_text() == content
@@ -24,7 +24,7 @@ def test_what_fails_half_way_changes_and_leaves_nothing(tmp_path, error):
     path.write_text("old")
 
     def fail():
-        with whole_file(path, suffix=".tmp") as part:
+        with atomic_write(path, suffix=".tmp") as part:
             part.write_text("ha")
             assert part.parent == tmp_path
             assert part.name.startswith(".a.txt.")
@@ -38,11 +38,11 @@ def test_what_fails_half_way_changes_and_leaves_nothing(tmp_path, error):
 
 
 def test_nothing_written_is_an_error_and_the_rights_are_the_usual_ones(tmp_path):
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "none"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "none"):
         pass
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "usual").write_text("")
-    with whole_file(tmp_path / "a") as part:
+    with atomic_write(tmp_path / "a") as part:
         part.write_text("")
     usual, ours = ((tmp_path / name).stat().st_mode for name in ("usual", "a"))
     assert stat.S_IMODE(ours) == stat.S_IMODE(usual)

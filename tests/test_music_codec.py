@@ -21,7 +21,7 @@ from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import load_condition
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.scoring import make_scoring
-from cdcd_jax.tasks.token_data import rehearsal_data
+from cdcd_jax.tasks.token_data import dry_run_data
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.stopping import Stopper
 
@@ -141,7 +141,7 @@ def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
 
 def test_a_single_piece_to_test_with_is_refused_before_training():
     config = load("groove_vanilla", "smoke")
-    data = rehearsal_data(config)
+    data = dry_run_data(config)
     told = load_condition(config, data, None)
     make_scoring(config, data, told, Path("none")).check()
     first = {name: rows[:1] for name, rows in data.test.cond.items()}

@@ -1,4 +1,4 @@
-"""Configurations on music: they build at full size, rehearse, and name what does not fit."""
+"""Configurations on music: they build at full size, dry_run, and name what does not fit."""
 
 import importlib
 from pathlib import Path
@@ -44,22 +44,22 @@ def load(name, variant="", **changes):
     return config.lock()
 
 
-def rehearse(config):
-    return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]), rehearse=True)
+def dry_build(config):
+    return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]), dry_run=True)
 
 
 @pytest.fixture(scope="module")
-def rehearsed():
-    """Rehearse configurations, those that are the same once."""
+def dry_built():
+    """Build configurations on abstract data, those that are the same once."""
     found = {}
 
-    def rehearse_once(config):
+    def build_once(config):
         key = config.to_json()
         if key not in found:
-            found[key] = rehearse(config)
+            found[key] = dry_build(config)
         return found[key]
 
-    return rehearse_once
+    return build_once
 
 
 def count_parameters(params):
@@ -74,10 +74,10 @@ def test_the_settings_are_there():
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("groove")])
-def test_every_smoke_variant_rehearses_on_groove(name, rehearsed):
+def test_every_smoke_variant_builds_on_groove(name, dry_built):
     config = load(name, "smoke")
     assert config.data.name == "groove"
-    experiment = rehearsed(config)
+    experiment = dry_built(config)
     batch = next(experiment.training.make_batches())
     assert set(batch) == {"tokens", "cond"} | ({"negatives"} if name.endswith("inter") else set())
     length = find_window(config).length
@@ -104,9 +104,9 @@ def test_the_settings_of_a_set_differ_in_the_loss_alone():
     assert config.data.tokens
 
 
-def test_groove_builds_at_its_size(rehearsed):
+def test_groove_builds_at_its_size(dry_built):
     config = load("groove_step_inter")
-    experiment = rehearsed(config)
+    experiment = dry_built(config)
     assert experiment.data.codec.vocab_size == config.codec.num_codes
     batch = next(experiment.training.make_batches())
     assert batch["negatives"].shape == (32, 10, find_window(config).length)
@@ -128,9 +128,9 @@ def test_longer_music_is_the_same_but_for_its_length():
     ("name", "variant"),
     [*((name, "") for name in REAL), *(("aist_vanilla", longer) for longer in ("4s", "6s"))],
 )
-def test_the_size_of_the_paper(name, variant, dances, rehearsed):
+def test_the_size_of_the_paper(name, variant, dances, dry_built):
     kind, length = name.split("_")[0], LENGTHS[variant]
-    experiment = rehearsed(load(name, variant, data__path=str(dances / kind)))
+    experiment = dry_built(load(name, variant, data__path=str(dances / kind)))
     assert experiment.data.codec.vocab_size == 2048
     assert experiment.data.codec.grid == (1, length)
     params = jax.eval_shape(experiment.training.init_state).params
@@ -199,7 +199,7 @@ def test_an_unknown_variant_is_named():
 )
 def test_a_wrong_value_is_named_before_any_work(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        rehearse(load("groove_step_inter", "smoke", **changes))
+        dry_build(load("groove_step_inter", "smoke", **changes))
     assert "\n" not in str(caught.value)
 
 
@@ -230,7 +230,7 @@ def test_a_wrong_value_is_named_before_any_work(changes, message):
 def test_a_wrong_value_is_named_of_dances_on_a_disk(name, changes, message, dances):
     changes = {"data__path": str(dances / name)} | changes
     with pytest.raises(ValueError, match=message) as caught:
-        rehearse(load(f"{name}_step_intra", **changes))
+        dry_build(load(f"{name}_step_intra", **changes))
     assert "\n" not in str(caught.value)
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         "tiktok": r"data: .*nowhere has no folder motion or motion_s2",
     }.items():
         with pytest.raises(ValueError, match=message):
-            rehearse(load(f"{name}_vanilla", data__path=str(tmp_path / "nowhere")))
+            dry_build(load(f"{name}_vanilla", data__path=str(tmp_path / "nowhere")))
 
 
 def test_the_video_can_be_told_alone(dances):
@@ -249,7 +249,7 @@ def test_the_video_can_be_told_alone(dances):
         data__video_steps=2, condition__motion=False, condition__genre=False, condition__video=True,
         denoiser__num_layers=1,
     )  # fmt: skip
-    batch = next(rehearse(config).training.make_batches())
+    batch = next(dry_build(config).training.make_batches())
     assert set(batch["cond"]) == {"video"}
     assert batch["cond"]["video"].shape == (8, 2, 2048)
 

@@ -1,4 +1,4 @@
-"""Configurations on pictures: they build, rehearse, and name what is missing or does not fit."""
+"""Configurations on pictures: they build, dry_run, and name what is missing or does not fit."""
 
 import importlib
 from pathlib import Path
@@ -72,8 +72,8 @@ def save_codec(config, workdir, seed=0):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_configuration_rehearses(name, tmp_path):
-    experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), rehearse=True)
+def test_every_configuration_builds(name, tmp_path):
+    experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), dry_run=True)
     batch = next(experiment.training.make_batches())
     assert ("negatives" in batch) == name.endswith("inter")
     assert experiment.told.num_classes == 10
@@ -85,7 +85,7 @@ def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
     np.save(used, np.where(np.arange(16384) < 974, np.arange(16384), 0))
     with config.unlocked():
         config.codec.used_codes = str(used)
-    experiment = build(config, tmp_path, mesh=one_device(), rehearse=True)
+    experiment = build(config, tmp_path, mesh=one_device(), dry_run=True)
     state = jax.eval_shape(experiment.training.init_state)
     assert experiment.data.codec.vocab_size == 974
     assert experiment.data.codec.grid == (16, 16)
@@ -153,9 +153,9 @@ def test_a_single_class_has_no_inter_negatives(pictures, tmp_path):
         (tmp_path / split).mkdir()
         (tmp_path / split / WNIDS[0]).symlink_to(pictures / split / WNIDS[0])
     with pytest.raises(ValueError, match="data: inter negatives need at least two classes"):
-        build(small_imagenet(tmp_path), tmp_path, mesh=one_device(), rehearse=True)
+        build(small_imagenet(tmp_path), tmp_path, mesh=one_device(), dry_run=True)
     build(small_imagenet(tmp_path, loss__negatives="intra"), tmp_path, mesh=one_device(),
-          rehearse=True)  # fmt: skip
+          dry_run=True)  # fmt: skip
 
 
 def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
@@ -163,7 +163,7 @@ def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / "n99999999").symlink_to(pictures / "val" / WNIDS[0])
     with pytest.raises(ValueError, match=r"data.*n99999999"):
-        build(small_imagenet(tmp_path), tmp_path, rehearse=True)
+        build(small_imagenet(tmp_path), tmp_path, dry_run=True)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
 )
 def test_a_wrong_value_is_named_before_anything_is_trained(tmp_path, changes, message):
     with pytest.raises((ValueError, OSError), match=message):
-        build(load("grocery_vanilla", "smoke", **changes), tmp_path, rehearse=True)
+        build(load("grocery_vanilla", "smoke", **changes), tmp_path, dry_run=True)
 
 
 def test_a_reference_of_another_format_is_named_before_anything_is_trained(tmp_path):
     path = tmp_path / "resnet.npz"
     np.savez(path, mu=np.zeros(512), sigma=np.eye(512))
     config = load("grocery_vanilla", "smoke", eval__reference=str(path))
-    scoring = build(config, tmp_path, rehearse=True).scoring
+    scoring = build(config, tmp_path, dry_run=True).scoring
     with pytest.raises(ValueError, match=r"eval\.reference: .*resnet\.npz: mu and sigma have the"):
         scoring.check()
     np.savez(path, mu=np.zeros(2048), sigma=-np.eye(2048))
@@ -204,7 +204,7 @@ def test_weights_of_another_network_are_named_before_anything_is_trained(tmp_pat
     path = tmp_path / "other.npz"
     np.savez(path, x=np.ones(2))
     config = load("grocery_vanilla", "smoke", eval__resnet_weights=str(path))
-    experiment = build(config, tmp_path, rehearse=True)  # which samples without these weights
+    experiment = build(config, tmp_path, dry_run=True)  # which samples without these weights
     with pytest.raises(
         ValueError, match=r"eval\.resnet_weights = .*other\.npz cannot be used: The"
     ):

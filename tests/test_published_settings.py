@@ -227,7 +227,8 @@ def show(value):
 
 def read_table():
     """Read the departures of the docs: key, published value, the paper's, ours, why."""
-    text = (ROOT / "docs" / "results" / "settings.md").read_text().split("## Departures")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "results" / "settings.md").read_text()
+    text = page.split("## Departures")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
     assert len(rows) == len({key for key, *_ in rows})
     return {key: (published, paper, ours) for key, published, paper, ours, _ in rows}

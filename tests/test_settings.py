@@ -293,7 +293,7 @@ def test_what_fits_passes_a_dry_run_of_training_and_scoring(
     config.eval.update(num_samples=4, num_real=12, batch_size=4)
     config.train.batch_size = 8
     config.denoiser.update(num_layers=1, width=8, num_heads=1)
-    experiment = build(config, tmp_path, rehearse=True)
+    experiment = build(config, tmp_path, dry_run=True)
     if kind == "class":  # of captions scorers want prepared tokens
         options = experiment.scoring.make_options()
         assert options["scorers"]
@@ -302,7 +302,7 @@ def test_what_fits_passes_a_dry_run_of_training_and_scoring(
 def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_path):
     config = combined("folder", "jukebox", "class")
     with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
-        build(config, tmp_path, rehearse=True)
+        build(config, tmp_path, dry_run=True)
     with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
         check_settings(config)
 

@@ -87,7 +87,7 @@ def test_a_smoke_run_is_built_from_files_that_it_writes(kind, workdirs):
     assert {path.name for path in workdir.iterdir()} == {"data"}
     assert not list((workdir / "data").glob(".*"))
 
-    experiment = build(config, workdir, mesh=make_mesh(jax.devices()[:1]), rehearse=True)
+    experiment = build(config, workdir, mesh=make_mesh(jax.devices()[:1]), dry_run=True)
     batch = next(experiment.training.make_batches())
     assert batch["negatives"].shape[:2] == (8, 2)
     assert miniature.NOTICE in experiment.scoring.unmeasured

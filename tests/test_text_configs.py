@@ -1,4 +1,4 @@
-"""Configurations on captions: they build at full size, rehearse, and name what is missing."""
+"""Configurations on captions: they build at full size, dry_run, and name what is missing."""
 
 import importlib
 from pathlib import Path
@@ -31,8 +31,8 @@ def load(name, variant="", **changes):
     return config.lock()
 
 
-def rehearse(config, folder=Path("none")):
-    return build(config, folder, mesh=make_mesh(jax.devices()[:1]), rehearse=True)
+def dry_build(config, folder=Path("none")):
+    return build(config, folder, mesh=make_mesh(jax.devices()[:1]), dry_run=True)
 
 
 def test_the_settings_of_the_paper_are_there():
@@ -42,22 +42,22 @@ def test_the_settings_of_the_paper_are_there():
 
 
 @pytest.fixture(scope="module")
-def rehearsed():
-    """Rehearse configurations, those that are the same once."""
+def dry_built():
+    """Build configurations on abstract data, those that are the same once."""
     found = {}
 
-    def rehearse_once(config):
+    def build_once(config):
         key = config.to_json()
         if key not in found:
-            found[key] = rehearse(config)
+            found[key] = dry_build(config)
         return found[key]
 
-    return rehearse_once
+    return build_once
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name[0] in "ge"])
-def test_every_smoke_variant_rehearses_on_glyphs(name, rehearsed):
-    experiment = rehearsed(load(name, "smoke"))
+def test_every_smoke_variant_builds_on_glyphs(name, dry_built):
+    experiment = dry_built(load(name, "smoke"))
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, 16)
     assert ("negatives" in batch) == name.endswith("inter")
@@ -65,12 +65,12 @@ def test_every_smoke_variant_rehearses_on_glyphs(name, rehearsed):
     assert "letter" in experiment.told.test_texts[0] or "digit" in experiment.told.test_texts[0]
 
 
-def test_captions_that_are_tokenised_in_pieces_are_the_same(rehearsed, monkeypatch):
+def test_captions_that_are_tokenised_in_pieces_are_the_same(dry_built, monkeypatch):
     config = load("glyphs_vanilla", "smoke")
-    whole = rehearsed(config).told
+    whole = dry_built(config).told
     assert len(whole.test_texts) % 3
     monkeypatch.setattr(conditions, "CAPTIONS_AT_ONCE", 3)
-    pieces = rehearse(config).told
+    pieces = dry_build(config).told
     assert pieces.test_texts == whole.test_texts
     np.testing.assert_array_equal(pieces.test.cond, whole.test.cond)
 
@@ -112,7 +112,7 @@ def test_an_evaluation_of_birds_draws_samples_for_all_captions():
 )
 def test_a_wrong_value_is_named_before_any_work(changes, message):
     with pytest.raises(ValueError, match=message):
-        rehearse(load("glyphs_vanilla", "smoke", **changes))
+        dry_build(load("glyphs_vanilla", "smoke", **changes))
 
 
 def test_captions_are_needed_for_texts_and_classes_for_labels():
@@ -120,12 +120,12 @@ def test_captions_are_needed_for_texts_and_classes_for_labels():
     with config.unlocked():
         config.condition = load("glyphs_vanilla", "smoke").condition
     with pytest.raises(ValueError, match=r'condition.kind = "text" needs captions'):
-        rehearse(config)
+        dry_build(config)
     config = load("glyphs_vanilla", "smoke")
     with config.unlocked():
         config.condition = {"kind": "class", "dropout": 0.0}
     with pytest.raises(ValueError, match=r'condition.kind = "class" needs classes'):
-        rehearse(config)
+        dry_build(config)
 
 
 def test_classes_can_be_left_out_for_guidance():

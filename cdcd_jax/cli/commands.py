@@ -214,10 +214,10 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
     if not missing_codec and not missing_tokens:
         return
     with owning(workdir):
-        rehearsed = build(config, workdir, rehearse=True)  # nothing may wait for hours
-        rehearsed.scoring.check()
+        dry_built = build(config, workdir, dry_run=True)  # nothing may wait for hours
+        dry_built.scoring.check()
         if start is not None:
-            start_experiment(rehearsed, start, tell=lambda line: None)
+            start_experiment(dry_built, start, tell=lambda line: None)
         if missing_codec:
             print(f"There is no codec {places.codec_file} yet: training it first")
             make_codec(build_codec_run(config, workdir), stopper)

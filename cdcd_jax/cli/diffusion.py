@@ -13,7 +13,7 @@ from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.experiment.experiment import Experiment
 from cdcd_jax.generator import Generator
-from cdcd_jax.training.checkpoints.manager import Position
+from cdcd_jax.training.checkpoints.manager import RunProgress
 from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import TrainState
@@ -146,7 +146,7 @@ def make_music(
 
 
 def _describe_run(
-    config_file: str, state: TrainState, position: Position
+    config_file: str, state: TrainState, position: RunProgress
 ) -> tuple[dict[str, Any], Params]:
     about = {
         "config_file": config_file,

@@ -13,7 +13,7 @@ from cdcd_jax.cli.music_grid import play
 from cdcd_jax.cli.prompts import check_lengths
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.tasks.memory import check_needs, sample_needs
@@ -230,12 +230,12 @@ def _find_rows(
 ) -> Rows:
     conditioning = generator.conditioning
     if conditioning.texts is None:
-        classes = spread(conditioning.num_classes, MAX_ROWS) if label is None else [label]
+        classes = evenly_spaced(conditioning.num_classes, MAX_ROWS) if label is None else [label]
         names = tuple(conditioning.class_names[row] for row in classes)
         return Rows(names, generator.encode_request([int(row) for row in classes]))
     if not prompts:
         texts = conditioning.test_texts
-        prompts = [texts[row] for row in spread(len(texts), min(num_samples, MAX_ROWS))]
+        prompts = [texts[row] for row in evenly_spaced(len(texts), min(num_samples, MAX_ROWS))]
     return Rows(tuple(prompts), generator.encode_request(list(prompts)))
 
 

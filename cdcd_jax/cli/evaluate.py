@@ -14,7 +14,7 @@ from cdcd_jax.evaluation.evaluate import evaluate
 from cdcd_jax.evaluation.metrics.metric import EvaluationError
 from cdcd_jax.evaluation.table import explain_bits, format_table
 from cdcd_jax.experiment.experiment import Experiment
-from cdcd_jax.io import is_first_host, whole_file
+from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.typing import Params
 
@@ -170,5 +170,5 @@ def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json`` whole or not at all; of many hosts, the first does."""
     if not is_first_host():
         return
-    with writing(workdir), whole_file(workdir / "summary.json") as part:
+    with writing(workdir), atomic_write(workdir / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

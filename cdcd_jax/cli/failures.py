@@ -19,7 +19,7 @@ from jax._src import distributed  # The number of this host has no public name b
 
 from cdcd_jax.distributed.hosts import explain_loss
 from cdcd_jax.training.checkpoints.lock import LOCK
-from cdcd_jax.training.stopping import let_others_speak
+from cdcd_jax.training.stopping import flush_peer_errors
 
 PACKAGE = Path(__file__).parents[1]
 TRACE_FILE = "error.txt"
@@ -101,7 +101,7 @@ def fail(error: BaseException) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if lost is None:
-        let_others_speak()
+        flush_peer_errors()
     # Threads of a failed save would print tracebacks after our last word while Python ends, and JAX
     # would wait for all hosts to come to their end.
     os._exit(failure.code)

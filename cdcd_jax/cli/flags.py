@@ -93,7 +93,9 @@ _define(
     lower_bound=1,
     upper_bound=MAX_DEVICES,
 )
-_define("string", "hardware", None, "the device, h200 by default; see docs/guides/scale.md.", PLANNING)
+_define(
+    "string", "hardware", None, "the device, h200 by default; see docs/guides/scale.md.", PLANNING
+)
 _define(
     *("integer", "num_samples", None, "how many."),
     SAMPLING._replace(instead=VARIED.format("num_samples")),

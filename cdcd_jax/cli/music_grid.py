@@ -9,7 +9,7 @@ import numpy as np
 from cdcd_jax.data.batch import take_rows
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.tasks.music_scoring import read_truth
@@ -45,7 +45,7 @@ def play(
         The path.
     """
     codec: Any = generator.codec
-    chosen = spread(len(test), num_samples)
+    chosen = evenly_spaced(len(test), num_samples)
     cond = take_rows(test.cond, chosen)
     tokens = np.asarray(generator.draw(jax.random.key(seed), cond, **options))
     if not is_first_host():

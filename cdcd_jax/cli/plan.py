@@ -12,7 +12,7 @@ import jax
 from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_model, describe_table
 from cdcd_jax.distributed.mesh import check_batch_size
 from cdcd_jax.experiment.plan import PlannedRun
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
 from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
 
@@ -133,7 +133,7 @@ def _write(
         "plan": _plain(first),
         "table": [_plain(row) for row in rows],
     }
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

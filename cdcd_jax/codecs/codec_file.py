@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
 from cdcd_jax.typing import Params
@@ -61,7 +61,7 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict
     Raises:
         OSError: The file cannot be written.
     """
-    with whole_file(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         try:
             save_file(arrays, part, metadata=metadata)
         except SafetensorError as error:

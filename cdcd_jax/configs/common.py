@@ -38,7 +38,8 @@ def get_config(arg: str = "") -> Any:
 
 def _add_data(config: Any) -> None:
     config.data = {
-        # Which examples: digits, a folder of images, imagenet, coco, groove ... (docs/guides/data.md).
+        # Which examples: digits, a folder of images, imagenet, coco, groove ...
+        # (docs/guides/data.md).
         "name": "digits",
         # Threads that prepare batches; 0 prepares each when it is needed.
         "num_threads": 1,

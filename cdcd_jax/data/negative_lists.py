@@ -86,7 +86,9 @@ def read_entries(path: Path) -> dict[str, list[Any]] | list[list[Any]]:
     """
     content = read_json(path)
     if not isinstance(content, dict | list):
-        raise ValueError(f"{path} must be a list of lists or an object of lists, as docs/guides/data.md")
+        raise ValueError(
+            f"{path} must be a list of lists or an object of lists, as docs/guides/data.md"
+        )
     pairs = content.items() if isinstance(content, dict) else enumerate(content)
     for name, others in pairs:
         if not isinstance(others, list):

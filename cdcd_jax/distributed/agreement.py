@@ -25,7 +25,7 @@ def all_agree(ours: bool) -> bool:
         return bool(np.all(multihost_utils.process_allgather(np.asarray(ours))))
 
 
-def first_hosts_word(numbers: Sequence[int]) -> list[int]:
+def broadcast_from_host0(numbers: Sequence[int]) -> list[int]:
     """Return what host 0 has given.
 
     Args:
@@ -34,7 +34,7 @@ def first_hosts_word(numbers: Sequence[int]) -> list[int]:
     Returns:
         The numbers of host 0.
 
-    >>> first_hosts_word([3, 5])
+    >>> broadcast_from_host0([3, 5])
     [3, 5]
     """
     if jax.process_count() == 1:

@@ -1,7 +1,7 @@
 """Join the hosts of a run to one JAX program, and say what has happened when that breaks.
 
 JAX's distributed runtime does the work. Added here: when to call it, so that one process alone
-starts as fast as ever; who is missing (``rollcall.py``); and sentences for its failures.
+starts as fast as ever; who is missing (``rendezvous.py``); and sentences for its failures.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers ha
 
 from cdcd_jax.distributed.addresses import split_address
 from cdcd_jax.distributed.handshake import TOKEN, read_token
-from cdcd_jax.distributed.rendezvous import call_roll
+from cdcd_jax.distributed.rendezvous import meet_hosts
 from cdcd_jax.distributed.watchdog import STUCK_TIMEOUT, watch_hosts
 
 HEARTBEAT_TIMEOUT = 60
@@ -90,7 +90,7 @@ def join_hosts(
         return False
     token = read_token(os.environ, split_address(place.coordinator)[0])
     os.environ.pop(TOKEN, None)  # no child and no report of this process needs it
-    listening_at = call_roll(
+    listening_at = meet_hosts(
         place.coordinator, place.num_hosts, place.host_index, timeout=timeout, token=token
     )
     jax.distributed.initialize(

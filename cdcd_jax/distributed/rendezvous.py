@@ -45,7 +45,7 @@ class MissingHostError(Exception):
     """Say in one sentence which hosts have not come."""
 
 
-def call_roll(
+def meet_hosts(
     address: str, num_hosts: int, host_index: int, *, timeout: int = 300, token: bytes = b""
 ) -> str | None:
     """Return when all hosts have called.

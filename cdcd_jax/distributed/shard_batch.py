@@ -12,7 +12,7 @@ from cdcd_jax.distributed.host_progress import advance, meeting
 from cdcd_jax.distributed.mesh import num_batch_shards, replicated, split_batch
 
 
-def spread_rows(
+def shard_batch(
     function: Callable[..., Any], mesh: Mesh | None, *, static: Sequence[str] = ()
 ) -> Callable[..., Any]:
     """Compile a function of rows, each device computing some of them.
@@ -35,7 +35,7 @@ def spread_rows(
     >>> def double(params, key, rows, *, count):
     ...     return params * rows[:count]
     >>> from cdcd_jax.distributed.mesh import make_mesh
-    >>> run = spread_rows(double, make_mesh())
+    >>> run = shard_batch(double, make_mesh())
     >>> run(np.float32(2.0), jax.random.key(0), np.arange(3.0)).tolist()
     [0.0, 2.0, 4.0]
     """

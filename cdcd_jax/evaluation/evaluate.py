@@ -14,7 +14,7 @@ from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, token_judge
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import RawExamples, Scorer, score_examples
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.sampling import Clock, SampleFn, draw_samples
@@ -95,11 +95,11 @@ def evaluate(
     if scorers is None and by_example:
         raise ValueError("scorers are needed, as examples are no classes for a judge to learn")
     if scorers is None:
-        fitted = spread(len(train), num_real)
+        fitted = evenly_spaced(len(train), num_real)
         scorers = [judge_scorer(token_judge(train.take(fitted), train.cond[fitted]))]
     look = _looking(scorers, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
-    real = spread(len(test), num_real)
+    real = evenly_spaced(len(test), num_real)
     bounds = _bounds(bound_key, bound_fn, test, real, by_example, batch_size, progress)
     if by_example and requests is None:
         requests = SampleRequests(test.cond, np.arange(len(test)))
@@ -110,7 +110,7 @@ def evaluate(
     if requests is None:
         labels = conds = np.resize(np.unique(train.cond), num_samples)
     else:
-        labels = np.resize(spread(requests.num_requests, num_samples), num_samples)
+        labels = np.resize(evenly_spaced(requests.num_requests, num_samples), num_samples)
         conds = take_rows(requests.cond, labels)
     shuffled = np.asarray(jax.random.permutation(shuffle_key, labels))
     verdicts = []

@@ -13,7 +13,7 @@ from cdcd_jax.data.dance.dance_files import VIDEO_FEATURES
 from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.tasks.conditions import Told, load_condition
 from cdcd_jax.tasks.music import SOUND
-from cdcd_jax.tasks.token_data import TokenData, random_tokens, rehearsal_data, two_of_each
+from cdcd_jax.tasks.token_data import TokenData, dry_run_data, random_tokens, two_of_each
 
 NUM_CLASSES = {"imagenet": 1000, "grocery": 81}
 """Classes of the sets of pictures that have a fixed number."""
@@ -56,7 +56,7 @@ def load_stand_ins(config: Any) -> tuple[TokenData, Told]:
     elif name in CAPTIONED:
         data = _pictures(config, num_classes=0)
     else:
-        data = rehearsal_data(config)
+        data = dry_run_data(config)
     return data, load_condition(config, data, None, texts=_texts(config))
 
 

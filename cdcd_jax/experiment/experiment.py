@@ -19,10 +19,10 @@ from cdcd_jax.experiment.check import check_settings
 from cdcd_jax.experiment.step import check_heads, make_step
 from cdcd_jax.generator import Generator
 from cdcd_jax.settings.sections import (
-    find_housekeeping,
+    compatibility_values,
     find_mesh,
+    find_mutable_keys,
     find_rules,
-    make_fingerprint,
     make_loop,
     make_section,
     plain,
@@ -38,7 +38,7 @@ from cdcd_jax.tasks.memory import (
 )
 from cdcd_jax.tasks.music import is_music, load_segments
 from cdcd_jax.tasks.scoring import PLACES, Scoring, make_scoring
-from cdcd_jax.tasks.token_data import TokenData, load_data, rehearsal_data
+from cdcd_jax.tasks.token_data import TokenData, dry_run_data, load_data
 from cdcd_jax.training.generation import (
     check_num_steps,
     check_sampling,
@@ -120,7 +120,7 @@ class Experiment:
 
 
 def build(
-    config: Any, workdir: Path, *, mesh: Mesh | None = None, rehearse: bool = False
+    config: Any, workdir: Path, *, mesh: Mesh | None = None, dry_run: bool = False
 ) -> Experiment:
     """Make an experiment of a configuration.
 
@@ -128,7 +128,7 @@ def build(
         config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
         workdir: Folder of the run, where a codec and tokens lie that have no place of their own.
         mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
-        rehearse: Whether random tokens take the place of those that an earlier stage has yet to
+        dry_run: Whether random tokens take the place of those that an earlier stage has yet to
             make, so that everything else can be checked before it starts.
 
     Returns:
@@ -139,14 +139,14 @@ def build(
             would be right.
     """
     check_settings(config)
-    needs = (training_needs, preparation_needs, *((codec_needs,) if rehearse else ()))
+    needs = (training_needs, preparation_needs, *((codec_needs,) if dry_run else ()))
     check_needs(need for list_needs in needs for need in list_needs(config))
     mesh = find_mesh(config) if mesh is None else mesh
     train = config.train
     places = find_places(config, workdir)
-    data = rehearsal_data(config) if rehearse else load_data(config, places)
+    data = dry_run_data(config) if dry_run else load_data(config, places)
     codec = data.codec
-    told = load_condition(config, data, None if rehearse or places is None else places.tokens)
+    told = load_condition(config, data, None if dry_run or places is None else places.tokens)
     schedule, model, initial_state, train_step = make_step(
         config, told, vocab_size=codec.vocab_size, grid=codec.grid
     )
@@ -165,7 +165,7 @@ def build(
     make_section(
         config, "sample", check_sampling, schedule, model, told.num_classes, **config.sample
     )
-    fingerprint = make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+    fingerprint = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
         fingerprint["data.fingerprint"] = data.fingerprint
     if told.texts is not None:
@@ -184,7 +184,7 @@ def build(
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
         fingerprint=fingerprint,
-        housekeeping=find_housekeeping("train"),
+        mutable_keys=find_mutable_keys("train"),
         see=told.see,
         rules=find_rules(config),
     )

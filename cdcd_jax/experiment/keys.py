@@ -13,7 +13,7 @@ from cdcd_jax.experiment.step import STEP_OPTIONS
 from cdcd_jax.models.options import DenoiserOptions
 from cdcd_jax.registry import CODECS
 from cdcd_jax.settings.keys import Keys, argument_keys
-from cdcd_jax.settings.sections import TRAIN_HOUSEKEEPING, make_decaying_optimizer
+from cdcd_jax.settings.sections import TRAIN_MUTABLE_KEYS, make_decaying_optimizer
 from cdcd_jax.tasks.conditions import DANCE_PARTS, make_dance_condition
 from cdcd_jax.tasks.images import GENERATED, SOURCES
 from cdcd_jax.tasks.music import DANCES, SOUND
@@ -76,7 +76,7 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "optimizer": {"": optimizer},
         "train": {
             "": Keys.of(
-                *("seed", "batch_size", "importance_sampling"), *TRAIN_HOUSEKEEPING, *STEP_OPTIONS
+                *("seed", "batch_size", "importance_sampling"), *TRAIN_MUTABLE_KEYS, *STEP_OPTIONS
             )
         },
         "mesh": {"": Keys.of(*AXES, "rules", "codec_rules")},

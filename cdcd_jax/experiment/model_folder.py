@@ -30,13 +30,13 @@ from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
 from cdcd_jax.interop.stored import check_finite
-from cdcd_jax.io import is_first_host, wait_for_hosts, whole_folder
+from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.settings.sections import (
-    find_housekeeping,
+    compatibility_values,
+    find_mutable_keys,
     find_rules,
-    make_fingerprint,
 )
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codecs import load_codec, save_codec
@@ -48,7 +48,7 @@ from cdcd_jax.tasks.conditions import (
 from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, load_texts, save_texts
 from cdcd_jax.training.average import find_newest, read_newest_average
-from cdcd_jax.training.checkpoints.compatibility import check_fingerprint
+from cdcd_jax.training.checkpoints.compatibility import check_compatible
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
 from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
 from cdcd_jax.training.run import START
@@ -91,7 +91,7 @@ def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
     described = _describe(experiment)
     if is_first_host() and not _is_same(folder / FILE, described):
         places = find_places(config, workdir)
-        with writing(folder), whole_folder(folder) as part:
+        with writing(folder), atomic_folder(folder) as part:
             if places is not None:
                 save_codec(config, places, part / CODEC)
                 if config.condition.kind in KINDS:
@@ -176,7 +176,7 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
     """
     if config is not None:
         theirs, ours = (_fingerprint(each) for each in (saved.config, config))
-        check_fingerprint((saved.run or saved.folder) / "checkpoints", theirs, ours)
+        check_compatible((saved.run or saved.folder) / "checkpoints", theirs, ours)
         return _assemble(config, saved, mesh)
     with _naming(saved.folder / FILE):
         return _assemble(saved.config, saved, mesh)
@@ -248,9 +248,9 @@ def load_weights(
                 f"there is no checkpoint in {saved.run}, and no {WEIGHTS} in {saved.folder}; train "
                 "first with --mode=train, or give the --workdir of a run"
             )
-        ignored = {*find_housekeeping("train"), START, *OF_DATA}
+        ignored = {*find_mutable_keys("train"), START, *OF_DATA}
         theirs = _fingerprint(saved.config)
-        check_fingerprint(found.path.parent, found.config, theirs, housekeeping=ignored)
+        check_compatible(found.path.parent, found.config, theirs, mutable_keys=ignored)
         path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
     params = unflatten(arrays, template, path)
     mesh_or_all = make_mesh() if mesh is None else mesh
@@ -325,7 +325,7 @@ def _describe(experiment: Experiment) -> dict[str, Any]:
 
 
 def _fingerprint(config: Any) -> dict[str, Any]:
-    return make_fingerprint(config, SECTIONS, train="train", optimizer="optimizer")
+    return compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
 
 
 def _is_same(path: Path, described: dict[str, Any]) -> bool:

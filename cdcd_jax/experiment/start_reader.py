@@ -11,7 +11,7 @@ from cdcd_jax.codecs.audio_file import save_jukebox
 from cdcd_jax.codecs.codec_file import flatten, save_vqgan
 from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
 from cdcd_jax.conditioning.dance import dance_condition
-from cdcd_jax.distributed.agreement import all_agree, first_hosts_word
+from cdcd_jax.distributed.agreement import all_agree, broadcast_from_host0
 from cdcd_jax.experiment.published import (
     PUBLISHED_HEADS,
     TEXT,
@@ -29,7 +29,7 @@ from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.interop.torch_file import describe_start
 from cdcd_jax.interop.torch_legacy import is_legacy_torch
-from cdcd_jax.io import is_first_host, wait_for_hosts, whole_file
+from cdcd_jax.io import atomic_write, is_first_host, wait_for_hosts
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codec_family import take_options
@@ -68,7 +68,7 @@ def read_start(config: Any, path: Path, workdir: Path) -> Start:
         OSError: If a file is missing or cannot be written.
         CheckpointError: If a checkpoint of a run is damaged.
     """
-    (on_its_way,) = first_hosts_word([find_newest(workdir / "checkpoints") is not None])
+    (on_its_way,) = broadcast_from_host0([find_newest(workdir / "checkpoints") is not None])
     if on_its_way:
         return Start(path=path, arrays={}, unseen={})
     failure, start = None, None
@@ -206,7 +206,7 @@ def _write(path: Path, save: Callable[[Path], Any]) -> None:
 
 def _copy(source: Path, path: Path) -> None:
     if is_first_host():
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             shutil.copyfile(source, part)
 
 

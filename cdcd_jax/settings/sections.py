@@ -15,7 +15,7 @@ from cdcd_jax.training.optimizer import Optimizer, make_optimizer
 
 T = TypeVar("T")
 
-HOUSEKEEPING = (
+MUTABLE_KEYS = (
     "codec.batch_size",
     "codec.folder",
     "codec.used_codes",
@@ -34,7 +34,7 @@ HOUSEKEEPING = (
 )
 """Keys of any section that may change between two parts of a run: places, speed and memory."""
 
-TRAIN_HOUSEKEEPING = (
+TRAIN_MUTABLE_KEYS = (
     "num_steps",
     "num_microbatches",
     "max_skipped",
@@ -75,7 +75,7 @@ def flatten_values(config: Any, sections: Iterable[str] | None = None) -> dict[s
     return {f"{name}.{key}": value for name in names for key, value in everything[name].items()}
 
 
-def make_fingerprint(
+def compatibility_values(
     config: Any, sections: Sequence[str], *, train: str, optimizer: str
 ) -> dict[str, Any]:
     """Flatten what must not change between two parts of a run.
@@ -92,13 +92,13 @@ def make_fingerprint(
     flat = flatten_values(config, sections)
     if config[optimizer].decay == "cosine" and config[optimizer].decay_steps is None:
         flat[f"{optimizer}.decay_steps"] = config[train].num_steps
-    ignored = {*find_housekeeping(train)}
+    ignored = {*find_mutable_keys(train)}
     if config[optimizer].decay == "wsd":  # the fall of a longer run comes later
         ignored |= {f"{optimizer}.decay_steps", f"{optimizer}.cooldown_steps"}
     return {key: value for key, value in flat.items() if key not in ignored}
 
 
-def find_housekeeping(train: str) -> frozenset[str]:
+def find_mutable_keys(train: str) -> frozenset[str]:
     """List the keys, ``section.key``, that may change between two parts of a run.
 
     Args:
@@ -107,10 +107,10 @@ def find_housekeeping(train: str) -> frozenset[str]:
     Returns:
         The keys.
 
-    >>> "codec_train.num_steps" in find_housekeeping("codec_train")
+    >>> "codec_train.num_steps" in find_mutable_keys("codec_train")
     True
     """
-    return frozenset({*HOUSEKEEPING, *(f"{train}.{key}" for key in TRAIN_HOUSEKEEPING)})
+    return frozenset({*MUTABLE_KEYS, *(f"{train}.{key}" for key in TRAIN_MUTABLE_KEYS)})
 
 
 def make_decaying_optimizer(

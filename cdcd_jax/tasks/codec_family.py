@@ -10,9 +10,9 @@ import jax
 
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.data.images.sources import Source
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.settings.keys import Keys
-from cdcd_jax.settings.sections import TRAIN_HOUSEKEEPING
+from cdcd_jax.settings.sections import TRAIN_MUTABLE_KEYS
 from cdcd_jax.tasks.reconstructions import ImageReconstructions, SoundReconstructions
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import Objective
@@ -24,7 +24,7 @@ FIT = ("codec_fit",)
 TRAIN = ("codec_loss", "codec_optimizer", "codec_train")
 """Sections of a codec that is trained step by step."""
 
-TRAIN_KEYS = Keys.of("seed", "batch_size", *TRAIN_HOUSEKEEPING)
+TRAIN_KEYS = Keys.of("seed", "batch_size", *TRAIN_MUTABLE_KEYS)
 """Keys that ``codec_train`` has whatever the codec."""
 
 
@@ -101,7 +101,7 @@ class CodecFamily:
     def export(self, config: Any, file: Path, path: Path) -> None:
         """Write the codec of a run to a file that ``load`` reads without ``codec.weights``."""
         if self.sections:
-            with whole_file(path) as part:
+            with atomic_write(path) as part:
                 shutil.copyfile(file, part)
 
     def stages(self, config: Any) -> tuple[str, ...]:

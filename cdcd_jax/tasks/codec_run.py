@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.distributed.mesh import batch_share
 from cdcd_jax.settings.sections import (
-    find_housekeeping,
+    compatibility_values,
     find_mesh,
+    find_mutable_keys,
     find_rules,
     make_decaying_optimizer,
-    make_fingerprint,
     make_loop,
     make_section,
     plain,
@@ -132,11 +132,11 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
         make_batches=partial(made.make_batches, process_index=share, num_processes=num_shares),
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
-        fingerprint=make_fingerprint(
+        fingerprint=compatibility_values(
             config, sections, train="codec_train", optimizer="codec_optimizer"
         )
         | {"data": data_fingerprint},
-        housekeeping=find_housekeeping("codec_train"),
+        mutable_keys=find_mutable_keys("codec_train"),
         rules=find_rules(config, "codec_rules"),
     )
     make_section(config, "mesh", training.shardings)

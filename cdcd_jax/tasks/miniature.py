@@ -28,7 +28,7 @@ from cdcd_jax.interop.jukebox import jukebox_to_state_dict
 from cdcd_jax.interop.tiny_clip import merge_words, write_clip, write_merges
 from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.interop.vqgan import vqgan_to_state_dict
-from cdcd_jax.io import is_first_host, wait_for_hosts, whole_folder
+from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.images import find_places, load_source
@@ -108,7 +108,7 @@ def provide_synthetic(config: Any, workdir: Path) -> None:
 def _once(folder: Path, write: Callable[[Path], None]) -> Path:
     """Have a folder written by the first host unless it is there; all hosts wait for it."""
     if is_first_host() and not folder.exists():
-        with whole_folder(folder) as part:
+        with atomic_folder(folder) as part:
             write(part)
     wait_for_hosts(f"synthetic data {folder}")
     return folder

@@ -21,7 +21,7 @@ from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.audio_stream import load_crops, make_audio_iterator
 from cdcd_jax.data.dance.recordings import Recordings
 from cdcd_jax.distributed.shard_batch import fetch_whole
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.registry import CODECS, register
@@ -146,7 +146,7 @@ class Spectra(MusicCodec):
                 f"{fit.seconds} must be above 0"
             )
         samples, window = self.samples(config), find_window(config)
-        chosen = spread(len(data.names), fit.num_recordings)
+        chosen = evenly_spaced(len(data.names), fit.num_recordings)
         options = SpectrumOptions(**take_options(config.codec, SpectrumOptions))
 
         def run() -> Codec:

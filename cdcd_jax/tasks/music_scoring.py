@@ -14,7 +14,7 @@ from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
 from cdcd_jax.evaluation.metrics.audio.genres import fit_genre_judge
 from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_scorers
 from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import RawExamples
 from cdcd_jax.io import is_first_host
 from cdcd_jax.tasks.music import load_segments
@@ -39,7 +39,7 @@ def music_options(config: Any, data: TokenData) -> dict[str, Any]:
     judge = None
     if data.class_names:
         segments, pieces = load_segments(config, "train"), data.train.shards.source_index
-        chosen = spread(len(pieces), config.eval.num_judged)
+        chosen = evenly_spaced(len(pieces), config.eval.num_judged)
         audio = _read_audio(segments, pieces[chosen], "music to judge by")
         judge = fit_genre_judge(audio, segments.groups[pieces[chosen]])
     scorers = make_music_scorers(truth, judge)

@@ -15,7 +15,7 @@ from cdcd_jax.data.images.stream import load_pictures
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.metrics.audio.onsets import mel_decibels
 from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, spread
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, evenly_spaced
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.visualization.samples import draw_reconstructions, save_picture
@@ -32,7 +32,7 @@ class ImageReconstructions:
 
     def __init__(self, source: Source, image_size: int):
         self._source, self._size = source, image_size
-        chosen = spread(len(source), 16).tolist()
+        chosen = evenly_spaced(len(source), 16).tolist()
         self._shown, _ = load_pictures(source, chosen, image_size=image_size)
 
     def show(self, codec: Codec, path: Path) -> Path:
@@ -89,7 +89,7 @@ class SoundReconstructions:
 
     def __init__(self, recordings: Recordings, samples: int):
         self._recordings = recordings
-        chosen = spread(len(recordings.names), 4)
+        chosen = evenly_spaced(len(recordings.names), 4)
         self._names = [recordings.names[int(number)] for number in chosen]
         self._shown = load_crops(recordings, chosen, samples)
 

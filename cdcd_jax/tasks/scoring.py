@@ -13,7 +13,7 @@ from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.shards.token_shards import TokenShards
 from cdcd_jax.data.toy.glyphs import GlyphPictures
 from cdcd_jax.evaluation.metrics.images.glyphs import make_glyph_scorers
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures, spread
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, evenly_spaced, raw_pictures
 from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
     check_networks,
@@ -127,7 +127,7 @@ def _check_classifier(config: Any, data: TokenData) -> None:
     if labels is None or not data.class_names or config.condition.kind in NO_CLASSES:
         return
     limit = config.eval[name]
-    chosen = labels[spread(len(labels), limit)]
+    chosen = labels[evenly_spaced(len(labels), limit)]
     classes = len(np.unique(chosen))
     if classes < 2 or len(chosen) <= classes:
         raise ValueError(

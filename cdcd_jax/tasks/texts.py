@@ -20,7 +20,7 @@ from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.distributed.shard_batch import place_whole
 from cdcd_jax.evaluation.metrics.captions.clip_towers import clip_tokenizer, load_clip
-from cdcd_jax.io import is_first_host, whole_file
+from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.reading.regular import read_text
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.text_tower import is_text_tower, load_text_tower, save_text_tower
@@ -113,7 +113,7 @@ def _kept_vocabulary(path: Path, texts: Iterable[str], vocab_size: int) -> str:
     # All hosts learn the same, so none need wait for the file.
     vocabulary = learn_vocabulary(texts, vocab_size=vocab_size)
     if is_first_host():
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             part.write_text(vocabulary, encoding="utf-8")
     return vocabulary
 

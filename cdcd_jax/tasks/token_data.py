@@ -129,13 +129,13 @@ def load_test_dances(
         ) from error
 
 
-def rehearsal_data(config: Any) -> TokenData:
+def dry_run_data(config: Any) -> TokenData:
     """Stand in for tokens that do not exist yet: random ones, two of each class or so."""
     if config.codec.name == "pixels":
         return load_data(config, None)
     check_prepare(config)
     if is_music(config):
-        return _rehearsed_music(config)
+        return _dry_run_music(config)
     train, test = load_source(config, "train"), load_source(config, "test")
     _check_listed(config)
     make_section(config, "data", check_classes, train.class_names, test.class_names)
@@ -229,7 +229,7 @@ def _check_intra(intra: str, num_shuffles: int | None = None) -> None:
         raise ValueError('intra = "waveform" needs prepare.shuffles of 1 or more; it is 0')
 
 
-def _rehearsed_music(config: Any) -> TokenData:
+def _dry_run_music(config: Any) -> TokenData:
     """Stand in for prepared music: random tokens, and dances that stand still."""
     shuffles = plan_waveforms(config).shuffles
     make_section(config, "data", _check_intra, config.data.intra, shuffles)

@@ -14,7 +14,7 @@ from cdcd_jax.diffusion.guidance import guide_denoiser
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
-from cdcd_jax.distributed.shard_batch import spread_rows
+from cdcd_jax.distributed.shard_batch import shard_batch
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
@@ -39,7 +39,7 @@ def make_bound_fn(
         denoise_fn = _denoise_rows(model, params, mesh)
         return evaluate_bound(key, schedule, denoise_fn, rows["z0"], features)[:count]
 
-    run = spread_rows(bound, mesh)
+    run = shard_batch(bound, mesh)
 
     def bound_fn(params: Params, key: PRNGKey, z0: Any, cond: Any) -> Any:
         check_tokens("z0", z0, schedule.vocab_size)
@@ -102,7 +102,7 @@ def make_sample_fn(
         tokens, states = drawn
         return tokens[:count], states[:, :count]
 
-    run = spread_rows(draw, mesh, static=static)
+    run = shard_batch(draw, mesh, static=static)
 
     def sample_fn(
         params: Params,

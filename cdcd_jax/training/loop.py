@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cdcd_jax.distributed.mesh import place_batch, replicated, split_batch
-from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
+from cdcd_jax.training.checkpoints.manager import Checkpoints, RunProgress
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.observers import Observer
 from cdcd_jax.training.profiling import Profile, Profiler
@@ -169,7 +169,7 @@ def train(
                 bar.update(step, report)
             if saving:
                 train_seconds = time.perf_counter() - started
-                checkpoints.save(state, Position(batches.get_state(), train_seconds), loss=loss)
+                checkpoints.save(state, RunProgress(batches.get_state(), train_seconds), loss=loss)
             if showing and hook is not None:
                 pictures.call(hook, state)
             if stopping:

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import (  # made at run time
 )
 from tensorboardX.summary import scalar
 
-from cdcd_jax.io import is_first_host, whole_file
+from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.reading.regular import check_kind, open_regular
 from cdcd_jax.training.observers import Observer
 
@@ -164,7 +164,7 @@ def _drop_lines_after(path: Path, step: int) -> int:
     if not path.exists():
         return 0
     damaged = 0
-    with open_regular(path) as lines, whole_file(path) as part, part.open("wb") as kept:
+    with open_regular(path) as lines, atomic_write(path) as part, part.open("wb") as kept:
         for line in lines:
             try:
                 if json.loads(line)["step"] <= step:

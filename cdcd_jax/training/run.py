@@ -15,7 +15,7 @@ from cdcd_jax.distributed.partition import Rule
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
 from cdcd_jax.training.checkpoints.lock import owning
 from cdcd_jax.training.checkpoints.manager import Checkpoints
-from cdcd_jax.training.checkpoints.reader import CheckpointReader, Position
+from cdcd_jax.training.checkpoints.reader import CheckpointReader, RunProgress
 from cdcd_jax.training.loop import BatchIterator, LoopOptions, compile_step, train
 from cdcd_jax.training.metrics import MetricsWriter
 from cdcd_jax.training.profiling import Profile
@@ -40,7 +40,7 @@ class Training:
         loop: Length and intervals.
         keep_checkpoints: Number of newest checkpoints to keep.
         fingerprint: The flat configuration, less what may change between two parts of a run.
-        housekeeping: Keys of what may, which checkpoints of earlier versions may still name.
+        mutable_keys: Keys of what may, which checkpoints of earlier versions may still name.
         see: What frozen networks make of a batch on its devices, before the step takes it.
         start: What a fresh state becomes before its first step, such as one with weights of
             another run; a restored state is taken as it is.
@@ -55,7 +55,7 @@ class Training:
     loop: LoopOptions
     keep_checkpoints: int
     fingerprint: dict[str, Any]
-    housekeeping: Collection[str] = ()
+    mutable_keys: Collection[str] = ()
     see: Callable[[Batch], Batch] = lambda batch: batch
     start: Callable[[TrainState], TrainState] = lambda state: state
     rules: Sequence[Rule] = ()
@@ -73,7 +73,7 @@ def run_training(
     on_start: Callable[[], object] = lambda: None,
     hook: Callable[[TrainState], object] | None = None,
     profile: Profile | None = None,
-) -> tuple[TrainState, Position]:
+) -> tuple[TrainState, RunProgress]:
     """Train to the last step, from the newest checkpoint if there is one.
 
     Args:
@@ -100,7 +100,7 @@ def run_training(
         Checkpoints(
             workdir / "checkpoints",
             fingerprint=training.fingerprint,
-            housekeeping=training.housekeeping,
+            mutable_keys=training.mutable_keys,
             keep=training.keep_checkpoints,
         ) as checkpoints,
     ):
@@ -141,10 +141,10 @@ def run_training(
     if stopper.requested:
         print(f"Saved step {int(state.step)}; the same command goes on from it")
         sys.exit(stopper.exit_code)
-    return state, Position(None, seconds)
+    return state, RunProgress(None, seconds)
 
 
-def load_training(training: Training, workdir: Path) -> tuple[TrainState, Position]:
+def load_training(training: Training, workdir: Path) -> tuple[TrainState, RunProgress]:
     """Read the newest checkpoint of a run that must have one; nothing is written.
 
     Args:
@@ -160,7 +160,7 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, Positi
     reader = CheckpointReader(
         workdir / "checkpoints",
         fingerprint=training.fingerprint,
-        housekeeping={*training.housekeeping, START},
+        mutable_keys={*training.mutable_keys, START},
     )
     found = reader.read_newest(abstract_state(training.init_state, training.shardings()))
     if found is not None:

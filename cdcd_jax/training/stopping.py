@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-LAST_WORDS = 5
+ERROR_GRACE_SECONDS = 5
 """Seconds that a host 0 that fails gives others that fail as well to say why."""
 
 
@@ -161,8 +161,8 @@ class Stopper:
             os.write(2, f"{begin}Ended {reason}; {self.kept}\n".encode())
 
 
-def let_others_speak() -> None:
-    """Wait, before host 0 fails, for the others that fail as it does; at most ``LAST_WORDS``.
+def flush_peer_errors() -> None:
+    """Wait, before host 0 fails, for the others that fail as it does.
 
     Its end ends all others at once, in the middle of a sentence and with a stack trace. The others
     only say that they are about to end.
@@ -172,7 +172,7 @@ def let_others_speak() -> None:
     state = distributed.global_state
     if state.client is None:
         return
-    deadline = time.monotonic() + LAST_WORDS
+    deadline = time.monotonic() + ERROR_GRACE_SECONDS
     try:
         if state.process_id != 0:
             state.client.key_value_set(f"ending/{state.process_id}", "")

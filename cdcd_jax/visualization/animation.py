@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.visualization.grid import mask_pixels
 from cdcd_jax.visualization.prompts import CELL_SIZE, draw_prompts
 from cdcd_jax.visualization.samples import DecodeFn
@@ -97,7 +97,7 @@ def save_gif(
     if len({frame.size for frame in frames}) != 1:
         raise ValueError(f"an animation needs frames of one size, got {len(frames)} frames")
     times = [frame_time] * (len(frames) - 1) + [last_time]
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         frames[0].save(
             part, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
         )

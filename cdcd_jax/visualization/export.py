@@ -11,7 +11,7 @@ from jaxtyping import Real
 from PIL import Image
 
 from cdcd_jax.evaluation.npz import open_member
-from cdcd_jax.io import whole_file, whole_folder
+from cdcd_jax.io import atomic_folder, atomic_write
 from cdcd_jax.visualization.grid import to_rgb
 
 ARCHIVE = ".npz"
@@ -86,7 +86,7 @@ def export_pictures(path: Path, total: int) -> Iterator[AddFn]:
 
 @contextmanager
 def _write_archive(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
-    with whole_file(path) as part, ExitStack() as stack:
+    with atomic_write(path) as part, ExitStack() as stack:
         # The size of the pictures, which the head of the array says, is that of the first.
         opened = []
 
@@ -102,7 +102,7 @@ def _write_archive(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int
 @contextmanager
 def _write_folder(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
     digits = max(6, len(str(total - 1)))
-    with whole_folder(path) as part:
+    with atomic_folder(path) as part:
 
         def write(rgb: np.ndarray, first: int) -> None:
             for number, picture in enumerate(rgb, start=first):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, Real
 from PIL import Image
 
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.visualization.grid import CELL_SIZE, draw_grid, label_names, mask_pixels, to_rgb
 
 DecodeFn = Callable[[np.ndarray], Any]
@@ -174,6 +174,6 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix != ".png":
         raise ValueError(f'pictures are written as PNG: the name of "{path}" must end in .png')
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         picture.save(part, format="PNG")
     return path

@@ -12,7 +12,7 @@ from jaxtyping import Float, Real
 from PIL import Image, ImageDraw
 
 from cdcd_jax.data.dance.audio import SAMPLE_RATE, save_wav
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.visualization.grid import INK, PAPER
 
 SIZE = 480
@@ -56,7 +56,7 @@ def save_dance_video(
         raise ValueError(f"the size of a video must be even and at least 50 pixels, got {size}")
     frames = draw_figures(joints, edges, axes=axes, size=size)
     codec = check_video(path)
-    with tempfile.TemporaryDirectory() as folder, whole_file(path) as part:
+    with tempfile.TemporaryDirectory() as folder, atomic_write(path) as part:
         sound = Path(folder) / "music.wav"
         save_wav(sound, audio, sample_rate=sample_rate)
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", f"{fps:g}"]

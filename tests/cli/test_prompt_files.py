@@ -128,7 +128,7 @@ def experiments(tmp_path_factory):
         config = importlib.import_module(f"configs.{name}").get_config("smoke")
         config.update_from_flattened_dict(changes)
         mesh = make_mesh(jax.devices()[:1])
-        built.append(build(config.lock(), folder, mesh=mesh, rehearse=True))
+        built.append(build(config.lock(), folder, mesh=mesh, dry_run=True))
     return built
 
 

@@ -20,7 +20,7 @@ from cdcd_jax.models import make_denoiser
 from cdcd_jax.training.average import find_checkpoint, read_average
 from cdcd_jax.training.checkpoints.compatibility import OtherConfigError
 from cdcd_jax.training.checkpoints.folder import CheckpointError
-from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
+from cdcd_jax.training.checkpoints.manager import Checkpoints, RunProgress
 from cdcd_jax.training.run import load_training, run_training
 from cdcd_jax.training.state import compute_state
 from cdcd_jax.training.stopping import Stopper
@@ -83,7 +83,7 @@ def published(tmp_path_factory):
 def test_other_classes_and_steps_of_a_published_checkpoint(published, tmp_path):
     path, config = published
     said: list[str] = []
-    experiment, started = start_from(config, path, tmp_path, said.append, rehearse=True)
+    experiment, started = start_from(config, path, tmp_path, said.append, dry_run=True)
     assert said[0].startswith(f"Starting from {path}: 24 of 25 arrays are taken, ")
     assert said[1:] == [
         f"  adapted: {STEPS}: resampled from 5 to 10 steps",
@@ -123,7 +123,7 @@ def test_what_the_configuration_cannot_use_is_refused(published, tmp_path):
         config = published_config.copy_and_resolve_references()
         config.denoiser.update(denoiser)
         with pytest.raises(error, match=message):
-            start_from(config, path, tmp_path / "other", rehearse=True)
+            start_from(config, path, tmp_path / "other", dry_run=True)
 
     refused(r"has no weights in common with this .*blocks/mlp/contract", width=32)
     refused(r"denoiser.num_heads = 8, but the weights .* give --config.denoiser.num_heads=16",
@@ -168,7 +168,7 @@ def run(tmp_path_factory):
     state = fresh_state(experiment)
     fingerprint = experiment.training.fingerprint
     with Checkpoints(folder / "checkpoints", fingerprint=fingerprint) as checkpoints:
-        checkpoints.save(state, Position(None, 0.0), loss=1.0)
+        checkpoints.save(state, RunProgress(None, 0.0), loss=1.0)
         checkpoints.wait()
     return folder, state
 
@@ -266,7 +266,7 @@ def test_tokens_of_texts_that_mean_something_else_are_new(tmp_path):
     config = glyphs_vanilla.get_config("smoke")
     config.data.scripts = ("digit",)
     config.denoiser.update(num_layers=1)
-    experiment = build(config, tmp_path, mesh=one_device(), rehearse=True)
+    experiment = build(config, tmp_path, mesh=one_device(), dry_run=True)
     shapes = jax.eval_shape(experiment.model.init, jax.random.key(0))
     arrays = flatten(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     assert experiment.told.texts is not None

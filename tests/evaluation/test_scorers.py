@@ -30,7 +30,7 @@ from cdcd_jax.evaluation.metrics.images.inception_score import (
     init_splits,
     update_splits,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.images.recognition import recognition_scorer
 from cdcd_jax.evaluation.metrics.images.reference import Reference
 from cdcd_jax.evaluation.metrics.metric import EvaluationError, score_examples
@@ -194,7 +194,7 @@ def test_features_are_kept_evenly_over_the_set_whatever_the_hosts(monkeypatch, n
     assert len({sample.features.shape for sample in samples}) == 1  # or they could not be gathered
     kept = kept_features(reduce(merge_feature_samples, samples))
     # Of the first thirty, which are all that are different.
-    np.testing.assert_array_equal(kept, features[spread(30, limit)])
+    np.testing.assert_array_equal(kept, features[evenly_spaced(30, limit)])
 
 
 @pytest.mark.parametrize("broken", ["the features", "the picture"])

@@ -48,7 +48,7 @@ def test_alone_jax_is_not_asked_to_join(monkeypatch):
 
 def test_jax_listens_where_the_hosts_met_and_the_secret_is_gone(monkeypatch):
     given = {}
-    monkeypatch.setattr(hosts, "call_roll", lambda *place, timeout, token: f"10.0.0.7:1 {token}")
+    monkeypatch.setattr(hosts, "meet_hosts", lambda *place, timeout, token: f"10.0.0.7:1 {token}")
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **options: given.update(options))
     monkeypatch.setattr(hosts, "watch_hosts", lambda **timeouts: None)
     monkeypatch.setenv(TOKEN, "sixteen or more characters")

@@ -65,10 +65,10 @@ def test_a_signal_ends_the_program_where_exceptions_are_lost(fork_server, tmp_pa
 SIGNAL_WHILE_WRITING = """
 import signal
 from pathlib import Path
-from cdcd_jax.io import whole_file, whole_folder
+from cdcd_jax.io import atomic_write, atomic_folder
 from cdcd_jax.training.stopping import Stopper
 Stopper()
-with whole_folder(Path("out")) as folder, whole_file(Path("out.npz")) as file:
+with atomic_folder(Path("out")) as folder, atomic_write(Path("out.npz")) as file:
     for name in ("deep/a.png", "b.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("half")

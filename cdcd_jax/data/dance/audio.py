@@ -16,7 +16,7 @@ import soxr
 from jaxtyping import Float, Float32
 
 from cdcd_jax.data.dance.audio_truncation import UNKNOWN, find_missing, is_bomb
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.reading.regular import open_regular
 
 SAMPLE_RATE = 22_050
@@ -110,7 +110,7 @@ def save_wav(
     if not np.isfinite(audio).all():
         raise ValueError(f"{path} is not written: the sound holds a value that is no finite number")
     integers = np.round(np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
-    with whole_file(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         soundfile.write(str(part), integers, sample_rate, subtype="PCM_16", format="WAV")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.data.images.decoding import Crop
-from cdcd_jax.io import whole_file
+from cdcd_jax.io import atomic_write
 from cdcd_jax.reading.json_text import MAX_BYTES, parse_json
 from cdcd_jax.reading.regular import open_regular, read_bytes
 
@@ -222,7 +222,7 @@ def writing(path: Path) -> Iterator[Path]:
     """
     written = False
     try:
-        with whole_file(path, suffix=LEFTOVER) as temporary:
+        with atomic_write(path, suffix=LEFTOVER) as temporary:
             yield temporary
             written = True
     except OSError as error:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Real
 
 from cdcd_jax.evaluation.batches import Share
-from cdcd_jax.evaluation.metrics.images.real_images import spread
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 
 MAX_FEATURES = 10_000
 """At most so many are kept: 82 MB of InceptionV3's."""
@@ -45,7 +45,7 @@ def init_feature_sample(
     Returns:
         The sample.
     """
-    wanted = spread(min(share.total, distinct or share.total), limit)
+    wanted = evenly_spaced(min(share.total, distinct or share.total), limit)
     width = max(share.last - share.first, -(-share.batch_size // jax.process_count()))
     slots = int(np.bincount((wanted % share.batch_size) // width).max())
     places = np.full(slots, -1)

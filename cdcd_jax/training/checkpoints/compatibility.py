@@ -20,12 +20,12 @@ class OtherVersionError(CheckpointError):
     """Name the arrays in which a whole checkpoint differs from what this version keeps."""
 
 
-def check_fingerprint(
+def check_compatible(
     folder: Path,
     theirs: Mapping[str, Any],
     ours: Mapping[str, Any],
     *,
-    housekeeping: Collection[str] = (),
+    mutable_keys: Collection[str] = (),
 ) -> None:
     """Check that a checkpoint is of this configuration.
 
@@ -33,15 +33,15 @@ def check_fingerprint(
         folder: Where it lies, for the sentence.
         theirs: The flat configuration that it was written with.
         ours: That of the run.
-        housekeeping: Keys that do not count. An earlier version may have written some that count no
+        mutable_keys: Keys that do not count. An earlier version may have written some that count no
             longer, or with values that are now called otherwise.
 
     Raises:
         OtherConfigError: If they differ; the sentence names the keys, and the flags that resume the
             run where all of its values are known.
 
-    >>> check_fingerprint(Path("run"), {"data.path": "a"}, {}, housekeeping=("data.path",))
-    >>> check_fingerprint(Path("run"), {"optimizer.lr": 0.1}, {"optimizer.lr": 0.2})
+    >>> check_compatible(Path("run"), {"data.path": "a"}, {}, mutable_keys=("data.path",))
+    >>> check_compatible(Path("run"), {"optimizer.lr": 0.1}, {"optimizer.lr": 0.2})
     Traceback (most recent call last):
     cdcd_jax.training.checkpoints.compatibility.OtherConfigError: run holds checkpoints of another
     configuration
@@ -50,7 +50,7 @@ def check_fingerprint(
     """
     keys = [
         key
-        for key in sorted({*ours, *theirs} - {*housekeeping})
+        for key in sorted({*ours, *theirs} - {*mutable_keys})
         if ours.get(key, ABSENT) != theirs.get(key, ABSENT)
     ]
     if not keys:

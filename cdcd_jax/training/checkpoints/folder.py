@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from cdcd_jax.distributed.agreement import all_agree, first_hosts_word
+from cdcd_jax.distributed.agreement import all_agree, broadcast_from_host0
 from cdcd_jax.io import check_local, is_first_host
 
 DAMAGED = "damaged"
@@ -133,7 +133,7 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         CheckpointError: If it cannot be made, or is another folder on another host.
     """
-    failure, token = None, first_hosts_word([time.time_ns() % 2**31])[0]
+    failure, token = None, broadcast_from_host0([time.time_ns() % 2**31])[0]
     marker = folder / f"shared-{token}"
     if is_first_host():
         try:

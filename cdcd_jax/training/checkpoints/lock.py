@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from cdcd_jax.distributed.agreement import first_hosts_word
+from cdcd_jax.distributed.agreement import broadcast_from_host0
 from cdcd_jax.io import create_file
 from cdcd_jax.training.checkpoints.folder import CheckpointError, cannot_write, check_path
 from cdcd_jax.training.checkpoints.locked_folder import LockedFolder, describe_folder, is_copied
@@ -274,7 +274,7 @@ def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Cal
             except CheckpointError as error:
                 failure, verdict = error, _REFUSED
         if many:
-            (verdict,) = first_hosts_word([verdict])
+            (verdict,) = broadcast_from_host0([verdict])
         if verdict == _WAIT:
             time.sleep(0.5)
     if verdict == _REFUSED:

@@ -31,7 +31,7 @@ from cdcd_jax.training.checkpoints.folder import (
     set_aside,
 )
 from cdcd_jax.training.checkpoints.orbax import every_save, newest_and_best
-from cdcd_jax.training.checkpoints.reader import CheckpointReader, Position
+from cdcd_jax.training.checkpoints.reader import CheckpointReader, RunProgress
 from cdcd_jax.training.state import TrainState
 
 
@@ -41,7 +41,7 @@ class Checkpoints:
     Args:
         folder: Where they lie, one folder per step; made if it does not exist.
         fingerprint: The flat configuration that a checkpoint must share to be resumed.
-        housekeeping: Keys in which it may differ all the same.
+        mutable_keys: Keys in which it may differ all the same.
         keep: Number of newest checkpoints to keep, >= 1; with 2, one that is damaged on disk still
             leaves one to go back to.
 
@@ -54,13 +54,13 @@ class Checkpoints:
         folder: Path,
         *,
         fingerprint: Mapping[str, Any],
-        housekeeping: Collection[str] = (),
+        mutable_keys: Collection[str] = (),
         keep: int = 2,
     ):
         if keep < 1:
             raise ValueError(f"keep = {keep} must be at least 1")
         self._fingerprint, self._folder, self._keep = dict(fingerprint), folder, keep
-        self._reader = CheckpointReader(folder, fingerprint=fingerprint, housekeeping=housekeeping)
+        self._reader = CheckpointReader(folder, fingerprint=fingerprint, mutable_keys=mutable_keys)
         prepare_folder(folder)
         self._known = set(self._reader.list_steps())
         self._checkpointer: ocp.training.Checkpointer | None = None
@@ -123,7 +123,7 @@ class Checkpoints:
                 f"{needed / 1e6:.1f} MB; free some space or give another --workdir"
             )
 
-    def save(self, state: TrainState, position: Position, *, loss: float) -> None:
+    def save(self, state: TrainState, position: RunProgress, *, loss: float) -> None:
         """Start writing a checkpoint and return as soon as the state may be changed.
 
         Args:
@@ -167,7 +167,7 @@ class Checkpoints:
 
     def restore(
         self, template: TrainState, *, tell: Callable[[str], None] = print
-    ) -> tuple[TrainState, Position] | None:
+    ) -> tuple[TrainState, RunProgress] | None:
         """Read the newest checkpoint that is whole; damaged newer ones are moved aside.
 
         Args:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from cdcd_jax.distributed.agreement import all_agree, first_hosts_word
+from cdcd_jax.distributed.agreement import all_agree, broadcast_from_host0
 from cdcd_jax.distributed.partition import by_name
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.checksums import checksums
@@ -20,7 +20,7 @@ from cdcd_jax.training.checkpoints.compatibility import (
     OtherConfigError,
     OtherVersionError,
     check_arrays,
-    check_fingerprint,
+    check_compatible,
 )
 from cdcd_jax.training.checkpoints.folder import (
     CheckpointError,
@@ -37,7 +37,7 @@ MAX_VANISHED = 30
 """Checkpoints that may disappear while they are read, one after the other."""
 
 
-class Position(NamedTuple):
+class RunProgress(NamedTuple):
     """Hold what a run needs besides its state to go on.
 
     Attributes:
@@ -59,7 +59,7 @@ class Restored(NamedTuple):
     """
 
     state: TrainState
-    position: Position
+    position: RunProgress
     damaged: tuple[int, ...]
 
 
@@ -72,7 +72,7 @@ class CheckpointReader:
     Args:
         folder: Where they are, one folder per step; it need not exist.
         fingerprint: The flat configuration that a checkpoint must share to be resumed.
-        housekeeping: Keys in which it may differ all the same.
+        mutable_keys: Keys in which it may differ all the same.
 
     Raises:
         ValueError: If checkpoints cannot be read from such a path.
@@ -83,11 +83,11 @@ class CheckpointReader:
         folder: Path,
         *,
         fingerprint: Mapping[str, Any],
-        housekeeping: Collection[str] = (),
+        mutable_keys: Collection[str] = (),
     ):
         check_path(folder)
         self._folder, self._fingerprint = folder, dict(fingerprint)
-        self._housekeeping = housekeeping
+        self._mutable_keys = mutable_keys
 
     def list_steps(self) -> list[int]:
         """List the steps of the complete checkpoints as host 0 finds them, oldest first.
@@ -104,7 +104,7 @@ class CheckpointReader:
         if not all_agree(failure is None):
             raise CheckpointError(f"{self._folder} cannot be listed: {failure}") from failure
         # A shared file system may show each host another list for a while.
-        return first_hosts_word(steps)
+        return broadcast_from_host0(steps)
 
     def read_newest(
         self, template: TrainState, *, tell: Callable[[str], None] = print
@@ -158,7 +158,7 @@ class CheckpointReader:
 
     def _try_load(
         self, step: int, template: TrainState
-    ) -> tuple[tuple[TrainState, Position] | None, Exception | None]:
+    ) -> tuple[tuple[TrainState, RunProgress] | None, Exception | None]:
         """Read a checkpoint if it is whole, the same on all hosts; else tell what is wrong here."""
         metadata, failure = self._agreed(self._describe, step, template)
         if metadata is None:
@@ -173,7 +173,7 @@ class CheckpointReader:
             check_step(int(state.step), self._folder / str(step))
         except CheckpointError as error:
             return None, error
-        return (state, Position(metadata["data"], metadata["train_seconds"])), None
+        return (state, RunProgress(metadata["data"], metadata["train_seconds"])), None
 
     def _agreed(
         self, read: Callable[[int, TrainState], T], step: int, template: TrainState
@@ -194,8 +194,8 @@ class CheckpointReader:
         metadata: Any = found.custom_metadata
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
-        check_fingerprint(
-            self._folder, metadata["config"], self._fingerprint, housekeeping=self._housekeeping
+        check_compatible(
+            self._folder, metadata["config"], self._fingerprint, mutable_keys=self._mutable_keys
         )
         check_arrays(self._folder, found.metadata["state"], by_name(template))
         return metadata

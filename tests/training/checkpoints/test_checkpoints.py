@@ -14,7 +14,7 @@ import pytest
 from cdcd_jax.distributed.mesh import make_mesh, replicated
 from cdcd_jax.training.checkpoints.checksums import checksums
 from cdcd_jax.training.checkpoints.folder import CheckpointError
-from cdcd_jax.training.checkpoints.manager import Checkpoints, Position
+from cdcd_jax.training.checkpoints.manager import Checkpoints, RunProgress
 from cdcd_jax.training.checkpoints.orbax import without_stray_messages
 from cdcd_jax.training.checkpoints.reader import CheckpointReader
 from cdcd_jax.training.loop import TrainingDivergedError
@@ -79,7 +79,7 @@ def test_newest_and_best_are_kept(tmp_path):
         for step, loss in enumerate([3.0, 1.0, 5.0, 4.0, 6.0], start=1):
             state = fresh()
             state = type(state)(**(vars(state) | {"step": state.step + step}))
-            saved.save(state, Position({"position": step}, 0.0), loss=loss)
+            saved.save(state, RunProgress({"position": step}, 0.0), loss=loss)
         saved.wait()
         assert saved.steps == [2, 4, 5]
 
@@ -95,12 +95,12 @@ def test_another_configuration_is_refused_by_its_differing_keys(tmp_path):
     assert saved_steps(tmp_path) == [2]
 
 
-def test_housekeeping_of_an_earlier_version_is_no_other_configuration(tmp_path):
+def test_mutable_keys_of_an_earlier_version_is_no_other_configuration(tmp_path):
     run(tmp_path, 2, config=CONFIG | {"denoiser.remat": False})
     fresh, _ = make_run()
     template = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
-    folder, housekeeping = tmp_path / "checkpoints", ("denoiser.remat", "denoiser.attention")
-    with Checkpoints(folder, fingerprint=CONFIG, housekeeping=housekeeping) as saved:
+    folder, mutable_keys = tmp_path / "checkpoints", ("denoiser.remat", "denoiser.attention")
+    with Checkpoints(folder, fingerprint=CONFIG, mutable_keys=mutable_keys) as saved:
         found = saved.restore(template)
     assert found is not None
     assert int(found[0].step) == 2

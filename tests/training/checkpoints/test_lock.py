@@ -251,7 +251,7 @@ def test_all_hosts_wait_for_each_other_equally_often(tmp_path, monkeypatch, host
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "process_index", lambda: host)
     word = lambda ours: words.append(ours) or [lock_module._OWNED]  # noqa: E731
-    monkeypatch.setattr(lock_module, "first_hosts_word", word)
+    monkeypatch.setattr(lock_module, "broadcast_from_host0", word)
     with owning(tmp_path), owning(tmp_path):
         assert len(words) == 1
     with owning(tmp_path):

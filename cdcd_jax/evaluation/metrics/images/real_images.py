@@ -66,7 +66,7 @@ class RealPictures:
             )
         self._source, self._size = source, image_size
         self._numbers = numbers
-        chosen = spread(len(source) if numbers is None else len(numbers), limit)
+        chosen = evenly_spaced(len(source) if numbers is None else len(numbers), limit)
         self._chosen = np.resize(chosen, limit) if oversample else chosen
         self._num_distinct = len(chosen)
 
@@ -136,10 +136,10 @@ def raw_pictures(pictures: RealPictures) -> RawExamples:
     return RawExamples("real test pictures", "pictures", len(pictures), batches, pictures.name_of)
 
 
-def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
+def evenly_spaced(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
     """Choose at most so many of 0..total-1, evenly spaced, first and last among them.
 
-    >>> spread(5, 3).tolist(), spread(2, 3).tolist()
+    >>> evenly_spaced(5, 3).tolist(), evenly_spaced(2, 3).tolist()
     ([0, 2, 4], [0, 1])
     """
     return np.linspace(0, total - 1, min(limit, total)).round().astype(int)

@@ -17,7 +17,7 @@ from cdcd_jax.evaluation.hosts import gather_hosts
 from cdcd_jax.evaluation.metrics.images.archived_images import ArchivedPictures
 from cdcd_jax.evaluation.metrics.images.frechet import Gaussian, Moments
 from cdcd_jax.evaluation.metrics.images.real_images import PictureSet
-from cdcd_jax.io import is_first_host, whole_file
+from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.models.features.inception import NUM_FEATURES
 from cdcd_jax.reading.arrays import ArrayLayout, read_array, read_layouts
 
@@ -236,5 +236,5 @@ def write_reference(path: Path, fingerprint: str, reference: Reference) -> None:
     """
     assert isinstance(reference.gaussian, Moments)
     arrays = {"fingerprint": fingerprint, "features": reference.features}
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.savez(file, **reference.gaussian._asdict(), **arrays)  # pyright: ignore[reportArgumentType]

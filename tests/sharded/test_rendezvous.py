@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from cdcd_jax.distributed import addresses
-from cdcd_jax.distributed import rendezvous as rollcall
+from cdcd_jax.distributed import addresses, rendezvous
 from cdcd_jax.distributed.addresses import listen
 from cdcd_jax.distributed.handshake import (
     TOKEN,
@@ -19,7 +18,7 @@ from cdcd_jax.distributed.handshake import (
     read_token,
     write_call,
 )
-from cdcd_jax.distributed.rendezvous import MissingHostError, call_roll
+from cdcd_jax.distributed.rendezvous import MissingHostError, meet_hosts
 from tests.support.hosts import free_port
 
 SECRET = b"a secret of this run"
@@ -33,7 +32,7 @@ def call_all(calls, port, tokens=None, host="localhost"):
         time.sleep(delay)
         token = b"" if tokens is None else tokens[number]
         try:
-            call_roll(f"{host}:{port}", num_hosts, host_index, timeout=timeout, token=token)
+            meet_hosts(f"{host}:{port}", num_hosts, host_index, timeout=timeout, token=token)
             outcomes[number] = "complete"
         except (MissingHostError, ValueError) as error:
             outcomes[number] = error
@@ -139,7 +138,7 @@ def test_strangers_on_the_port_change_nothing(attack):
 
 
 def test_a_stranger_in_place_of_host_0_does_not_end_the_others(monkeypatch):
-    monkeypatch.setattr(rollcall, "PATIENCE", 0.1)
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.1)
     with socket.create_server(("localhost", 0)) as server:
         port, answers = server.getsockname()[1], [b"", b"complete\n", b"denied\n", b"x" * 10_000]
 
@@ -210,7 +209,7 @@ def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(ValueError, match=rf"port {port} of coordinator .* cannot be opened"):
-            call_roll(f"127.0.0.1:{port}", 2, 0, timeout=2)
+            meet_hosts(f"127.0.0.1:{port}", 2, 0, timeout=2)
 
 
 def listens_at(host, monkeypatch, names):
