@@ -19,9 +19,8 @@ from cdcd_jax.interop.jukebox import jukebox_to_state_dict
 from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import load_condition
-from cdcd_jax.tasks.images import find_places
-from cdcd_jax.tasks.scoring import make_scoring
-from cdcd_jax.tasks.token_data import dry_run_data
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.stopping import Stopper
 
@@ -141,11 +140,11 @@ def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
 
 def test_a_single_piece_to_test_with_is_refused_before_training():
     config = load("groove_vanilla", "smoke")
-    data = dry_run_data(config)
+    data = find_task(config).random_data()
     told = load_condition(config, data, None)
-    make_scoring(config, data, told, Path("none")).check()
+    find_task(config).make_scoring(data, told, Path("none")).check()
     first = {name: rows[:1] for name, rows in data.test.cond.items()}
     one = TokenExamples(tokens=data.test.take(np.arange(1)), cond=first, group=data.test.group[:1])
     data = dataclasses.replace(data, test=one)
     with pytest.raises(ValueError, match="data: the test dances give one piece"):
-        make_scoring(config, data, told, Path("none")).check()
+        find_task(config).make_scoring(data, told, Path("none")).check()

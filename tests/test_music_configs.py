@@ -187,7 +187,7 @@ def test_an_unknown_variant_is_named():
         ({"condition__motion": False}, r"condition: a dance needs its motion, its video or its"),
         ({"condition__dropout": 1.0}, r"condition\.dropout = 1\.0 must lie in \[0, 1\)"),
         ({"condition__kind": "class"}, r'condition\.kind = "class" needs classes.*"dance"'),
-        ({"condition__kind": "dancing"}, r'condition\.kind = "dancing" is not known'),
+        ({"condition__kind": "dancing"}, r'condition\.kind = "dancing" is no condition'),
         ({"condition__kind": "text"}, r'condition\.kind = "text" needs captions.* take "dance"'),
         ({"eval__num_judged": 2}, r"eval\.num_judged = 2 of \d+ training examples are 2 of"),
         ({"eval__num_judged": 0}, r"eval\.num_judged = 0 must be at least 2"),

@@ -15,8 +15,8 @@ from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import load_codec
-from cdcd_jax.tasks.images import find_places
-from cdcd_jax.tasks.preparation import build_preparation
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.task import find_task
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for kind in ("grocery", "imagenet") for path in
@@ -71,6 +71,10 @@ def save_codec(config, workdir, seed=0):
     save_vqgan(find_places(config, workdir).codec_file, params, vqgan.options)
 
 
+def preparation(config, workdir):
+    return find_task(config).make_preparation(find_places(config, workdir))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_every_configuration_builds(name, tmp_path):
     experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), dry_run=True)
@@ -98,7 +102,7 @@ def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
 def test_from_pictures_to_batches(pictures, tmp_path):
     config = small_imagenet(pictures)
     save_codec(config, tmp_path)
-    prepare_tokens(build_preparation(config, tmp_path))
+    prepare_tokens(preparation(config, tmp_path))
     assert find_places(config, tmp_path).has_tokens()
     experiment = build(config, tmp_path, mesh=one_device())
     assert experiment.data.class_names == WNIDS
@@ -126,7 +130,7 @@ def test_from_pictures_to_batches(pictures, tmp_path):
 def test_tokens_of_another_codec_are_refused(pictures, tmp_path):
     config = small_imagenet(pictures)
     save_codec(config, tmp_path)
-    prepare_tokens(build_preparation(config, tmp_path))
+    prepare_tokens(preparation(config, tmp_path))
     save_codec(config, tmp_path, seed=1)
     with pytest.raises(ValueError, match=r"data: the shards in .* were made with another codec"):
         build(config, tmp_path)
@@ -248,6 +252,6 @@ def test_a_wrong_value_of_codec_training_is_named(tmp_path, changes, message):
 
 def test_without_a_codec_there_is_nothing_to_prepare_with(pictures, tmp_path):
     with pytest.raises(ValueError, match=r"codec: there is no codec .*; train one with --mode"):
-        build_preparation(small_imagenet(pictures), tmp_path)
+        preparation(small_imagenet(pictures), tmp_path)
     with pytest.raises(ValueError, match="has nothing to prepare"):
-        build_preparation(load("digits_vanilla"), tmp_path)
+        preparation(load("digits_vanilla"), tmp_path)

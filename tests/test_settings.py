@@ -4,6 +4,7 @@ import importlib
 import io
 import itertools
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from cdcd_jax.data.images.sources import Picture
-from cdcd_jax.experiment.check import FAMILIES, NEEDS, check_combination, check_settings
+from cdcd_jax.experiment.check import check_combination, check_settings
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.keys import section_keys
+from cdcd_jax.registry import CONDITIONS as KINDS
+from cdcd_jax.registry import SOURCES
 from cdcd_jax.settings.kinds import find_kind
-from cdcd_jax.tasks import images as pictures
-from cdcd_jax.tasks import scoring, token_data
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -34,7 +35,6 @@ CODECS = {
     "jukebox": "jukebox",
 }  # fmt: skip
 CONDITIONS = {"class": "class", "none": "class", "text": "text", "clip": "clip", "dance": "music"}
-NAMES = [name for family in FAMILIES for name in family.names]
 
 
 def load(name, variant=""):
@@ -51,10 +51,10 @@ def shipped():
 
 
 def base(name):
-    family = next(family for family in FAMILIES if name in family.names)
     if name == "digits":
         return "digits"
-    return "music" if family.noun == "music" else "text" if "text" in family.conditions else "class"
+    task = SOURCES[name].tasks[0]
+    return "music" if task.noun == "music" else "text" if "captions" in task.provides else "class"
 
 
 def combined(name, codec, kind):
@@ -241,11 +241,13 @@ def test_every_combination_is_refused_or_known():
     """Digits, dances and CLIP are trained and scored in tests of their own, the rest below."""
     fitting = {
         (name, codec, kind)
-        for family in FAMILIES
-        for name, codec, kind in itertools.product(family.names, family.codecs, family.conditions)
+        for name, data_set in SOURCES.items()
+        for task in data_set.tasks
+        for codec, kind in itertools.product(task.codecs(), KINDS)
+        if KINDS[kind].needs in task.provides
     }
     assert len(fitting) == 2 + 5 * 2 * 2 + 4 * 2 * 2 + 2 * 4 + 3 * 2
-    for combination in itertools.product(NAMES, CODECS, NEEDS):
+    for combination in itertools.product(SOURCES, CODECS, KINDS):
         name, codec, kind = combination
         config = ConfigDict(
             {"data": {"name": name}, "codec": {"name": codec}, "condition": {"kind": kind}}
@@ -287,8 +289,8 @@ class FewPictures:
 def test_what_fits_passes_a_dry_run_of_training_and_scoring(
     monkeypatch, tmp_path, name, codec, kind
 ):
-    for module in (token_data, scoring, pictures):
-        monkeypatch.setattr(module, "load_source", lambda config, split: FewPictures(kind))
+    few = replace(SOURCES[name], load=lambda config, split: FewPictures(kind))
+    monkeypatch.setitem(SOURCES._entries, name, few)
     config = combined(name, codec, kind)
     config.eval.update(num_samples=4, num_real=12, batch_size=4)
     config.train.batch_size = 8

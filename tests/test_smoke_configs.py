@@ -12,8 +12,8 @@ from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.tasks import miniature
 from cdcd_jax.tasks.codecs import load_codec
-from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.miniature import SETS, provide_synthetic
+from cdcd_jax.tasks.places import find_places
 
 ROOT = Path(__file__).parent.parent
 KINDS = {

@@ -16,7 +16,7 @@ from cdcd_jax.cli.exporting import check_pictures
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
 from cdcd_jax.cli.plan import imagine_devices, plan_run
-from cdcd_jax.cli.prepare import prepare_music, prepare_tokens
+from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
 from cdcd_jax.cli.published import evaluate_published, name_picture, sample_published
 from cdcd_jax.cli.published_music import perform_published
@@ -45,11 +45,10 @@ from cdcd_jax.settings.config_file import default_workdir
 from cdcd_jax.settings.sections import find_mesh
 from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import needs_codec
-from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic, provide_synthetic
 from cdcd_jax.tasks.music import is_music
-from cdcd_jax.tasks.preparation import build_music_preparation, build_preparation
-from cdcd_jax.tasks.token_data import load_test_dances
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.average import find_newest
 from cdcd_jax.training.checkpoints.lock import owning
 from cdcd_jax.training.profiling import parse_profile
@@ -157,9 +156,8 @@ def _sample(workdir: Path) -> None:
     if request.dance is not None:
         make_music(generator, workdir, request.dance, **options)
         return
-    given, dances = saved.config if config is None else config, None
-    if generator.conditioning.dance is not None:
-        dances = load_test_dances(given, workdir, generator)
+    given = saved.config if config is None else config
+    dances = find_task(given).load_test_dances(find_places(given, workdir), generator)
     sample(
         generator,
         workdir,
@@ -205,12 +203,10 @@ def _read_request(generator: Generator) -> _Request:
 
 def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
     """Train the codec and prepare the tokens that are not there yet."""
-    places = find_places(config, workdir)
-    if places is None:
-        return
+    places, task = find_places(config, workdir), find_task(config)
     # A shared folder may look different to each host for a while; all must go the same way.
     missing_codec = not all_agree(not needs_codec(config, places))
-    missing_tokens = not all_agree(places.has_tokens())
+    missing_tokens = not all_agree(task.has_tokens(places))
     if not missing_codec and not missing_tokens:
         return
     with owning(workdir):
@@ -281,10 +277,7 @@ def _published_sampling(num_steps: int) -> dict[str, Any]:
 
 
 def _make_tokens(config: Any, workdir: Path) -> None:
-    if is_music(config):
-        prepare_music(build_music_preparation(config, workdir))
-    else:
-        prepare_tokens(build_preparation(config, workdir))
+    prepare_tokens(find_task(config).make_preparation(find_places(config, workdir)))
 
 
 def _plan(workdir: Path) -> None:

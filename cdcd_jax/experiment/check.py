@@ -5,66 +5,16 @@ together, and values of the wrong kind. Which values of the kind will do is chec
 used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any
 
-from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, Keys, section_keys
+from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, section_keys
+from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
+from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.kinds import PLACE, check_kind, find_kind
 from cdcd_jax.settings.sections import suggest
 from cdcd_jax.tasks.codecs import find_codec
-from cdcd_jax.tasks.images import SOURCES
-from cdcd_jax.tasks.music import DANCES, SOUND
-
-WITH_CAPTIONS = ("glyphs", "emoji", "captions", "coco", "cub")
-"""Sets of images whose captions can be generated from."""
-
-
-class Family(NamedTuple):
-    """Data sets that are trained on in the same ways.
-
-    Attributes:
-        noun: What their examples are.
-        names: What ``data.name`` may be.
-        codecs: What ``codec.name`` may be.
-        conditions: What ``condition.kind`` may be.
-    """
-
-    noun: str
-    names: tuple[str, ...]
-    codecs: tuple[str, ...]
-    conditions: tuple[str, ...]
-
-
-CLASSES, TEXTS = ("class", "none"), ("text", "clip")
-IMAGE_CODECS, MUSIC_CODECS = ("vqgan", "patches"), ("jukebox", "spectra")
-
-FAMILIES = (
-    Family("the digits", ("digits",), ("pixels",), CLASSES),
-    Family(
-        "pictures",
-        tuple(name for name in SOURCES if name not in WITH_CAPTIONS),
-        IMAGE_CODECS,
-        CLASSES,
-    ),
-    Family(
-        "pictures",
-        tuple(name for name in WITH_CAPTIONS if name != "cub"),
-        IMAGE_CODECS,
-        TEXTS,
-    ),
-    Family("pictures", ("cub",), IMAGE_CODECS, TEXTS + CLASSES),
-    Family("music", DANCES, MUSIC_CODECS, ("dance",)),
-    Family("music", (SOUND,), MUSIC_CODECS, ()),  # for a codec alone
-)
-"""Every combination of data, codec and condition that exists."""
-
-NEEDS = {
-    **dict.fromkeys(CLASSES, "classes"),
-    **dict.fromkeys(TEXTS, "captions"),
-    "dance": "dances",
-}
-"""What a condition needs of the data."""
 
 
 def check_settings(config: Any, *, for_codec: bool = False) -> None:
@@ -109,37 +59,28 @@ def check_settings(config: Any, *, for_codec: bool = False) -> None:
 
 def check_combination(config: Any, *, for_codec: bool = False) -> None:
     """Raise a ValueError unless data, codec and condition exist and go together."""
-    family, name, kind = _check_codec(config), config.data.name, config.condition.kind
-    if kind not in NEEDS:
-        raise ValueError(f'condition.kind = "{kind}" is not known: {suggest(kind, NEEDS)}')
-    if family.conditions and kind not in family.conditions:
+    name, codec, kind = config.data.name, config.codec.name, config.condition.kind
+    tasks = SOURCES.find(name, "data.name").tasks
+    ours = tasks[0].codecs()
+    CODECS.find(codec, "codec.name")
+    if codec not in ours:
         raise ValueError(
-            f'condition.kind = "{kind}" needs {NEEDS[kind]}, and data.name = "{name}" has none; '
-            f"take {_either(family.conditions)}"
+            f'codec.name = "{codec}" is no codec of {tasks[0].noun}, which data.name = "{name}" '
+            f"holds; take {_either(ours)}"
         )
-    if not family.conditions and not for_codec:
+    wanted = CONDITIONS.find(kind, "condition.kind").needs
+    provided = [need for task in tasks for need in task.provides]
+    if provided and wanted not in provided:
+        fitting = [other for other, entry in CONDITIONS.items() if entry.needs in provided]
+        raise ValueError(
+            f'condition.kind = "{kind}" needs {wanted}, and data.name = "{name}" has none; '
+            f"take {_either(fitting)}"
+        )
+    if not provided and not for_codec:
         raise ValueError(
             f'data.name = "{name}" is for a codec alone, with --mode=codec: it holds no dances, so '
             "nothing says what such music is to be generated from"
         )
-
-
-def _check_codec(config: Any) -> Family:
-    """Find the family of a data set, and check that the codec is one of it."""
-    name, codec = config.data.name, config.codec.name
-    families = {name: family for family in FAMILIES for name in family.names}
-    codecs = {codec for family in FAMILIES for codec in family.codecs}
-    if name not in families:
-        raise ValueError(f'data.name = "{name}" is no data set: {suggest(name, families)}')
-    family = families[name]
-    if codec not in codecs:
-        raise ValueError(f'codec.name = "{codec}" is no codec: {suggest(codec, family.codecs)}')
-    if codec not in family.codecs:
-        raise ValueError(
-            f'codec.name = "{codec}" is no codec of {family.noun}, which data.name = "{name}" '
-            f"holds; take {_either(family.codecs)}"
-        )
-    return family
 
 
 def _require_section(config: Any, name: str) -> None:
@@ -175,5 +116,5 @@ def _check_section(config: Any, name: str, variants: Mapping[str, Keys]) -> None
             raise ValueError(f"{name}.{key} is missing{where and ', a key of ' + where}; give it")
 
 
-def _either(names: tuple[str, ...]) -> str:
+def _either(names: Sequence[str]) -> str:
     return " or ".join(f'"{name}"' for name in names)

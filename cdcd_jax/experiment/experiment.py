@@ -27,8 +27,7 @@ from cdcd_jax.settings.sections import (
     make_section,
     plain,
 )
-from cdcd_jax.tasks.conditions import Told, load_condition
-from cdcd_jax.tasks.images import find_places
+from cdcd_jax.tasks.conditions import ConditionedData, load_condition
 from cdcd_jax.tasks.memory import (
     check_needs,
     check_state,
@@ -36,9 +35,10 @@ from cdcd_jax.tasks.memory import (
     preparation_needs,
     training_needs,
 )
-from cdcd_jax.tasks.music import is_music, load_segments
-from cdcd_jax.tasks.scoring import PLACES, Scoring, make_scoring
-from cdcd_jax.tasks.token_data import TokenData, dry_run_data, load_data
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.scoring import PLACES, Scoring
+from cdcd_jax.tasks.task import Task, find_task
+from cdcd_jax.tasks.token_data import TokenData
 from cdcd_jax.training.generation import (
     check_num_steps,
     check_sampling,
@@ -67,6 +67,7 @@ class Experiment:
     Attributes:
         training: What ``run_training`` takes.
         schedule: The noise schedule.
+        task: What is generated from what.
         model: The network and what it is told.
         data: Tokens, and the codec between them and pictures.
         told: What the examples are generated from.
@@ -76,7 +77,6 @@ class Experiment:
             -> tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
         scoring: What scores the samples.
-        segments: The pieces of test dances, where samples are music.
         sampling: The options of ``sample_fn``, and ``num_samples``.
         seed: Seed of the run.
         config: The whole configuration as JSON types.
@@ -86,12 +86,12 @@ class Experiment:
     schedule: Schedule
     model: Model
     data: TokenData
-    told: Told
+    task: Task
+    told: ConditionedData
     bound_fn: Callable[[Params, PRNGKey, Any, Any], jax.Array]
     sample_fn: Callable[..., jax.Array]
     evaluation: dict[str, Any]
     scoring: Scoring
-    segments: Segments | None
     sampling: dict[str, Any]
     seed: int
     config: dict[str, Any]
@@ -113,10 +113,7 @@ class Experiment:
     @property
     def test_dances(self) -> tuple[Segments, MusicExamples] | None:
         """The test set of a model of dances, with the pieces that it was made of."""
-        if self.segments is None:
-            return None
-        assert isinstance(self.told.test, MusicExamples)
-        return self.segments, self.told.test
+        return self.task.test_dances(self.told)
 
 
 def build(
@@ -143,10 +140,10 @@ def build(
     check_needs(need for list_needs in needs for need in list_needs(config))
     mesh = find_mesh(config) if mesh is None else mesh
     train = config.train
-    places = find_places(config, workdir)
-    data = dry_run_data(config) if dry_run else load_data(config, places)
+    places, task = find_places(config, workdir), find_task(config)
+    data = task.random_data() if dry_run else task.load_data(places)
     codec = data.codec
-    told = load_condition(config, data, None if dry_run or places is None else places.tokens)
+    told = load_condition(config, data, None if dry_run else places.tokens)
     schedule, model, initial_state, train_step = make_step(
         config, told, vocab_size=codec.vocab_size, grid=codec.grid
     )
@@ -194,13 +191,13 @@ def build(
         training=training,
         schedule=schedule,
         model=model,
+        task=task,
         data=data,
         told=told,
         bound_fn=make_bound_fn(schedule, model, mesh=mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
-        scoring=make_scoring(config, data, told, workdir),
-        segments=load_segments(config, "test") if is_music(config) else None,
+        scoring=task.make_scoring(data, told, workdir),
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,

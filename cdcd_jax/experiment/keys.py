@@ -4,20 +4,13 @@ Keys of a section that one constructor takes are that constructor's arguments. K
 one by one are listed here; a test compares them with the base configurations.
 """
 
-from cdcd_jax.conditioning.condition import text_condition
-from cdcd_jax.data.dance.views import WaveformPlan
-from cdcd_jax.data.shards.prepare_options import check_crops, check_options
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.distributed.mesh import AXES
 from cdcd_jax.experiment.step import STEP_OPTIONS
 from cdcd_jax.models.options import DenoiserOptions
-from cdcd_jax.registry import CODECS
+from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
 from cdcd_jax.settings.keys import Keys, argument_keys
 from cdcd_jax.settings.sections import TRAIN_MUTABLE_KEYS, make_decaying_optimizer
-from cdcd_jax.tasks.conditions import DANCE_PARTS, make_dance_condition
-from cdcd_jax.tasks.images import GENERATED, SOURCES
-from cdcd_jax.tasks.music import DANCES, SOUND
-from cdcd_jax.tasks.scoring import PLACES
 from cdcd_jax.training.generation import check_sampling
 from cdcd_jax.training.objective import make_objective
 from cdcd_jax.training.optimizer import make_optimizer
@@ -49,21 +42,14 @@ def section_keys() -> dict[str, dict[str, Keys]]:
     """
     optimizer = _optimizer_keys()
     return {
-        "data": _data_keys(),
+        "data": {
+            name: entry.tasks[0].data_keys.and_needed(*entry.keys)
+            for name, entry in SOURCES.items()
+        },
         **{section: _codec_keys(section) for section in ("codec", "codec_fit", "codec_loss")},
         "codec_optimizer": {"": optimizer},
         "codec_train": _codec_keys("codec_train"),
-        "condition": {
-            **dict.fromkeys(("class", "none"), Keys.of("kind", "dropout")),
-            "text": argument_keys(text_condition, given=("empty",)).and_needed("kind", "dropout"),
-            "clip": Keys(
-                frozenset({"kind", "dropout", "weights", "merges", "null", "compute_dtype"}),
-                strict=True,
-            ),
-            "dance": argument_keys(
-                make_dance_condition, given=("dance", "seconds", "null")
-            ).and_needed("kind", "dropout", *DANCE_PARTS),
-        },
+        "condition": {name: entry.keys for name, entry in CONDITIONS.items()},
         "schedule": {
             "": argument_keys(mask_replace_schedule, given=("vocab_size",)).and_needed("name")
         },
@@ -80,11 +66,11 @@ def section_keys() -> dict[str, dict[str, Keys]]:
             )
         },
         "mesh": {"": Keys.of(*AXES, "rules", "codec_rules")},
-        "eval": _eval_keys(),
+        "eval": {name: entry.tasks[0].eval_keys for name, entry in SOURCES.items()},
         "sample": {
             "": argument_keys(check_sampling, given=("schedule", "model", "num_classes", "label"))
         },
-        "prepare": _prepare_keys(),
+        "prepare": {name: entry.tasks[0].prepare_keys for name, entry in SOURCES.items()},
     }
 
 
@@ -98,46 +84,5 @@ def _optimizer_keys() -> Keys:
     return Keys(own.needed | more.needed | {"decay"}, own.other | more.other, strict=True)
 
 
-def _data_keys() -> dict[str, Keys]:
-    streams = ("name", "num_threads", "prefetch")
-    places = (*streams, "train_split", "test_split", "tokens")
-    generated = Keys.of(*places, "negatives", other=("synthetic",))
-    pictures = {
-        name: generated if name in GENERATED else generated.and_needed("path") for name in SOURCES
-    }
-    pictures["imagenet"] = pictures["imagenet"].and_needed("class_index")
-    pictures["glyphs"] = pictures["glyphs"].and_needed("scripts", "num_variants")
-    cut = ("seconds", "stride", "test_stride", "test_rest", "train_segments", "test_segments")
-    music = Keys.of(
-        *(*places, *cut, "video_steps", "intra", "negatives"), other=("motion", "synthetic")
-    )
-    groove = ("num_dances", "num_test_dances", "dance_seconds", "dance_seed")
-    return {
-        "digits": Keys.of(*streams, strict=True),
-        **pictures,
-        "groove": music.and_needed(*groove),
-        "aist": music.and_needed("path", "motion", "music", "video"),
-        "tiktok": music.and_needed("path", "video"),
-        SOUND: Keys.of(*places, "path", other=("motion",)),
-    }
-
-
-def _prepare_keys() -> dict[str, Keys]:
-    common = argument_keys(check_options).known
-    pictures = Keys(common | argument_keys(check_crops).known)
-    music = Keys(common | argument_keys(WaveformPlan, given=("seconds", "stride")).known)
-    return dict.fromkeys(SOURCES, pictures) | dict.fromkeys((*DANCES, SOUND), music)
-
-
 def _codec_keys(section: str) -> dict[str, Keys]:
     return {name: codec.keys[section] for name, codec in CODECS.items() if section in codec.keys}
-
-
-def _eval_keys() -> dict[str, Keys]:
-    common = ("num_samples", "num_steps", "truncations", "batch_size", "seed")
-    return {
-        "digits": Keys.of(*common, other=("num_real",)),
-        **dict.fromkeys(SOURCES, Keys.of(*common, "num_real", other=(*PLACES, "all_captions"))),
-        **dict.fromkeys(DANCES, Keys.of(*common, "num_judged", other=("num_real",))),
-        SOUND: Keys(),
-    }

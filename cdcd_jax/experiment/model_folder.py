@@ -20,8 +20,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from cdcd_jax.codecs.codec_file import unflatten
-from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat
-from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_split
@@ -33,6 +31,7 @@ from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
+from cdcd_jax.registry import CONDITIONS
 from cdcd_jax.settings.sections import (
     compatibility_values,
     find_mutable_keys,
@@ -40,13 +39,9 @@ from cdcd_jax.settings.sections import (
 )
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codecs import load_codec, save_codec
-from cdcd_jax.tasks.conditions import (
-    condition_on_classes,
-    condition_on_dances,
-    condition_on_texts,
-)
-from cdcd_jax.tasks.images import find_places
-from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, load_texts, save_texts
+from cdcd_jax.tasks.conditions import ConditionKind
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, save_texts
 from cdcd_jax.training.average import find_newest, read_newest_average
 from cdcd_jax.training.checkpoints.compatibility import check_compatible
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
@@ -92,10 +87,9 @@ def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
     if is_first_host() and not _is_same(folder / FILE, described):
         places = find_places(config, workdir)
         with writing(folder), atomic_folder(folder) as part:
-            if places is not None:
-                save_codec(config, places, part / CODEC)
-                if config.condition.kind in KINDS:
-                    save_texts(config, places.tokens, part)
+            save_codec(config, places, part / CODEC)
+            if config.condition.kind in KINDS:
+                save_texts(config, places.tokens, part)
             (part / FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
     wait_for_hosts(f"wrote {folder}")
@@ -185,9 +179,9 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
 def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     config = _with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
-    places = find_places(config, saved.folder)
-    codec = load_codec(config, places)
-    conditioning = _load_conditioning(config, saved)
+    codec = load_codec(config, find_places(config, saved.folder))
+    kind: ConditionKind = CONDITIONS.find(config.condition.kind, "condition.kind")
+    conditioning = kind.load(config, _tuples(saved.facts), saved.folder)
     schedule, model = make_network(
         config, conditioning, vocab_size=codec.vocab_size, grid=codec.grid
     )
@@ -346,21 +340,6 @@ def _with_places(config: Any, folder: Path) -> Any:
         values["condition"] = {key: str(folder / name) for key, name in files.items()}
         values["condition"]["kind"] = "clip"
     return set_values(config, values)
-
-
-def _load_conditioning(config: Any, saved: Saved) -> Conditioning:
-    facts, kind = saved.facts, config.condition.kind
-    if kind == "dance":
-        values = _tuples(facts["dance"])
-        for name in ("mean", "std"):
-            if values[name] is not None:
-                values[name] = np.array(values[name], np.float32)
-        return condition_on_dances(config, DanceFormat(**values))
-    if kind in KINDS:
-        texts = load_texts(config, Captions([], np.zeros(0, np.int64)), saved.folder)
-        return condition_on_texts(texts, tuple(facts["test_texts"]))
-    names = tuple(facts["class_names"])
-    return condition_on_classes(names, kind=kind, dropout=config.condition.dropout)
 
 
 def _tuples(value: Any) -> Any:

@@ -10,11 +10,13 @@ from jax.sharding import Mesh
 from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.distributed.mesh import AXES, make_mesh
 from cdcd_jax.distributed.partition import check_use
-from cdcd_jax.experiment.abstract_data import load_stand_ins
+from cdcd_jax.experiment.abstract_data import abstract_texts
 from cdcd_jax.experiment.check import check_settings
 from cdcd_jax.experiment.step import check_heads, make_step
 from cdcd_jax.planning.mesh_plan import Planned
 from cdcd_jax.settings.sections import find_rules, make_section
+from cdcd_jax.tasks.conditions import load_condition
+from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.state import TrainState, shard_state
 
@@ -80,7 +82,8 @@ def build_plan(config: Any) -> PlannedRun:
     check_settings(config)
     # Off CPUs, blocks are scanned one by one; the plan is for what trains there.
     config = _changed(config, {"denoiser.unroll": 1})
-    data, told = load_stand_ins(config)
+    data = find_task(config).abstract_data()
+    told = load_condition(config, data, None, texts=abstract_texts(config))
     vocab_size, grid = data.codec.vocab_size, data.codec.grid
     step = make_step(config, told, vocab_size=vocab_size, grid=grid)
     unsaving = make_step(_unsaving(config), told, vocab_size=vocab_size, grid=grid)

@@ -34,8 +34,8 @@ from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.codecs import needs_codec
-from cdcd_jax.tasks.images import find_places
 from cdcd_jax.tasks.music import is_music
+from cdcd_jax.tasks.places import find_places
 from cdcd_jax.training.average import Average, find_newest, read_newest_average
 from cdcd_jax.typing import Params
 
@@ -111,7 +111,7 @@ def _read_run(config: Any, path: Path, average: Average, workdir: Path) -> Start
     if (run / KEPT / TEXT).is_file():
         _copy(run / KEPT / TEXT, workdir / KEPT / TEXT)
     places = find_places(config, workdir)
-    if places is not None and needs_codec(config, places):
+    if needs_codec(config, places):
         theirs = run / "codec" / places.codec_file.name
         if not theirs.is_file():
             raise ValueError(
@@ -149,7 +149,7 @@ def _read_images(config: Any, path: Path, workdir: Path) -> Start:
     if found.condition and condition.kind == "clip" and condition.weights is None:
         _write(workdir / KEPT / TEXT, lambda file: convert_text(found, file))
     places = find_places(config, workdir)
-    if places is not None and needs_codec(config, places):
+    if needs_codec(config, places):
         codec = take_codec(config, found, config.codec.image_size)
         _write(places.codec_file, lambda file: save_vqgan(file, *codec))
     unseen = PUBLISHED | {"denoiser.num_heads": options["num_heads"]}
@@ -167,7 +167,7 @@ def _read_music(config: Any, path: Path, workdir: Path) -> Start:
         "condition": dance_from_reference(found.condition, _shapes(condition.init)),
     }
     places = find_places(config, workdir)
-    if places is not None and needs_codec(config, places):
+    if needs_codec(config, places):
         jukebox = make_jukebox(**take_options(config.codec, JukeboxOptions))
         codec = jukebox_from_state_dict(found.codec, _shapes(jukebox.init))
         _write(places.codec_file, lambda file: save_jukebox(file, codec, jukebox.options))

@@ -11,7 +11,7 @@ from cdcd_jax.diffusion.schedule import Schedule, absorbing_schedule, mask_repla
 from cdcd_jax.diffusion.timesteps import init_timestep_stats
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.sections import make_decaying_optimizer, make_section
-from cdcd_jax.tasks.conditions import Told
+from cdcd_jax.tasks.conditions import ConditionedData
 from cdcd_jax.training.model import Model, make_model
 from cdcd_jax.training.objective import make_objective
 from cdcd_jax.training.state import TrainState, init_state
@@ -37,7 +37,9 @@ class Step(NamedTuple):
     train_step: TrainStep
 
 
-def make_step(config: Any, told: Told, *, vocab_size: int, grid: tuple[int, int]) -> Step:
+def make_step(
+    config: Any, told: ConditionedData, *, vocab_size: int, grid: tuple[int, int]
+) -> Step:
     """Make the step of a configuration.
 
     Args:

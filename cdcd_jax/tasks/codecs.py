@@ -7,7 +7,7 @@ from cdcd_jax.registry import CODECS
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks import image_codecs, music_codecs  # noqa: F401  which register theirs
 from cdcd_jax.tasks.codec_family import CodecFamily
-from cdcd_jax.tasks.images import Places
+from cdcd_jax.tasks.places import Places
 
 
 def find_codec(config: Any) -> CodecFamily:
@@ -37,12 +37,12 @@ def needs_codec(config: Any, places: Places) -> bool:
     return bool(find_codec(config).sections) and not made
 
 
-def load_codec(config: Any, places: Places | None) -> Any:
+def load_codec(config: Any, places: Places) -> Any:
     """Load the codec: the published weights if the configuration names some, else our own.
 
     Args:
         config: The whole configuration.
-        places: From ``find_places``; None for a codec that is never read from a file.
+        places: From ``find_places``.
 
     Returns:
         The codec.
@@ -50,8 +50,8 @@ def load_codec(config: Any, places: Places | None) -> Any:
     Raises:
         ValueError: If the file is missing, damaged, or of another architecture.
     """
-    file = Path() if places is None else places.codec_file
-    return make_section(config, "codec", find_codec(config).load, config, file)
+    load = find_codec(config).load
+    return make_section(config, "codec", load, config, places.codec_file)
 
 
 def save_codec(config: Any, places: Places, path: Path) -> None:

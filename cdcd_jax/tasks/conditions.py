@@ -1,14 +1,14 @@
 """What is generated from, by the section ``condition``: classes, texts, dances, nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tqdm import tqdm
 
-from cdcd_jax.conditioning.condition import class_condition, no_condition
+from cdcd_jax.conditioning.condition import class_condition, no_condition, text_condition
 from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat, Texts
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.data.batch import Examples, TokenExamples
@@ -17,10 +17,12 @@ from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.images.captioned import CaptionedExamples, Captions, number_captions
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.io import is_first_host
+from cdcd_jax.registry import CONDITIONS, register
+from cdcd_jax.settings.keys import Keys, argument_keys
 from cdcd_jax.settings.sections import make_section
-from cdcd_jax.tasks.music import is_music, load_dances, motion_statistics
+from cdcd_jax.tasks.music import load_dances, motion_statistics
 from cdcd_jax.tasks.music_codecs import find_window
-from cdcd_jax.tasks.texts import KINDS, load_texts
+from cdcd_jax.tasks.texts import load_texts
 from cdcd_jax.tasks.token_data import TokenData
 from cdcd_jax.training.step import Batch
 
@@ -32,7 +34,7 @@ CAPTIONS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told(Conditioning):
+class ConditionedData(Conditioning):
     """What a model is conditioned on, with the examples of an experiment.
 
     Attributes:
@@ -53,34 +55,64 @@ class Told(Conditioning):
         return {**batch, "cond": self.embed(batch["cond"])}
 
 
+class ConditionKind:
+    """How a model is conditioned: an entry of the table ``CONDITIONS``.
+
+    The methods here are those of a condition on classes; a subclass needs ``load`` and ``keys``.
+
+    Attributes:
+        needs: What the data must have: ``"classes"``, ``"captions"`` or ``"dances"``.
+        keys: Keys of the section ``condition``; ``kind`` and ``dropout`` are among them.
+    """
+
+    needs: ClassVar[str] = "classes"
+    keys: ClassVar[Keys] = Keys.of("kind", "dropout")
+
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+        """Make the conditioning of a model without its data.
+
+        Args:
+            config: The whole configuration.
+            facts: What the model folder says of the data: ``class_names``, ``test_texts`` and, of
+                dances, ``dance``.
+            folder: The model folder.
+        """
+        raise NotImplementedError
+
+    def make(
+        self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
+    ) -> ConditionedData:
+        """Make the condition of a configuration, and the examples with it.
+
+        Args:
+            config: The whole configuration.
+            data: The tokens.
+            folder: Where what is learned from all captions is kept; None keeps it nowhere.
+            texts: What reads captions, if it is not to be made of the section ``condition``.
+
+        Raises:
+            ValueError: If a value is wrong, the data have no such conditions, or a file is missing.
+        """
+        facts = {"class_names": data.class_names, "test_texts": ()}
+        conditioning = make_section(config, "condition", self.load, config, facts, folder or Path())
+        return ConditionedData(**vars(conditioning), train=data.train, test=data.test)
+
+
 def load_condition(
     config: Any, data: TokenData, folder: Path | None, *, texts: Texts | None = None
-) -> Told:
-    """Make the condition of a configuration, and the examples with it.
-
-    Args:
-        config: The whole configuration.
-        data: The tokens.
-        folder: Where what is learned from all captions is kept; None keeps it nowhere.
-        texts: What reads captions, if it is not to be made of the section ``condition``.
-
-    Returns:
-        What the denoiser is told.
-
-    Raises:
-        ValueError: If a value is wrong, the data have no such conditions, or a file is missing.
-    """
-    if config.condition.kind == "dance":
-        return _told_dances(config, data)
-    if config.condition.kind in KINDS:
-        return _told_texts(config, data, folder, texts)
-    kind, dropout = config.condition.kind, config.condition.dropout
-    return make_section(config, "condition", _told_classes, data, kind=kind, dropout=dropout)
+) -> ConditionedData:
+    """Make the condition of a configuration, see ``ConditionKind.make``."""
+    kind: ConditionKind = CONDITIONS.find(config.condition.kind, "condition.kind")
+    return kind.make(config, data, folder, texts)
 
 
-def _told_classes(data: TokenData, *, kind: str, dropout: float) -> Told:
-    conditioning = condition_on_classes(data.class_names, kind=kind, dropout=dropout)
-    return Told(**vars(conditioning), train=data.train, test=data.test)
+class ClassKind(ConditionKind):
+    """A condition on classes, or none."""
+
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+        """Condition on as many classes as there are names."""
+        kind, dropout = config.condition.kind, config.condition.dropout
+        return condition_on_classes(tuple(facts["class_names"]), kind=kind, dropout=dropout)
 
 
 def condition_on_classes(
@@ -99,6 +131,47 @@ def condition_on_classes(
     )
 
 
+class TextKind(ConditionKind):
+    """A condition on captions that a network reads.
+
+    Args:
+        keys: Keys of the section ``condition``.
+    """
+
+    needs = "captions"
+
+    def __init__(self, keys: Keys):
+        self.keys = keys  # pyright: ignore[reportAttributeAccessIssue]
+
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+        """Condition on texts, with the vocabulary or the tower in the folder."""
+        texts = load_texts(config, Captions([], np.zeros(0, np.int64)), folder)
+        return condition_on_texts(texts, tuple(facts["test_texts"]))
+
+    def make(
+        self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
+    ) -> ConditionedData:
+        """Condition on texts, and ask for samples by the captions of the test set."""
+        if data.train_captions is None or data.test_captions is None:
+            raise ValueError(
+                f'condition.kind = "{config.condition.kind}" needs captions, and the tokens of '
+                f'data.name = "{config.data.name}" have none; "class" goes by their classes'
+            )
+        texts = texts or load_texts(config, data.train_captions, folder)
+        train, _ = _with_captions(data.train, data.train_captions, texts)
+        test, flat = _with_captions(data.test, data.test_captions, texts)
+        test_texts, requests = tuple(flat[number] for number in test.caption_of), None
+        if config.eval.get("all_captions", False):
+            test_texts, requests = tuple(flat), SampleRequests(test.texts, test.caption_of)
+        return ConditionedData(
+            **vars(condition_on_texts(texts, test_texts)),
+            train=train,
+            test=test,
+            requests=requests,
+            by_example=True,
+        )
+
+
 def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditioning:
     """Condition a model on texts."""
     return Conditioning(
@@ -109,33 +182,27 @@ def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditionin
     )
 
 
-def _told_texts(config: Any, data: TokenData, folder: Path | None, texts: Texts | None) -> Told:
-    if data.train_captions is None or data.test_captions is None:
-        other = '"dance" goes by motion' if is_music(config) else '"class" goes by their classes'
-        raise ValueError(
-            f'condition.kind = "{config.condition.kind}" needs captions, and the tokens of '
-            f'data.name = "{config.data.name}" have none; {other}'
-        )
-    texts = texts or load_texts(config, data.train_captions, folder)
-    train, _ = _with_captions(data.train, data.train_captions, texts)
-    test, flat = _with_captions(data.test, data.test_captions, texts)
-    test_texts, requests = tuple(flat[number] for number in test.caption_of), None
-    if config.eval.get("all_captions", False):
-        test_texts, requests = tuple(flat), SampleRequests(test.texts, test.caption_of)
-    return Told(
-        **vars(condition_on_texts(texts, test_texts)),
-        train=train,
-        test=test,
-        requests=requests,
-        by_example=True,
-    )
+class DanceKind(ConditionKind):
+    """A condition on dances."""
 
+    needs = "dances"
 
-def _told_dances(config: Any, data: TokenData) -> Told:
-    dance = make_section(config, "condition", _describe_dances, config, data)
-    train, test = (_telling(examples, dance.parts) for examples in (data.train, data.test))
-    conditioning = condition_on_dances(config, dance)
-    return Told(**vars(conditioning), train=train, test=test, by_example=True)
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+        """Condition on dances of the format of the training set."""
+        values = dict(facts["dance"])
+        for name in ("mean", "std"):
+            if values[name] is not None:
+                values[name] = np.array(values[name], np.float32)
+        return condition_on_dances(config, DanceFormat(**values))
+
+    def make(
+        self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
+    ) -> ConditionedData:
+        """Condition on the parts of dances that are wanted, or all that there are."""
+        dance = make_section(config, "condition", _describe_dances, config, data)
+        train, test = (_with_parts(examples, dance.parts) for examples in (data.train, data.test))
+        conditioning = condition_on_dances(config, dance)
+        return ConditionedData(**vars(conditioning), train=train, test=test, by_example=True)
 
 
 def condition_on_dances(config: Any, dance: DanceFormat) -> Conditioning:
@@ -225,8 +292,8 @@ def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
     )
 
 
-def _telling(examples: Examples, parts: Sequence[str]) -> Examples:
-    """Take examples that tell some parts of their dances only."""
+def _with_parts(examples: Examples, parts: Sequence[str]) -> Examples:
+    """Take examples with some parts of their dances only."""
     if isinstance(examples, MusicExamples):
         return MusicExamples(examples.shards, parts)
     cond = {name: examples.cond[name] for name in parts}
@@ -243,3 +310,22 @@ def _with_captions(
     bar = tqdm(pieces, desc="captions", unit="piece", delay=2.0, disable=not is_first_host())
     tokens = [texts.tokenize(flat[start : start + CAPTIONS_AT_ONCE]) for start in bar]
     return CaptionedExamples(examples, np.concatenate(tokens), first, captions.picture_of), flat
+
+
+DanceKind.keys = argument_keys(make_dance_condition, given=("dance", "seconds", "null")).and_needed(
+    "kind", "dropout", *DANCE_PARTS
+)
+
+for name in ("class", "none"):
+    register("condition", name, ClassKind())
+register(
+    "condition",
+    "text",
+    TextKind(argument_keys(text_condition, given=("empty",)).and_needed("kind", "dropout")),
+)
+register(
+    "condition",
+    "clip",
+    TextKind(Keys.of("kind", "dropout", "weights", "merges", "null", "compute_dtype", strict=True)),
+)
+register("condition", "dance", DanceKind())

@@ -1,131 +1,234 @@
-"""Where pictures come from, and where their codec and tokens lie."""
+"""Images by class."""
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cdcd_jax.data.images.caption_list import load_captions
-from cdcd_jax.data.images.coco import load_coco
-from cdcd_jax.data.images.cub import load_cub
-from cdcd_jax.data.images.emoji import load_emoji
+import numpy as np
+
+from cdcd_jax.data.images.caption_files import CaptionedPictures
+from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.data.images.grocery import load_grocery
 from cdcd_jax.data.images.imagenet import load_imagenet
 from cdcd_jax.data.images.sources import Source, load_folder
 from cdcd_jax.data.images.tfds import TfdsPictures
-from cdcd_jax.data.shards.manifest import MANIFEST
+from cdcd_jax.data.negative_lists import load_negatives
+from cdcd_jax.data.shards.prepare import load_crops, plan_images
+from cdcd_jax.data.shards.prepare_options import check_crops, check_options
 from cdcd_jax.data.shards.token_shards import TokenShards
 from cdcd_jax.data.toy.digit_images import load_digit_pictures
-from cdcd_jax.data.toy.glyphs import load_glyphs
-from cdcd_jax.settings.sections import make_section
-
-SOURCES = (
-    *("folder", "imagenet", "tfds", "grocery", "digit_pictures"),
-    *("glyphs", "emoji", "captions", "coco", "cub"),  # with captions
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.reference import check_reference
+from cdcd_jax.evaluation.metrics.pretrained import (
+    check_networks,
+    make_picture_scorers,
+    missing_weights,
 )
-"""Names that ``data.name`` may have where pictures go through a codec."""
+from cdcd_jax.registry import register
+from cdcd_jax.settings.keys import Keys, argument_keys
+from cdcd_jax.settings.sections import make_section
+from cdcd_jax.tasks.conditions import ConditionedData
+from cdcd_jax.tasks.miniature import is_synthetic
+from cdcd_jax.tasks.preparation import SplitPlan, check_prepare
+from cdcd_jax.tasks.scoring import CLASS_FILES, PLACES, Scoring, check_source, synthetic_notice
+from cdcd_jax.tasks.sources import DataSet, require_path, split_name
+from cdcd_jax.tasks.task import EVAL_KEYS, PREPARED_KEYS, Task
+from cdcd_jax.tasks.token_data import (
+    TokenData,
+    check_classes,
+    check_listed,
+    random_tokens,
+    two_of_each,
+)
 
-GENERATED = ("digit_pictures", "glyphs")
-"""Those that come with the package, for which ``data.path`` is not read."""
+CENTRED = {"views": 1, "crop": "center", "flip": False}
+"""How test images are prepared."""
 
-SPLITS = ("train", "test")
-"""What the two parts of the tokens are called, whatever the source calls them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Say where the products of the stages lie.
-
-    Attributes:
-        codec_folder: Folder of the codec's training.
-        codec_file: The codec that came of it.
-        tokens: Folder of the tokens, with one folder for each split.
-    """
-
-    codec_folder: Path
-    codec_file: Path
-    tokens: Path
-
-    def has_tokens(self) -> bool:
-        """Whether both splits have been prepared to the end."""
-        return all((self.tokens / split / MANIFEST).exists() for split in SPLITS)
+VARIED = ("views", "crop", "flip", "seed", "shard_size")
+"""Options of the section ``prepare`` that the shards' bytes follow from."""
 
 
-def find_places(config: Any, workdir: Path) -> Places | None:
-    """Take the places from ``codec.folder`` and ``data.tokens``; by default they are the run's.
+class ImageTask(Task):
+    """Images by class; their data sets load a ``Source``."""
 
-    Returns:
-        The places, or None where pixels are tokens, which needs no stages before.
-    """
-    if "folder" not in config.codec:
-        return None
-    folder = Path(config.codec.folder) if config.codec.folder else workdir / "codec"
-    tokens = Path(config.data.tokens) if config.data.tokens else workdir / "tokens"
-    return Places(codec_folder=folder, codec_file=folder / "codec.safetensors", tokens=tokens)
+    noun = "pictures"
+    codec_data = "images"
+    provides = ("classes",)
+    data_keys = Keys.of(*PREPARED_KEYS, "negatives", other=("synthetic",))
+    eval_keys = Keys.of(*EVAL_KEYS, "num_real", other=(*PLACES, "all_captions"))
+    prepare_keys = Keys(argument_keys(check_options).known | argument_keys(check_crops).known)
+    files = CLASS_FILES
+
+    def describe_tokens(self, codec: Any, train: TokenShards, test: TokenShards) -> TokenData:
+        """Describe prepared images, with their captions if there are some."""
+        others = None
+        if self.config.data.negatives is not None:
+            source = self.open_split("train")
+            others = load_negatives(
+                self.config.data.negatives,
+                train.picture_names,
+                train.picture_of,
+                train.group,
+                listed_names=source.listed_names if isinstance(source, CaptionedPictures) else None,
+            )
+        return TokenData(
+            codec=codec,
+            train=train,
+            test=test,
+            class_names=train.class_names,
+            fingerprint=train.plan.digest,
+            train_captions=_captions(train),
+            test_captions=_captions(test),
+            others=others,
+        )
+
+    def random_data(self) -> TokenData:
+        """Make random tokens of each class, or with the captions of one image."""
+        check_prepare(self.config)
+        train, test = self.open_split("train"), self.open_split("test")
+        check_listed(self.config)
+        make_section(self.config, "data", check_classes, train.class_names, test.class_names)
+        return random_images(self.config, train.class_names, train[0].captions)
+
+    def plan_split(self, split: str, source: Source, codec: Any) -> SplitPlan:
+        """Plan how images are cropped and encoded; test images are cropped in their centre."""
+        section = self.config.prepare.to_dict() | (CENTRED if split == "test" else {})
+        plan = plan_images(
+            source,
+            fingerprint=codec.fingerprint,
+            vocab_size=codec.vocab_size,
+            grid=codec.grid,
+            image_size=self.config.codec.image_size,
+            **{name: section[name] for name in VARIED},
+        )
+        return SplitPlan(plan, partial(load_crops, source, plan))
+
+    def make_scoring(self, data: TokenData, conditioned: ConditionedData, workdir: Path) -> Scoring:
+        """Compare samples with real images, by the networks whose weights are given."""
+        config, train = self.config, data.train
+        if self.fits_classifier and data.class_names and isinstance(train, TokenShards):
+            self.check_classifier(train.cond[:: train.plan.views], "num_real")
+        files = {name: config.eval.get(name) for name in self.files}
+        for name, path in files.items():
+            if name != "reference" and path is not None and not Path(path).is_file():
+                raise ValueError(f"eval.{name} = {path} is no file")
+        num_classes = conditioned.num_classes if self.fits_classifier else None
+        given = {"num_classes": num_classes, "any_clip": is_synthetic(config)}
+        reference = files["reference"]
+        files["reference"] = reference or str(workdir / "inception_reference.npz")
+
+        def check() -> None:
+            make_section(config, "eval", check_networks, files, **given)
+            if reference is not None and Path(reference).exists():
+                make_section(config, "eval", _check_reference, reference)
+            for split, examples in (("train", data.train), ("test", data.test)):
+                source = self.open_split(split)
+                if isinstance(examples, TokenShards):
+                    make_section(config, "data", check_source, config, examples, source)
+
+        return Scoring(
+            make_options=lambda: self.metric_options(data, conditioned, files),
+            check=check,
+            unmeasured=(
+                *missing_weights(files, num_classes=num_classes),
+                *synthetic_notice(config),
+            ),
+        )
+
+    fits_classifier = True
+
+    def metric_options(
+        self, data: TokenData, conditioned: ConditionedData, files: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Make the options of ``evaluate``: metrics, the codec's way back and real images.
+
+        Args:
+            data: The tokens and their codec.
+            conditioned: The examples with their conditions.
+            files: Files of weights, by their keys in ``eval``.
+        """
+        config = self.config
+
+        def images(split: str) -> RealPictures:
+            source = self.open_split(split)
+            size, limit = config.codec.image_size, config.eval.num_real
+            return RealPictures(source, image_size=size, limit=limit)
+
+        scorers = make_section(
+            config,
+            "eval",
+            make_picture_scorers,
+            images("train"),
+            vocab_size=data.codec.vocab_size,
+            num_classes=conditioned.num_classes,
+            batch_size=config.eval.batch_size,
+            **files,
+        )
+        raw = raw_pictures(images("test"))
+        return {"scorers": scorers, "decode_fn": data.codec.decode, "raw": raw}
 
 
-def load_source(config: Any, split: str) -> Source:
-    """Open the pictures of a split.
+def random_images(
+    config: Any, class_names: tuple[str, ...], captions: tuple[str, ...] = ()
+) -> TokenData:
+    """Stand in for images with random tokens.
 
     Args:
         config: The whole configuration.
-        split: ``"train"`` or ``"test"``.
-
-    Returns:
-        The pictures, still encoded.
-
-    Raises:
-        ValueError: If they are not there; the sentence names ``data`` and the way out.
+        class_names: Names of the classes; empty where there are none.
+        captions: Of every image; empty where there are none.
     """
-    return make_section(config, "data", _load_source, config.data, split, config.codec.image_size)
+    labels = two_of_each(len(class_names))
+    texts = Captions([captions] * len(labels), np.arange(len(labels))) if captions else None
+    return random_tokens(config, labels, labels, class_names, texts)
 
 
-def _load_source(data: Any, split: str, image_size: int) -> Source:
-    theirs = data.train_split if split == "train" else data.test_split
-    if data.name == "digit_pictures":
-        return load_digit_pictures(theirs, size=image_size)
-    if data.name == "glyphs":
-        scripts = {"scripts": data.scripts} if data.scripts else {}
-        return load_glyphs(theirs, size=image_size, num_variants=data.num_variants, **scripts)
-    if data.path is None:
-        raise ValueError(
-            f'path is not given; name where the pictures of "{data.name}" lie, '
-            "as in --config.data.path=/data/pictures"
-        )
-    if data.name == "folder":
-        return load_folder(data.path, theirs)
-    if data.name == "grocery":
-        return load_grocery(data.path, theirs)
-    if data.name == "imagenet":
-        return load_imagenet(data.path, theirs, class_index=data.class_index)
-    if data.name == "tfds":
-        return TfdsPictures(data.path, theirs)
-    captioned = {
-        "captions": load_captions,
-        "coco": load_coco,
-        "cub": load_cub,
-        "emoji": load_emoji,
-    }
-    if data.name in captioned:
-        return captioned[data.name](data.path, theirs)
-    raise ValueError(f'name = "{data.name}" is no data set; there are "digits", {_listed(SOURCES)}')
+def images_at(load: Any) -> Any:
+    """Make the ``DataSet.load`` of images in a folder from ``load(path, split)``."""
+
+    def load_images(config: Any, split: str) -> Source:
+        data = config.data
+        path = require_path(data, f'the pictures of "{data.name}" lie', "/data/pictures")
+        return load(path, split_name(data, split))
+
+    return load_images
 
 
-def open_tokens(config: Any, places: Places, split: str, fingerprint: str) -> TokenShards:
-    """Open the tokens of a split, which must be of the codec with this fingerprint."""
-    folder = places.tokens / split
-    shards = make_section(config, "data", TokenShards, folder, fingerprint=fingerprint)
-    make_section(config, "data", shards.check)
-    return shards
+def _load_imagenet(config: Any, split: str) -> Source:
+    index = config.data.class_index
+    return images_at(partial(load_imagenet, class_index=index))(config, split)
 
 
-def check_classes(train: tuple[str, ...], test: tuple[str, ...]) -> None:
-    """Raise a ValueError unless both splits number the same classes alike."""
-    if train != test:
-        raise ValueError(
-            f"the training and the test pictures have different classes ({len(train)} and "
-            f"{len(test)} of them); both splits must have the same folders"
-        )
+def _load_digit_images(config: Any, split: str) -> Source:
+    return load_digit_pictures(split_name(config.data, split), size=config.codec.image_size)
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+def _numbered(count: int, config: Any) -> TokenData:
+    return random_images(config, tuple(str(number) for number in range(count)))
+
+
+def _check_reference(path: str) -> None:
+    try:
+        check_reference(path)
+    except ValueError as error:
+        raise ValueError(f"reference: {error}") from error
+
+
+def _captions(shards: TokenShards) -> Captions | None:
+    return Captions(shards.captions, shards.picture_of) if shards.captions else None
+
+
+BY_CLASS = {"tasks": (ImageTask,), "keys": ("path",)}
+for name, data_set in {
+    "folder": DataSet(load=images_at(load_folder), **BY_CLASS),
+    "imagenet": DataSet(
+        load=_load_imagenet,
+        abstract=partial(_numbered, 1000),
+        tasks=(ImageTask,),
+        keys=("path", "class_index"),
+    ),
+    "tfds": DataSet(load=images_at(TfdsPictures), **BY_CLASS),
+    "grocery": DataSet(load=images_at(load_grocery), abstract=partial(_numbered, 81), **BY_CLASS),
+    "digit_pictures": DataSet(load=_load_digit_images, tasks=(ImageTask,)),
+}.items():
+    register("source", name, data_set)

@@ -31,8 +31,9 @@ from cdcd_jax.interop.vqgan import vqgan_to_state_dict
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codec_family import take_options
-from cdcd_jax.tasks.images import find_places, load_source
-from cdcd_jax.tasks.music import is_music, load_dances
+from cdcd_jax.tasks.music import load_dances
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.sources import load_split
 from cdcd_jax.typing import Params, PRNGKey
 
 SETS: dict[str, Callable[[Path], None]] = {
@@ -94,10 +95,12 @@ def provide_synthetic(config: Any, workdir: Path) -> None:
             config.data.video = str(root / config.data.name / "video")
     if config.condition.kind == "clip":
         _provide_clip(config, root)
+    if "weights" not in config.codec:
+        return
     places = find_places(config, workdir)
-    if places is None or config.codec.weights is not None or places.codec_file.exists():
+    if config.codec.weights is not None or places.codec_file.exists():
         return  # an own codec, from --mode=codec, is taken where there is one
-    write = _write_jukebox if is_music(config) else _write_vqgan
+    write = _write_jukebox if config.codec.name == "jukebox" else _write_vqgan
     folder = root / f"{config.codec.name}-{_digest(config.codec)}"
     _once(folder, lambda part: make_section(config, "codec", write, config, part))
     config.codec.weights = str(folder / CODEC)
@@ -135,7 +138,7 @@ def _write_vqgan(config: Any, folder: Path) -> None:
     """Write a codec as taming-transformers does, and which of its codes are in use."""
     vqgan, random = make_vqgan(**take_options(config.codec, VQGANOptions)), np.random.default_rng(0)
     params = _draw_weights(random, vqgan.init)
-    source = load_source(config, "train")
+    source = load_split(config, "train")
     chosen = random.permutation(len(source))[:NUM_EXAMPLES].tolist()
     pictures, _ = load_pictures(source, chosen, image_size=vqgan.options.image_size)
     features = jax.jit(vqgan.encode)(params, pictures.astype(np.float32) / 127.5 - 1)

@@ -4,15 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from cdcd_jax.data.dance.aist import load_aist
 from cdcd_jax.data.dance.dance_files import DanceFiles
 from cdcd_jax.data.dance.dances import Dances
 from cdcd_jax.data.dance.recordings import DanceMusic, Recordings, SoundFolder
 from cdcd_jax.data.dance.segments import Segments
-from cdcd_jax.data.dance.tiktok import load_tiktok
-from cdcd_jax.data.toy.groove import load_groove
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.music_codecs import find_window
+from cdcd_jax.tasks.sources import load_split
 
 DANCES = ("groove", "aist", "tiktok")
 """Names that ``data.name`` may have where music is made for dances."""
@@ -39,24 +37,7 @@ def load_dances(config: Any, split: str) -> Dances:
     Raises:
         ValueError: If they are not there; the sentence names ``data`` and the way out.
     """
-    return make_section(config, "data", _load_dances, config.data, split)
-
-
-def _load_dances(data: Any, split: str) -> Dances:
-    theirs = data.train_split if split == "train" else data.test_split
-    if data.name == "groove":
-        counts = {"train": data.num_dances, "test": data.num_test_dances}
-        return load_groove(
-            theirs, num_dances=counts[split], seconds=data.dance_seconds, seed=data.dance_seed
-        )
-    if data.name not in DANCES:
-        raise ValueError(f'name = "{data.name}" holds no dances; there are {", ".join(DANCES)}')
-    path, seconds = _path(data), data.seconds
-    if data.name == "aist":
-        return load_aist(
-            path, theirs, motion=data.motion, music=data.music, video=data.video, seconds=seconds
-        )
-    return load_tiktok(path, theirs, video=data.video, seconds=seconds)
+    return load_split(config, split)
 
 
 def load_recordings(config: Any, split: str) -> Recordings:
@@ -65,10 +46,8 @@ def load_recordings(config: Any, split: str) -> Recordings:
     Raises:
         ValueError: If it is not there.
     """
-    if config.data.name != SOUND:
-        return DanceMusic(load_dances(config, split))
-    theirs = config.data.train_split if split == "train" else config.data.test_split
-    return make_section(config, "data", lambda: SoundFolder(_path(config.data), theirs))
+    found = load_split(config, split)
+    return found if isinstance(found, SoundFolder) else DanceMusic(found)
 
 
 def load_segments(config: Any, split: str) -> Segments:
@@ -106,11 +85,3 @@ def motion_statistics(motion: Any) -> tuple[np.ndarray, np.ndarray]:
     chosen = np.linspace(0, len(motion) - 1, min(1000, len(motion))).round().astype(int)
     frames = np.asarray(motion[chosen], np.float64).reshape(-1, motion.shape[-1])
     return frames.mean(0).astype(np.float32), frames.std(0).astype(np.float32)
-
-
-def _path(data: Any) -> str:
-    if data.path is None:
-        raise ValueError(
-            f'path is not given; name where "{data.name}" lies, as in --config.data.path=/data/aist'
-        )
-    return data.path

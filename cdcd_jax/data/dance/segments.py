@@ -128,7 +128,7 @@ class Segments:
         return self.dances.name
 
     @property
-    def genre_names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """Name of each genre; empty in a set without genres."""
         return self.dances.genre_names
 

@@ -114,7 +114,7 @@ def prepare(
         raise ValueError(f"image_size must be at least 1, got {image_size}")
     check_crops(views=views, crop=crop, flip=flip)
     return prepare_views(
-        partial(_load_crops, source, plan),
+        partial(load_crops, source, plan),
         encode_fn,
         folder,
         plan,
@@ -242,7 +242,17 @@ def _load_ahead(
                 future.cancel()
 
 
-def _load_crops(source: Source, plan: Plan, index: int) -> Views:
+def load_crops(source: Source, plan: Plan, index: int) -> Views:
+    """Read an image and cut the crops of a plan; a broken one comes back with its error.
+
+    Args:
+        source: The images.
+        plan: How they are cropped.
+        index: Which image.
+
+    Raises:
+        ValueError: If its label is no class of the source.
+    """
     name, label, data, captions = source[index]
     if plan.class_names and not 0 <= label < len(plan.class_names):
         raise ValueError(

@@ -37,7 +37,7 @@ def write(folder, segments, waveforms=WAVEFORMS, **changes):
     options = {"batch_size": 7, "progress": False, "num_threads": 1, **changes}
     plan = Plan(
         fingerprint="codec", source=segments.name, source_fingerprint=segments.fingerprint,
-        num_images=len(segments), class_names=segments.genre_names, vocab_size=50,
+        num_images=len(segments), class_names=segments.class_names, vocab_size=50,
         grid=(1, LENGTH), views=waveforms.views + waveforms.shuffles, seed=5, shard_size=10,
         waveforms=waveforms._asdict(),
     )  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_piece_that_is_silent_or_not_finite_is_named_or_skipped(segments, tmp_
             return len(segments)
 
     broken = Broken()
-    for name in ("name", "fingerprint", "genre_names"):
+    for name in ("name", "fingerprint", "class_names"):
         setattr(broken, name, getattr(segments, name))
     with pytest.raises(PieceError, match=r"train_0001_rock@0.0s: .*frame 7; or leave such pieces"):
         write(tmp_path / "stop", broken)

@@ -1,0 +1,104 @@
+"""Images with captions."""
+
+from typing import Any
+
+import numpy as np
+
+from cdcd_jax.data.images.caption_list import load_captions
+from cdcd_jax.data.images.coco import load_coco
+from cdcd_jax.data.images.cub import load_cub
+from cdcd_jax.data.images.emoji import load_emoji
+from cdcd_jax.data.images.sources import Source
+from cdcd_jax.data.shards.token_shards import TokenShards
+from cdcd_jax.data.toy.glyphs import GlyphPictures, load_glyphs
+from cdcd_jax.evaluation.metrics.images.glyphs import make_glyph_scorers
+from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.pretrained import make_caption_scorers
+from cdcd_jax.registry import register
+from cdcd_jax.settings.sections import make_section
+from cdcd_jax.tasks.conditions import ConditionedData
+from cdcd_jax.tasks.images import ImageTask, images_at, random_images
+from cdcd_jax.tasks.miniature import is_synthetic
+from cdcd_jax.tasks.scoring import CAPTION_FILES
+from cdcd_jax.tasks.sources import DataSet, split_name
+from cdcd_jax.tasks.token_data import TokenData
+
+
+class CaptionedTask(ImageTask):
+    """Images that are generated from captions; their data sets load a ``Source`` with captions."""
+
+    provides = ("captions",)
+    files = CAPTION_FILES
+    fits_classifier = False
+
+    def metric_options(
+        self, data: TokenData, conditioned: ConditionedData, files: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask for the captions of the test images, which are the real ones to compare with, too."""
+        config, source, test = self.config, self.open_split("test"), data.test
+        assert isinstance(test, TokenShards)
+
+        def images(*, oversample: bool) -> RealPictures:
+            return RealPictures(
+                source,
+                image_size=config.codec.image_size,
+                limit=config.eval.num_real,
+                numbers=test.source_index,
+                oversample=oversample,
+            )
+
+        scorers = make_section(
+            config,
+            "eval",
+            make_caption_scorers,
+            images(oversample=True),
+            captions=conditioned.test_texts,
+            vocab_size=data.codec.vocab_size,
+            batch_size=config.eval.batch_size,
+            any_clip=is_synthetic(config),
+            **files,
+        )
+        if isinstance(source, GlyphPictures):
+            numbers = _images_of_requests(conditioned, test)
+            scorers += make_glyph_scorers(self.open_split("train"), source, numbers)
+        return {
+            "by_example": True,
+            "scorers": scorers,
+            "decode_fn": data.codec.decode,
+            "raw": raw_pictures(images(oversample=False)),
+        }
+
+
+def _images_of_requests(conditioned: ConditionedData, test: TokenShards) -> np.ndarray:
+    """Number in the source the image that each text of an evaluation is of."""
+    if conditioned.requests is None:
+        return test.source_index
+    assert test.captions is not None
+    return np.repeat(test.source_index, [len(texts) for texts in test.captions])
+
+
+def _load_glyphs(config: Any, split: str) -> Source:
+    data = config.data
+    options = {"size": config.codec.image_size, "num_variants": data.num_variants}
+    scripts = {"scripts": data.scripts} if data.scripts else {}
+    return load_glyphs(split_name(data, split), **options, **scripts)
+
+
+def _abstract(config: Any) -> TokenData:
+    return random_images(config, (), ("a picture",))
+
+
+WITH_CAPTIONS = {"tasks": (CaptionedTask,), "keys": ("path",)}
+for name, data_set in {
+    "glyphs": DataSet(load=_load_glyphs, tasks=(CaptionedTask,), keys=("scripts", "num_variants")),
+    "emoji": DataSet(load=images_at(load_emoji), abstract=_abstract, **WITH_CAPTIONS),
+    "captions": DataSet(load=images_at(load_captions), **WITH_CAPTIONS),
+    "coco": DataSet(load=images_at(load_coco), abstract=_abstract, **WITH_CAPTIONS),
+    "cub": DataSet(
+        load=images_at(load_cub),
+        abstract=_abstract,
+        tasks=(CaptionedTask, ImageTask),
+        keys=("path",),
+    ),
+}.items():
+    register("source", name, data_set)

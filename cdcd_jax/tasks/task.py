@@ -1,0 +1,194 @@
+"""What a task is: everything that differs between images, texts, music and plain tokens."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cdcd_jax.data.shards.splits import check_splits
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
+from cdcd_jax.io import is_first_host
+from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
+from cdcd_jax.settings.keys import Keys
+from cdcd_jax.settings.sections import make_section
+from cdcd_jax.tasks.codecs import load_codec
+from cdcd_jax.tasks.conditions import ConditionedData
+from cdcd_jax.tasks.memory import check_needs, preparation_needs
+from cdcd_jax.tasks.places import SPLITS, Places
+from cdcd_jax.tasks.preparation import Preparation, SplitPlan, check_prepare
+from cdcd_jax.tasks.scoring import Scoring
+from cdcd_jax.tasks.sources import DataSet, load_split
+from cdcd_jax.tasks.token_data import TokenData, check_classes, open_tokens
+
+STREAM_KEYS = ("name", "num_threads", "prefetch")
+"""Keys of the section ``data`` that every data set has."""
+
+PREPARED_KEYS = (*STREAM_KEYS, "train_split", "test_split", "tokens")
+"""Keys of the section ``data`` where tokens are prepared before they are trained on."""
+
+EVAL_KEYS = ("num_samples", "num_steps", "truncations", "batch_size", "seed")
+"""Keys of the section ``eval`` that every task has."""
+
+
+class Task:
+    """What is generated from what: the data, how they are prepared, their metrics.
+
+    There is a subclass for each modality; ``find_task`` makes the one of a configuration. What is
+    implemented here is for data that a codec encodes before training (``--mode=prepare``).
+
+    Args:
+        config: The whole configuration.
+        data_set: The entry of ``SOURCES`` that ``data.name`` names.
+
+    Attributes:
+        noun: What its examples are.
+        codec_data: What its codecs code, ``CodecFamily.data``.
+        provides: What a condition can be made of: ``"classes"``, ``"captions"``, ``"dances"``.
+        data_keys: Keys of the section ``data``, but for those of the data set.
+        eval_keys: Keys of the section ``eval``.
+        prepare_keys: Keys of the section ``prepare``.
+    """
+
+    noun: ClassVar[str]
+    codec_data: ClassVar[str]
+    provides: ClassVar[tuple[str, ...]]
+    data_keys: ClassVar[Keys]
+    eval_keys: ClassVar[Keys]
+    prepare_keys: ClassVar[Keys] = Keys()
+
+    def __init__(self, config: Any, data_set: DataSet):
+        self.config, self.data_set = config, data_set
+
+    @classmethod
+    def codecs(cls) -> tuple[str, ...]:
+        """List what ``codec.name`` may be."""
+        return tuple(name for name, codec in CODECS.items() if codec.data == cls.codec_data)
+
+    def open_split(self, split: str) -> Any:
+        """Open what the codec encodes of a split; it has ``class_names`` and ``fingerprint``."""
+        return load_split(self.config, split)
+
+    def has_tokens(self, places: Places) -> bool:
+        """Whether the tokens are there."""
+        return places.has_tokens()
+
+    def load_data(self, places: Places) -> TokenData:
+        """Load the tokens and their codec.
+
+        Raises:
+            ValueError: If something is missing, damaged, or does not fit.
+        """
+        codec = load_codec(self.config, places)
+        train, test = (
+            open_tokens(self.config, places, split, codec.fingerprint) for split in SPLITS
+        )
+        remark = make_section(self.config, "data", check_splits, train, test)
+        if remark and is_first_host():
+            print(remark)
+        make_section(self.config, "data", check_classes, train.class_names, test.class_names)
+        return make_section(self.config, "data", self.describe_tokens, codec, train, test)
+
+    def describe_tokens(self, codec: Any, train: Any, test: Any) -> TokenData:
+        """Describe prepared tokens: captions or dances, and where negatives are drawn from.
+
+        Args:
+            codec: What made them.
+            train: Token shards of the training set.
+            test: Those of the held-out set.
+        """
+        raise NotImplementedError
+
+    def random_data(self) -> TokenData:
+        """Make random tokens that stand for those to be prepared, two of each class or so.
+
+        Raises:
+            ValueError: If the data set is not there, or a value is wrong.
+        """
+        raise NotImplementedError
+
+    def abstract_data(self) -> TokenData:
+        """Make random tokens of the right shapes for a plan, without the files of a data set."""
+        abstract = self.data_set.abstract
+        return self.random_data() if abstract is None else abstract(self.config)
+
+    def make_preparation(self, places: Places) -> Preparation:
+        """Plan how the data become tokens.
+
+        Args:
+            places: Where the codec is, and where the tokens go.
+
+        Raises:
+            ValueError: If there is nothing to prepare, or data or codec are missing.
+        """
+        check_needs(preparation_needs(self.config))
+        sources = {split: self.open_split(split) for split in SPLITS}
+        names = [source.class_names for source in sources.values()]
+        make_section(self.config, "data", check_classes, *names)
+        options, codec = check_prepare(self.config), load_codec(self.config, places)
+        return Preparation(
+            codec=codec,
+            places=places,
+            splits={split: self.plan_split(split, sources[split], codec) for split in SPLITS},
+            batch_size=options["batch_size"],
+            on_bad=options["on_bad"],
+        )
+
+    def plan_split(self, split: str, source: Any, codec: Any) -> SplitPlan:
+        """Plan how a split becomes tokens; what is varied at random is for training only.
+
+        Args:
+            split: ``"train"`` or ``"test"``.
+            source: From ``open_split``.
+            codec: What makes the tokens.
+        """
+        raise NotImplementedError
+
+    def test_dances(self, conditioned: ConditionedData) -> Any:
+        """Return the windows of test dances, with their tokens; None where there are none."""
+        return None
+
+    def load_test_dances(self, places: Places, generator: Any) -> Any:
+        """Open the same for a model that was loaded without its data."""
+        return None
+
+    def make_scoring(self, data: TokenData, conditioned: ConditionedData, workdir: Path) -> Scoring:
+        """Choose the metrics of an evaluation.
+
+        Args:
+            data: The tokens and their codec.
+            conditioned: The examples with their conditions.
+            workdir: Folder of the run.
+
+        Raises:
+            ValueError: If a file of weights is not there, or the real examples are too few.
+        """
+        raise NotImplementedError
+
+    def check_classifier(self, labels: np.ndarray, key: str) -> None:
+        """Raise a ValueError unless the real examples suffice to fit a classifier of classes.
+
+        Args:
+            labels: The class of each real example.
+            key: The key of ``eval`` that says how many of them are taken.
+        """
+        limit = self.config.eval[key]
+        chosen = labels[evenly_spaced(len(labels), limit)]
+        classes = len(np.unique(chosen))
+        if classes < 2 or len(chosen) <= classes:
+            raise ValueError(
+                f"eval.{key} = {limit} of {len(labels)} training examples are {len(chosen)} of "
+                f"{classes} classes, and the classifier that scores samples needs two classes and "
+                "more examples than classes; take more"
+            )
+
+
+def find_task(config: Any) -> Task:
+    """Find the task of a configuration by ``data.name`` and ``condition.kind``.
+
+    Raises:
+        ValueError: If there is no such data set.
+    """
+    data_set: DataSet = SOURCES.find(config.data.name, "data.name")
+    kind = CONDITIONS.get(config.condition.kind)
+    fitting = (task for task in data_set.tasks if kind and kind.needs in task.provides)
+    return next(fitting, data_set.tasks[0])(config, data_set)
