@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cdcd_jax.nn import INIT_STD, Conv
 from cdcd_jax.typing import Params, PRNGKey
 
-INIT_STD = 0.02
 SLOPE = 0.2
 
 
@@ -69,22 +69,9 @@ def make_discriminator(*, channels: int = 64, num_layers: int = 3) -> Discrimina
     return Discriminator(init, apply)
 
 
-class _Conv(nnx.Module):
-    def __init__(self, fan_in: int, fan_out: int, *, stride: int, rngs: nnx.Rngs):
-        shape = (4, 4, fan_in, fan_out)
-        self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(fan_out))
-        self.stride = stride
-
-    def __call__(self, x: Array) -> Array:
-        convolved = jax.lax.conv_general_dilated(
-            x,
-            self.kernel[...],
-            window_strides=(self.stride, self.stride),
-            padding=((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return convolved + self.bias[...][None, None, None]
+def _conv(fan_in: int, fan_out: int, stride: int, rngs: nnx.Rngs) -> Conv:
+    padding = ((1, 1), (1, 1))
+    return Conv(fan_in, fan_out, (4, 4), stride=stride, padding=padding, init=INIT_STD, rngs=rngs)
 
 
 class _Norm(nnx.Module):
@@ -103,15 +90,15 @@ class _Critic(nnx.Module):
     def __init__(self, channels: int, num_layers: int, *, rngs: nnx.Rngs):
         widths = [channels * min(2**layer, 8) for layer in range(num_layers + 1)]
         strides = [2] * (num_layers - 1) + [1]
-        self.first = _Conv(3, channels, stride=2, rngs=rngs)
+        self.first = _conv(3, channels, 2, rngs)
         self.convs = nnx.List(
             [
-                _Conv(before, after, stride=stride, rngs=rngs)
+                _conv(before, after, stride, rngs)
                 for before, after, stride in zip(widths[:-1], widths[1:], strides, strict=True)
             ]
         )
         self.norms = nnx.List([_Norm(width) for width in widths[1:]])
-        self.last = _Conv(widths[-1], 1, stride=1, rngs=rngs)
+        self.last = _conv(widths[-1], 1, 1, rngs)
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.leaky_relu(self.first(x), SLOPE)

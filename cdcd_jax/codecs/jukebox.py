@@ -13,7 +13,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.codecs.jukebox_layers import (
-    Conv,
     Lengthen,
     ResidualBlock,
     Sequence,
@@ -22,6 +21,7 @@ from cdcd_jax.codecs.jukebox_layers import (
 )
 from cdcd_jax.codecs.jukebox_options import JukeboxOptions
 from cdcd_jax.codecs.quantizer import look_up, nearest_codes
+from cdcd_jax.nn import Conv
 from cdcd_jax.typing import Params, PRNGKey
 
 
@@ -129,7 +129,8 @@ def _residual_blocks(options: JukeboxOptions, level: int) -> list[ResidualBlock]
 
 class _ShorteningStage(nnx.Module):
     def __init__(self, fan_in: int, options: JukeboxOptions, level: int, stride: int):
-        self.resize = Shorten(fan_in, options.width * options.multipliers[level], stride)
+        width = options.width * options.multipliers[level]
+        self.resize = Shorten(fan_in, width, stride)
         self.blocks = nnx.List(_residual_blocks(options, level))
 
     def __call__(self, x: Sequence) -> Array:
@@ -159,7 +160,7 @@ class _EncoderBlock(nnx.Module):
         fans = [fan_in] + [width] * (options.downs[number] - 1)
         stride = options.strides[number]
         self.stages = nnx.List([_ShorteningStage(fan, options, level, stride) for fan in fans])
-        self.last = Conv(width, options.code_dim, 3)
+        self.last = Conv(width, options.code_dim, (3,))
 
     def __call__(self, x: Sequence) -> Array:
         for stage in self.stages:
@@ -172,7 +173,7 @@ class _DecoderBlock(nnx.Module):
         width = options.width * options.multipliers[level]
         fans = [width] * (options.downs[number] - 1) + [options.code_dim]
         stride = options.strides[number]
-        self.first = Conv(options.code_dim, width, 3)
+        self.first = Conv(options.code_dim, width, (3,))
         self.stages = nnx.List([_LengtheningStage(fan, options, level, stride) for fan in fans])
 
     def __call__(self, x: Sequence) -> Array:
@@ -202,7 +203,7 @@ class _Decoder(nnx.Module):
         self.blocks = nnx.List(
             [_DecoderBlock(options, level, number) for number in reversed(range(level + 1))]
         )
-        self.last = Conv(options.code_dim, 1, 3)
+        self.last = Conv(options.code_dim, 1, (3,))
 
     def __call__(self, x: Sequence) -> Array:
         for block in self.blocks:

@@ -1,7 +1,7 @@
-"""The layers a Jukebox codec is made of: convolution, residual block, shortening, lengthening.
+"""The layers of a Jukebox codec: residual block, lengthening, and how their weights are drawn.
 
-What XLA's convolutions are slow at on CPU is a matrix product here: their gradient took 95 ms where
-that of the product took 13 for lengthening, 12 and 8 for kernels of 1.
+Lengthening is a matrix product: on CPU the gradient of XLA's convolution took 95 ms where that of
+the product took 13.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cdcd_jax.nn import Conv, add_bias
 from cdcd_jax.typing import Params, PRNGKey
 
 Sequence = Float[Array, "batch length features"]
@@ -56,48 +57,24 @@ def _variance(path: list[str], shape: tuple[int, ...]) -> float:
     return gain / (size * fan_in)
 
 
-class Conv(nnx.Module):
-    """Convolve with an odd kernel and zero padding; every output sees inputs ``dilation`` apart."""
-
-    def __init__(self, fan_in: int, fan_out: int, size: int, dilation: int = 1):
-        self.kernel = nnx.Param(jnp.zeros((size, fan_in, fan_out)))
-        self.bias = nnx.Param(jnp.zeros(fan_out))
-        self.dilation = dilation
-
-    def __call__(self, x: Sequence) -> Array:
-        """Return a sequence of the same length in the dtype of ``x``."""
-        kernel = self.kernel[...].astype(x.dtype)
-        if len(kernel) == 1:
-            return _multiply(x, kernel[0]) + _spread(self.bias, x)
-        reach = self.dilation * (len(kernel) // 2)
-        return _convolve(x, kernel, padding=reach, dilation=self.dilation) + _spread(self.bias, x)
-
-
 class ResidualBlock(nnx.Module):
     """Add a rectified dilated convolution of 3 and one of 1 behind it to the input."""
 
     def __init__(self, features: int, dilation: int):
-        self.dilated = Conv(features, features, 3, dilation)
-        self.mixed = Conv(features, features, 1)
+        self.dilated = Conv(features, features, (3,), dilation=dilation)
+        self.mixed = Conv(features, features, (1,))
 
     def __call__(self, x: Sequence) -> Array:
         """Return a sequence of the same shape."""
         return x + self.mixed(jax.nn.relu(self.dilated(jax.nn.relu(x))))
 
 
-class Shorten(nnx.Module):
-    """Convolve with a kernel of 2 strides at every stride-th place; the stride is even."""
+class Shorten(Conv):
+    """A convolution with a kernel of 2 strides at every stride-th place; the stride is even."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int):
-        self.kernel = nnx.Param(jnp.zeros((2 * stride, fan_in, fan_out)))
-        self.bias = nnx.Param(jnp.zeros(fan_out))
-        self.stride = stride
-
-    def __call__(self, x: Sequence) -> Array:
-        """Return a sequence of floor(length / stride)."""
-        kernel = self.kernel[...].astype(x.dtype)
-        shorter = _convolve(x, kernel, padding=self.stride // 2, stride=self.stride)
-        return shorter + _spread(self.bias, x)
+        padding = ((stride // 2, stride // 2),)
+        super().__init__(fan_in, fan_out, (2 * stride,), stride=stride, padding=padding)
 
 
 class Lengthen(nnx.Module):
@@ -111,37 +88,14 @@ class Lengthen(nnx.Module):
     def __call__(self, x: Sequence) -> Array:
         """Return a sequence that is ``stride`` times as long."""
         stride, (batch, length, fan_in) = self.stride, x.shape
-        kernel = self.kernel[...].astype(x.dtype)
-        spread = _multiply(x, kernel.swapaxes(0, 1).reshape(fan_in, -1))
-        halves = spread.reshape(batch, length, 2, -1)
+        matrix = self.kernel[...].astype(x.dtype).swapaxes(0, 1).reshape(fan_in, -1)
+        halves = (x.reshape(-1, fan_in) @ matrix).reshape(batch, length, 2, -1)
         # Where one input's second half lies, the next one's first half does.
         pieces = _pad(halves[:, :, 0], 0, 1) + _pad(halves[:, :, 1], 1, 0)
         whole = pieces.reshape(batch, (length + 1) * stride, -1)
         longer = whole[:, stride // 2 : stride // 2 + length * stride]
-        return longer + _spread(self.bias, x)
-
-
-def _convolve(
-    x: Array, kernel: Array, *, padding: int, stride: int = 1, dilation: int = 1
-) -> Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride,),
-        padding=[(padding, padding)],
-        rhs_dilation=(dilation,),
-        dimension_numbers=("NWC", "WIO", "NWC"),
-    )
-
-
-def _multiply(x: Array, matrix: Array) -> Array:
-    """Multiply every position; in two dimensions, whose gradient is the faster one on CPU."""
-    return (x.reshape(-1, x.shape[2]) @ matrix).reshape(*x.shape[:2], -1)
+        return add_bias(longer, self.bias[...])
 
 
 def _pad(x: Array, before: int, after: int) -> Array:
     return jnp.pad(x, ((0, 0), (before, after), (0, 0)))
-
-
-def _spread(bias: nnx.Param, x: Array) -> Array:
-    return bias[...].astype(x.dtype)[None, None]

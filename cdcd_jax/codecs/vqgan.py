@@ -17,14 +17,13 @@ from jaxtyping import Array, Float
 from cdcd_jax.codecs.quantizer import init_quantizer, look_up, nearest_codes
 from cdcd_jax.codecs.vqgan_layers import (
     Attention,
-    Conv,
     Downsample,
-    GroupNorm,
     Maps,
     ResidualBlock,
     Upsample,
     draw_weights,
 )
+from cdcd_jax.nn import Conv, GroupNorm
 from cdcd_jax.typing import Params, PRNGKey
 
 Codes = Float[Array, "batch rows columns code_dim"]
@@ -226,7 +225,7 @@ class _Encoder(nnx.Module):
     def __init__(self, options: VQGANOptions):
         widths = [options.channels * multiplier for multiplier in options.multipliers]
         last = len(widths) - 1
-        self.first = Conv(3, options.channels, 3)
+        self.first = Conv(3, options.channels, (3, 3))
         self.levels = nnx.List(
             [
                 _Level(
@@ -242,8 +241,8 @@ class _Encoder(nnx.Module):
         )
         self.middle = _Middle(widths[-1], options.norm_groups)
         self.norm = GroupNorm(widths[-1], options.norm_groups)
-        self.last = Conv(widths[-1], options.latent_dim, 3)
-        self.to_codes = Conv(options.latent_dim, options.code_dim, 1)
+        self.last = Conv(widths[-1], options.latent_dim, (3, 3))
+        self.to_codes = Conv(options.latent_dim, options.code_dim, (1, 1))
 
     def __call__(self, x: Maps) -> Array:
         x = self.first(x)
@@ -258,8 +257,8 @@ class _Decoder(nnx.Module):
     def __init__(self, options: VQGANOptions):
         widths = [options.channels * multiplier for multiplier in options.multipliers]
         last = len(widths) - 1
-        self.from_codes = Conv(options.code_dim, options.latent_dim, 1)
-        self.first = Conv(options.latent_dim, widths[-1], 3)
+        self.from_codes = Conv(options.code_dim, options.latent_dim, (1, 1))
+        self.first = Conv(options.latent_dim, widths[-1], (3, 3))
         self.middle = _Middle(widths[-1], options.norm_groups)
         self.levels = nnx.List(
             [
@@ -275,7 +274,7 @@ class _Decoder(nnx.Module):
             ]
         )
         self.norm = GroupNorm(widths[0], options.norm_groups)
-        self.last = Conv(widths[0], 3, 3)
+        self.last = Conv(widths[0], 3, (3, 3))
 
     def hidden(self, codes: Maps) -> Array:
         """Return what the last convolution sees."""

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from cdcd_jax.conditioning.clip_layers import (
     apply_blocks,
-    apply_norm,
     check_dtype,
     check_sizes,
     draw,
@@ -18,6 +17,7 @@ from cdcd_jax.conditioning.clip_layers import (
     init_norm,
     project,
 )
+from cdcd_jax.nn import layer_norm
 from cdcd_jax.typing import Params, PRNGKey
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -102,9 +102,11 @@ def make_clip_image(*, compute_dtype: str = "float32", **options: int) -> ClipIm
         x = patches.astype(dtype) @ params["patch"].astype(dtype)[None]
         first = jnp.broadcast_to(params["class"].astype(dtype), (len(x), 1, checked.width))
         x = jnp.concatenate([first, x], axis=1) + params["position"].astype(dtype)[None]
-        x = apply_norm(params["pre_norm"], x)
+        x = layer_norm(x, **params["pre_norm"])
         x = apply_blocks(params["blocks"], x, num_heads=checked.num_heads, causal=False)
-        return project(params["projection"], apply_norm(params["post_norm"], x[:, :1])[:, 0], dtype)
+        return project(
+            params["projection"], layer_norm(x[:, :1], **params["post_norm"])[:, 0], dtype
+        )
 
     return ClipImage(checked, jax.jit(lambda key: _init(key, checked)), embed)
 

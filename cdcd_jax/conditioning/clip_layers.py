@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from cdcd_jax.nn import INIT_STD, attend, dense, gelu2, layer_norm
 from cdcd_jax.typing import Params, PRNGKey
 
-NORM_EPSILON = 1e-5
-INIT_STD = 0.02
 COMPUTE_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -77,22 +76,11 @@ def apply_blocks(
     """
 
     def step(x: Array, block: Params) -> tuple[Array, None]:
-        x = x + _attend(block, apply_norm(block["norm1"], x), num_heads, causal)
-        hidden = _dense(block["expand"], apply_norm(block["norm2"], x))
-        return x + _dense(block["contract"], hidden * jax.nn.sigmoid(1.702 * hidden)), None
+        x = x + _attend(block, layer_norm(x, **block["norm1"]), num_heads, causal)
+        hidden = dense(layer_norm(x, **block["norm2"]), **block["expand"])
+        return x + dense(gelu2(hidden), **block["contract"]), None
 
     return jax.lax.scan(step, x, blocks)[0]
-
-
-def apply_norm(
-    layer: Params, x: Float[Array, "batch length width"]
-) -> Float[Array, "batch length width"]:
-    """Normalise over the features, in float32."""
-    wide = x.astype(jnp.float32)
-    wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(wide**2, axis=-1, keepdims=True)
-    normed = wide * jax.lax.rsqrt(variance + NORM_EPSILON) * layer["scale"][None, None]
-    return (normed + layer["bias"][None, None]).astype(x.dtype)
 
 
 def project(
@@ -104,19 +92,10 @@ def project(
 
 def _attend(block: Params, x: Array, num_heads: int, causal: bool) -> Array:
     batch, length, width = x.shape
-    qkv = _dense(block["qkv"], x).reshape(batch, length, 3, num_heads, width // num_heads)
+    qkv = dense(x, **block["qkv"]).reshape(batch, length, 3, num_heads, width // num_heads)
     query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # [batch length heads depth]
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    scores = scores / math.sqrt(width // num_heads)
+    query = query / math.sqrt(width // num_heads)
+    bias = None
     if causal:
-        visible = jnp.tril(jnp.ones((length, length), bool))[None, None]
-        scores = jnp.where(visible, scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-    return _dense(block["out"], mixed.reshape(batch, length, width))
-
-
-def _dense(layer: Params, x: Array) -> Array:
-    flat = x.reshape(-1, x.shape[-1])  # [batch*length features]
-    flat = flat @ layer["kernel"].astype(x.dtype) + layer["bias"].astype(x.dtype)[None]
-    return flat.reshape(*x.shape[:-1], -1)
+        bias = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, -jnp.inf)[None, None]
+    return dense(attend(query, key, value, bias), **block["out"])

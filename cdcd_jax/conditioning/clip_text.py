@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 
 from cdcd_jax.conditioning.clip_layers import (
     apply_blocks,
-    apply_norm,
     check_dtype,
     check_sizes,
     draw,
@@ -22,6 +21,7 @@ from cdcd_jax.conditioning.clip_layers import (
     init_norm,
     project,
 )
+from cdcd_jax.nn import layer_norm
 from cdcd_jax.typing import Params, PRNGKey
 
 
@@ -103,7 +103,7 @@ def make_clip_text(
         x = table.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         x = (x + params["position"][None]).astype(dtype)
         x = apply_blocks(params["blocks"], x, num_heads=checked.num_heads, causal=True)
-        return apply_norm(params["final_norm"], x)
+        return layer_norm(x, **params["final_norm"])
 
     def apply(
         params: Params, tokens: Int[Array, "batch length"]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdcd_jax.conditioning.condition import Condition
-from cdcd_jax.conditioning.dense import apply_dense, init_dense
 from cdcd_jax.conditioning.motion_reference import MotionEncoder, make_reference_motion
 from cdcd_jax.conditioning.motion_temporal import make_temporal_motion
+from cdcd_jax.nn import dense, init_dense
 from cdcd_jax.typing import Params, PRNGKey, Timed
 
 ENCODERS = {"temporal": make_temporal_motion, "reference": make_reference_motion}
@@ -135,7 +135,7 @@ def _joined(
             tokens.append(jnp.asarray(cond["video"], jnp.float32).mean(axis=1, keepdims=True))
         if parts.num_genres:
             tokens.append(_look_up(params["genre"], cond["genre"]))
-        return apply_dense(params["join"], jnp.concatenate(tokens, axis=-1))
+        return dense(jnp.concatenate(tokens, axis=-1), **params["join"])
 
     def nothing(params: Params, batch: int) -> jax.Array:
         return jnp.broadcast_to(params["null"][None], (batch, 1, width))
@@ -169,7 +169,7 @@ def _timed(
         if parts.motion is not None:
             tokens.append(parts.motion.apply(params["motion"], jnp.asarray(cond["motion"])))
         if parts.video is not None:
-            tokens.append(apply_dense(params["video"], jnp.asarray(cond["video"], jnp.float32)))
+            tokens.append(dense(jnp.asarray(cond["video"], jnp.float32), **params["video"]))
         if parts.num_genres:
             tokens.append(_look_up(params["genre"], cond["genre"]))
         return at_times(jnp.concatenate(tokens, axis=1))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.conditioning.dense import apply_dense, init_dense
+from cdcd_jax.nn import convolve, dense, init_dense
 from cdcd_jax.typing import Params, PRNGKey
 
 FIRST_SIZE, SIZE = 6, 4
@@ -124,7 +124,7 @@ def make_reference_motion(
                 f"a motion must have {frames} frames of {num_features} features, but its shape is "
                 f"{motion.shape}"
             )
-        x = jnp.swapaxes(apply_dense(params["widen"], x), 1, 2)  # [batch hidden frames]
+        x = jnp.swapaxes(dense(x, **params["widen"]), 1, 2)  # [batch hidden frames]
         for index in range(len(channels)):
             stage = params["stages"][str(index)]
             x = _leak(_convolve(stage["enter"], x)) if index == 0 else _convolve(stage["enter"], x)
@@ -132,7 +132,7 @@ def make_reference_motion(
                 x = _apply_block(stage["blocks"][str(number)], x, dilation)
             x = _leak(x)
         x = jnp.swapaxes(_convolve(params["last"], x), 1, 2)
-        return apply_dense(params["out"], x)
+        return dense(x, **params["out"])
 
     return MotionEncoder(jax.jit(init), apply, out, None)
 
@@ -179,11 +179,7 @@ def _normed(layer: Params) -> Params:
 
 
 def _convolve(layer: Params, x: Array, dilation: int = 1) -> Array:
-    kernel, bias = (jnp.asarray(layer[name]) for name in ("kernel", "bias"))
-    y = jax.lax.conv_general_dilated(
-        x, kernel, (1,), "VALID", rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
-    )
-    return y + bias[None, None]
+    return convolve(x, **layer, padding="VALID", dilation=dilation)
 
 
 def _leak(x: Array) -> Array:

@@ -10,14 +10,13 @@ from jaxtyping import Array, Float
 
 from cdcd_jax.conditioning.clip_layers import (
     apply_blocks,
-    apply_norm,
     check_dtype,
     check_sizes,
     init_blocks,
     init_norm,
 )
-from cdcd_jax.conditioning.dense import apply_dense, init_dense
 from cdcd_jax.conditioning.motion_reference import MotionEncoder
+from cdcd_jax.nn import dense, init_dense, layer_norm
 from cdcd_jax.typing import Params, PRNGKey
 
 SMALLEST_STD = 1e-3
@@ -107,9 +106,9 @@ def make_temporal_motion(
         x = (jnp.asarray(motion, jnp.float32) - shift) / scale
         x = jnp.concatenate([x, velocities(x, fps)], axis=-1)
         x = x.reshape(x.shape[0], tokens, -1).astype(dtype)
-        x = apply_dense(params["fold"], x) + jnp.asarray(clock, dtype)[None]
+        x = dense(x, **params["fold"]) + jnp.asarray(clock, dtype)[None]
         x = apply_blocks(params["blocks"], x, num_heads=num_heads, causal=False)
-        return apply_norm(params["final_norm"], x).astype(jnp.float32)
+        return layer_norm(x, **params["final_norm"]).astype(jnp.float32)
 
     return MotionEncoder(jax.jit(init), apply, width, tuple(seconds.tolist()))
 

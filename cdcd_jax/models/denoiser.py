@@ -15,17 +15,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.attention import CrossAttention, SelfAttention
-from cdcd_jax.models.layers import (
-    Conv3x3,
-    Dense,
-    LayerNorm,
-    ScaleShift,
-    Table,
-    activation_fn,
-    modulate,
-)
+from cdcd_jax.models.layers import ScaleShift, Table, activation_fn, modulate
 from cdcd_jax.models.layout import BATCH, constrain
 from cdcd_jax.models.options import DenoiserOptions, Remat
+from cdcd_jax.nn import Conv, Dense, LayerNorm
 from cdcd_jax.typing import Timesteps, Tokens, wide_dtype
 
 
@@ -59,11 +52,16 @@ class Mlp(nnx.Module):
     """
 
     def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
-        layer = Dense if options.mlp == "linear" else Conv3x3
-        hidden = options.mlp_ratio * options.width
+        width, hidden = options.width, options.mlp_ratio * options.width
         self.options = options
-        self.expand = layer(options.width, hidden, rngs=rngs)
-        self.contract = layer(hidden, options.width, rngs=rngs)
+        self.expand: Dense | Conv
+        self.contract: Dense | Conv
+        if options.mlp == "linear":
+            self.expand = Dense(width, hidden, rngs=rngs)
+            self.contract = Dense(hidden, width, rngs=rngs)
+        else:  # drawn as PyTorch does by default and the published code therefore did
+            self.expand = Conv(width, hidden, (3, 3), init="torch", rngs=rngs)
+            self.contract = Conv(hidden, width, (3, 3), init="torch", rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch length width"]) -> Array:
         """Return the same shape."""

@@ -1,4 +1,4 @@
-"""The small layers a denoiser block is made of: dense, convolution, norms, embeddings."""
+"""The layers of a denoiser block beside those of nn.py: adaptive norms and embeddings."""
 
 import math
 from collections.abc import Callable
@@ -10,86 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.models.layout import BATCH, constrain
-from cdcd_jax.typing import wide_dtype
+from cdcd_jax.nn import INIT_STD, Dense, gelu2, normalise
 
 Activation: TypeAlias = Literal["gelu2", "gelu"]
 """``gelu2`` is x * sigmoid(1.702 x), which every published checkpoint uses; ``gelu`` is exact."""
-
-INIT_STD = 0.02
-NORM_EPSILON = 1e-5
-
-
-@jax.custom_vjp
-def add_bias(x: Float[Array, "*lead out"], bias: Float[Array, " out"]) -> Array:
-    """Add a vector to each of many, in their dtype; its gradient is summed in float32 or better.
-
-    A sum over all positions of a batch in bfloat16, whose steps are 1/256, would soon stand still.
-    """
-    return x + bias.astype(x.dtype).reshape(*(1 for _ in x.shape[1:]), -1)
-
-
-def _add_bias_forward(x: Array, bias: Array) -> tuple[Array, Array]:
-    return add_bias(x, bias), bias
-
-
-def _add_bias_backward(bias: Array, gradient: Array) -> tuple[Array, Array]:
-    summed = gradient.astype(wide_dtype(gradient.dtype)).sum(range(gradient.ndim - 1))
-    return gradient, summed.astype(bias.dtype)
-
-
-add_bias.defvjp(_add_bias_forward, _add_bias_backward)
-
-
-class Dense(nnx.Module):
-    """Map the last axis by ``x @ kernel + bias``, with weights drawn from N(0, 0.02).
-
-    Leading axes are flattened first: on CPU the weight gradient of a product with two leading axes
-    is up to three times slower than that of the same product with one.
-    """
-
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
-        shape = (in_features, out_features)
-        self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(out_features))
-
-    def __call__(
-        self, x: Float[Array, "*lead in"], dtype: jnp.dtype | None = None
-    ) -> Float[Array, "*lead out"]:
-        """Multiply in the dtype of ``x`` and return the sums in ``dtype``, by default the same."""
-        dtype = dtype or x.dtype
-        flat = x.reshape(-1, x.shape[-1])  # [lead in]
-        kernel = self.kernel[...].astype(x.dtype)
-        product = jnp.matmul(flat, kernel, preferred_element_type=dtype)
-        return add_bias(product, self.bias[...]).reshape(*x.shape[:-1], -1)
-
-
-class Conv3x3(nnx.Module):
-    """Convolve a grid with 3x3 kernels and zero padding.
-
-    Weights and bias are drawn from U(-b, b), b = 1 / sqrt(9 in_features), as PyTorch does by
-    default and the published code therefore did.
-    """
-
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
-        bound = 1 / math.sqrt(9 * in_features)
-        shape = (3, 3, in_features, out_features)
-        self.kernel = nnx.Param(
-            jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
-        )
-        self.bias = nnx.Param(
-            jax.random.uniform(rngs.params(), (out_features,), minval=-bound, maxval=bound)
-        )
-
-    def __call__(self, x: Float[Array, "batch height width in"]) -> Array:
-        """Return [batch height width out] in the dtype of ``x``."""
-        convolved = jax.lax.conv_general_dilated(
-            x,
-            self.kernel[...].astype(x.dtype),
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return add_bias(convolved, self.bias[...])
 
 
 class Table(nnx.Module):
@@ -108,31 +32,6 @@ class Table(nnx.Module):
     def whole(self) -> Float[Array, "rows features"]:
         """Return all rows, on every device: what is looked up then moves no further."""
         return constrain(self.embedding[...], None, None)
-
-
-def normalise(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
-    """Shift and scale ``x`` to mean 0 and variance 1 along one axis, in float32 or better.
-
-    >>> normalise(jnp.array([[1.0, 3.0]]), axis=-1).round(3).tolist()
-    [[-1.0, 1.0]]
-    """
-    x = x.astype(wide_dtype(x.dtype))
-    centred = x - x.mean(axis, keepdims=True)
-    variance = jnp.square(centred).mean(axis, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + NORM_EPSILON)
-
-
-class LayerNorm(nnx.Module):
-    """Normalise the features of each position, then scale and shift by learned vectors."""
-
-    def __init__(self, features: int):
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-
-    def __call__(self, x: Float[Array, "batch length width"]) -> Array:
-        """Return the same shape and dtype; statistics are in float32."""
-        y = normalise(x, axis=-1) * self.scale[...][None, None] + self.bias[...][None, None]
-        return y.astype(x.dtype)
 
 
 def modulate(
@@ -185,15 +84,6 @@ def sinusoids(index: Int[Array, " batch"], rows: int, width: int) -> Float[Array
     frequency = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-math.log(10_000) / (half - 1)))
     angle = (index.astype(jnp.float32) / rows * 4000)[:, None] * frequency[None]
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-
-
-def gelu2(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return x * sigmoid(1.702 x), an approximation of GELU.
-
-    >>> float(gelu2(jnp.array(0.0)))
-    0.0
-    """
-    return x * jax.nn.sigmoid(1.702 * x)
 
 
 def activation_fn(name: Activation) -> Callable[[Array], Array]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
-from cdcd_jax.codecs.jukebox_layers import Conv, Lengthen, Shorten
+from cdcd_jax.codecs.jukebox_layers import Lengthen, Shorten
+from cdcd_jax.nn import Conv
 from tests.support.published_jukebox import load_golden_jukebox
 
 slow = pytest.mark.slow
@@ -53,7 +54,7 @@ def layer(module, *, seed=0):
 
 @pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 4)])
 def test_a_convolution_is_the_sum_it_says(size, dilation):
-    module, kernel, bias = layer(Conv(2, 3, size, dilation))
+    module, kernel, bias = layer(Conv(2, 3, (size,), dilation=dilation))
     x = np.random.default_rng(1).normal(size=(2, 9, 2))
     wanted = np.zeros((2, 9, 3)) + bias
     for place in range(9):

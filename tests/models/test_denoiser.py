@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.models import make_denoiser
-from cdcd_jax.models.layers import add_bias
+from cdcd_jax.nn import add_bias
 from cdcd_jax.typing import Timed
 
 SMALL = {"vocab_size": 7, "num_steps": 5, "grid": (2, 4), "num_layers": 3, "width": 16,

@@ -6,6 +6,7 @@ Its weights are known as ``pt_inception-2015-12-05-6726825d.pth``, and the layer
 that they have there.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,14 +15,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.features.layers import (
-    Classifier,
-    Conv,
+    ConvRelu,
     FrozenNetwork,
     Pictures,
     make_frozen,
     max_pool,
     mean_pool,
 )
+from cdcd_jax.nn import Dense
 
 IMAGE_SIZE = 299
 NUM_FEATURES = 2048
@@ -168,17 +169,17 @@ def make_inception(*, compute_dtype: str = "float32") -> FrozenNetwork:
 class _Inception(nnx.Module):
     def __init__(self, dtype: jnp.dtype, *, rngs: nnx.Rngs):
         self.dtype = dtype
-        self.Conv2d_1a_3x3 = Conv(3, 32, (3, 3), stride=2, pad=False, rngs=rngs)
-        self.Conv2d_2a_3x3 = Conv(32, 32, (3, 3), pad=False, rngs=rngs)
-        self.Conv2d_2b_3x3 = Conv(32, 64, (3, 3), rngs=rngs)
-        self.Conv2d_3b_1x1 = Conv(64, 80, (1, 1), rngs=rngs)
-        self.Conv2d_4a_3x3 = Conv(80, 192, (3, 3), pad=False, rngs=rngs)
+        self.Conv2d_1a_3x3 = ConvRelu(3, 32, (3, 3), stride=2, pad=False, rngs=rngs)
+        self.Conv2d_2a_3x3 = ConvRelu(32, 32, (3, 3), pad=False, rngs=rngs)
+        self.Conv2d_2b_3x3 = ConvRelu(32, 64, (3, 3), rngs=rngs)
+        self.Conv2d_3b_1x1 = ConvRelu(64, 80, (1, 1), rngs=rngs)
+        self.Conv2d_4a_3x3 = ConvRelu(80, 192, (3, 3), pad=False, rngs=rngs)
         width = 192
         for name, branches in BLOCKS.items():
             block = _Block(width, branches, rngs=rngs)
             setattr(self, name, block)
             width = block.out_features
-        self.fc = Classifier(NUM_FEATURES, NUM_LOGITS, rngs=rngs)
+        self.fc = Dense(NUM_FEATURES, NUM_LOGITS, std=1 / math.sqrt(NUM_FEATURES), rngs=rngs)
 
     def __call__(self, images: Pictures) -> InceptionOutputs:
         shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -206,7 +207,7 @@ class _Block(nnx.Module):
                     continue
                 side_by_side = (part,) if isinstance(part, ConvSpec) else part
                 for spec in side_by_side:
-                    conv = Conv(
+                    conv = ConvRelu(
                         width,
                         spec.features,
                         spec.size,

@@ -1,4 +1,4 @@
-"""What the frozen networks are made of: a convolution with its norm folded in, pools, a crop."""
+"""The layers of the frozen networks: a convolution with its norm folded in, pools, a crop."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cdcd_jax.nn import Conv
 from cdcd_jax.typing import Params, PRNGKey
 
 Pictures = Float[Array, "batch height width 3"]
@@ -47,8 +48,8 @@ def make_frozen(build: Callable[[nnx.Rngs], nnx.Module]) -> FrozenNetwork:
     return FrozenNetwork(init, apply)
 
 
-class Conv(nnx.Module):
-    """Convolve and add a bias, then cut off below zero.
+class ConvRelu(Conv):
+    """A convolution that cuts off below zero.
 
     A batch norm with frozen statistics is a scale and a shift for each feature, so it is part of
     the kernel and the bias.
@@ -74,37 +75,21 @@ class Conv(nnx.Module):
         relu: bool = True,
         rngs: nnx.Rngs,
     ):
-        shape = (*size, in_features, out_features)
-        deviation = math.sqrt(2 / (math.prod(size) * in_features))
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(out_features))
-        self.stride, self.relu = stride, relu
-        self.padding = tuple((side // 2, side // 2) if pad else (0, 0) for side in size)
+        self.relu = relu
+        super().__init__(
+            in_features,
+            out_features,
+            size,
+            stride=stride,
+            padding=tuple((side // 2, side // 2) if pad else (0, 0) for side in size),
+            init=math.sqrt(2 / (math.prod(size) * in_features)),
+            rngs=rngs,
+        )
 
     def __call__(self, x: Float[Array, "batch height width in"]) -> Array:
         """Return [batch rows columns out] in the dtype of ``x``."""
-        convolved = jax.lax.conv_general_dilated(
-            x,
-            self.kernel[...].astype(x.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=self.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        convolved += self.bias[...].astype(x.dtype)[None, None, None]
+        convolved = super().__call__(x)
         return jax.nn.relu(convolved) if self.relu else convolved
-
-
-class Classifier(nnx.Module):
-    """Map features to logits by ``x @ kernel + bias``, in float32."""
-
-    def __init__(self, in_features: int, num_classes: int, *, rngs: nnx.Rngs):
-        shape = (in_features, num_classes)
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / math.sqrt(in_features))
-        self.bias = nnx.Param(jnp.zeros(num_classes))
-
-    def __call__(self, x: Float[Array, "batch in"]) -> Float[Array, "batch classes"]:
-        """Return the logits."""
-        return x @ self.kernel[...] + self.bias[...][None]
 
 
 def max_pool(

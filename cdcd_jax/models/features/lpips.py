@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from cdcd_jax.models.features.layers import Conv, Pictures, make_frozen, max_pool
+from cdcd_jax.models.features.layers import ConvRelu, Pictures, make_frozen, max_pool
 from cdcd_jax.typing import Params, PRNGKey
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -77,7 +77,9 @@ class _Lpips(nnx.Module):
         width, stages = 3, []
         for features, count in STAGES:
             widths = [width, *[features] * count]
-            stages.append(nnx.List([Conv(a, b, (3, 3), rngs=rngs) for a, b in pairwise(widths)]))
+            stages.append(
+                nnx.List([ConvRelu(a, b, (3, 3), rngs=rngs) for a, b in pairwise(widths)])
+            )
             width = features
         self.stages = nnx.List(stages)
         self.weights = nnx.List(

@@ -1,5 +1,6 @@
 """ResNet (He et al. 2016) as torchvision trained it on ImageNet: the judge of class to image."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -8,8 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.features.layers import (
-    Classifier,
-    Conv,
+    ConvRelu,
     FrozenNetwork,
     Pictures,
     crop_centre,
@@ -17,6 +17,7 @@ from cdcd_jax.models.features.layers import (
     max_pool,
     resize_shorter_side,
 )
+from cdcd_jax.nn import Dense
 
 RESIZED, CROPPED = 256, 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,7 +67,7 @@ class _ResNet(nnx.Module):
         self, blocks: tuple[int, ...], num_classes: int, dtype: jnp.dtype, *, rngs: nnx.Rngs
     ):
         self.dtype = dtype
-        self.stem = Conv(3, 64, (7, 7), stride=2, rngs=rngs)
+        self.stem = ConvRelu(3, 64, (7, 7), stride=2, rngs=rngs)
         width, stages = 64, []
         for stage, (count, features) in enumerate(zip(blocks, STAGE_FEATURES, strict=True)):
             chain = []
@@ -76,7 +77,7 @@ class _ResNet(nnx.Module):
                 width = EXPANSION * features
             stages.append(nnx.List(chain))
         self.stages = nnx.List(stages)
-        self.fc = Classifier(width, num_classes, rngs=rngs)
+        self.fc = Dense(width, num_classes, std=1 / math.sqrt(width), rngs=rngs)
 
     def __call__(self, images: Pictures) -> Float[Array, "batch classes"]:
         x = crop_centre(resize_shorter_side(images.astype(jnp.float32), RESIZED), CROPPED)
@@ -92,11 +93,11 @@ class _ResNet(nnx.Module):
 class _Bottleneck(nnx.Module):
     def __init__(self, in_features: int, features: int, stride: int, *, rngs: nnx.Rngs):
         wide = EXPANSION * features
-        self.conv1 = Conv(in_features, features, (1, 1), rngs=rngs)
-        self.conv2 = Conv(features, features, (3, 3), stride=stride, rngs=rngs)
-        self.conv3 = Conv(features, wide, (1, 1), relu=False, rngs=rngs)
+        self.conv1 = ConvRelu(in_features, features, (1, 1), rngs=rngs)
+        self.conv2 = ConvRelu(features, features, (3, 3), stride=stride, rngs=rngs)
+        self.conv3 = ConvRelu(features, wide, (1, 1), relu=False, rngs=rngs)
         self.shortcut = (
-            Conv(in_features, wide, (1, 1), stride=stride, relu=False, rngs=rngs)
+            ConvRelu(in_features, wide, (1, 1), stride=stride, relu=False, rngs=rngs)
             if stride > 1 or in_features != wide
             else None
         )
