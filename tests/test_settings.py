@@ -296,9 +296,9 @@ def test_what_fits_passes_a_dry_run_of_training_and_scoring(
     config.train.batch_size = 8
     config.denoiser.update(num_layers=1, width=8, num_heads=1)
     experiment = build(config, tmp_path, dry_run=True)
-    if kind == "class":  # of captions scorers want prepared tokens
+    if kind == "class":  # of captions metrics want prepared tokens
         options = experiment.scoring.make_options()
-        assert options["scorers"]
+        assert options["metrics"]
 
 
 def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_path):

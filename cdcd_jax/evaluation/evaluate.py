@@ -1,4 +1,4 @@
-"""Score a conditional generator: the bound, and what scorers say of its samples.
+"""Score a conditional generator: the bound, and what metrics say of its samples.
 
 Beside the samples' scores stand those of the real test examples, which say what a score is worth,
 and those of the samples under shuffled labels, which say what chance would give.
@@ -13,9 +13,9 @@ import numpy as np
 from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.bits import BoundFn, measure_bits
-from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, token_judge
+from cdcd_jax.evaluation.metrics.images.classifier import classifier_metric, token_classifier
 from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
-from cdcd_jax.evaluation.metrics.metric import RawExamples, Scorer, score_examples
+from cdcd_jax.evaluation.metrics.metric import Metric, RawExamples, score_examples
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.sampling import Clock, SampleFn, draw_samples
 from cdcd_jax.typing import PRNGKey
@@ -36,7 +36,7 @@ def evaluate(
     test: Examples,
     by_example: bool = False,
     requests: SampleRequests | None = None,
-    scorers: Sequence[Scorer] | None = None,
+    metrics: Sequence[Metric] | None = None,
     decode_fn: DecodeFn | None = None,
     raw: RawExamples | None = None,
     on_samples: Callable[[np.ndarray, int], None] | None = None,
@@ -61,12 +61,12 @@ def evaluate(
         train: Real training examples.
         test: Held-out examples.
         by_example: Whether ``cond`` is a caption or a dance for each example, not its class. What
-            scorers take for the label is then the number of the test example whose caption or dance
+            metrics take for the label is then the number of the test example whose caption or dance
             was asked for.
         requests: With ``by_example``, conditions to draw samples for in place of the test
             examples' own; the label is then the number of the request.
-        scorers: What scores the samples; None for a judge of tokens, fitted to ``train``.
-        decode_fn: The codec's way back, for scorers that look at pictures or listen.
+        metrics: What scores the samples; None for a classifier of tokens, fitted to ``train``.
+        decode_fn: The codec's way back, for metrics that look at pictures or listen.
         raw: Held-out pictures or music that never went through the codec.
         on_samples: ``on_samples(tokens, count)`` is called with the tokens of each batch of the
             main setting, of all hosts, in order; the first ``count`` are samples.
@@ -88,16 +88,16 @@ def evaluate(
         (without the first batch, which compiles), both of drawing on all hosts.
 
     Raises:
-        ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a scorer
+        ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a metric
             looks at pictures or listens and ``decode_fn`` is not given.
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
-    if scorers is None and by_example:
-        raise ValueError("scorers are needed, as examples are no classes for a judge to learn")
-    if scorers is None:
+    if metrics is None and by_example:
+        raise ValueError("metrics are needed, as examples are no classes for a classifier to learn")
+    if metrics is None:
         fitted = evenly_spaced(len(train), num_real)
-        scorers = [judge_scorer(token_judge(train.take(fitted), train.cond[fitted]))]
-    look = _looking(scorers, decode_fn)
+        metrics = [classifier_metric(token_classifier(train.take(fitted), train.cond[fitted]))]
+    look = _looking(metrics, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = evenly_spaced(len(test), num_real)
     bounds = _bounds(bound_key, bound_fn, test, real, by_example, batch_size, progress)
@@ -105,7 +105,7 @@ def evaluate(
         requests = SampleRequests(test.cond, np.arange(len(test)))
     test_labels = test.cond if requests is None else requests.of_example
     real_rows = _real_rows(
-        scorers, look, test, test_labels, real, raw, by_example, batch_size, progress
+        metrics, look, test, test_labels, real, raw, by_example, batch_size, progress
     )
     if requests is None:
         labels = conds = np.resize(np.unique(train.cond), num_samples)
@@ -131,7 +131,7 @@ def evaluate(
                 on_samples=None if verdicts else on_samples,
             )
             right, chance = score_examples(
-                scorers,
+                metrics,
                 own_share(num_samples, batch_size),
                 ((look(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
                 num_labellings=2,
@@ -173,12 +173,12 @@ def _bounds(
 
 
 def _looking(
-    scorers: Sequence[Scorer], decode_fn: DecodeFn | None
+    metrics: Sequence[Metric], decode_fn: DecodeFn | None
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return what turns tokens into all that the scorers look at, and no more."""
-    decoded = {scorer.sees for scorer in scorers} - {"tokens"}
+    """Return what turns tokens into all that the metrics look at, and no more."""
+    decoded = {metric.sees for metric in metrics} - {"tokens"}
     if decoded and decode_fn is None:
-        raise ValueError(f"decode_fn is needed, as some scorers are for {', '.join(decoded)}")
+        raise ValueError(f"decode_fn is needed, as some metrics are for {', '.join(decoded)}")
 
     def look(tokens: np.ndarray) -> dict[str, np.ndarray]:
         if not decoded or decode_fn is None:
@@ -189,7 +189,7 @@ def _looking(
 
 
 def _real_rows(
-    scorers: Sequence[Scorer],
+    metrics: Sequence[Metric],
     look: Callable[[np.ndarray], dict[str, np.ndarray]],
     test: Examples,
     test_labels: np.ndarray,
@@ -202,7 +202,7 @@ def _real_rows(
     rows, name = [], "real test examples"
     if raw is not None:
         name = "real, through the codec"
-        seeing = [scorer for scorer in scorers if scorer.sees == raw.sees]
+        seeing = [metric for metric in metrics if metric.sees == raw.sees]
         batches = raw.batches(batch_size, progress)
         stream = (
             # By example, raw examples are numbered as the test examples that were made of them.
@@ -225,7 +225,7 @@ def _real_rows(
                 yield seen, (test_labels[chosen[own]],)
 
     (scores,) = score_examples(
-        scorers,
+        metrics,
         share,
         encoded(),
         name_of=lambda place: f"test example {chosen[place]}, decoded from its tokens,",

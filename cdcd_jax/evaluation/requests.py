@@ -11,7 +11,7 @@ class SampleRequests(NamedTuple):
     """Conditions to draw samples for, such as all captions of all test pictures.
 
     Attributes:
-        cond: [requests ...] the conditions; what scorers take for a label is a number of them.
+        cond: [requests ...] the conditions; what metrics take for a label is a number of them.
         of_example: [examples] which of them is the condition of each test example.
     """
 

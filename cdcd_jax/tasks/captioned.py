@@ -11,9 +11,9 @@ from cdcd_jax.data.images.emoji import load_emoji
 from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.shards.token_shards import TokenShards
 from cdcd_jax.data.toy.glyphs import GlyphPictures, load_glyphs
-from cdcd_jax.evaluation.metrics.images.glyphs import make_glyph_scorers
+from cdcd_jax.evaluation.metrics.images.glyphs import make_glyph_metrics
 from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
-from cdcd_jax.evaluation.metrics.pretrained import make_caption_scorers
+from cdcd_jax.evaluation.metrics.pretrained import make_caption_metrics
 from cdcd_jax.registry import register
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.conditions import ConditionedData
@@ -47,10 +47,10 @@ class CaptionedTask(ImageTask):
                 oversample=oversample,
             )
 
-        scorers = make_section(
+        metrics = make_section(
             config,
             "eval",
-            make_caption_scorers,
+            make_caption_metrics,
             images(oversample=True),
             captions=conditioned.test_texts,
             vocab_size=data.codec.vocab_size,
@@ -60,10 +60,10 @@ class CaptionedTask(ImageTask):
         )
         if isinstance(source, GlyphPictures):
             numbers = _images_of_requests(conditioned, test)
-            scorers += make_glyph_scorers(self.open_split("train"), source, numbers)
+            metrics += make_glyph_metrics(self.open_split("train"), source, numbers)
         return {
             "by_example": True,
-            "scorers": scorers,
+            "metrics": metrics,
             "decode_fn": data.codec.decode,
             "raw": raw_pictures(images(oversample=False)),
         }

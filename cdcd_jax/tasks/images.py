@@ -21,7 +21,7 @@ from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pic
 from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
     check_networks,
-    make_picture_scorers,
+    make_picture_metrics,
     missing_weights,
 )
 from cdcd_jax.registry import register
@@ -154,10 +154,10 @@ class ImageTask(Task):
             size, limit = config.codec.image_size, config.eval.num_real
             return RealPictures(source, image_size=size, limit=limit)
 
-        scorers = make_section(
+        metrics = make_section(
             config,
             "eval",
-            make_picture_scorers,
+            make_picture_metrics,
             images("train"),
             vocab_size=data.codec.vocab_size,
             num_classes=conditioned.num_classes,
@@ -165,7 +165,7 @@ class ImageTask(Task):
             **files,
         )
         raw = raw_pictures(images("test"))
-        return {"scorers": scorers, "decode_fn": data.codec.decode, "raw": raw}
+        return {"metrics": metrics, "decode_fn": data.codec.decode, "raw": raw}
 
 
 def random_images(

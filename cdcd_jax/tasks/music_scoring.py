@@ -11,9 +11,9 @@ from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.data.dance.waveforms import normalise_peak
 from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
-from cdcd_jax.evaluation.metrics.audio.genres import fit_genre_judge
-from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_scorers
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
+from cdcd_jax.evaluation.metrics.audio.genres import fit_genre_classifier
+from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_metrics
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
 from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import RawExamples
 from cdcd_jax.io import is_first_host
@@ -22,9 +22,9 @@ from cdcd_jax.tasks.token_data import TokenData
 
 
 def music_options(config: Any, data: TokenData) -> dict[str, Any]:
-    """Make the options of ``evaluate``: scorers, the codec's way back and the real test music.
+    """Make the options of ``evaluate``: metrics, the codec's way back and the real test music.
 
-    The judge of genres learns from real training music that never went through the codec.
+    The classifier of genres learns from real training music that never went through the codec.
 
     Args:
         config: The whole configuration.
@@ -36,13 +36,13 @@ def music_options(config: Any, data: TokenData) -> dict[str, Any]:
     assert isinstance(data.train, MusicExamples)
     assert isinstance(data.test, MusicExamples)
     truth = read_truth(load_segments(config, "test"), data.test)
-    judge = None
+    classifier = None
     if data.class_names:
         segments, pieces = load_segments(config, "train"), data.train.shards.source_index
         chosen = evenly_spaced(len(pieces), config.eval.num_judged)
-        audio = _read_audio(segments, pieces[chosen], "music to judge by")
-        judge = fit_genre_judge(audio, segments.groups[pieces[chosen]])
-    scorers = make_music_scorers(truth, judge)
+        audio = _read_audio(segments, pieces[chosen], "music for the classifier")
+        classifier = fit_genre_classifier(audio, segments.groups[pieces[chosen]])
+    metrics = make_music_metrics(truth, classifier)
 
     def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         share = own_share(len(truth.audio), batch_size)
@@ -53,7 +53,7 @@ def music_options(config: Any, data: TokenData) -> dict[str, Any]:
 
     return {
         "by_example": True,
-        "scorers": [*scorers, codebook_scorer(data.codec.vocab_size)],
+        "metrics": [*metrics, codebook_metric(data.codec.vocab_size)],
         "decode_fn": data.codec.decode,
         "raw": RawExamples("real test music", "audio", len(truth.audio), batches),
     }

@@ -14,7 +14,7 @@ from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.images.stream import load_pictures
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.metrics.audio.onsets import mel_decibels
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
 from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, evenly_spaced
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
@@ -52,12 +52,12 @@ class ImageReconstructions:
             image gives again when it is encoded), ``codes_used`` (0..1) and ``code_perplexity`` on
             these images, and their number.
         """
-        source, scorer = self._source, codebook_scorer(codec.vocab_size)
-        psnr, kept, counts = [], [], scorer.init(Share(len(source), 256, 0, 256))
+        source, metric = self._source, codebook_metric(codec.vocab_size)
+        psnr, kept, counts = [], [], metric.init(Share(len(source), 256, 0, 256))
         every = RealPictures(source, image_size=self._size, limit=len(source))
         for images, labels in every.batches(256, title="test pictures", everywhere=True):
             tokens = np.asarray(codec.encode(images))
-            counts = scorer.update(counts, scorer.look(tokens), labels)
+            counts = metric.update(counts, metric.look(tokens), labels)
             made = np.asarray(codec.decode(tokens))
             error = (made - images / np.float32(255)) ** 2
             again = np.asarray(codec.encode(np.round(255 * made).clip(0, 255).astype(np.uint8)))
@@ -67,7 +67,7 @@ class ImageReconstructions:
             "num_test_pictures": len(source),
             "psnr": float(np.concatenate(psnr).mean()),
             "tokens_kept": float(np.concatenate(kept).mean()),
-            **scorer.result(counts),
+            **metric.result(counts),
         }
 
     def describe(self, quality: dict[str, Any]) -> str:
@@ -107,8 +107,8 @@ class SoundReconstructions:
             (share of tokens, 0..1, that decoded sound gives again), ``codes_used`` (0..1),
             ``code_perplexity``, and how much there was.
         """
-        recordings, scorer = self._recordings, codebook_scorer(codec.vocab_size)
-        counts, snr, kept, off, seconds = scorer.init(Share(0, 1, 0, 1)), [], [], [], 0.0
+        recordings, metric = self._recordings, codebook_metric(codec.vocab_size)
+        counts, snr, kept, off, seconds = metric.init(Share(0, 1, 0, 1)), [], [], [], 0.0
         numbers, hidden = range(len(recordings.names)), not is_first_host()
         for number in tqdm(numbers, desc="test recordings", unit="recording", disable=hidden):
             audio = recordings.audio(number)
@@ -119,7 +119,7 @@ class SoundReconstructions:
             snr.append(10 * np.log10(max(np.mean(heard**2), 1e-10) / max(error, 1e-10)))
             off.append(np.abs(mel_decibels(heard) - mel_decibels(made[: len(heard)])).mean())
             kept.append(np.mean(codec.encode_long(made)[: len(tokens)] == tokens))
-            counts = scorer.update(counts, scorer.look(tokens[None]), np.zeros(1, int))
+            counts = metric.update(counts, metric.look(tokens[None]), np.zeros(1, int))
             seconds += len(audio) / SAMPLE_RATE
         return {
             "num_test_recordings": len(snr),
@@ -128,7 +128,7 @@ class SoundReconstructions:
             "worst_snr": float(np.min(snr)),
             "decibels_off": float(np.mean(off)),
             "tokens_kept": float(np.mean(kept)),
-            **scorer.result(counts),
+            **metric.result(counts),
         }
 
     def describe(self, quality: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from cdcd_jax.data.images.captioned import CaptionedExamples
 from cdcd_jax.data.images.sources import PictureBytes
 from cdcd_jax.evaluation.evaluate import evaluate
 from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.metric import Metric
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.table import format_table
 
@@ -42,7 +42,7 @@ def captioned():
 TEST = captioned()
 
 
-def match_scorer(sees, asked, shades=SHADES):
+def match_metric(sees, asked, shades=SHADES):
     """Count how often what is seen has the shade that belongs to the label."""
 
     def update(state, seen, labels):
@@ -52,7 +52,7 @@ def match_scorer(sees, asked, shades=SHADES):
     def look(batch):
         return np.round(255 * batch[:, 0, 0, 0]) if sees == "pictures" else batch[:, 0]
 
-    return Scorer(
+    return Metric(
         sees=sees,
         look=look,
         init=lambda share: np.zeros(2),
@@ -85,9 +85,9 @@ def run(sample_fn, asked=None, shades=SHADES, **options):
         train=TEST,
         test=TEST,
         by_example=True,
-        scorers=[
-            match_scorer("tokens", [] if asked is None else asked, shades),
-            match_scorer("pictures", [], shades),
+        metrics=[
+            match_metric("tokens", [] if asked is None else asked, shades),
+            match_metric("pictures", [], shades),
         ],
         decode_fn=lambda tokens: np.broadcast_to(
             tokens[:, :1, None, None] / np.float32(255), (len(tokens), 4, 4, 3)
@@ -122,7 +122,7 @@ def test_who_ignores_them_is_no_better_than_chance():
     ("num_samples", "wanted"),
     [(5, [0, 2, 4, 5, 7]), (12, [*range(8), *range(4)])],
 )
-def test_scorers_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
+def test_metrics_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
     asked = []
     assert run(listen, asked, num_samples=num_samples)["tokens_match"] == 1
     real, drawn = asked[:8], asked[8:]
@@ -169,8 +169,8 @@ def test_the_bound_under_captions_of_others(num_real, count):
     assert "0.0000 bits per token, 2.0000 with another example's condition" in format_table(result)
 
 
-def test_captions_are_no_classes_for_a_judge():
-    with pytest.raises(ValueError, match="scorers are needed, as examples are no classes"):
+def test_captions_are_no_classes_for_a_classifier():
+    with pytest.raises(ValueError, match="metrics are needed, as examples are no classes"):
         evaluate(
             jax.random.key(0),
             bound_fn=bound,

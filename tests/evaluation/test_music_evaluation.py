@@ -6,7 +6,7 @@ import pytest
 
 from cdcd_jax.data.batch import TokenExamples, take_rows
 from cdcd_jax.evaluation.evaluate import evaluate
-from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_scorers
+from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_metrics
 from cdcd_jax.evaluation.metrics.metric import RawExamples
 from cdcd_jax.evaluation.table import format_table
 
@@ -53,7 +53,7 @@ def test_a_model_that_follows_the_dance_stands_out_from_shuffled_dances(examples
         train=examples,
         test=examples,
         by_example=True,
-        scorers=make_music_scorers(truth, None),
+        metrics=make_music_metrics(truth, None),
         decode_fn=decode,
         raw=RawExamples(
             "real test music", "audio", EXAMPLES, lambda size, bar: [(audio, np.arange(EXAMPLES))]

@@ -19,7 +19,7 @@ from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pic
 from cdcd_jax.evaluation.metrics.images.reference import Reference, load_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
     load_resnet,
-    make_picture_scorers,
+    make_picture_metrics,
     missing_weights,
 )
 from cdcd_jax.evaluation.table import format_table
@@ -130,35 +130,35 @@ def test_the_inception_distance_with_weights_and_its_cache(tmp_path, monkeypatch
     options = {"vocab_size": 4, "num_classes": 3, "inception_weights": str(weights)}
     options |= {"reference": cache, "batch_size": 8, "progress": False}
     pictures = RealPictures(TRAIN, image_size=8, limit=100)
-    *_, scorer = make_picture_scorers(pictures, **options)
+    *_, metric = make_picture_metrics(pictures, **options)
     before = cache.stat().st_mtime_ns
-    *_, scorer = make_picture_scorers(pictures, **options)
+    *_, metric = make_picture_metrics(pictures, **options)
     assert cache.stat().st_mtime_ns == before
-    state = scorer.init(own_share(30, 9))
+    state = metric.init(own_share(30, 9))
     for images, labels in pictures.batches(9, progress=False):
-        state = scorer.update(state, scorer.look(images / np.float32(255)), labels)
+        state = metric.update(state, metric.look(images / np.float32(255)), labels)
     with np.load(cache) as kept:
         np.testing.assert_allclose(state.moments.mean, kept["mean"], rtol=1e-6)
         np.testing.assert_allclose(state.moments.scatter, kept["scatter"], rtol=1e-6)
     with pytest.raises(ValueError, match=r"30 of train .* but those of .*12 of test"):
-        make_picture_scorers(RealPictures(TEST, image_size=8, limit=100), **options)
+        make_picture_metrics(RealPictures(TEST, image_size=8, limit=100), **options)
     np.savez(weights, scale=np.zeros(1, np.float32))
     with pytest.raises(ValueError, match=r"holds the reference statistics of"):
-        make_picture_scorers(pictures, **options)
+        make_picture_metrics(pictures, **options)
 
 
 @pytest.fixture
-def scorers():
+def metrics():
     pictures = RealPictures(TRAIN, image_size=8, limit=100)
-    return make_picture_scorers(pictures, vocab_size=4, num_classes=3, progress=False)
+    return make_picture_metrics(pictures, vocab_size=4, num_classes=3, progress=False)
 
 
-def score(scorers, **more):
+def score(metrics, **more):
     return evaluate(
         jax.random.key(0),
         bound_fn=lambda key, z0, cond: np.ones(len(z0)),
         sample_fn=lambda key, labels, *_: np.repeat(labels[:, None], 4, axis=1).astype(np.int32),
-        scorers=scorers,
+        metrics=metrics,
         train=tokens_of(TRAIN),
         test=tokens_of(TEST),
         num_samples=30,
@@ -170,10 +170,10 @@ def score(scorers, **more):
     )
 
 
-def test_real_pictures_have_rows_of_their_own_and_no_tokens(scorers):
+def test_real_pictures_have_rows_of_their_own_and_no_tokens(metrics):
     test_pictures = RealPictures(TEST, image_size=8, limit=100)
     options = {"decode_fn": ColourCodec().decode, "raw": raw_pictures(test_pictures)}
-    result = json.loads(json.dumps(score(scorers, **options)))
+    result = json.loads(json.dumps(score(metrics, **options)))
     raw, coded, samples, shuffled = result["rows"]
     assert [row["name"] for row in result["rows"]] == [
         "real test pictures", "real, through the codec", "samples", "samples, labels shuffled",
@@ -189,15 +189,15 @@ def test_real_pictures_have_rows_of_their_own_and_no_tokens(scorers):
     assert "perplexity" in lines[1]
     assert "FID" not in lines[1]
     assert len({len(line) for line in lines[1:]}) == 1
-    few = score(scorers, **options, num_real=6)
+    few = score(metrics, **options, num_real=6)
     assert few["num_test_examples"] == few["rows"][1]["num_samples"] == 6
 
 
-def test_scorers_of_pictures_need_the_way_back(scorers):
-    with pytest.raises(ValueError, match="decode_fn is needed, as some scorers are for pictures"):
-        score(scorers)
+def test_metrics_of_pictures_need_the_way_back(metrics):
+    with pytest.raises(ValueError, match="decode_fn is needed, as some metrics are for pictures"):
+        score(metrics)
     with pytest.raises(ValueError, match="num_real must be at least 2, got 1"):
-        score(scorers, num_real=1)
+        score(metrics, num_real=1)
 
 
 def test_what_is_not_measured_says_which_file_to_give():
@@ -224,6 +224,6 @@ def test_weights_that_cannot_be_used_are_named(tmp_path):
         load_resnet(other)
     pictures = RealPictures(TRAIN, image_size=8, limit=100)
     with pytest.raises(ValueError, match=r"resnet_weights know ImageNet's 1000 .* the data have 3"):
-        make_picture_scorers(
+        make_picture_metrics(
             pictures, vocab_size=4, num_classes=3, resnet_weights=str(other), progress=False
         )

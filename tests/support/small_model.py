@@ -8,9 +8,9 @@ from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.evaluate import evaluate
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
-from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, token_judge
-from cdcd_jax.evaluation.metrics.images.inception import inception_reference, inception_scorer
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
+from cdcd_jax.evaluation.metrics.images.classifier import classifier_metric, token_classifier
+from cdcd_jax.evaluation.metrics.images.inception import inception_metric, inception_reference
 from cdcd_jax.models.features.inception import InceptionOutputs
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
@@ -99,10 +99,10 @@ def score_on(mesh, params):
         ),
         train=train,
         test=test,
-        scorers=[
-            judge_scorer(token_judge(train.tokens, train.cond)),
-            codebook_scorer(VOCAB_SIZE),
-            inception_scorer(small_inception, reference, num_logits=5),
+        metrics=[
+            classifier_metric(token_classifier(train.tokens, train.cond)),
+            codebook_metric(VOCAB_SIZE),
+            inception_metric(small_inception, reference, num_logits=5),
         ],
         decode_fn=decode,
         num_samples=47,

@@ -3,24 +3,24 @@
 import numpy as np
 from jaxtyping import Int
 
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.metric import Metric
 
 
-def codebook_scorer(vocab_size: int) -> Scorer:
+def codebook_metric(vocab_size: int) -> Metric:
     """Measure how many of the K tokens occur, and how evenly.
 
     Args:
         vocab_size: K.
 
     Returns:
-        A scorer of tokens whose result is ``codes_used``, the share of the K tokens that occur at
+        A metric of tokens whose result is ``codes_used``, the share of the K tokens that occur at
         all (0..1), and ``code_perplexity``, exp of the entropy of their frequencies: K when all are
         equally frequent, 1 when there is only one.
 
-    >>> scorer = codebook_scorer(4)
-    >>> seen = scorer.look(np.array([[0, 0, 3, 3]]))
-    >>> state = scorer.update(scorer.init(None), seen, np.array([0]))
-    >>> scorer.result(state)
+    >>> metric = codebook_metric(4)
+    >>> seen = metric.look(np.array([[0, 0, 3, 3]]))
+    >>> state = metric.update(metric.init(None), seen, np.array([0]))
+    >>> metric.result(state)
     {'codes_used': 0.5, 'code_perplexity': 2.0}
     """
 
@@ -34,7 +34,7 @@ def codebook_scorer(vocab_size: int) -> Scorer:
             "code_perplexity": float(np.exp(-np.sum(share * np.log(share)))),
         }
 
-    return Scorer(
+    return Metric(
         sees="tokens",
         look=look,
         init=lambda share: np.zeros(vocab_size, np.int64),

@@ -17,7 +17,7 @@ class EvaluationError(ValueError):
 Sight = Literal["tokens", "pictures", "audio"]
 
 
-class Scorer(NamedTuple):
+class Metric(NamedTuple):
     """A score as pure functions, so that examples need not be kept nor be on one host.
 
     Attributes:
@@ -61,17 +61,17 @@ class RawExamples(NamedTuple):
 
 
 def score_examples(
-    scorers: Sequence[Scorer],
+    metrics: Sequence[Metric],
     share: Share,
     batches: Iterable[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]],
     *,
     num_labellings: int = 1,
     name_of: Callable[[int], str] = lambda place: f"example {place}",
 ) -> list[dict[str, float]]:
-    """Run several scorers over a stream of examples.
+    """Run several metrics over a stream of examples.
 
     Args:
-        scorers: The scorers.
+        metrics: The metrics.
         share: Which examples of the set are in this host's stream.
         batches: Pairs of what there is to look at, ``tokens``, ``pictures``, ``audio``, and of
             labels [batch], once for each labelling.
@@ -80,32 +80,32 @@ def score_examples(
         name_of: Says which example is in a place of the set, for messages.
 
     Returns:
-        For each labelling the results of all scorers together, of the examples of all hosts.
+        For each labelling the results of all metrics together, of the examples of all hosts.
 
     Raises:
         EvaluationError: If a picture or its features are not finite; the sentence names it.
     """
-    # Of a scorer that does not use labels there is one state, for all labellings.
-    counts = [num_labellings if scorer.uses_labels else 1 for scorer in scorers]
+    # Of a metric that does not use labels there is one state, for all labellings.
+    counts = [num_labellings if metric.uses_labels else 1 for metric in metrics]
     states = [
-        [scorer.init(share) for _ in range(count)]
-        for scorer, count in zip(scorers, counts, strict=True)
+        [metric.init(share) for _ in range(count)]
+        for metric, count in zip(metrics, counts, strict=True)
     ]
     done = 0
     for inputs, labellings in batches:
         places = share.places(done, len(labellings[0]))
         done += len(places)
-        for scorer, own in zip(scorers, states, strict=True):
-            examples = inputs[scorer.sees]
-            seen = scorer.look(examples)
-            if scorer.sees == "pictures":
+        for metric, own in zip(metrics, states, strict=True):
+            examples = inputs[metric.sees]
+            seen = metric.look(examples)
+            if metric.sees == "pictures":
                 for leaf in jax.tree.leaves((examples, seen)):
                     check_finite(leaf, examples, places, name_of)
             for index, labels in zip(range(len(own)), labellings, strict=False):
-                own[index] = scorer.update(own[index], seen, labels)
+                own[index] = metric.update(own[index], seen, labels)
     results = [{} for _ in range(num_labellings)]
-    for scorer, own in zip(scorers, states, strict=True):
-        found = [scorer.result(merge_hosts(scorer.merge, state)) for state in own]
+    for metric, own in zip(metrics, states, strict=True):
+        found = [metric.result(merge_hosts(metric.merge, state)) for state in own]
         for index, result in enumerate(results):
             result |= found[index % len(found)]
     return results

@@ -1,4 +1,4 @@
-"""The scorers of pictures, with those that need published weights where these are given."""
+"""The metrics of pictures, with those that need published weights where these are given."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +10,18 @@ import jax
 import numpy as np
 
 from cdcd_jax.evaluation.batches import apply_in_batches
-from cdcd_jax.evaluation.metrics.captions.clip_score import make_clip_scorer, read_clip
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
-from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, picture_judge
+from cdcd_jax.evaluation.metrics.captions.clip_score import make_clip_metric, read_clip
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
+from cdcd_jax.evaluation.metrics.images.classifier import classifier_metric, image_classifier
 from cdcd_jax.evaluation.metrics.images.inception import (
     InceptionFn,
+    inception_metric,
     inception_reference,
-    inception_scorer,
 )
 from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
-from cdcd_jax.evaluation.metrics.images.recognition import recognition_scorer
+from cdcd_jax.evaluation.metrics.images.recognition import recognition_metric
 from cdcd_jax.evaluation.metrics.images.reference import load_reference
-from cdcd_jax.evaluation.metrics.metric import EvaluationError, Scorer
+from cdcd_jax.evaluation.metrics.metric import EvaluationError, Metric
 from cdcd_jax.interop import inception as inception_names
 from cdcd_jax.interop import torchvision as resnet_names
 from cdcd_jax.interop.state_dict import open_state_dict
@@ -32,7 +32,7 @@ from cdcd_jax.models.features.resnet import make_resnet
 IMAGENET_CLASSES = 1000
 
 
-def make_picture_scorers(
+def make_picture_metrics(
     train_pictures: RealPictures,
     *,
     vocab_size: int,
@@ -42,12 +42,12 @@ def make_picture_scorers(
     reference: str | Path = "inception_reference.npz",
     batch_size: int = 100,
     progress: bool = True,
-) -> list[Scorer]:
-    """Make all scorers of generated pictures that there are weights for.
+) -> list[Metric]:
+    """Make all metrics of generated pictures that there are weights for.
 
     Args:
-        train_pictures: Real training pictures, which never went through the codec: the judge is
-            fitted to them, and the Frechet Inception distance is measured to them.
+        train_pictures: Real training pictures, which were not encoded: the classifier is fitted
+            to them, and the Frechet Inception distance is measured to them.
         vocab_size: K.
         num_classes: Number of classes of the data.
         inception_weights: File of the distance's InceptionV3; None leaves the distance out.
@@ -59,28 +59,28 @@ def make_picture_scorers(
         progress: Whether to show progress bars.
 
     Returns:
-        The scorers: judge, codebook and, where weights are given, Inception and ResNet.
+        The metrics: classifier, codebook and, where weights are given, Inception and ResNet.
 
     Raises:
         ValueError: If a file is missing, damaged or of another network, the statistics are of
             other pictures, or the classes are not ImageNet's. Begins with the argument's name.
     """
     real = train_pictures.batches(
-        batch_size, title="pictures for the judge", progress=progress, everywhere=True
+        batch_size, title="pictures for the classifier", progress=progress, everywhere=True
     )
-    scorers = [judge_scorer(picture_judge(real)), codebook_scorer(vocab_size)]
+    metrics = [classifier_metric(image_classifier(real)), codebook_metric(vocab_size)]
     if inception_weights is not None:
-        scorers.append(
-            _inception_scorer(train_pictures, inception_weights, reference, batch_size, progress)
+        metrics.append(
+            _inception_metric(train_pictures, inception_weights, reference, batch_size, progress)
         )
     if resnet_weights is not None:
         _check_imagenet(num_classes)
         logits_fn = load_resnet(resnet_weights, batch_size=batch_size)
-        scorers.append(recognition_scorer(logits_fn, range(num_classes)))
-    return scorers
+        metrics.append(recognition_metric(logits_fn, range(num_classes)))
+    return metrics
 
 
-def make_caption_scorers(
+def make_caption_metrics(
     real_pictures: RealPictures,
     *,
     captions: Sequence[str],
@@ -92,12 +92,12 @@ def make_caption_scorers(
     batch_size: int = 100,
     any_clip: bool = False,
     progress: bool = True,
-) -> list[Scorer]:
-    """Make all scorers of pictures that were asked for by captions, where there are weights.
+) -> list[Metric]:
+    """Make all metrics of pictures that were asked for by captions, where there are weights.
 
     Args:
         real_pictures: Those that the Frechet Inception distance is measured to.
-        captions: What is asked for, by the number that scorers are given.
+        captions: What is asked for, by the number that metrics are given.
         vocab_size: K.
         inception_weights: File of the distance's InceptionV3; None leaves the distance out.
         clip_weights: File of CLIP ViT-B/32; None leaves CLIPScore and R-precision out.
@@ -109,28 +109,28 @@ def make_caption_scorers(
         progress: Whether to show progress bars.
 
     Returns:
-        The scorers.
+        The metrics.
 
     Raises:
         ValueError: If a file is missing, damaged or of another network, or the statistics are of
             other pictures. Begins with the argument's name.
     """
-    scorers = [codebook_scorer(vocab_size)]
+    metrics = [codebook_metric(vocab_size)]
     if inception_weights is not None:
-        scorers.append(
-            _inception_scorer(real_pictures, inception_weights, reference, batch_size, progress)
+        metrics.append(
+            _inception_metric(real_pictures, inception_weights, reference, batch_size, progress)
         )
     if clip_weights is not None:
         options: dict[str, Any] = {"batch_size": batch_size, "any_clip": any_clip}
-        scorers.append(make_clip_scorer(clip_weights, clip_merges, captions, **options))
-    return scorers
+        metrics.append(make_clip_metric(clip_weights, clip_merges, captions, **options))
+    return metrics
 
 
 def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None) -> list[str]:
     """Say in a sentence each what is not measured, and which file to give for it.
 
     Args:
-        files: The files that are given, by the names of the scorers' arguments.
+        files: The files that are given, by the names of the metrics' arguments.
         num_classes: Number of classes that are asked for; None for captions.
 
     >>> missing_weights({}, num_classes=10)
@@ -164,7 +164,7 @@ def check_networks(
     """Read the files of published networks, so that what is wrong with them shows before training.
 
     Args:
-        files: The files that are given, by the names of the scorers' arguments.
+        files: The files that are given, by the names of the metrics' arguments.
         num_classes: Number of classes of the data; None for captions.
         any_clip: Whether CLIP may be another than ViT-B/32.
 
@@ -190,13 +190,13 @@ def _check_imagenet(num_classes: int) -> None:
         )
 
 
-def _inception_scorer(
+def _inception_metric(
     real_pictures: RealPictures,
     weights: str,
     reference: str | Path,
     batch_size: int,
     progress: bool,
-) -> Scorer:
+) -> Metric:
     inception_fn = load_inception(weights, batch_size=batch_size)
 
     compute = partial(inception_reference, inception_fn, batch_size=batch_size, progress=progress)
@@ -207,7 +207,7 @@ def _inception_scorer(
         raise
     except ValueError as error:
         raise ValueError(f"reference: {error}") from error
-    return inception_scorer(inception_fn, found)
+    return inception_metric(inception_fn, found)
 
 
 def load_inception(path: str | Path, *, batch_size: int = 100) -> InceptionFn:

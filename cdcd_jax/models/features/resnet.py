@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016) as torchvision trained it on ImageNet: the judge of class to image."""
+"""ResNet (He et al. 2016) as torchvision trained it: the ImageNet classifier."""
 
 import math
 from collections.abc import Sequence

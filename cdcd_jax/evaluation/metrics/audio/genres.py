@@ -1,4 +1,4 @@
-"""The judge of genres, by timbre and rhythm: a classifier that has heard real music only."""
+"""The classifier of genres, by timbre and rhythm: a classifier that has heard real music only."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer
@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.evaluation.metrics.audio.onsets import HOP, NUM_MELS, mel_decibels
 from cdcd_jax.evaluation.metrics.audio.tempo import onset_autocorrelation
-from cdcd_jax.evaluation.metrics.images.classifier import Judge
+from cdcd_jax.evaluation.metrics.images.classifier import Classifier
 
 NUM_TIMBRES = 32
 """Bands whose loudness is described; each is four of the mel scale."""
@@ -21,21 +21,21 @@ LONGEST_LAG = 1.0
 """Seconds over which a rhythm is compared with itself: one to two beats."""
 
 
-def fit_genre_judge(
+def fit_genre_classifier(
     audio: Float[np.ndarray, "examples samples"], genre: Integer[np.ndarray, " examples"]
-) -> Judge:
-    """Fit a judge of genres: linear discriminants of ``describe_music``.
+) -> Classifier:
+    """Fit a classifier of genres: linear discriminants of ``describe_music``.
 
     It needs no published weights and learns 2000 windows of 2 s in some ten seconds, so it serves
     for comparing settings with each other, not with published numbers.
 
     Args:
         audio: Real training music, values -1..1, 22,050 Hz, windows of one length, which is also
-            that of what is judged.
+            that of what is classified.
         genre: The genre of each; at least two different ones.
 
     Returns:
-        The judge: ``predict(audio) -> genre`` and features for a Frechet distance.
+        The classifier: ``predict(audio) -> genre`` and features for a Frechet distance.
 
     Raises:
         ValueError: If there are fewer than two genres.
@@ -45,7 +45,7 @@ def fit_genre_judge(
         StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     )
     vectors = describe_music(audio)
-    return Judge(vectors, genre, sees="audio", machine=machine, describe=describe_music)
+    return Classifier(vectors, genre, sees="audio", machine=machine, describe=describe_music)
 
 
 def describe_music(

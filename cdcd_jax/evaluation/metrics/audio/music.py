@@ -16,8 +16,8 @@ from cdcd_jax.evaluation.metrics.audio.beats import (
 )
 from cdcd_jax.evaluation.metrics.audio.onsets import HOP, onset_strength, pick_peaks
 from cdcd_jax.evaluation.metrics.audio.tempo import strength_tempo, tempo_difference
-from cdcd_jax.evaluation.metrics.images.classifier import Judge, judge_scorer
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.images.classifier import Classifier, classifier_metric
+from cdcd_jax.evaluation.metrics.metric import Metric
 
 MEANS = (
     "beats_coverage",
@@ -52,31 +52,31 @@ class _Heard(NamedTuple):
     tempo: float
 
 
-def make_music_scorers(truth: DanceTruth, judge: Judge | None) -> list[Scorer]:
-    """Compare music with what was danced to, and its genre with what a judge hears in it.
+def make_music_metrics(truth: DanceTruth, classifier: Classifier | None) -> list[Metric]:
+    """Compare music with what was danced to, and its genre with what a classifier hears in it.
 
     Args:
         truth: Of all dances that music may be made for; a sample's label is a place in it.
-        judge: See ``genres.fit_genre_judge``; without it genres are left out.
+        classifier: See ``genres.fit_genre_classifier``; without it genres are left out.
 
     Returns:
-        One or two scorers of audio; see ``beat_scorer`` and ``genre_scorer``.
+        One or two metrics of audio; see ``beat_metric`` and ``genre_metric``.
 
     Raises:
         ValueError: If the parts of ``truth`` are not of the same number of examples.
     """
-    genre = [] if judge is None else [genre_scorer(judge, truth.genre)]
-    return [beat_scorer(truth), *genre]
+    genre = [] if classifier is None else [genre_metric(classifier, truth.genre)]
+    return [beat_metric(truth), *genre]
 
 
-def beat_scorer(truth: DanceTruth) -> Scorer:
+def beat_metric(truth: DanceTruth) -> Metric:
     """Score the beats of music made for dances.
 
     Args:
         truth: Of all dances that music may be made for; a sample's label is a place in it.
 
     Returns:
-        A scorer of audio, as long as the real one, whose result has means over the examples of
+        A metric of audio, as long as the real one, whose result has means over the examples of
 
         - ``beats_coverage`` (>= 0) and ``beats_hit`` (0..1), the published scores;
         - ``onset_precision``, ``onset_recall``, ``onset_f`` (0..1), within 70 ms, one to one;
@@ -127,7 +127,7 @@ def beat_scorer(truth: DanceTruth) -> Scorer:
         means = {name: total / known for name, total, known, _ in columns if known}
         return means | {"without_beats": float(state[2, 0] - state[1, 0])}
 
-    return Scorer(
+    return Metric(
         sees="audio",
         look=look,
         init=lambda share: np.zeros((3, len(MEANS))),
@@ -137,28 +137,28 @@ def beat_scorer(truth: DanceTruth) -> Scorer:
     )
 
 
-def genre_scorer(judge: Judge, genre: Integer[np.ndarray, " examples"]) -> Scorer:
+def genre_metric(classifier: Classifier, genre: Integer[np.ndarray, " examples"]) -> Metric:
     """Score the genre of music made for dances.
 
     Args:
-        judge: See ``genres.fit_genre_judge``.
+        classifier: See ``genres.fit_genre_classifier``.
         genre: Of each dance that music may be made for; a sample's label is a place in it.
 
     Returns:
-        A scorer of audio whose result is that of ``judge_scorer``, its keys with ``genre_`` before
-        them: ``genre_accuracy``, with more than five genres ``genre_top5_accuracy``, and
+        A metric of audio whose result is that of ``classifier_metric``, its keys after ``genre_``:
+        ``genre_accuracy``, with more than five genres ``genre_top5_accuracy``, and
         ``genre_frechet_distance``, small where the genres are as clear and as frequent as in real
         training music.
     """
-    scorer = judge_scorer(judge)
+    metric = classifier_metric(classifier)
 
     def update(state: Any, seen: Any, labels: np.ndarray) -> Any:
-        return scorer.update(state, seen, genre[labels])
+        return metric.update(state, seen, genre[labels])
 
     def result(state: Any) -> dict[str, float]:
-        return {f"genre_{name}": value for name, value in scorer.result(state).items()}
+        return {f"genre_{name}": value for name, value in metric.result(state).items()}
 
-    return scorer._replace(update=update, result=result)
+    return metric._replace(update=update, result=result)
 
 
 def _listen(sound: np.ndarray) -> _Heard:

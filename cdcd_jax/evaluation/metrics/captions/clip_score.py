@@ -16,7 +16,7 @@ from cdcd_jax.evaluation.metrics.captions.clip_towers import (
     clip_tokenizer,
     load_clip,
 )
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.metric import Metric
 
 WEIGHT = 2.5
 PREFIX = "A photo depicts "
@@ -25,14 +25,14 @@ PREFIX = "A photo depicts "
 NUM_RIVALS = 99
 
 
-def clip_scorer(
+def clip_metric(
     image_fn: Callable[[np.ndarray], Any],
     text_embeddings: Float[np.ndarray, "captions dim"],
     text_numbers: Int[np.ndarray, " captions"],
     *,
     num_rivals: int = NUM_RIVALS,
     seed: int = 0,
-) -> Scorer:
+) -> Metric:
     """Compare pictures with the captions that they were asked for by.
 
     CLIPScore = w max(cos(image, text), 0), w = 2.5 (Hessel et al. 2021, Eq. 1), is averaged over
@@ -50,7 +50,7 @@ def clip_scorer(
         seed: Of the choice of them.
 
     Returns:
-        A scorer of pictures whose result is ``clip_score`` (0..2.5) and, with two texts or more,
+        A metric of pictures whose result is ``clip_score`` (0..2.5) and, with two texts or more,
         ``r_precision`` (0..1).
 
     Note:
@@ -83,7 +83,7 @@ def clip_scorer(
         precision = {"r_precision": found / total} if len(first) > 1 else {}
         return {"clip_score": score / total} | precision
 
-    return Scorer(
+    return Metric(
         sees="pictures",
         look=lambda pictures: _unit(np.asarray(image_fn(pictures), np.float64)),
         init=lambda share: np.zeros(3),
@@ -93,7 +93,7 @@ def clip_scorer(
     )
 
 
-def make_clip_scorer(
+def make_clip_metric(
     weights: str,
     merges: str | None,
     captions: Sequence[str],
@@ -102,7 +102,7 @@ def make_clip_scorer(
     compute_dtype: str = "float32",
     any_clip: bool = False,
     progress: bool = True,
-) -> Scorer:
+) -> Metric:
     """Load CLIP ViT-B/32, embed all captions, and compare pictures with them.
 
     Args:
@@ -117,7 +117,7 @@ def make_clip_scorer(
         progress: Whether to show a progress bar.
 
     Returns:
-        What :func:`clip_scorer` does.
+        What :func:`clip_metric` does.
 
     Raises:
         ValueError: If a file is missing, damaged or of another tower, or there is no caption.
@@ -137,7 +137,7 @@ def make_clip_scorer(
     embed = apply_in_batches(text.embed, towers.text_params, batch_size)
     embeddings = embed(tokens, "captions" if progress else None)
     image_fn = apply_in_batches(image.embed, towers.image_params, batch_size)
-    return clip_scorer(image_fn, embeddings[numbers], numbers)
+    return clip_metric(image_fn, embeddings[numbers], numbers)
 
 
 def read_clip(

@@ -1,4 +1,4 @@
-"""The judge of conditional samples: a classifier that has seen real training examples only."""
+"""The classifier of conditional samples: a classifier that has seen real training examples only."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from cdcd_jax.evaluation.metrics.images.frechet import (
     merge_moments,
     update_moments,
 )
-from cdcd_jax.evaluation.metrics.metric import Scorer, Sight
+from cdcd_jax.evaluation.metrics.metric import Metric, Sight
 
 Examples = Shaped[np.ndarray, "examples ..."]
 Labels = Int[np.ndarray, " examples"]
@@ -24,7 +24,7 @@ Labels = Int[np.ndarray, " examples"]
 TOP = 5
 
 
-class Judge:
+class Classifier:
     """Classify examples, and give the features a Frechet distance is measured in.
 
     The features are the classifier's decision values, standardised by their mean and deviation over
@@ -52,7 +52,7 @@ class Judge:
         describe: Callable[[np.ndarray], np.ndarray],
     ):
         if len(np.unique(labels)) < 2:
-            raise ValueError("a judge needs training examples of at least two classes")
+            raise ValueError("a classifier needs training examples of at least two classes")
         self.sees: Sight = sees
         self._machine, self._describe = machine, describe
         self._machine.fit(vectors, labels)
@@ -81,7 +81,7 @@ class Judge:
     def look(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """Return guesses [examples guesses], the best first, and features.
 
-        A judge that ranks guesses five classes, another one.
+        A classifier that ranks guesses five classes, another one.
         """
         vectors = self._describe(examples)
         decisions = self._decisions(vectors)
@@ -101,8 +101,8 @@ class Judge:
         return (self._centred(decisions) - self._mean) / self._deviation
 
 
-def token_judge(tokens: Int[np.ndarray, "examples length"], labels: Labels) -> Judge:
-    """Fit a judge of tokens as numbers, for grey levels; for a codebook it would make no sense.
+def token_classifier(tokens: Int[np.ndarray, "examples length"], labels: Labels) -> Classifier:
+    """Fit a classifier of tokens as numbers: of grey levels, not of a codebook.
 
     A support vector machine with a Gaussian kernel. It fits the digits in 0.1 s, is the same at
     each fit, and recognises 96% of the test digits, whose writers it has not seen. Its features
@@ -113,19 +113,21 @@ def token_judge(tokens: Int[np.ndarray, "examples length"], labels: Labels) -> J
         labels: Their classes; at least two different ones.
 
     Returns:
-        The judge.
+        The classifier.
 
-    >>> judge = token_judge(np.array([[0, 0], [1, 0], [9, 9], [8, 9]]), np.array([3, 3, 5, 5]))
-    >>> judge.predict(np.array([[0, 1], [9, 8]])).tolist()
+    >>> classifier = token_classifier(np.array([[0, 0], [1, 0], [9, 9]]), np.array([3, 3, 5]))
+    >>> classifier.predict(np.array([[0, 1], [9, 8]])).tolist()
     [3, 5]
     """
     # Cross-validation that leaves out whole forms of digits is flat in C from 3 to 100.
     machine = SVC(C=10.0, gamma="scale", decision_function_shape="ovo")
-    return Judge(tokens, labels, sees="tokens", machine=machine, describe=lambda tokens: tokens)
+    return Classifier(
+        tokens, labels, sees="tokens", machine=machine, describe=lambda tokens: tokens
+    )
 
 
-def picture_judge(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Judge:
-    """Fit a judge of colour pictures: their descriptors, and linear discriminants of them.
+def image_classifier(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Classifier:
+    """Fit a classifier of colour pictures: their descriptors, and linear discriminants of them.
 
     It needs no pretrained weights and no long training, so it serves for comparing settings, not
     for comparing with published numbers. Its features have one dimension for each class.
@@ -135,7 +137,7 @@ def picture_judge(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Judge:
             classes [batch]; only descriptors are kept.
 
     Returns:
-        The judge.
+        The classifier.
 
     Raises:
         ValueError: If there are fewer than two classes.
@@ -144,7 +146,7 @@ def picture_judge(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Judge:
     vectors, labels = (np.concatenate(parts) for parts in zip(*described, strict=True))
     # Shrinkage because there are about as many dimensions as examples.
     machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
-    return Judge(vectors, labels, sees="pictures", machine=machine, describe=describe_pictures)
+    return Classifier(vectors, labels, sees="pictures", machine=machine, describe=describe_pictures)
 
 
 class _Verdict(NamedTuple):
@@ -152,18 +154,18 @@ class _Verdict(NamedTuple):
     moments: Moments
 
 
-def judge_scorer(judge: Judge) -> Scorer:
-    """Score examples by a judge.
+def classifier_metric(classifier: Classifier) -> Metric:
+    """Score examples by a classifier.
 
     Args:
-        judge: The judge.
+        classifier: The classifier.
 
     Returns:
-        A scorer whose result is ``accuracy`` (0..1, how often an example is taken for what was
-        asked for), ``top5_accuracy`` where the judge ranks its guesses, and ``frechet_distance`` to
-        the judge's training examples in its features.
+        A metric whose result is ``accuracy`` (0..1, how often an example is taken for what was
+        asked for), ``top5_accuracy`` where classes are ranked, and ``frechet_distance`` to
+        the classifier's training examples in its features.
     """
-    dim = judge.reference.mean.size
+    dim = classifier.reference.mean.size
 
     def update(
         verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray
@@ -175,13 +177,13 @@ def judge_scorer(judge: Judge) -> Scorer:
 
     def result(verdict: _Verdict) -> dict[str, float]:
         total, first, among = verdict.counts.tolist()
-        ranked = {"top5_accuracy": among / total} if judge.ranks else {}
-        distance = frechet_distance(verdict.moments, judge.reference)
+        ranked = {"top5_accuracy": among / total} if classifier.ranks else {}
+        distance = frechet_distance(verdict.moments, classifier.reference)
         return {"accuracy": first / total, **ranked, "frechet_distance": distance}
 
-    return Scorer(
-        sees=judge.sees,
-        look=judge.look,
+    return Metric(
+        sees=classifier.sees,
+        look=classifier.look,
         init=lambda share: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
         update=update,
         merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),

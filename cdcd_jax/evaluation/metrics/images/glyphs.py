@@ -1,4 +1,4 @@
-"""The judge of glyphs: which letter a picture shows, and in which style."""
+"""The classifier of glyphs: which letter a picture shows, and in which style."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from cdcd_jax.data.images.decoding import decode_image
 from cdcd_jax.data.toy.glyphs import GlyphPictures
-from cdcd_jax.evaluation.metrics.images.classifier import Judge
+from cdcd_jax.evaluation.metrics.images.classifier import Classifier
 from cdcd_jax.evaluation.metrics.images.frechet import (
     Moments,
     frechet_distance,
@@ -17,7 +17,7 @@ from cdcd_jax.evaluation.metrics.images.frechet import (
     update_moments,
 )
 from cdcd_jax.evaluation.metrics.images.stroke_features import describe_strokes
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.metric import Metric
 
 Pictures = Shaped[np.ndarray, "batch height width 3"]
 
@@ -28,7 +28,7 @@ ROUNDS = 5
 """Times that means of letters and styles are computed in turn; they hardly move any more."""
 
 
-class GlyphJudges(NamedTuple):
+class GlyphClassifiers(NamedTuple):
     """Two classifiers that have seen real training glyphs only.
 
     Attributes:
@@ -36,22 +36,22 @@ class GlyphJudges(NamedTuple):
         style: Tells the style, as numbered by ``STYLES``.
     """
 
-    letter: Judge
-    style: Judge
+    letter: Classifier
+    style: Classifier
 
 
-def fit_glyph_judges(train: GlyphPictures) -> GlyphJudges:
-    """Fit the judges of letters and of styles: linear discriminants of stroke directions.
+def fit_glyph_classifiers(train: GlyphPictures) -> GlyphClassifiers:
+    """Fit the classifiers of letters and of styles: linear discriminants of stroke directions.
 
     The style is looked for in what is left when the mean of the letter is taken away. So it can be
     recognised in a letter that was never seen in it. Letters and styles are taken to add up,
-    picture = letter + style + rest; the letter is the one that the other judge sees.
+    picture = letter + style + rest; the letter is the one that the other classifier sees.
 
     Args:
         train: Real training glyphs, of at least two shapes and two styles.
 
     Returns:
-        The judges. On the 478 test glyphs, combinations of letter and style that they have not
+        The classifiers. On the 478 test glyphs, combinations of letter and style that they have not
         seen, they recognise 95.4% of the letters, 91.0% of the styles, and both of 87.0%. Seven of
         ten wrong styles are sans for mono or mono for sans.
 
@@ -59,7 +59,7 @@ def fit_glyph_judges(train: GlyphPictures) -> GlyphJudges:
         ValueError: If there is only one shape or style.
     """
     vectors = describe_strokes(_decode(train))
-    letter = Judge(
+    letter = Classifier(
         vectors,
         train.shapes,
         sees="pictures",
@@ -71,14 +71,14 @@ def fit_glyph_judges(train: GlyphPictures) -> GlyphJudges:
     def describe_style(pictures: Pictures) -> np.ndarray:
         return describe_strokes(pictures) - means[letter.predict(pictures)]
 
-    style = Judge(
+    style = Classifier(
         vectors - means[train.shapes],
         train.styles,
         sees="pictures",
         machine=_discriminants(STYLE_SHRINKAGE),
         describe=describe_style,
     )
-    return GlyphJudges(letter, style)
+    return GlyphClassifiers(letter, style)
 
 
 class _Verdict(NamedTuple):
@@ -86,10 +86,10 @@ class _Verdict(NamedTuple):
     moments: Moments
 
 
-def make_glyph_scorers(
+def make_glyph_metrics(
     train: GlyphPictures, test: GlyphPictures, numbers: Int[np.ndarray, " asked"] | None = None
-) -> list[Scorer]:
-    """Fit judges to real training glyphs, to score pictures made for captions of test glyphs.
+) -> list[Metric]:
+    """Fit classifiers to real training glyphs, to score pictures made for captions of test glyphs.
 
     Args:
         train: Real training glyphs.
@@ -98,21 +98,21 @@ def make_glyph_scorers(
             score is a place in this list. All in order if None.
 
     Returns:
-        One scorer of pictures, whose result is ``letter_accuracy``, ``style_accuracy`` and
+        One metric of pictures, whose result is ``letter_accuracy``, ``style_accuracy`` and
         ``both_accuracy`` (0..1, how often a picture is taken for what was asked for) and
-        ``frechet_distance`` to the training glyphs in the decision values of the judge of letters.
+        ``frechet_distance`` to the training glyphs in the decision values for letters.
 
     Raises:
         ValueError: If the training glyphs have only one shape or style.
     """
-    judges = fit_glyph_judges(train)
-    reference = judges.letter.reference
+    classifiers = fit_glyph_classifiers(train)
+    reference = classifiers.letter.reference
     chosen = slice(None) if numbers is None else numbers
     shapes, styles = test.shapes[chosen], test.styles[chosen]
 
     def look(pictures: Pictures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        letters, features = judges.letter.look(pictures)
-        return letters[:, 0], judges.style.predict(pictures), features
+        letters, features = classifiers.letter.look(pictures)
+        return letters[:, 0], classifiers.style.predict(pictures), features
 
     def update(
         verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray, np.ndarray], labels: np.ndarray
@@ -131,7 +131,7 @@ def make_glyph_scorers(
             "frechet_distance": frechet_distance(verdict.moments, reference),
         }
 
-    scorer = Scorer(
+    metric = Metric(
         sees="pictures",
         look=look,
         init=lambda share: _Verdict(np.zeros(4, np.int64), init_moments(reference.mean.size)),
@@ -139,7 +139,7 @@ def make_glyph_scorers(
         merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
         result=result,
     )
-    return [scorer]
+    return [metric]
 
 
 def _decode(glyphs: GlyphPictures) -> np.ndarray:

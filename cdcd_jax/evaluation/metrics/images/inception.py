@@ -36,7 +36,7 @@ from cdcd_jax.evaluation.metrics.images.neighbours import (
 )
 from cdcd_jax.evaluation.metrics.images.real_images import PictureSet
 from cdcd_jax.evaluation.metrics.images.reference import Reference
-from cdcd_jax.evaluation.metrics.metric import Scorer, check_finite
+from cdcd_jax.evaluation.metrics.metric import Metric, check_finite
 from cdcd_jax.models.features.inception import NUM_FEATURES
 
 
@@ -64,9 +64,9 @@ class _State(NamedTuple):
     sample: FeatureSample
 
 
-def inception_scorer(
+def inception_metric(
     inception_fn: InceptionFn, reference: Reference, *, num_logits: int = 1008
-) -> Scorer:
+) -> Metric:
     """Measure distances to real pictures, and the Inception score.
 
     Args:
@@ -75,7 +75,7 @@ def inception_scorer(
         num_logits: Number of the network's logits.
 
     Returns:
-        A scorer of pictures whose result is ``fid``, ``inception_score`` and, over its ten parts,
+        A metric of pictures whose result is ``fid``, ``inception_score`` and, over its ten parts,
         ``inception_score_deviation``; and, where the reference has features, ``precision``,
         ``recall`` and ``kid`` of at most 10,000 pictures on each side.
 
@@ -115,7 +115,7 @@ def inception_scorer(
             **compare(state.sample),
         }
 
-    return Scorer(
+    return Metric(
         sees="pictures",
         look=look,
         init=lambda share: _State(

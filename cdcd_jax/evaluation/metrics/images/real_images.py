@@ -127,7 +127,7 @@ class RealPictures:
 
 
 def raw_pictures(pictures: RealPictures) -> RawExamples:
-    """Give real pictures to scorers, with values 0..1."""
+    """Give real pictures to metrics, with values 0..1."""
 
     def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for images, labels in pictures.batches(batch_size, progress=progress):

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from cdcd_jax.evaluation.metrics.metric import Scorer
+from cdcd_jax.evaluation.metrics.metric import Metric
 
 TOP = 5
 
 
-def recognition_scorer(
+def recognition_metric(
     logits_fn: Callable[[np.ndarray], Any], classes: Sequence[int], *, name: str = "resnet"
-) -> Scorer:
+) -> Metric:
     """Count how often the class asked for is a classifier's first guess, or among its five first.
 
     Args:
@@ -22,7 +22,7 @@ def recognition_scorer(
         name: Of the classifier, in the keys.
 
     Returns:
-        A scorer of pictures whose result is ``<name>_top1`` and ``<name>_top5`` (0..1).
+        A metric of pictures whose result is ``<name>_top1`` and ``<name>_top5`` (0..1).
     """
     outputs = np.asarray(classes)
 
@@ -37,7 +37,7 @@ def recognition_scorer(
         total, first, among = counts.tolist()
         return {f"{name}_top1": first / total, f"{name}_top5": among / total}
 
-    return Scorer(
+    return Metric(
         sees="pictures",
         look=look,
         init=lambda share: np.zeros(3, np.int64),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
-from cdcd_jax.evaluation.metrics.audio.genres import describe_music, fit_genre_judge
+from cdcd_jax.evaluation.metrics.audio.genres import describe_music, fit_genre_classifier
 
 SECONDS = 2
 
@@ -27,17 +27,17 @@ def music():
 
 def test_genres_are_told_by_timbre_and_by_rhythm(music):
     audio, genres = music
-    judge = fit_genre_judge(audio[:40], genres[:40] + 7)
-    assert judge.accuracy(audio[40:], genres[40:] + 7) > 0.9
-    assert judge.sees == "audio"
-    assert judge.features(audio[40:42]).shape == (2, 4)
+    classifier = fit_genre_classifier(audio[:40], genres[:40] + 7)
+    assert classifier.accuracy(audio[40:], genres[40:] + 7) > 0.9
+    assert classifier.sees == "audio"
+    assert classifier.features(audio[40:42]).shape == (2, 4)
 
 
 def test_labels_that_say_nothing_are_not_learned(music):
     audio, genres = music
     nonsense = np.random.default_rng(1).permutation(genres)
-    judge = fit_genre_judge(audio[:40], nonsense[:40])
-    assert judge.accuracy(audio[40:], nonsense[40:]) < 0.6
+    classifier = fit_genre_classifier(audio[:40], nonsense[:40])
+    assert classifier.accuracy(audio[40:], nonsense[40:]) < 0.6
 
 
 def test_the_description_is_finite_and_of_each_sound_alone(music):
@@ -51,4 +51,4 @@ def test_the_description_is_finite_and_of_each_sound_alone(music):
 
 def test_one_genre_cannot_be_learned(music):
     with pytest.raises(ValueError, match="at least two classes"):
-        fit_genre_judge(music[0][:3], np.zeros(3, np.int32))
+        fit_genre_classifier(music[0][:3], np.zeros(3, np.int32))

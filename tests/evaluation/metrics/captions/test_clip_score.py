@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from cdcd_jax.conditioning.clip_bpe import ClipTokenizer
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.metrics.captions import clip_score
-from cdcd_jax.evaluation.metrics.captions.clip_score import clip_scorer, make_clip_scorer
+from cdcd_jax.evaluation.metrics.captions.clip_score import clip_metric, make_clip_metric
 from cdcd_jax.evaluation.metrics.captions.clip_towers import check_vit_b_32, load_clip
 from cdcd_jax.evaluation.metrics.metric import score_examples
 from tests.support.golden_files import load_golden
@@ -24,20 +24,20 @@ def data():
     return load_golden("clip_score/transformers.npz")
 
 
-def run(scorer, pictures, labels):
-    state = scorer.init(len(labels))
+def run(metric, pictures, labels):
+    state = metric.init(len(labels))
     for start in range(0, len(labels), 3):
-        seen = scorer.look(pictures[start : start + 3])
-        state = scorer.update(state, seen, labels[start : start + 3])
+        seen = metric.look(pictures[start : start + 3])
+        state = metric.update(state, seen, labels[start : start + 3])
     return state
 
 
 def test_the_score_is_that_of_transformers(data):
     lengths = 1 + np.arange(4)[:, None]  # of no matter
     asked, numbers = data["asked"], np.arange(4)
-    scorer = clip_scorer(lambda pictures: data["image_fp32"], data["text_fp32"] * lengths, numbers)
+    metric = clip_metric(lambda pictures: data["image_fp32"], data["text_fp32"] * lengths, numbers)
     [result] = score_examples(
-        [scorer], Share(4, 4, 0, 4), [({"pictures": data["pictures"]}, [asked])]
+        [metric], Share(4, 4, 0, 4), [({"pictures": data["pictures"]}, [asked])]
     )
     assert result["clip_score"] == pytest.approx(float(data["clip_score"]), abs=1e-6)
     rest = np.where(np.eye(4)[asked] == 1, -np.inf, data["cosines"])
@@ -48,15 +48,15 @@ def test_the_score_is_that_of_transformers(data):
 def test_only_other_texts_are_rivals():
     texts = np.eye(3)[[0, 1, 0, 2, 0]]
     pictures, labels = np.eye(3)[[0, 0, 1, 2, 0, 1]], np.array([0, 2, 1, 3, 1, 0])
-    scorer = clip_scorer(lambda pictures: pictures, texts, np.array([7, 1, 7, 2, 7]))
-    state = run(scorer, pictures, labels)
+    metric = clip_metric(lambda pictures: pictures, texts, np.array([7, 1, 7, 2, 7]))
+    state = run(metric, pictures, labels)
     # The first four are right, the captions 0, 2 and 4 being one text.
-    assert scorer.result(state) == {"clip_score": 2.5 * 4 / 6, "r_precision": 4 / 6}
-    halves = [run(scorer, pictures[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
-    assert scorer.result(scorer.merge(*halves)) == scorer.result(state)
-    same = clip_scorer(lambda pictures: pictures, np.ones((5, 3)), np.arange(5))
+    assert metric.result(state) == {"clip_score": 2.5 * 4 / 6, "r_precision": 4 / 6}
+    halves = [run(metric, pictures[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
+    assert metric.result(metric.merge(*halves)) == metric.result(state)
+    same = clip_metric(lambda pictures: pictures, np.ones((5, 3)), np.arange(5))
     assert same.result(run(same, pictures, labels))["r_precision"] == 0  # a tie is no find
-    alone = clip_scorer(lambda pictures: -pictures, texts, np.zeros(5, int))
+    alone = clip_metric(lambda pictures: -pictures, texts, np.zeros(5, int))
     assert alone.result(run(alone, pictures, labels)) == {"clip_score": 0}  # no other text
 
 
@@ -66,8 +66,8 @@ def test_rivals_are_as_many_as_asked_for():
     pictures, labels = texts + 1.2 * random.normal(size=(400, 6)), np.arange(400)
 
     def precision(num_rivals, seed=0):
-        scorer = clip_scorer(lambda x: x, texts, labels, num_rivals=num_rivals, seed=seed)
-        return scorer.result(run(scorer, pictures, labels))["r_precision"]
+        metric = clip_metric(lambda x: x, texts, labels, num_rivals=num_rivals, seed=seed)
+        return metric.result(run(metric, pictures, labels))["r_precision"]
 
     def unit(rows):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -99,9 +99,9 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     weights, merges, _ = files
     monkeypatch.setattr(clip_score, "check_vit_b_32", lambda towers, path: None)
     captions = ["a red cat", "blue", "A  Red cat", "xyz"]
-    scorer = make_clip_scorer(weights, merges, captions, batch_size=3, progress=False)
+    metric = make_clip_metric(weights, merges, captions, batch_size=3, progress=False)
     pictures = data["pictures"] / np.float32(255)
-    seen = scorer.look(pictures)
+    seen = metric.look(pictures)
     exact = data["image_fp32"] / np.linalg.norm(data["image_fp32"], axis=1, keepdims=True)
     np.testing.assert_allclose(seen, exact, atol=1e-6)
 
@@ -114,7 +114,7 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     embeddings = np.asarray(jax.jit(text.embed)(towers.text_params, tokens))
     cosines = exact @ (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).T
     labels = np.array([0, 2, 1, 3])
-    result = scorer.result(scorer.update(scorer.init(4), seen, labels))
+    result = metric.result(metric.update(metric.init(4), seen, labels))
     own = cosines[np.arange(4), labels]
     assert result["clip_score"] == pytest.approx(2.5 * np.maximum(own, 0).mean(), abs=1e-6)
     assert result["r_precision"] == np.mean(own >= cosines.max(axis=1))
@@ -124,10 +124,10 @@ def test_captions_are_repaired_before_they_are_lower_cased(files, data, monkeypa
     """CLIP's order: lower-casing "Ã©" first would leave two signs that nothing can repair."""
     weights, merges, _ = files
     monkeypatch.setattr(clip_score, "check_vit_b_32", lambda towers, path: None)
-    scorer = make_clip_scorer(weights, merges, ["CafÃ©", "café", "other"], progress=False)
-    seen = scorer.look(data["pictures"][:2] / np.float32(255))
+    metric = make_clip_metric(weights, merges, ["CafÃ©", "café", "other"], progress=False)
+    seen = metric.look(data["pictures"][:2] / np.float32(255))
     broken, whole = (
-        scorer.result(scorer.update(scorer.init(2), seen, np.full(2, label))) for label in (0, 1)
+        metric.result(metric.update(metric.init(2), seen, np.full(2, label))) for label in (0, 1)
     )
     assert broken == whole
 
@@ -137,7 +137,7 @@ def test_wrong_files_are_named(files, tmp_path, monkeypatch):
 
     def refused(message, *, weights=weights, merges=merges, captions=("a",)):
         with pytest.raises(ValueError, match=message) as error:
-            make_clip_scorer(str(weights), str(merges), captions, batch_size=2)
+            make_clip_metric(str(weights), str(merges), captions, batch_size=2)
         assert str(error.value).count(". ") == 0  # one sentence
 
     refused("captions are none", captions=())

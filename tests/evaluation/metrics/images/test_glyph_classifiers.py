@@ -1,4 +1,4 @@
-"""The judges of glyphs recognise real letters in styles that they have not seen them in."""
+"""The classifiers of glyphs recognise real letters in styles that they have not seen them in."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from cdcd_jax.data.images.decoding import decode_image
 from cdcd_jax.data.toy.glyphs import load_glyphs
 from cdcd_jax.evaluation.batches import own_share
-from cdcd_jax.evaluation.metrics.images import glyphs as glyph_judges
-from cdcd_jax.evaluation.metrics.images.glyphs import fit_glyph_judges, make_glyph_scorers
+from cdcd_jax.evaluation.metrics.images import glyphs as glyph_classifiers
+from cdcd_jax.evaluation.metrics.images.glyphs import fit_glyph_classifiers, make_glyph_metrics
 from cdcd_jax.evaluation.metrics.images.stroke_features import describe_strokes
 from cdcd_jax.evaluation.metrics.metric import score_examples
 
@@ -28,39 +28,39 @@ def real(splits):
 
 
 @pytest.fixture(scope="module")
-def judges(splits):
-    return fit_glyph_judges(splits[0])
+def classifiers(splits):
+    return fit_glyph_classifiers(splits[0])
 
 
 @pytest.fixture
-def fitted_once(monkeypatch, judges):
-    monkeypatch.setattr(glyph_judges, "fit_glyph_judges", lambda train: judges)
+def fitted_once(monkeypatch, classifiers):
+    monkeypatch.setattr(glyph_classifiers, "fit_glyph_classifiers", lambda train: classifiers)
 
 
 @pytest.fixture
-def scorers(splits, fitted_once):
-    return make_glyph_scorers(*splits)
+def metrics(splits, fitted_once):
+    return make_glyph_metrics(*splits)
 
 
-def score(scorers, pictures, labels):
+def score(metrics, pictures, labels):
     halves = np.array_split(np.arange(len(pictures)), 2)
     batches = [({"pictures": pictures[half]}, [labels[half]]) for half in halves]
-    return score_examples(scorers, own_share(len(pictures), 10), batches)[0]
+    return score_examples(metrics, own_share(len(pictures), 10), batches)[0]
 
 
-def test_real_glyphs_in_new_styles_are_recognised(scorers, real):
+def test_real_glyphs_in_new_styles_are_recognised(metrics, real):
     assert len(real) == COUNT
-    result = score(scorers, real, np.arange(COUNT))
+    result = score(metrics, real, np.arange(COUNT))
     assert result["letter_accuracy"] > 0.9
     assert result["style_accuracy"] > 0.8
     assert result["both_accuracy"] > 0.75
     assert result["both_accuracy"] <= min(result["letter_accuracy"], result["style_accuracy"])
 
 
-def test_other_captions_are_not_taken_for_right(scorers, real, splits):
+def test_other_captions_are_not_taken_for_right(metrics, real, splits):
     test = splits[1]
     moved = np.roll(np.arange(COUNT), 31)
-    result = score(scorers, real, moved)
+    result = score(metrics, real, moved)
     assert result["letter_accuracy"] < 0.1
     assert result["both_accuracy"] <= result["style_accuracy"] < 0.3
     # The wrong letter in the style that was asked for is half right.
@@ -68,28 +68,28 @@ def test_other_captions_are_not_taken_for_right(scorers, real, splits):
         next(j for j in range(COUNT) if test.styles[j] == test.styles[i] and j != i)
         for i in range(COUNT)
     ])  # fmt: skip
-    result = score(scorers, real, partners)
+    result = score(metrics, real, partners)
     assert result["letter_accuracy"] < 0.1
     assert result["style_accuracy"] > 0.8
     assert result["both_accuracy"] < 0.1
 
 
-def test_the_distance_grows_with_damage(scorers, real):
+def test_the_distance_grows_with_damage(metrics, real):
     rng = np.random.default_rng(0)
     noisy = real + rng.normal(0, 0.3, real.shape).astype(np.float32)
     labels = np.arange(COUNT)
-    distances = [score(scorers, x, labels)["frechet_distance"] for x in (real, noisy)]
+    distances = [score(metrics, x, labels)["frechet_distance"] for x in (real, noisy)]
     assert distances[1] > 3 * distances[0]
-    blank = score(scorers, np.ones_like(real), labels)
+    blank = score(metrics, np.ones_like(real), labels)
     assert blank["frechet_distance"] > 10 * distances[0]
     assert blank["both_accuracy"] < 0.05
 
 
-def test_numbers_say_which_captions_were_asked_for(splits, scorers, real):
+def test_numbers_say_which_captions_were_asked_for(splits, metrics, real):
     some = np.arange(9, COUNT, 3)
-    chosen = make_glyph_scorers(*splits, numbers=some)
+    chosen = make_glyph_metrics(*splits, numbers=some)
     ours = score(chosen, real[some], np.arange(len(some)))
-    assert ours == pytest.approx(score(scorers, real[some], some))
+    assert ours == pytest.approx(score(metrics, real[some], some))
 
 
 def test_bytes_and_values_are_described_alike(real):
@@ -114,6 +114,6 @@ def test_mistakes_are_named():
     ones = load_glyphs("train", num_variants=1, scripts=["digit"], families=["mono"])
     ones.shapes = np.zeros_like(ones.shapes)
     with pytest.raises(ValueError, match="at least two classes"):
-        fit_glyph_judges(ones)
+        fit_glyph_classifiers(ones)
     with pytest.raises(ValueError, match="at least 8 pixels a side"):
         describe_strokes(np.zeros((2, 4, 16, 3)))

@@ -11,27 +11,31 @@ import pytest
 from cdcd_jax.data.toy.digits import load_digits
 from cdcd_jax.evaluation.batches import Share, own_share
 from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
 from cdcd_jax.evaluation.metrics.feature_sample import (
     init_feature_sample,
     kept_features,
     merge_feature_samples,
     update_feature_sample,
 )
-from cdcd_jax.evaluation.metrics.images.classifier import judge_scorer, picture_judge, token_judge
+from cdcd_jax.evaluation.metrics.images.classifier import (
+    classifier_metric,
+    image_classifier,
+    token_classifier,
+)
 from cdcd_jax.evaluation.metrics.images.frechet import (
     frechet_distance,
     init_moments,
     update_moments,
 )
-from cdcd_jax.evaluation.metrics.images.inception import inception_reference, inception_scorer
+from cdcd_jax.evaluation.metrics.images.inception import inception_metric, inception_reference
 from cdcd_jax.evaluation.metrics.images.inception_score import (
     inception_score,
     init_splits,
     update_splits,
 )
 from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
-from cdcd_jax.evaluation.metrics.images.recognition import recognition_scorer
+from cdcd_jax.evaluation.metrics.images.recognition import recognition_metric
 from cdcd_jax.evaluation.metrics.images.reference import Reference
 from cdcd_jax.evaluation.metrics.metric import EvaluationError, score_examples
 
@@ -69,32 +73,32 @@ class HeldPictures(NamedTuple):
 
 
 @cache
-def scorers():
+def metrics():
     digits = load_digits("train")
     reference = inception_reference(
         fake_inception, HeldPictures(PICTURES[:40]), batch_size=25, dim=12, progress=False
     )
     return {
-        "tokens": judge_scorer(token_judge(digits.tokens[:300], digits.cond[:300])),
-        "pictures": judge_scorer(picture_judge([(PICTURES[:40], LABELS[:40])])),
-        "codebook": codebook_scorer(17),
-        "inception": inception_scorer(fake_inception, reference, num_logits=11),
-        "resnet": recognition_scorer(lambda pictures: pictures[:, 0, :, 0], range(12)),
+        "tokens": classifier_metric(token_classifier(digits.tokens[:300], digits.cond[:300])),
+        "pictures": classifier_metric(image_classifier([(PICTURES[:40], LABELS[:40])])),
+        "codebook": codebook_metric(17),
+        "inception": inception_metric(fake_inception, reference, num_logits=11),
+        "resnet": recognition_metric(lambda pictures: pictures[:, 0, :, 0], range(12)),
     }
 
 
 @pytest.fixture(scope="module", params=("tokens", "pictures", "codebook", "inception", "resnet"))
-def scorer(request):
-    return scorers()[request.param]
+def metric(request):
+    return metrics()[request.param]
 
 
-def examples_of(scorer):
-    return {"tokens": TOKENS, "pictures": PICTURES}[scorer.sees]
+def examples_of(metric):
+    return {"tokens": TOKENS, "pictures": PICTURES}[metric.sees]
 
 
-def run(scorer, state, rows):
-    seen = scorer.look(examples_of(scorer)[rows])
-    return scorer.update(state, seen, LABELS[rows])
+def run(metric, state, rows):
+    seen = metric.look(examples_of(metric)[rows])
+    return metric.update(state, seen, LABELS[rows])
 
 
 def same(first, second):
@@ -103,30 +107,30 @@ def same(first, second):
         assert first[key] == pytest.approx(second[key], rel=1e-6, abs=1e-9), key
 
 
-def test_batches_add_up_to_the_whole(scorer):
-    whole = run(scorer, scorer.init(all_of(60)), np.arange(60))
-    state = scorer.init(all_of(60))
+def test_batches_add_up_to_the_whole(metric):
+    whole = run(metric, metric.init(all_of(60)), np.arange(60))
+    state = metric.init(all_of(60))
     for rows in np.split(np.arange(60), [1, 20, 33, 59]):
-        state = run(scorer, state, rows)
-    same(scorer.result(state), scorer.result(whole))
+        state = run(metric, state, rows)
+    same(metric.result(state), metric.result(whole))
 
 
 @pytest.mark.parametrize("num_hosts", [2, 3])
-def test_hosts_add_up_to_the_whole(monkeypatch, scorer, num_hosts):
+def test_hosts_add_up_to_the_whole(monkeypatch, metric, num_hosts):
     """Each host has its rows of batches of 25, and bytes travel between them."""
-    expected = scorer.result(run(scorer, scorer.init(all_of(60)), np.arange(60)))
+    expected = metric.result(run(metric, metric.init(all_of(60)), np.arange(60)))
     monkeypatch.setattr(jax, "process_count", lambda: num_hosts)
     parts = []
     for host in range(num_hosts):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         share = own_share(60, 25)
-        state = scorer.init(share)
+        state = metric.init(share)
         for index in range(3):
             if len(own := share.of_batch(index)):
-                state = run(scorer, state, own)
+                state = run(metric, state, own)
         parts.append(state)
     monkeypatch.undo()
-    same(scorer.result(reduce(scorer.merge, [gather_hosts(part)[0] for part in parts])), expected)
+    same(metric.result(reduce(metric.merge, [gather_hosts(part)[0] for part in parts])), expected)
 
 
 @pytest.mark.parametrize("num_hosts", [1, 2, 3, 7])
@@ -160,10 +164,10 @@ def test_examples_are_looked_at_once_for_all_labellings():
         looks.append(len(pictures))
         return np.eye(12)[LABELS[: len(pictures)]]
 
-    scorer = recognition_scorer(logits_fn, range(12))
+    metric = recognition_metric(logits_fn, range(12))
     wrong = (LABELS + 6) % 12
     batches = [({"pictures": PICTURES}, (LABELS, wrong))]
-    right, shuffled = score_examples([scorer], all_of(60), batches, num_labellings=2)
+    right, shuffled = score_examples([metric], all_of(60), batches, num_labellings=2)
     assert looks == [60]
     assert right == {"resnet_top1": 1.0, "resnet_top5": 1.0}
     assert shuffled["resnet_top1"] == 0.0
@@ -171,11 +175,11 @@ def test_examples_are_looked_at_once_for_all_labellings():
 
 def test_the_five_first_guesses_and_other_numbering_of_the_classes():
     """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
-    scorer = recognition_scorer(lambda pictures: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
-    state = scorer.update(scorer.init(all_of(3)), scorer.look(PICTURES[:3]), np.array([0, 1, 2]))
-    assert scorer.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
-    state = scorer.update(state, scorer.look(PICTURES[:3]), np.array([1, 1, 1]))
-    assert scorer.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
+    metric = recognition_metric(lambda pictures: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
+    state = metric.update(metric.init(all_of(3)), metric.look(PICTURES[:3]), np.array([0, 1, 2]))
+    assert metric.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
+    state = metric.update(state, metric.look(PICTURES[:3]), np.array([1, 1, 1]))
+    assert metric.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
 
 
 @pytest.mark.parametrize("limit", [5, 100])
@@ -211,11 +215,11 @@ def test_the_first_picture_whose_features_are_not_finite_is_named(broken):
             unbiased_logits=outputs.unbiased_logits,
         )
 
-    scorer = inception_scorer(inception, Reference(init_moments(12)), num_logits=11)
+    metric = inception_metric(inception, Reference(init_moments(12)), num_logits=11)
     batches = [({"pictures": pictures[k : k + 20]}, (LABELS[k : k + 20],)) for k in (0, 20, 40)]
     cause = "although the example is finite" if broken == "the features" else "itself is not"
     with pytest.raises(EvaluationError, match=f"of sample 37 are not finite, .*{cause}"):
-        score_examples([scorer], Share(60, 20, 0, 20), batches, name_of=lambda k: f"sample {k}")
+        score_examples([metric], Share(60, 20, 0, 20), batches, name_of=lambda k: f"sample {k}")
     held = HeldPictures(pictures[:40])
     with pytest.raises(EvaluationError, match=r"of picture 37 are not finite"):
         inception_reference(inception, held, batch_size=25, dim=12, progress=False)
@@ -223,7 +227,7 @@ def test_the_first_picture_whose_features_are_not_finite_is_named(broken):
 
 def test_what_uses_no_labels_is_computed_once():
     results = []
-    plain = scorers()["codebook"]
+    plain = metrics()["codebook"]
 
     def result(state):
         results.append(state)
@@ -266,17 +270,17 @@ def test_the_parts_of_the_inception_score_are_rounded_as_published(total):
 
 
 def test_the_distance_is_to_the_reference():
-    scorer = scorers()["inception"]
-    state = run(scorer, scorer.init(all_of(40)), np.arange(40))
-    assert scorer.result(state)["fid"] == pytest.approx(0.0, abs=1e-6)
+    metric = metrics()["inception"]
+    state = run(metric, metric.init(all_of(40)), np.arange(40))
+    assert metric.result(state)["fid"] == pytest.approx(0.0, abs=1e-6)
     features = fake_inception(PICTURES[40:]).features
     other = update_moments(init_moments(12), features)
     reference = update_moments(init_moments(12), fake_inception(PICTURES[:40]).features)
-    state = run(scorer, scorer.init(all_of(20)), np.arange(40, 60))
-    assert scorer.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
+    state = run(metric, metric.init(all_of(20)), np.arange(40, 60))
+    assert metric.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
 
 
-def test_a_judge_of_pictures_sees_colours_and_ranks_its_guesses():
+def test_a_classifier_of_pictures_sees_colours_and_ranks_its_guesses():
     """Twelve classes of noise around a colour each."""
     colours = RNG.uniform(0.2, 0.8, size=(12, 1, 1, 3))
 
@@ -285,18 +289,18 @@ def test_a_judge_of_pictures_sees_colours_and_ranks_its_guesses():
 
     labels = np.arange(120) % 12
     as_bytes = np.round(255 * draw(labels)).astype(np.uint8)
-    judge = picture_judge([(as_bytes[:50], labels[:50]), (as_bytes[50:], labels[50:])])
-    assert judge.accuracy(draw(labels), labels) > 0.8
-    scorer = judge_scorer(judge)
-    fresh = scorer.update(scorer.init(all_of(120)), scorer.look(draw(labels)), labels)
-    wrong = scorer.update(scorer.init(all_of(120)), scorer.look(draw(0 * labels)), labels)
-    good, bad = scorer.result(fresh), scorer.result(wrong)
+    classifier = image_classifier([(as_bytes[:50], labels[:50]), (as_bytes[50:], labels[50:])])
+    assert classifier.accuracy(draw(labels), labels) > 0.8
+    metric = classifier_metric(classifier)
+    fresh = metric.update(metric.init(all_of(120)), metric.look(draw(labels)), labels)
+    wrong = metric.update(metric.init(all_of(120)), metric.look(draw(0 * labels)), labels)
+    good, bad = metric.result(fresh), metric.result(wrong)
     assert good["top5_accuracy"] >= good["accuracy"] > 0.8
     assert bad["accuracy"] == pytest.approx(1 / 12, abs=0.02)
     assert bad["top5_accuracy"] == pytest.approx(5 / 12, abs=0.1)
     assert bad["frechet_distance"] > 2 * good["frechet_distance"]
     with pytest.raises(ValueError, match="at least 8 pixels a side, got"):
-        judge.predict(np.zeros((1, 16, 7, 3)))
+        classifier.predict(np.zeros((1, 16, 7, 3)))
 
 
 def test_merging_nothing_with_nothing_is_nothing():

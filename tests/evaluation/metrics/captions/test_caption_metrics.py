@@ -1,4 +1,4 @@
-"""The scorers of pictures from captions: which there are, and what they are measured to."""
+"""The metrics of pictures from captions: which there are, and what they are measured to."""
 
 import io
 
@@ -7,9 +7,9 @@ from PIL import Image
 
 from cdcd_jax.data.images.sources import PictureBytes
 from cdcd_jax.evaluation.metrics import pretrained
-from cdcd_jax.evaluation.metrics.codebook import codebook_scorer
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
 from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
-from cdcd_jax.evaluation.metrics.pretrained import make_caption_scorers
+from cdcd_jax.evaluation.metrics.pretrained import make_caption_metrics
 
 
 def bright(level):
@@ -38,20 +38,20 @@ def test_real_pictures_are_repeated_to_the_number_that_is_drawn():
 
 def test_clip_scores_need_both_files(monkeypatch):
     real = RealPictures(SOURCE, image_size=4, limit=6)
-    asked, clip = {}, codebook_scorer(9)
+    asked, clip = {}, codebook_metric(9)
 
-    def make_clip_scorer(weights, merges, captions, *, batch_size, any_clip):
+    def make_clip_metric(weights, merges, captions, *, batch_size, any_clip):
         assert not any_clip  # scores of another than ViT-B/32 are not comparable
         asked.update(weights=weights, merges=merges, captions=captions, batch_size=batch_size)
         return clip
 
-    monkeypatch.setattr(pretrained, "make_clip_scorer", make_clip_scorer)
+    monkeypatch.setattr(pretrained, "make_clip_metric", make_clip_metric)
     options = {"captions": ("a", "b"), "vocab_size": 4, "batch_size": 7}
-    assert len(make_caption_scorers(real, **options)) == 1  # of the codebook
-    scorers = make_caption_scorers(
+    assert len(make_caption_metrics(real, **options)) == 1  # of the codebook
+    metrics = make_caption_metrics(
         real, **options, clip_weights="ViT-B-32.pt", clip_merges="bpe.gz"
     )
-    assert scorers[1:] == [clip]
+    assert metrics[1:] == [clip]
     assert asked == {
         "weights": "ViT-B-32.pt",
         "merges": "bpe.gz",
