@@ -4,6 +4,7 @@
 and what reads texts. ``Generator.export`` copies it and adds the weights.
 """
 
+import dataclasses
 import json
 import math
 import shutil
@@ -179,7 +180,8 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
 def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     config = _with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
-    codec = load_codec(config, find_places(config, saved.folder))
+    places = find_places(config, saved.folder)
+    codec = load_codec(config, dataclasses.replace(places, codec_file=saved.folder / CODEC))
     kind: ConditionKind = CONDITIONS.find(config.condition.kind, "condition.kind")
     conditioning = kind.load(config, _tuples(saved.facts), saved.folder)
     schedule, model = make_network(
@@ -330,11 +332,11 @@ def _is_same(path: Path, described: dict[str, Any]) -> bool:
 
 
 def _with_places(config: Any, folder: Path) -> Any:
-    """Let a configuration find codec, vocabulary and encoder of texts in a model folder."""
+    """Take codec and encoder of texts from a model folder, not from published files."""
     values: dict[str, dict[str, Any]] = {}
-    if "folder" in config.codec:
-        values["codec"] = {"folder": str(folder)}
-        values["codec"] |= {key: None for key in ("weights", "used_codes") if key in config.codec}
+    own = {key: None for key in ("weights", "used_codes") if key in config.codec}
+    if own:
+        values["codec"] = own
     if config.condition.kind == "clip":
         files = {"weights": TOWER, "merges": MERGES}
         values["condition"] = {key: str(folder / name) for key, name in files.items()}

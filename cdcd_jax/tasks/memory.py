@@ -179,6 +179,7 @@ def preparation_needs(config: Any) -> list[Need]:
         Need(f"a batch to {verb}", config[section].batch_size * size,
              _take(config, f"{section}.batch_size"))
         for section, verb in (("prepare", "encode"), ("codec", "decode"))
+        if "batch_size" in config[section]
     ]  # fmt: skip
 
 
