@@ -20,3 +20,11 @@ def test_a_stop_exists(file, name):
     tree = ast.parse((ROOT / "cdcd_jax" / file).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.ClassDef)
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "extending.md"])
+def test_every_file_that_is_named_exists(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    files = [f"/{path.relative_to(ROOT)}" for path in ROOT.glob("[!.]*/**/*.py")]
+    for name in re.findall(r"`([\w/]+\.py)", text):
+        assert any(file.endswith(f"/{name}") for file in files), name
