@@ -31,7 +31,7 @@ BASES = {
     "jukebox": "aist_vanilla",
 }
 CODECS = {
-    "pixels": "digits", "vqgan": "class", "patches": "text", "spectra": "music",
+    "pixels": "digits", "tokens": "digits", "vqgan": "class", "patches": "text", "spectra": "music",
     "jukebox": "jukebox",
 }  # fmt: skip
 CONDITIONS = {"class": "class", "none": "class", "text": "text", "clip": "clip", "dance": "music"}
@@ -246,7 +246,7 @@ def test_every_combination_is_refused_or_known():
         for codec, kind in itertools.product(task.codecs(), KINDS)
         if KINDS[kind].needs in task.provides
     }
-    assert len(fitting) == 2 + 5 * 2 * 2 + 4 * 2 * 2 + 2 * 4 + 3 * 2
+    assert len(fitting) == 2 * 2 * 2 + 5 * 2 * 2 + 4 * 2 * 2 + 2 * 4 + 3 * 2
     for combination in itertools.product(SOURCES, CODECS, KINDS):
         name, codec, kind = combination
         config = ConfigDict(

@@ -257,5 +257,6 @@ def _distance(lpips_weights: str | None) -> Callable[..., jax.Array]:
 
 
 register("codec", "pixels", Pixels())
+register("codec", "tokens", Pixels())  # decoded to an image of their numbers
 register("codec", "patches", Patches())
 register("codec", "vqgan", Vqgan())

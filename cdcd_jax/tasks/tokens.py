@@ -1,19 +1,29 @@
-"""Plain tokens, which need no preparation: the digits."""
+"""Plain tokens, which need no preparation: the digits, and arrays in files."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cdcd_jax.data.batch import TokenExamples, check_tokens
+from cdcd_jax.data.token_arrays import (
+    TRAIN_LABELS,
+    digest_arrays,
+    read_class_names,
+    read_labels,
+    read_tokens,
+)
 from cdcd_jax.data.toy import digits
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
 from cdcd_jax.registry import register
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import ConditionedData
-from cdcd_jax.tasks.places import Places
+from cdcd_jax.tasks.places import SPLITS, Places
 from cdcd_jax.tasks.preparation import Preparation
 from cdcd_jax.tasks.scoring import Scoring
-from cdcd_jax.tasks.sources import DataSet, load_split
+from cdcd_jax.tasks.sources import DataSet, load_split, require_path
 from cdcd_jax.tasks.task import EVAL_KEYS, STREAM_KEYS, Task
 from cdcd_jax.tasks.token_data import TokenData, check_classes
 
@@ -70,7 +80,10 @@ class TokenTask(Task):
         raise ValueError(f'data.name = "{self.config.data.name}" has nothing to prepare')
 
     def make_scoring(self, data: TokenData, conditioned: ConditionedData, workdir: Path) -> Scoring:
-        """Fit a classifier of tokens to the training set."""
+        """Fit a classifier of tokens to the training set, where there are classes."""
+        if len(data.class_names) < 2:
+            used = codebook_metric(data.codec.vocab_size)
+            return Scoring(make_options=lambda: {"metrics": [used]})
         self.check_classifier(data.train.cond, "num_real")
         return Scoring(make_options=dict)
 
@@ -82,8 +95,21 @@ class TokenTask(Task):
                     f"the {name} have {split.grid} pixels, so codec.grid = {codec.grid} must be "
                     "that"
                 )
+            tokens, length = split.examples.tokens, codec.grid[0] * codec.grid[1]
+            if tokens.shape[1] != length:
+                raise ValueError(
+                    f"the {name} have {tokens.shape[1]} tokens each, so codec.grid = {codec.grid} "
+                    f"must be of as many, as in (1, {tokens.shape[1]})"
+                )
             what = f"tokens of the {name} with codec.vocab_size = {codec.vocab_size}"
-            check_tokens(split.examples.tokens, vocab_size=codec.vocab_size, name=what)
+            ends = np.array([tokens.min(), min(int(tokens.max()), 2**31 - 1)], np.int32)
+            check_tokens(ends, vocab_size=codec.vocab_size, name=what)
+
+
+class ArrayTask(TokenTask):
+    """Tokens in files, by class or without."""
+
+    noun = "token arrays"
 
 
 def _load_digits(config: Any, split: str) -> TokenSet:
@@ -91,4 +117,27 @@ def _load_digits(config: Any, split: str) -> TokenSet:
     return TokenSet(digits.load_digits(split), names, digits.GRID)
 
 
+def _load_arrays(config: Any, split: str) -> TokenSet:
+    where = "train.npy and test.npy are"
+    folder = Path(require_path(config.data, where, "/data/tokens"))
+    tokens = read_tokens(folder, split)
+    count, names = len(tokens), ("all",)
+    cond, group = np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
+    if (folder / TRAIN_LABELS).exists():
+        labels = {
+            each: read_labels(folder, each, len(read_tokens(folder, each))) for each in SPLITS
+        }
+        names = read_class_names(folder, 1 + max(int(array.max()) for array in labels.values()))
+        cond = group = labels[split]
+    elif config.condition.kind != "none":
+        raise ValueError(
+            f"path = {folder} has no {TRAIN_LABELS}, which condition.kind = "
+            f'"{config.condition.kind}" needs; add it, or take condition.kind = "none"'
+        )
+    examples = TokenExamples(tokens=tokens.reshape(count, -1), cond=cond, group=group)
+    grid = (tokens.shape[1], tokens.shape[2]) if tokens.ndim == 3 else None
+    return TokenSet(examples, names, grid, digest_arrays(tokens, cond))
+
+
+register("source", "arrays", DataSet(tasks=(ArrayTask,), load=_load_arrays, keys=("path",)))
 register("source", "digits", DataSet(tasks=(TokenTask,), load=_load_digits))
