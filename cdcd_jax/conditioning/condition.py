@@ -132,46 +132,25 @@ def feature_condition(empty: np.ndarray, *, null: str = "learned") -> Condition:
     )
 
 
-def draw_left_out(
-    key: PRNGKey, condition: Condition, share: float, batch: int
-) -> Bool[Array, " batch"] | None:
-    """Draw which examples of a batch lose their condition.
+def drop_condition(dropped: Bool[Array, " batch"], features: Any, null: Any) -> Any:
+    """Replace the conditions of some examples by no condition (condition dropout).
 
     Args:
-        key: Random key.
-        condition: The kind of condition.
-        share: Probability of each, 0..1.
-        batch: Number of examples.
-
-    Returns:
-        Which ones; None where none ever does: the share is 0, or there is nothing to lose.
-    """
-    if share == 0.0 or condition.null is None:
-        return None
-    return jax.random.bernoulli(key, share, (batch,))
-
-
-def leave_out(
-    left_out: Bool[Array, " batch"] | None, condition: Condition, params: Params, features: Any
-) -> Any:
-    """Replace the conditions of some examples by nothing.
-
-    Args:
-        left_out: Which ones, from ``draw_left_out``; None returns ``features``.
-        condition: The kind of condition.
-        params: Its parameters.
-        features: What ``encode`` made of a batch.
+        dropped: Which ones.
+        features: What ``encode`` made of a batch: an array, or a tree of them.
+        null: Features of the same form without a condition, as ``Condition.null`` makes them.
 
     Returns:
         Features of the same form.
+
+    >>> drop_condition(jnp.array([True, False]), jnp.array([1, 2]), jnp.array([9, 9])).tolist()
+    [9, 2]
     """
-    if left_out is None or condition.null is None:
-        return features
 
     def choose(feature: jax.Array, nothing: jax.Array) -> jax.Array:
-        return jnp.where(left_out.reshape(-1, *[1] * (feature.ndim - 1)), nothing, feature)
+        return jnp.where(dropped.reshape(-1, *[1] * (feature.ndim - 1)), nothing, feature)
 
-    return jax.tree.map(choose, features, condition.null(params, left_out.shape[0]))
+    return jax.tree.map(choose, features, null)
 
 
 def check_null(null: str) -> None:

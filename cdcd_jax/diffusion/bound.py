@@ -1,125 +1,17 @@
-"""The variational bound: per-step KL divergences in closed form, the prior term, the full bound.
-
-q(zs | zt, z0) takes at most four distinct values over the K+1 classes (at z0, at zt, at the mask,
-everywhere else), so KL(q || p) needs log p at two tokens and its sum over all of them. The sum is
-one pass over [batch length K] that any number of clean sequences share; each then costs gathers.
-"""
+"""The full variational bound on -log p(z0 | cond), and its prior term."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cdcd_jax.checks import check_function, check_key, check_tokens, require
-from cdcd_jax.diffusion.denoiser import log_probs
+from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
-from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
-from cdcd_jax.diffusion.transitions import LOG_FLOOR, q_sample
-from cdcd_jax.typing import DenoiseFn, LogProbs, Negatives, PRNGKey, Timesteps, Tokens
-
-
-def step_terms(
-    schedule: Schedule, log_p0: LogProbs, clean: Negatives, zt: Tokens, t: Timesteps
-) -> tuple[Float[Array, "batch num_neg length"], Float[Array, "batch num_neg length"]]:
-    """Score clean sequences under one reverse step t -> t-1 of one noised sequence.
-
-    For each clean sequence z: KL(q(z_{t-1} | zt, z) || p(z_{t-1} | zt, cond)) and
-    -log p(z0 = z | zt, cond), at every position. At t = 1 the two are the same number, the decoder
-    negative log-likelihood (VQ-Diffusion Eq. 9; CDCD Eq. 4).
-
-    Args:
-        schedule: The noise schedule.
-        log_p0: log p(z0 | zt, cond), normalised over the K real tokens.
-        clean: Sequences to score, values 0..K-1, e.g. z0 itself followed by negatives.
-        zt: Noised tokens, values 0..K.
-        t: Steps of zt, 1..T.
-
-    Returns:
-        The KL and the negative log-likelihood, nats per position, [batch num_neg length] each.
-
-    Note:
-        log_p0 is floored at -70; below, gradients are zero. With a pure absorbing schedule an
-        unmasked position is carried over for certain and its KL is 0 for every clean sequence.
-    """
-    rates = reverse_rates(schedule, t - 1, t)
-    log_p0 = jnp.maximum(log_p0, LOG_FLOOR)
-    is_mask = zt == schedule.mask_id
-    carried = rates.carry & ~is_mask
-
-    # Log-probabilities at the clean tokens and, where it is a token, at zt: one gather for all.
-    token = jnp.minimum(zt, schedule.vocab_size - 1)
-    wanted = jnp.concatenate([clean, token[:, None]], axis=1)
-    at = jnp.take_along_axis(log_p0, wanted.swapaxes(1, 2), axis=-1).swapaxes(1, 2)
-
-    weights = reverse_weights(rates, jnp.exp(log_p0), zt)
-    log_g = jnp.log(jnp.where(carried[..., None], 1.0, weights.g))
-    kl = _closed_form_kl(
-        rates,
-        log_g_sum=jnp.sum(log_g, axis=-1),
-        r_sum=weights.r_sum[..., 0],
-        log_p_clean=at[:, :-1],
-        log_p_token=at[:, -1],
-        is_mask=is_mask,
-        hit=clean == zt[:, None],
-        vocab_size=schedule.vocab_size,
-    )
-    return jnp.where(carried[:, None], 0.0, kl), -at[:, :-1]
-
-
-def _closed_form_kl(
-    rates: ReverseRates,
-    *,
-    log_g_sum: Float[Array, "batch length"],
-    r_sum: Float[Array, "batch length"],
-    log_p_clean: Float[Array, "batch num_neg length"],
-    log_p_token: Float[Array, "batch length"],
-    is_mask: Array,
-    hit: Array,
-    vocab_size: int,
-) -> Float[Array, "batch num_neg length"]:
-    """Sum q_k (log q_k - log p_k) over its distinct values; q(zt | zs=k) cancels in the ratio.
-
-    The model has log p_k = log q(zt|zs=k) + log g_k; for q the network's guess is certain, so its r
-    is 1 or ``odds`` at z0 and 0 elsewhere.
-    """
-    alpha_s, beta_s = rates.bar_s.alpha, rates.bar_s.beta
-    step = rates.step
-
-    def log_g(p0: Array, odds: Array, total: Array, alpha_s: Array, beta_s: Array) -> Array:
-        return jnp.log(alpha_s * p0 * odds + beta_s * total)
-
-    # The model's log g at zt (where r = p0) and at each clean token.
-    usable = ~(rates.carry & ~is_mask)
-    safe_sum = jnp.where(usable, r_sum, 1.0)
-    log_g_token = log_g(jnp.exp(log_p_token), jnp.ones_like(alpha_s), safe_sum, alpha_s, beta_s)
-
-    # From here on [batch num_neg length].
-    alpha_s, beta_s, odds, stay = (x[:, None] for x in (alpha_s, beta_s, rates.odds, rates.stay))
-    is_mask, log_g_token = is_mask[:, None], log_g_token[:, None]
-    miss = ~is_mask & ~hit
-    odds = jnp.where(miss & (odds > 0.0), odds, 1.0)
-    log_g_clean = log_g(jnp.exp(log_p_clean), odds, safe_sum[:, None], alpha_s, beta_s)
-    log_beta_s = jnp.log(jnp.where(beta_s > 0.0, beta_s, 1.0))
-
-    # q(zt | zs=k), divided by q(zt | zt-like z0).
-    elsewhere, at_token = step.beta[:, None], (step.alpha + step.beta)[:, None]
-    gamma_bar_t = jnp.maximum(rates.bar_t.gamma, jnp.finfo(stay.dtype).tiny)[:, None]
-    elsewhere = jnp.where(is_mask, step.gamma[:, None] / gamma_bar_t, elsewhere / stay)
-    at_token = at_token / stay
-    at_clean = jnp.where(hit, at_token, elsewhere)
-
-    log_odds = jnp.log(odds)
-    q_clean = at_clean * (alpha_s + beta_s) * odds
-    q_token = jnp.where(miss, at_token * beta_s * odds, 0.0)
-    q_other = elsewhere * beta_s * odds
-    num_other = vocab_size - 1 - miss.astype(odds.dtype)
-    log_g_other = log_g_sum[:, None] - log_g_clean - jnp.where(miss, log_g_token, 0.0)
-    return (
-        q_clean * (jnp.log(alpha_s + beta_s) + log_odds - log_g_clean)
-        + q_token * (log_beta_s + log_odds - log_g_token)
-        + q_other * (num_other * (log_beta_s + log_odds) - log_g_other)
-    )
+from cdcd_jax.diffusion.terms import step_terms
+from cdcd_jax.diffusion.transitions import corrupt
+from cdcd_jax.typing import DenoiseFn, PRNGKey, Tokens
 
 
 def prior_kl(schedule: Schedule) -> Float[Array, ""]:
@@ -199,13 +91,17 @@ def evaluate_bound(
 def _sum_steps(
     schedule: Schedule, key: PRNGKey, denoise_fn: DenoiseFn, z0: Tokens, cond: object
 ) -> Float[Array, " batch"]:
+    denoise_fn = check_outputs(denoise_fn)
+
     def add_step(total: Array, t: Int[Array, ""]) -> tuple[Array, None]:
+        # Each step has its own zt ~ q(zt | z0): one draw gives an unbiased estimate of its KL.
         steps = jnp.full(z0.shape[:1], t)
-        zt = q_sample(jax.random.fold_in(key, t), schedule, z0, steps)
+        zt = corrupt(jax.random.fold_in(key, t), schedule, z0, steps)
         log_p0 = log_probs(denoise_fn(zt, steps, cond), zt, schedule.vocab_size)
         kl, _ = step_terms(schedule, log_p0, z0[:, None], zt, steps)
         return total + jnp.sum(kl[:, 0], axis=-1), None
 
+    # KL(q(zT | z0) || p(zT)) is the same at every position.
     start = jnp.full(z0.shape[:1], prior_kl(schedule) * z0.shape[1])
     start = vary_like_result(lambda total: add_step(total, jnp.asarray(1))[0], start)
     nats, _ = jax.lax.scan(add_step, start, jnp.arange(1, schedule.num_steps + 1))

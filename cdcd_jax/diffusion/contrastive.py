@@ -1,36 +1,99 @@
 """The CDCD term: how badly the model must explain tokens that do not belong to the condition.
 
-contrast = -(1/N) sum_j neg_j, so that minimising it pushes the negatives' bound up and, with the
-ordinary bound pushed down, raises I(z0; cond) (CDCD Eq. 2-5, Algorithm 1).
+    contrast = -(1/N) sum_j neg_j
+
+Minimising it pushes the negatives' bound up and, with the ordinary bound pushed down, raises
+I(z0; cond) (CDCD Eq. 2-5, Algorithm 1). How a negative is scored is a `Mechanism`; where negatives
+come from (intra: shuffled, inter: other examples) is the caller's choice and no part of it.
 """
 
 import dataclasses
+from typing import NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cdcd_jax.checks import check_count, check_weight
-from cdcd_jax.diffusion.scores import Score
-from cdcd_jax.typing import DenoiseFn, Negatives, Timesteps, Tokens
+from cdcd_jax.registry import CONTRASTS, register
+from cdcd_jax.typing import Timesteps
 
-MECHANISMS = ("step", "sample")
 CHAINS = ("parallel", "shared")
 TIME_WEIGHTS = ("increasing", "decreasing", "constant")
 
 
+class SequenceTerms(NamedTuple):
+    """Clean sequences under the prediction p(z0 | zt, cond), nats summed over positions.
+
+    Attributes:
+        kl: KL(q(z_{t-1} | zt, z) || p(z_{t-1} | zt, cond)), the bound's term at step t.
+        nll: -log p(z0 = z | zt, cond); at t = 1 the same number as ``kl``.
+    """
+
+    kl: Float[Array, "batch num_neg"]
+    nll: Float[Array, "batch num_neg"]
+
+
+class Mechanism(Protocol):
+    """How a contrastive term scores its negatives; ``register("contrast", name, ...)`` adds one."""
+
+    @property
+    def corrupts_negatives(self) -> bool:
+        """Whether ``chains="parallel"`` gives every negative noise of its own."""
+        ...
+
+    def score(self, terms: SequenceTerms) -> Float[Array, "batch num_neg"]:
+        """Return how badly the model explains each sequence, nats."""
+        ...
+
+    def aggregate(
+        self, negatives: Float[Array, "batch num_neg"], positive: Float[Array, " batch"]
+    ) -> Float[Array, " batch"]:
+        """Return the term of each example, from the scores of its negatives and its own."""
+        ...
+
+
+class StepWise:
+    """Step-wise parallel diffusion: a negative's bound at step t (CDCD Eq. 3)."""
+
+    corrupts_negatives = True
+
+    def score(self, terms: SequenceTerms) -> Float[Array, "batch num_neg"]:
+        """Return the divergence of the reverse step."""
+        return terms.kl
+
+    def aggregate(
+        self, negatives: Float[Array, "batch num_neg"], positive: Float[Array, " batch"]
+    ) -> Float[Array, " batch"]:
+        """Return minus the mean over the negatives."""
+        return -jnp.mean(negatives, axis=1)
+
+
+class SampleWise(StepWise):
+    """Sample-wise auxiliary diffusion: -log p(zj0 | zt, cond) at the positive's zt (CDCD Eq. 4)."""
+
+    corrupts_negatives = False
+
+    def score(self, terms: SequenceTerms) -> Float[Array, "batch num_neg"]:
+        """Return the negative log-likelihood."""
+        return terms.nll
+
+
+register("contrast", "step", StepWise())
+register("contrast", "sample", SampleWise())
+
+
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """One contrastive term of the objective.
+    """One contrastive term of the loss.
 
     Attributes:
         mechanism: ``"step"`` scores a negative by its bound at step t (step-wise parallel
             diffusion, CDCD Eq. 3), ``"sample"`` by -log p(zj0 | zt, cond) (sample-wise auxiliary
-            diffusion, CDCD Eq. 4).
+            diffusion, CDCD Eq. 4); or the name of a registered `Mechanism`.
         weight: lambda_c >= 0. The paper found 1e-5 to 5e-4 robust for music, less for images.
-        chains: For ``"step"``: ``"parallel"`` noises each negative on its own and runs N+1 chains
-            through the network (the paper); ``"shared"`` scores the negatives under the positive's
-            zt (the published code), at almost no cost.
+        chains: For ``"step"``: ``"parallel"`` corrupts each negative with noise of its own and
+            runs N+1 chains through the network (the paper's parallel diffusion); ``"shared"``
+            scores the negatives under the positive's zt (the published code), at almost no cost.
         time_weight: w_c(t), see `time_weight`.
         num_steps: Apply the term at a fresh random subset of so many of the T steps in every call
             (CDCD Appendix E.3); None applies it at all.
@@ -48,7 +111,7 @@ class Contrast:
 
     def __post_init__(self):
         for name, choices in (
-            ("mechanism", MECHANISMS),
+            ("mechanism", tuple(CONTRASTS)),
             ("chains", CHAINS),
             ("time_weight", TIME_WEIGHTS),
         ):
@@ -59,9 +122,9 @@ class Contrast:
             check_count("num_steps", self.num_steps)
 
     @property
-    def own_chains(self) -> bool:
-        """Whether every negative is noised and denoised on its own."""
-        return self.mechanism == "step" and self.chains == "parallel"
+    def corrupts_negatives(self) -> bool:
+        """Whether every negative is corrupted and denoised on its own."""
+        return self.chains == "parallel" and CONTRASTS[self.mechanism].corrupts_negatives
 
 
 def time_weight(kind: str, t: Timesteps, num_steps: int) -> Float[Array, " batch"]:
@@ -74,75 +137,3 @@ def time_weight(kind: str, t: Timesteps, num_steps: int) -> Float[Array, " batch
     if kind == "constant":
         return jnp.ones_like(progress)
     return 1.0 + progress if kind == "increasing" else 2.0 - progress
-
-
-def denoise_with_negatives(
-    score: Score,
-    denoise_fn: DenoiseFn,
-    zt: Tokens,
-    t: Timesteps,
-    cond: object,
-    *,
-    own: Negatives | None = None,
-    chains: Negatives | None = None,
-    chunk: int | None = None,
-) -> tuple[Array, Float[Array, "batch num_neg"]]:
-    """Run the positive, and those negatives that have chains of their own, through the network.
-
-    Args:
-        score: From `cdcd_jax.diffusion.scores.make_score`.
-        denoise_fn: ``(zt, t, cond) -> output``, what ``score`` takes.
-        zt: The positive's noised tokens.
-        t: Step of each example, 1..T.
-        cond: Passed on to denoise_fn.
-        own: Clean negatives that are noised on their own, or None.
-        chains: Their noised tokens, from `cdcd_jax.diffusion.noise.noise_chains`.
-        chunk: Negatives per pass through the network; None takes all together with the positive.
-
-    Returns:
-        The network's output for the positive; and of each negative's own chain
-        KL(q(z_{t-1} | zt, z0) || p(z_{t-1} | zt, cond)), nats summed over positions.
-    """
-    if own is None or chains is None:
-        return denoise_fn(zt, t, cond), jnp.zeros((zt.shape[0], 0))
-
-    first = own.swapaxes(0, 1), chains.swapaxes(0, 1)  # chains first
-    num_chains = own.shape[1]
-    if chunk is None or chunk >= num_chains:
-        output, of_chains = denoise_chains(denoise_fn, zt, chains, t, cond)
-        return output, score.chains(of_chains, *first).T
-
-    # One chunk's activations at a time; the backward pass computes them again.
-    @jax.checkpoint
-    def together(clean: Array, zt: Array) -> Float[Array, "num_neg batch"]:
-        return score.chains(jax.vmap(lambda one: denoise_fn(one, t, cond))(zt), clean, zt)
-
-    split = num_chains // chunk * chunk
-    chunks = [x[:split].reshape(-1, chunk, *x.shape[1:]) for x in first]
-    kl = jax.lax.map(lambda pair: together(*pair), chunks).reshape(split, -1)
-    if split < num_chains:
-        kl = jnp.concatenate([kl, together(*(x[split:] for x in first))])
-    return denoise_fn(zt, t, cond), kl.T
-
-
-def denoise_chains(
-    denoise_fn: DenoiseFn, zt: Tokens, chains: Negatives, t: Timesteps, cond: object
-) -> tuple[Array, Array]:
-    """Run the positive and the negatives' noised chains through the network in one vectorised pass.
-
-    All chains of an example share t and the condition, so under `jax.vmap` whatever the network
-    computes from those alone is computed once, not N+1 times.
-
-    Args:
-        denoise_fn: ``(zt, t, cond) -> output``: log p(z0 | zt, cond), or features for a head.
-        zt: The positive's noised tokens.
-        chains: The negatives' noised tokens.
-        t: Step of each example, 1..T.
-        cond: Passed on to denoise_fn.
-
-    Returns:
-        The network's output for the positive, and for the N negatives (chains first).
-    """
-    together = jnp.concatenate([zt[:, None], chains], axis=1).swapaxes(0, 1)
-    output = jax.vmap(lambda one: denoise_fn(one, t, cond))(together)
-    return output[0], output[1:]

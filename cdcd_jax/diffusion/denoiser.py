@@ -8,28 +8,44 @@ from cdcd_jax.checks import check_array, require
 from cdcd_jax.typing import DenoiseFn, LogProbs, Timesteps, Tokens, wide_dtype
 
 
-def with_checked_output(denoise_fn: DenoiseFn, *, features: bool) -> DenoiseFn:
-    """Check that a network returns an array before anything is done with its output.
+def check_outputs(denoise_fn: DenoiseFn, *, features: bool = False) -> DenoiseFn:
+    """Check what a network of the user's returns, before anything is done with it.
 
     Args:
         denoise_fn: The network.
         features: Whether it returns features for a head, in place of log p(z0 | zt, cond).
 
     Returns:
-        A function of the same form, which raises a ValueError for another output.
+        A function of the same form. It raises a ValueError where the output is no array or, where
+        that is known, holds no probabilities.
     """
-    shape = "batch length width" if features else "batch length K"
 
     def call(zt: Tokens, t: Timesteps, cond: object) -> Array:
         output = denoise_fn(zt, t, cond)
-        check_array("the output of denoise_fn", output, shape)
+        if features:
+            check_array("the output of denoise_fn", output, "batch length width")
+        else:
+            check_output("denoise_fn", output)
         return output
 
     return call
 
 
+def check_output(name: str, output: Array) -> None:
+    """Raise a ValueError unless an output is an array without NaN, +inf, or -inf for all tokens."""
+    check_array(f"the output of {name}", output, "batch length K")
+    if not output.ndim or not jnp.issubdtype(output.dtype, jnp.floating):
+        return  # which `log_probs` says
+    require(
+        lambda x: (x == x) & (x < float("inf")) & (x > -float("inf")).any(axis=-1, keepdims=True),
+        f"{name} gives no probabilities: what it returns at [batch, length, token] = {{place}} is "
+        "{value}; NaN, +inf, or -inf for all tokens have no softmax",
+        output,
+    )
+
+
 def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denoise_fn") -> LogProbs:
-    """Check and normalise what a network returns, wherever one is called.
+    """Normalise what a network returns, wherever one is called.
 
     Args:
         output: log p(z0 | zt, cond), or logits: the same up to a constant for each position.
@@ -42,14 +58,13 @@ def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denois
         their rounding error only; -inf stays.
 
     Raises:
-        ValueError: The shape is another than [batch length K], or there is a NaN.
+        ValueError: The shape is another than [batch length K]: a head of K+1 outputs, too.
 
     Example:
         >>> logits = jnp.array([[[1.0, 3.0]]])
         >>> print(jnp.exp(log_probs(logits, jnp.array([[2]]), 2)).round(2))
         [[[0.12 0.88]]]
     """
-    check_array(f"the output of {name}", output, "batch length K")
     expected = (*zt.shape, vocab_size)
     if output.shape != expected:
         raise ValueError(
@@ -60,11 +75,4 @@ def log_probs(output: Array, zt: Tokens, vocab_size: int, *, name: str = "denois
         raise ValueError(
             f"{name} must return log-probabilities or logits in floats, got {output.dtype}"
         )
-    log_p = jax.nn.log_softmax(output.astype(wide_dtype(output.dtype)), axis=-1)
-    require(
-        lambda log_p: log_p == log_p,
-        f"{name} gives no probabilities: log p at [batch, length, token] = {{place}} is "
-        "{value}; what it returns is NaN, +inf, or -inf for all tokens",
-        log_p,
-    )
-    return log_p
+    return jax.nn.log_softmax(output.astype(wide_dtype(output.dtype)), axis=-1)

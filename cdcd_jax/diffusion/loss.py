@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from cdcd_jax.checks import (
     check_count,
@@ -17,13 +17,9 @@ from cdcd_jax.checks import (
     check_weight,
     is_traced,
 )
-from cdcd_jax.diffusion.contrastive import (
-    TIME_WEIGHTS,
-    Contrast,
-    denoise_with_negatives,
-    time_weight,
-)
-from cdcd_jax.diffusion.denoiser import with_checked_output
+from cdcd_jax.diffusion.chunks import denoise_chains
+from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast, time_weight
+from cdcd_jax.diffusion.denoiser import check_output, check_outputs
 from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.noise import (
     Noise,
@@ -31,11 +27,12 @@ from cdcd_jax.diffusion.noise import (
     check_clean,
     check_noise,
     draw_noise,
-    own_chains,
+    join_corrupted,
 )
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
-from cdcd_jax.diffusion.scores import make_score
+from cdcd_jax.diffusion.terms import make_terms_fn, split_terms
 from cdcd_jax.diffusion.timesteps import TimestepStats, check_stats, update_timestep_stats
+from cdcd_jax.registry import CONTRASTS
 from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens, show_number
 
 
@@ -70,14 +67,16 @@ class LossTerms:
         return f"LossTerms(loss={show_number(self.loss)}, batch={np.size(self.total)})"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What is minimised, see `make_loss` for the meaning of each value.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Loss:
+    """The training loss, as one call or in its two halves; `make_loss` explains each field.
 
     Raises:
-        ValueError: A weight is negative or a choice unknown.
+        ValueError: A weight is negative, or a choice or count is unknown or does not fit.
     """
 
+    schedule: Schedule
+    _: dataclasses.KW_ONLY
     aux_weight: float = 5e-4
     aux_time_weight: str = "decreasing"
     mask_weight: tuple[float, float] = (1.0, 1.0)
@@ -86,6 +85,9 @@ class Objective:
     positions_per_pass: int | None = None
 
     def __post_init__(self):
+        check_schedule(self.schedule)
+        for contrast in self.contrasts:
+            check_type("contrast", contrast, Contrast, "cdcd.Contrast(mechanism)")
         check_weight("aux_weight", self.aux_weight)
         if not isinstance(self.mask_weight, Sequence) or len(self.mask_weight) != 2:
             raise ValueError(
@@ -102,22 +104,15 @@ class Objective:
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Loss:
-    """The training loss, as one call or in its two halves.
-
-    Attributes:
-        schedule: The noise schedule.
-        objective: The weights and terms.
-    """
-
-    schedule: Schedule
-    objective: Objective
+        for contrast in self.contrasts:
+            if contrast.num_steps is not None and contrast.num_steps > self.schedule.num_steps:
+                raise ValueError(
+                    f"a contrastive term at {contrast.num_steps} steps needs as many diffusion "
+                    f"steps, the schedule has {self.schedule.num_steps}"
+                )
 
     def __repr__(self) -> str:
-        terms = ", ".join(one.mechanism for one in self.objective.contrasts) or "none"
+        terms = ", ".join(contrast.mechanism for contrast in self.contrasts) or "none"
         return f"Loss(num_steps={self.schedule.num_steps}, contrast={terms})"
 
     def draw(
@@ -129,8 +124,11 @@ class Loss:
         stats: TimestepStats | None = None,
     ) -> Noise:
         """Draw all that is random, see `cdcd_jax.diffusion.noise.draw_noise`."""
-        terms = {"contrasts": self.objective.contrasts, "negatives": negatives, "stats": stats}
-        return draw_noise(key, z0, schedule=self.schedule, **terms)
+        check_key(key)
+        z0, given = self._check_tokens(z0, negatives)
+        if stats is not None:
+            check_stats(stats, self.schedule.num_steps)
+        return draw_noise(key, self.schedule, self.contrasts, z0, given, stats)
 
     def at(
         self,
@@ -143,8 +141,25 @@ class Loss:
         head_fn: HeadFn | None = None,
     ) -> LossTerms:
         """Evaluate the terms under given noise: rows may be worked through in parts."""
-        given = {"negatives": negatives, "head_fn": head_fn}
-        return loss_at(self.schedule, self.objective, noise, denoise_fn, z0, cond, **given)
+        check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+        z0, given = self._check_tokens(z0, negatives)
+        check_noise(noise, z0, given, self.contrasts)
+        if head_fn is None and self.positions_per_pass is not None:
+            raise ValueError(
+                f"positions_per_pass = {self.positions_per_pass} needs head_fn, which turns the "
+                "features that denoise_fn then returns into log-probabilities"
+            )
+        denoise_fn = check_outputs(denoise_fn, features=head_fn is not None)
+        if head_fn is None:
+            return evaluate_terms(self, noise, denoise_fn, z0, cond, given)
+        check_function("head_fn", head_fn, "(hidden)")
+
+        def checked_head(hidden: Array) -> Array:
+            output = head_fn(hidden)
+            check_output("head_fn", output)
+            return output
+
+        return evaluate_terms(self, noise, denoise_fn, z0, cond, given, checked_head)
 
     def __call__(
         self,
@@ -159,27 +174,118 @@ class Loss:
     ) -> tuple[LossTerms, TimestepStats | None]:
         """Draw the noise, evaluate the terms and update the statistics; see `make_loss`."""
         check_key(key)
-        z0, given = check_clean(
-            z0, as_tuple(negatives), self.objective.contrasts, self.schedule.vocab_size
-        )
+        z0, given = self._check_tokens(z0, negatives)
         if stats is not None:
             check_stats(stats, self.schedule.num_steps)
         check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
-        static = self.schedule, self.objective
         arguments = key, denoise_fn, z0, cond, given, stats, head_fn
-        terms, stats = call_compiled(_draw_and_evaluate, _probe, static, *arguments)
+        terms, stats = call_compiled(_draw_and_evaluate, _probe, self, *arguments)
         if (
             not is_traced(terms.aux)
             and terms.aux.is_fully_addressable
             and np.isnan(terms.aux).any()
         ):
             arguments = jax.random.clone(key), *arguments[1:]
-            return _draw_and_evaluate(static, *arguments)  # which says where
+            return _draw_and_evaluate(self, *arguments)  # which says where
         return terms, stats
+
+    def _check_tokens(
+        self, z0: Tokens, negatives: Array | Sequence[Array] | None
+    ) -> tuple[Tokens, tuple[Array, ...]]:
+        return check_clean(z0, as_tuple(negatives), self.contrasts, self.schedule.vocab_size)
+
+
+def evaluate_terms(
+    loss: Loss,
+    noise: Noise,
+    denoise_fn: DenoiseFn,
+    z0: Tokens,
+    cond: Any,
+    negatives: Sequence[Array] = (),
+    head_fn: HeadFn | None = None,
+) -> LossTerms:
+    """Evaluate the loss under given noise; nothing is checked here but what the network returns.
+
+    Args:
+        loss: From `make_loss`.
+        noise: From `draw_noise`, for the same tokens and negatives.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)`` or logits, or hidden features with
+            ``head_fn``.
+        z0: Clean tokens, values 0..K-1.
+        cond: Passed on to denoise_fn.
+        negatives: One array for each contrastive term.
+        head_fn: ``(hidden) -> log p(z0 | zt, cond)`` or logits at the positions given.
+
+    Returns:
+        Every term, see `LossTerms`.
+    """
+    num_steps, t, p_t = loss.schedule.num_steps, noise.t, noise.p_t
+    terms_fn = make_terms_fn(
+        loss.schedule,
+        t,
+        mask_weight=loss.mask_weight,
+        head_fn=head_fn,
+        positions_per_pass=loss.positions_per_pass,
+    )
+
+    # The network: once for the example, and once for each negative with noise of its own.
+    corrupted, own = join_corrupted(loss.contrasts, negatives), None
+    if corrupted is None:
+        output = denoise_fn(noise.zt, t, cond)
+    else:
+        output, own = denoise_chains(
+            terms_fn,
+            lambda zt: denoise_fn(zt, t, cond),
+            noise.zt,
+            corrupted,
+            noise.zt_negatives,
+            chains_per_pass=loss.chains_per_pass,
+            one_by_one=loss.positions_per_pass is not None,
+        )
+
+    # One pass over the output scores the example and all negatives that share its zt.
+    used = [i for i, negative in enumerate(negatives) if negative.shape[1]]  # N may be 0
+    alone = [i for i in used if loss.contrasts[i].corrupts_negatives]
+    shared = [i for i in used if i not in alone]
+    parts = [z0[:, None], *(negatives[i] for i in shared)]
+    joint = terms_fn(output, jnp.concatenate(parts, axis=1), noise.zt)
+    positive, *scored = split_terms(joint, parts)
+    if own is not None:
+        scored += split_terms(own, [negatives[i] for i in alone])
+    of_negatives = dict(zip([*shared, *alone], scored, strict=True))
+
+    # total = [vb + lambda_aux w_aux(t) aux + sum lambda_c w_c(t) contrast] / p_t   (CDCD Eq. 5)
+    vb, aux = positive.kl[:, 0], positive.nll[:, 0]
+    total = vb + loss.aux_weight * time_weight(loss.aux_time_weight, t, num_steps) * aux
+    contrast = jnp.zeros_like(vb)
+    for i in used:
+        one, mechanism = loss.contrasts[i], CONTRASTS[loss.contrasts[i].mechanism]
+        term = mechanism.aggregate(
+            mechanism.score(of_negatives[i]), mechanism.score(positive)[:, 0]
+        )
+        if noise.kept[i] is not None:
+            term = term * noise.kept[i]
+        contrast = contrast + term
+        total = total + one.weight * time_weight(one.time_weight, t, num_steps) * term
+    total = total / p_t  # importance sampling: an unbiased estimate of the sum over all t
+
+    # What share of the negatives are the example itself: the term pushes away from those, too.
+    same = [jnp.all(negatives[i] == z0[:, None], axis=-1) for i in used]
+    equal = jnp.concatenate(same, axis=1) if same else jnp.zeros((z0.shape[0], 1))
+    return LossTerms(
+        loss=jnp.mean(total) / z0.shape[1],
+        total=total,
+        vb=vb,
+        aux=aux,
+        contrast=contrast,
+        equal_negatives=jnp.mean(equal.astype(jnp.float32), axis=1),
+        t=t,
+        p_t=p_t,
+    )
 
 
 def _draw_and_evaluate(
-    static: tuple[Schedule, Objective],
+    loss: Loss,
     key: PRNGKey,
     denoise_fn: DenoiseFn,
     z0: Tokens,
@@ -188,7 +294,6 @@ def _draw_and_evaluate(
     stats: TimestepStats | None,
     head_fn: HeadFn | None,
 ) -> tuple[LossTerms, TimestepStats | None]:
-    loss = Loss(*static)
     noise = loss.draw(key, z0, negatives=negatives, stats=stats)
     terms = loss.at(noise, denoise_fn, z0, cond, negatives=negatives, head_fn=head_fn)
     return terms, None if stats is None else update_timestep_stats(stats, terms.t, terms.vb)
@@ -248,10 +353,8 @@ def make_loss(
         >>> bool(terms.vb[0] > 0), bool(terms.contrast[0] < 0)
         (True, True)
     """
-    check_schedule(schedule)
-    for one in as_tuple(contrast):
-        check_type("contrast", one, Contrast, "cdcd.Contrast(mechanism)")
-    objective = Objective(
+    return Loss(
+        schedule,
         aux_weight=aux_weight,
         aux_time_weight=aux_time_weight,
         mask_weight=mask_weight,
@@ -259,107 +362,3 @@ def make_loss(
         chains_per_pass=chains_per_pass,
         positions_per_pass=positions_per_pass,
     )
-    for one in objective.contrasts:
-        if one.num_steps is not None and one.num_steps > schedule.num_steps:
-            raise ValueError(
-                f"a contrastive term at {one.num_steps} steps needs as many diffusion steps, the "
-                f"schedule has {schedule.num_steps}"
-            )
-    return Loss(schedule, objective)
-
-
-def loss_at(
-    schedule: Schedule,
-    objective: Objective,
-    noise: Noise,
-    denoise_fn: DenoiseFn,
-    z0: Tokens,
-    cond: Any,
-    *,
-    negatives: Array | Sequence[Array] | None = None,
-    head_fn: HeadFn | None = None,
-) -> LossTerms:
-    """Evaluate the objective under given noise.
-
-    Args:
-        schedule: The noise schedule.
-        objective: The weights.
-        noise: Steps and noised tokens.
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)`` or logits, or hidden features with
-            ``head_fn``.
-        z0: Clean tokens, values 0..K-1.
-        cond: Passed on to denoise_fn.
-        negatives: One array for each contrastive term (or just the array, for one term).
-        head_fn: ``(hidden) -> log p(z0 | zt, cond)`` at the positions given.
-
-    Returns:
-        Every term, see `LossTerms`.
-    """
-    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
-    if head_fn is not None:
-        check_function("head_fn", head_fn, "(hidden)")
-    denoise_fn = with_checked_output(denoise_fn, features=head_fn is not None)
-    z0, given = check_clean(z0, as_tuple(negatives), objective.contrasts, schedule.vocab_size)
-    check_noise(noise, z0, given, objective.contrasts)
-    t, p_t, zt = noise.t, noise.p_t, noise.zt
-    score = make_score(
-        schedule,
-        t,
-        mask_weight=objective.mask_weight,
-        head_fn=head_fn,
-        positions_per_pass=objective.positions_per_pass,
-    )
-    output, own_kl = denoise_with_negatives(
-        score,
-        denoise_fn,
-        zt,
-        t,
-        cond,
-        own=own_chains(objective.contrasts, given),
-        chains=noise.chains,
-        chunk=objective.chains_per_pass,
-    )
-    pairs = list(zip(objective.contrasts, given, strict=True))
-    shared = [negative for one, negative in pairs if not one.own_chains]
-    clean = jnp.concatenate([z0[:, None], *shared], axis=1)
-    kl, nll = score.sums(output, clean, zt)
-    vb, aux = kl[:, 0], nll[:, 0]
-    kl, nll = kl[:, 1:], nll[:, 1:]
-
-    aux_time = time_weight(objective.aux_time_weight, t, schedule.num_steps)
-    total = vb + objective.aux_weight * aux_time * aux
-    contrast = jnp.zeros_like(vb)
-    for (one, negative), kept in zip(pairs, noise.kept, strict=True):
-        count = negative.shape[1]
-        if count == 0:
-            continue
-        if one.own_chains:
-            scores, own_kl = own_kl[:, :count], own_kl[:, count:]
-        else:
-            scores = (kl if one.mechanism == "step" else nll)[:, :count]
-            kl, nll = kl[:, count:], nll[:, count:]
-        term = -jnp.mean(scores, axis=1)
-        if kept is not None:
-            term = term * kept
-        contrast = contrast + term
-        weight = one.weight * time_weight(one.time_weight, t, schedule.num_steps)
-        total = total + weight * term
-    total = total / p_t
-    return LossTerms(
-        loss=jnp.mean(total) / z0.shape[1],
-        total=total,
-        vb=vb,
-        aux=aux,
-        contrast=contrast,
-        equal_negatives=_share_equal(z0, given),
-        t=t,
-        p_t=p_t,
-    )
-
-
-def _share_equal(z0: Tokens, given: tuple) -> Float[Array, " batch"]:
-    """Return what share of all negatives of an example are the example itself."""
-    same = [jnp.all(negative == z0[:, None], axis=-1) for negative in given if negative.shape[1]]
-    if not same:
-        return jnp.zeros(z0.shape[0])
-    return jnp.mean(jnp.concatenate(same, axis=1).astype(jnp.float32), axis=1)

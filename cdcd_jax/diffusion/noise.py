@@ -6,14 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from cdcd_jax.checks import check_ids, check_key, check_negatives, check_tokens, check_type
+from cdcd_jax.checks import check_ids, check_negatives, check_tokens, check_type
 from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.timesteps import TimestepStats, check_stats, sample_timesteps
-from cdcd_jax.diffusion.transitions import q_sample
-from cdcd_jax.typing import Leaf, Negatives, PRNGKey, Timesteps, Tokens
+from cdcd_jax.diffusion.timesteps import TimestepStats, sample_timesteps
+from cdcd_jax.diffusion.transitions import corrupt
+from cdcd_jax.typing import Leaf, PRNGKey, Tokens
 
 
 @jax.tree_util.register_dataclass
@@ -25,7 +25,7 @@ class Noise:
         t: Steps [batch], 1..T.
         p_t: The probability with which each was drawn [batch].
         zt: Noised tokens [batch length].
-        chains: Noised tokens of those negatives that have chains of their own
+        zt_negatives: Noised tokens of those negatives that have noise of their own
             [batch num_neg length], or None.
         kept: For each contrastive term whether it is applied to a row [batch], 0 or 1; None where
             it always is.
@@ -34,107 +34,65 @@ class Noise:
     t: Leaf
     p_t: Leaf
     zt: Leaf
-    chains: Leaf
+    zt_negatives: Leaf
     kept: Leaf
 
 
 def draw_noise(
     key: PRNGKey,
-    z0: Tokens,
-    *,
     schedule: Schedule,
     contrasts: Sequence[Contrast],
-    negatives: Array | Sequence[Array] | None = None,
+    z0: Tokens,
+    negatives: Sequence[Array] = (),
     stats: TimestepStats | None = None,
 ) -> Noise:
-    """Draw all that is random in an evaluation of the loss.
+    """Draw all that is random in an evaluation of the loss; nothing is checked here.
 
     Args:
         key: Random key.
-        z0: Clean tokens, values 0..K-1.
         schedule: The noise schedule.
-        contrasts: The contrastive terms, which say which negatives have chains of their own.
-        negatives: One array for each contrastive term (or just the array, for one term).
+        contrasts: The contrastive terms, which say which negatives are corrupted on their own.
+        z0: Clean tokens, values 0..K-1.
+        negatives: One array for each contrastive term.
         stats: Running statistics by which steps are drawn; None draws uniformly.
 
     Returns:
         See `Noise`.
     """
-    check_key(key)
-    z0, given = check_clean(z0, as_tuple(negatives), contrasts, schedule.vocab_size)
-    if stats is not None:
-        check_stats(stats, schedule.num_steps)
     step_key, noise_key, term_key = jax.random.split(key, 3)
-    batch = z0.shape[0]
+    negative_key, subset_key = jax.random.split(term_key)
+    batch, num_steps = z0.shape[0], schedule.num_steps
     if stats is None:
-        t = jax.random.randint(step_key, (batch,), 1, schedule.num_steps + 1)
-        p_t = jnp.full((batch,), 1.0 / schedule.num_steps)
+        t = jax.random.randint(step_key, (batch,), 1, num_steps + 1)
+        p_t = jnp.full((batch,), 1.0 / num_steps)
     else:
         t, p_t = sample_timesteps(step_key, stats, batch)
-    zt = q_sample(noise_key, schedule, z0, t)
-    return noise_at(term_key, schedule, contrasts, z0, zt, t, p_t, negatives=given)
+
+    # All negatives of an example are at its step t, each with noise of its own.
+    zt_negatives, clean = None, join_corrupted(contrasts, negatives)
+    if clean is not None:
+        rows, steps = clean.reshape(-1, clean.shape[-1]), jnp.repeat(t, clean.shape[1])
+        zt_negatives = corrupt(negative_key, schedule, rows, steps).reshape(clean.shape)
+
+    # A term of Tc < T steps applies where the rank of t in a fresh random order is below Tc.
+    kept: list[Array | None] = [None] * len(contrasts)
+    for index, contrast in enumerate(contrasts):
+        if contrast.num_steps is not None:
+            rank = jax.random.permutation(jax.random.fold_in(subset_key, index), num_steps)
+            kept[index] = (rank[t - 1] < contrast.num_steps).astype(jnp.float32)
+
+    zt = corrupt(noise_key, schedule, z0, t)
+    return Noise(t=t, p_t=p_t, zt=zt, zt_negatives=zt_negatives, kept=tuple(kept))
 
 
-def noise_at(
-    key: PRNGKey,
-    schedule: Schedule,
-    contrasts: Sequence[Contrast],
-    z0: Tokens,
-    zt: Tokens,
-    t: Timesteps,
-    p_t: Float[Array, " batch"],
-    *,
-    negatives: Array | Sequence[Array] | None = None,
-) -> Noise:
-    """Draw what is still random at given steps and noised tokens.
-
-    Args:
-        key: Random key, for the negatives' own chains and for downsampled contrastive steps.
-        schedule: The noise schedule.
-        contrasts: The contrastive terms, which say which negatives have chains of their own.
-        z0: Clean tokens, values 0..K-1.
-        zt: Noised tokens at step t, values 0..K.
-        t: Steps, 1..T.
-        p_t: Probability with which each step was drawn.
-        negatives: One array for each contrastive term (or just the array, for one term).
-
-    Returns:
-        See `Noise`.
-    """
-    given = as_tuple(negatives)
-    chain_key, subset_key = jax.random.split(key)
-    own = own_chains(contrasts, given)
-    kept = tuple(
-        None
-        if one.num_steps is None
-        else _in_subset(jax.random.fold_in(subset_key, index), t, schedule.num_steps, one.num_steps)
-        for index, one in enumerate(contrasts)
-    )
-    chains = None if own is None else noise_chains(chain_key, schedule, own, t)
-    return Noise(t=t, p_t=p_t, zt=zt, chains=chains, kept=kept)
-
-
-def noise_chains(key: PRNGKey, schedule: Schedule, clean: Negatives, t: Timesteps) -> Negatives:
-    """Draw an own zt for every clean sequence, all of an example at the same step."""
-    batch, num_chains, length = clean.shape
-    flat = clean.reshape(batch * num_chains, length)
-    return q_sample(key, schedule, flat, jnp.repeat(t, num_chains)).reshape(clean.shape)
-
-
-def own_chains(contrasts: Sequence[Contrast], given: tuple) -> Negatives | None:
-    """Join the negatives that are noised on their own; None where there are none."""
+def join_corrupted(contrasts: Sequence[Contrast], negatives: Sequence[Array]) -> Array | None:
+    """Join the negatives that are corrupted on their own; None where there are none."""
     own = [
         negative
-        for one, negative in zip(contrasts, given, strict=True)
-        if one.own_chains and negative.shape[1] > 0
+        for contrast, negative in zip(contrasts, negatives, strict=True)
+        if contrast.corrupts_negatives and negative.shape[1] > 0
     ]
     return jnp.concatenate(own, axis=1) if own else None
-
-
-def _in_subset(key: PRNGKey, t: Timesteps, num_steps: int, size: int) -> Float[Array, " batch"]:
-    """Return 1 where t is in a random subset of ``size`` of the steps 1..T, else 0."""
-    rank = jax.random.permutation(key, num_steps)
-    return (rank[t - 1] < size).astype(jnp.float32)
 
 
 def as_tuple(value: Any) -> tuple:
@@ -172,8 +130,11 @@ def check_clean(
 def check_noise(noise: Noise, z0: Tokens, given: tuple, contrasts: Sequence[Contrast]) -> None:
     """Raise a ValueError unless noise was drawn for tokens and negatives of these shapes."""
     check_type("noise", noise, Noise, "loss.draw(key, z0)")
-    own = own_chains(contrasts, given)
-    for name, drawn, wanted in (("zt", noise.zt, z0), ("chains", noise.chains, own)):
+    own = join_corrupted(contrasts, given)
+    for name, drawn, wanted in (
+        ("zt", noise.zt, z0),
+        ("zt_negatives", noise.zt_negatives, own),
+    ):
         shapes = [None if x is None else x.shape for x in (drawn, wanted)]
         if shapes[0] != shapes[1]:
             raise ValueError(

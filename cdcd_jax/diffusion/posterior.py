@@ -1,4 +1,4 @@
-"""The reverse process: p(zs | zt, cond) from the network's guess of the clean tokens.
+"""The reverse process: p(zs | zt, cond) from the network's prediction of the clean tokens.
 
 With r_k = p(z0=k | zt, cond) / q(zt | z0=k), Bayes' rule and the chain z0 -> zs -> zt give
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cdcd_jax.checks import check_steps, check_tokens
-from cdcd_jax.diffusion.denoiser import log_probs
+from cdcd_jax.diffusion.denoiser import check_output, log_probs
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.transitions import (
     LOG_FLOOR,
@@ -51,6 +51,7 @@ class ReverseRates(NamedTuple):
 
 def reverse_rates(schedule: Schedule, s: Timesteps, t: Timesteps) -> ReverseRates:
     """Collect the rates of the reverse step from t to s for every example."""
+    # Two bar tables and the jump between them, each broadcast over positions.
     bar_s, bar_t, step = (
         Rates(*(rate[:, None] for rate in rates))
         for rates in (
@@ -89,8 +90,11 @@ def reverse_weights(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseWei
     """
     num_tokens = p0.shape[-1]
     is_mask = (zt == num_tokens)[..., None]
-    same = _is_token(zt, num_tokens)
+    same = zt[..., None] == jnp.arange(num_tokens, dtype=zt.dtype)[None, None]  # k = zt
+    # At a mask r_k = p0_k / gamma_bar_t. At a token r_k = p0_k / (alpha_bar_t + beta_bar_t) for
+    # k = zt and p0_k / beta_bar_t elsewhere. Times the first denominator: p0_k, and p0_k odds.
     r = jnp.where(same | is_mask, p0, p0 * rates.odds[..., None])
+    # beta_bar_t = 0: only k = zt can have become zt, whatever p0 says.
     r = jnp.where(rates.carry[..., None] & ~is_mask, same.astype(p0.dtype), r)
     r_sum = jnp.sum(r, axis=-1, keepdims=True)
     g = rates.bar_s.alpha[..., None] * r + rates.bar_s.beta[..., None] * r_sum
@@ -109,10 +113,11 @@ def reverse_probs(rates: ReverseRates, p0: LogProbs, zt: Tokens) -> ReverseProbs
     num_tokens = p0.shape[-1]
     g, r_sum = reverse_weights(rates, p0, zt)
     is_mask = (zt == num_tokens)[..., None]
-    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * _is_token(
-        zt, num_tokens
-    ).astype(p0.dtype)
+    same = zt[..., None] == jnp.arange(num_tokens, dtype=zt.dtype)[None, None]
+    # arrive = q(zt | zs=k): beta, and alpha more at k = zt; gamma into the mask from any token.
+    arrive = rates.step.beta[..., None] + rates.step.alpha[..., None] * same.astype(p0.dtype)
     arrive = jnp.where(is_mask, rates.step.gamma[..., None], arrive)
+    # zs = K only where zt = K, as a mask stays a mask: q(zt=K | zs=K) = 1.
     mask = jnp.where(is_mask, rates.bar_s.gamma[..., None] * r_sum, 0.0)
     return ReverseProbs(arrive * g, mask[..., 0])
 
@@ -123,6 +128,7 @@ def log_reverse_probs(
     """Return log p(zs = k | zt, cond) over the K tokens and the mask, normalised and floored."""
     tokens, mask = reverse_probs(rates, p0, zt)
     gamma_bar_t = jnp.maximum(rates.bar_t.gamma, jnp.finfo(p0.dtype).tiny)
+    # Undo the scale of r, so that the probabilities sum to 1.
     scale = jnp.where(zt == p0.shape[-1], gamma_bar_t, rates.stay)[..., None]
     return safe_log(jnp.concatenate([tokens, mask[..., None]], axis=-1) / scale)
 
@@ -155,6 +161,7 @@ def log_posterior(
     check_tokens("zt", zt, schedule.vocab_size, mask=True)
     check_steps(t, zt.shape[0], schedule.num_steps, s)
     zt = jnp.asarray(zt)
+    check_output("log_p0", log_p0)
     log_p0 = log_probs(log_p0, zt, schedule.vocab_size, name="log_p0")
     rates = reverse_rates(schedule, s, t)
     return log_reverse_probs(rates, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)), zt)
@@ -184,8 +191,3 @@ def log_q_posterior(
     check_steps(t, zt.shape[0], schedule.num_steps, s)
     p0 = jax.nn.one_hot(z0, schedule.vocab_size)
     return log_reverse_probs(reverse_rates(schedule, s, t), p0, zt)
-
-
-def _is_token(zt: Tokens, num_tokens: int) -> Array:
-    """Return [batch length K] True at k = zt; nowhere where zt is the mask."""
-    return zt[..., None] == jnp.arange(num_tokens, dtype=zt.dtype)[None, None, :]

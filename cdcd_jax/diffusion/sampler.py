@@ -18,7 +18,7 @@ from cdcd_jax.checks import (
     check_steps,
     check_tokens,
 )
-from cdcd_jax.diffusion.denoiser import log_probs
+from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
@@ -93,6 +93,7 @@ def make_sampler(
         )
     check_truncation(truncation)
     check_temperature(temperature)
+    predict = check_outputs(denoise_fn)
 
     def init(key: PRNGKey, batch: int, length: int) -> Tokens:
         check_key(key)
@@ -106,7 +107,7 @@ def make_sampler(
         s, t = (jnp.full(zt.shape[:1], step) for step in (s, t))
         check_steps(t, zt.shape[0], schedule.num_steps, s)
         # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
-        log_p0 = log_probs(denoise_fn(zt, t, cond), zt, schedule.vocab_size)
+        log_p0 = log_probs(predict(zt, t, cond), zt, schedule.vocab_size)
         log_p0 = apply_temperature(log_p0, temperature)
         if top_k is not None:
             log_p0 = keep_top_k(log_p0, top_k)

@@ -56,6 +56,8 @@ def rates_between(schedule: Schedule, s: Int[Array, "*shape"], t: Int[Array, "*s
     s, t = (jnp.asarray(step).astype(jnp.int32) for step in (s, t))  # s + 1 may not be an int8
     alpha_bar, beta_bar = jnp.asarray(schedule.alpha_bar), jnp.asarray(schedule.beta_bar)
     keep_bar = jnp.asarray(schedule.keep_bar)
+    # alpha_bar_t = alpha_bar_s alpha, 1 - gamma_bar_t = (1 - gamma_bar_s) (1 - gamma) and
+    # beta_bar_t = beta_bar_s alpha + (1 - gamma_bar_s) beta (VQ-Diffusion Eq. 8), solved.
     alpha = alpha_bar[t] / alpha_bar[s]
     jump = Rates(
         alpha,
@@ -63,7 +65,7 @@ def rates_between(schedule: Schedule, s: Int[Array, "*shape"], t: Int[Array, "*s
         1.0 - keep_bar[t] / keep_bar[s],
     )
     step = Rates(*(jnp.asarray(x)[t] for x in (schedule.alpha, schedule.beta, schedule.gamma)))
-    adjacent = s + 1 == t
+    adjacent = s + 1 == t  # of the tables, where float64 has divided
     return Rates(*(jnp.where(adjacent, a, b) for a, b in zip(step, jump, strict=True)))
 
 
@@ -93,6 +95,7 @@ def log_q(
     check_tokens("zs", zs, num_tokens, mask=True)
     check_steps(t, zs.shape[0], schedule.num_steps, s)
     alpha, beta, gamma = (rate[:, None, None] for rate in rates_between(schedule, s, t))
+    # Columns of Q_{t|s} (VQ-Diffusion Eq. 7): a token stays, is replaced or masked; a mask stays.
     same = jax.nn.one_hot(zs, num_tokens)
     is_mask = (zs == schedule.mask_id)[..., None]
     tokens = jnp.where(is_mask, 0.0, alpha * same + beta)
@@ -133,12 +136,24 @@ def q_sample(
     check_schedule(schedule)
     check_tokens("zs", zs, schedule.vocab_size, mask=True)
     check_steps(t, zs.shape[0], schedule.num_steps, s)
-    zs = jnp.asarray(zs)
+    return corrupt(key, schedule, jnp.asarray(zs), t, s)
+
+
+def corrupt(
+    key: PRNGKey,
+    schedule: Schedule,
+    zs: Tokens,
+    t: Int[Array, " batch"],
+    s: Int[Array, " batch"] | None = None,
+) -> Tokens:
+    """Draw zt ~ q(zt | zs) as `q_sample`, of arguments that were checked."""
     mask_key, replace_key, token_key = jax.random.split(key, 3)
     s = jnp.zeros_like(t) if s is None else s
     alpha, beta, gamma = (rate[:, None] for rate in rates_between(schedule, s, t))
     uniform = schedule.vocab_size * beta
     masked = _bernoulli(mask_key, jnp.broadcast_to(gamma, zs.shape))
+    # P(replaced | not masked) = K beta / (K beta + alpha): alpha + K beta + gamma = 1, and where
+    # all is masked, 0 / 0 is to be 0.
     share = uniform / jnp.maximum(uniform + alpha, jnp.finfo(alpha.dtype).tiny)
     replaced = _bernoulli(replace_key, jnp.broadcast_to(share, zs.shape))
     token = jax.random.randint(token_key, zs.shape, 0, schedule.vocab_size, dtype=zs.dtype)
@@ -172,7 +187,7 @@ def sample_prior(key: PRNGKey, schedule: Schedule, shape: tuple[int, int]) -> To
     """
     visible_key, token_key = jax.random.split(key)
     keep = jnp.asarray(schedule.keep_bar)[-1]
-    keep = jnp.where(keep < NEARLY_ABSORBING, 0.0, keep)
+    keep = jnp.where(keep < NEARLY_ABSORBING, 0.0, keep)  # the prior, or all masks
     visible = _bernoulli(visible_key, jnp.broadcast_to(keep, shape))
     token = jax.random.randint(token_key, shape, 0, schedule.vocab_size)
     return jnp.where(visible, token, schedule.mask_id)
@@ -186,5 +201,6 @@ def safe_log(p: Array) -> Array:
 def _bernoulli(key: PRNGKey, p: Float[Array, "*shape"]) -> Array:
     """Draw True with probability p, resolved to 2**-32."""
     bits = jax.random.bits(key, p.shape, jnp.uint32)
+    # p is rounded to a multiple of 2**-32 by comparing integers; p = 1 would overflow one.
     threshold = jnp.minimum(p, 1.0 - 2.0**-24) * 2.0**32
     return (bits < threshold.astype(jnp.uint32)) | (p >= 1.0)

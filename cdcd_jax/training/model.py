@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cdcd_jax.conditioning.condition import Condition, draw_left_out, leave_out
+from cdcd_jax.conditioning.condition import Condition
 from cdcd_jax.models.functional import Network
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -20,9 +20,7 @@ class Model(NamedTuple):
         encode: ``encode(params, cond) -> features``, once for all steps of a sample.
         null: ``null(params, batch) -> features`` of no condition; None for a model that was never
             trained without its condition, and so cannot be guided.
-        draw_left_out: ``draw_left_out(key, batch) -> bool [batch]``: who loses its condition in a
-            training step; None where nobody does.
-        leave_out: ``leave_out(left_out, params, features) -> features``, null for those.
+        dropout: Probability, in training, that an example loses its condition and gets ``null``.
         hidden: ``hidden(params, zt, t, features) -> [batch length width]``: ``denoise`` without its
             last layer; None for a model that has no such halves.
         head: ``head(params, hidden) -> log p(z0 | zt, features)`` or logits at any positions: that
@@ -33,8 +31,7 @@ class Model(NamedTuple):
     denoise: Callable[[Params, Any, Any, Any], jax.Array]
     encode: Callable[[Params, Any], Any] = lambda params, cond: cond
     null: Callable[[Params, int], Any] | None = None
-    draw_left_out: Callable[[PRNGKey, int], Any] = lambda key, batch: None
-    leave_out: Callable[[Any, Params, Any], Any] = lambda left_out, params, features: features
+    dropout: float = 0.0
     hidden: Callable[[Params, Any, Any, Any], jax.Array] | None = None
     head: Callable[[Params, jax.Array], jax.Array] | None = None
 
@@ -70,10 +67,7 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
         denoise=lambda params, *inputs: network.logits(params["denoiser"], *inputs),
         encode=lambda params, cond: condition.encode(params["condition"], cond),
         null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
-        draw_left_out=lambda key, batch: draw_left_out(key, condition, dropout, batch),
-        leave_out=lambda left_out, params, features: leave_out(
-            left_out, condition, params["condition"], features
-        ),
+        dropout=dropout,
         hidden=lambda params, *inputs: network.hidden(params["denoiser"], *inputs),
         head=lambda params, hidden: network.head(params["denoiser"], hidden),
     )

@@ -6,11 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cdcd_jax.conditioning.condition import drop_condition
 from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast
-from cdcd_jax.diffusion.loss import make_loss
+from cdcd_jax.diffusion.loss import evaluate_terms, make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
+from cdcd_jax.diffusion.noise import draw_noise
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.diffusion.timesteps import update_timestep_stats
+from cdcd_jax.registry import CONTRASTS
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
@@ -47,9 +50,10 @@ def make_objective(
 
     Args:
         schedule: The noise schedule.
-        model: The network and what it is told.
+        model: The network and its condition.
         grid: Rows and columns of the tokens; (1, length) for a sequence.
-        mechanism: ``"step"``, ``"sample"``, or ``"none"`` for the vanilla loss.
+        mechanism: ``"step"``, ``"sample"``, the name of a registered contrastive term, or
+            ``"none"`` for the vanilla loss.
         negatives: ``"intra"``, ``"inter"`` or ``"both"``, which gives two terms of equal weight.
         num_negatives: N >= 1 of each kind.
         patches: Patches down and across that intra negatives of an image are cut in.
@@ -112,21 +116,23 @@ def make_objective(
             )
         denoise, head = model.hidden, model.head
 
+    names = tuple("intra_negatives" if kind == "intra" else "negatives" for kind in kinds)
+
     def shuffle(key: PRNGKey, z0: jax.Array) -> jax.Array:
         if grid[0] == 1:
             return shuffle_chunks(key, z0, num_chunks=num_chunks, num_negatives=num_negatives)
         return shuffle_patches(key, z0, grid=grid, patches=patches, num_negatives=num_negatives)
 
-    def negatives_of(batch: Batch) -> tuple[jax.Array, ...]:
-        return tuple(batch["intra_negatives" if kind == "intra" else "negatives"] for kind in kinds)
-
     def draw(key: PRNGKey, batch: Batch, stats: Any) -> Batch:
-        shuffle_key, loss_key = jax.random.split(key)
+        shuffle_key, noise_key = jax.random.split(key)
         z0, drawn = batch["tokens"], dict(batch)
         if "intra" in kinds and "intra_negatives" not in batch:
             drawn["intra_negatives"] = shuffle(shuffle_key, z0)
-        drawn["noise"] = loss_fn.draw(loss_key, z0, negatives=negatives_of(drawn), stats=stats)
-        drawn["left_out"] = model.draw_left_out(jax.random.fold_in(key, 2), z0.shape[0])
+        negatives = [drawn[name].astype(z0.dtype) for name in names]
+        drawn["noise"] = draw_noise(noise_key, schedule, loss_fn.contrasts, z0, negatives, stats)
+        if model.dropout:
+            dropout_key = jax.random.fold_in(key, 2)
+            drawn["dropped"] = jax.random.bernoulli(dropout_key, model.dropout, (z0.shape[0],))
         return drawn
 
     def loss(
@@ -135,23 +141,25 @@ def make_objective(
         z0 = batch["tokens"]
         # Once for all chains, positive and negative.
         features = model.encode(params, batch["cond"])
-        features = model.leave_out(batch["left_out"], params, features)
-        terms = loss_fn.at(
+        if model.null is not None and "dropped" in batch:
+            features = drop_condition(batch["dropped"], features, model.null(params, z0.shape[0]))
+        terms = evaluate_terms(
+            loss_fn,
             batch["noise"],
             partial(denoise, params),
             z0,
             features,
-            negatives=negatives_of(batch),
-            head_fn=None if head is None else partial(head, params),
+            [batch[name].astype(z0.dtype) for name in names],
+            None if head is None else partial(head, params),
         )
-        told = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
-        metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in told.items()}
+        means = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
+        metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in means.items()}
         if kinds:
             metrics["equal_negatives"] = jnp.mean(terms.equal_negatives)
         return terms.loss, (metrics, (terms.t, terms.vb))
 
-    def update(key: PRNGKey, stats: Any, seen: tuple[jax.Array, jax.Array]) -> tuple[Any, Metrics]:
-        return (None if stats is None else update_timestep_stats(stats, *seen)), {}
+    def update(key: PRNGKey, stats: Any, rows: tuple[jax.Array, jax.Array]) -> tuple[Any, Metrics]:
+        return (None if stats is None else update_timestep_stats(stats, *rows)), {}
 
     return Objective(loss, draw, update)
 
@@ -175,8 +183,9 @@ def needs_intra(mechanism: str, negatives: str) -> bool:
 
 
 def _kinds(mechanism: str, negatives: str, num_negatives: int) -> tuple[str, ...]:
-    if mechanism not in ("none", "step", "sample"):
-        raise ValueError(f'mechanism = "{mechanism}" must be one of "none", "step", "sample"')
+    if mechanism not in ("none", *CONTRASTS):
+        known = '", "'.join(("none", *CONTRASTS))
+        raise ValueError(f'mechanism = "{mechanism}" must be one of "{known}"')
     if negatives not in NEGATIVES:
         raise ValueError(f'negatives = "{negatives}" must be one of "intra", "inter", "both"')
     if num_negatives < 1:

@@ -7,10 +7,8 @@ import pytest
 
 from cdcd_jax.conditioning.condition import (
     class_condition,
-    draw_left_out,
+    drop_condition,
     feature_condition,
-    leave_out,
-    no_condition,
     text_condition,
 )
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
@@ -94,26 +92,20 @@ def test_no_text_is_the_empty_text_or_learned(tokenizer):
     np.testing.assert_array_equal(condition.encode({}, frozen), frozen)
 
 
-def test_a_share_of_the_conditions_is_left_out():
+def test_dropped_conditions_are_the_null_condition():
     condition = class_condition(7)
-    labels = jnp.arange(4000) % 7
-    drawn = draw_left_out(jax.random.key(0), condition, 0.2, 4000)
-    told = leave_out(drawn, condition, {}, labels)
-    np.testing.assert_array_equal(told == 7, drawn)
-    dropped = np.asarray(told == 7)
-    assert abs(dropped.mean() - 0.2) < 0.03
-    np.testing.assert_array_equal(told[~dropped], labels[~dropped])
-    assert draw_left_out(jax.random.key(0), condition, 0.0, 4000) is None
-    assert leave_out(None, condition, {}, labels) is labels
-    assert draw_left_out(jax.random.key(0), no_condition(), 0.5, 4000) is None
+    labels, dropped = jnp.arange(40) % 7, np.arange(40) % 3 == 0
+    found = drop_condition(jnp.asarray(dropped), labels, condition.null({}, 40))
+    np.testing.assert_array_equal(found == 7, dropped)
+    np.testing.assert_array_equal(found[~dropped], labels[~dropped])
 
 
-def test_whole_texts_are_left_out(tokenizer):
+def test_whole_texts_are_dropped(tokenizer):
     condition = text(tokenizer, "learned")
     params = condition.init(jax.random.key(0))
     features = condition.encode(params, jnp.asarray(tokenizer(CAPTIONS * 20)))
-    drawn = draw_left_out(jax.random.key(1), condition, 0.5, 40)
-    told = leave_out(drawn, condition, params, features)
-    dropped = np.asarray((told == params["null"][None]).all(axis=(1, 2)))
-    assert 5 < dropped.sum() < 35
-    np.testing.assert_array_equal(told[~dropped], features[~dropped])
+    drawn = np.arange(40) % 3 == 0
+    found = drop_condition(jnp.asarray(drawn), features, condition.null(params, 40))
+    dropped = np.asarray((found == params["null"][None]).all(axis=(1, 2)))
+    np.testing.assert_array_equal(dropped, drawn)
+    np.testing.assert_array_equal(found[~dropped], features[~dropped])

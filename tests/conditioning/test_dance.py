@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdcd_jax.conditioning.condition import draw_left_out, leave_out
+from cdcd_jax.conditioning.condition import drop_condition
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.typing import Timed
 from tests.support.published_motion import draw_named, draw_params, template
@@ -103,9 +103,8 @@ def test_no_dance_takes_the_place_of_one_and_keeps_its_times(encoder):
 
     def some_left_out(cond):
         told = condition.encode(params, cond)
-        return told, leave_out(
-            draw_left_out(jax.random.key(1), condition, 0.5, 8), condition, params, told
-        )
+        dropped = jax.random.bernoulli(jax.random.key(1), 0.5, (8,))
+        return told, drop_condition(dropped, told, condition.null(params, 8))
 
     cond = draw_cond(motion["frames"], batch=8)
     told, left = jax.jit(some_left_out)(cond)

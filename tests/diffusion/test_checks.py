@@ -247,7 +247,7 @@ def test_everything_is_checked_in_one_program():
 def test_a_network_without_probabilities_is_found():
     broken = lambda zt, t, cond: uniform(zt, t, cond).at[1, 2, 3].set(jnp.nan)  # noqa: E731
     with pytest.raises(
-        ValueError, match=r"denoise_fn gives no probabilities: .* = \[1, 2, 0\] is nan"
+        ValueError, match=r"denoise_fn gives no probabilities: .* = \[1, 2, 3\] is nan"
     ):
         cdcd.checked(lambda key: cdcd.sample(key, SCHEDULE, broken, None, shape=SHAPE))(key())
     with pytest.raises(ValueError, match=r"sample\[1, 2\] is 16, the mask"):

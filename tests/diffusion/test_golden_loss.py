@@ -9,10 +9,8 @@ import pytest
 from test_golden_diffusion import reference_schedule
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.bound import step_terms
-from cdcd_jax.diffusion.loss import Objective, loss_at
-from cdcd_jax.diffusion.noise import noise_at
-from cdcd_jax.diffusion.scores import weighted_sums
+from cdcd_jax.diffusion.noise import Noise
+from cdcd_jax.diffusion.terms import make_terms_fn, step_terms
 from cdcd_jax.diffusion.timesteps import timestep_probs, update_timestep_stats
 
 MODES = ["inter_sample", "inter_step", "intra_sample", "intra_step", "vanilla"]
@@ -24,7 +22,7 @@ CASES += [f"music_{mode}_K211_L18_T80_N10" for mode in ("inter_sample", "intra_s
 RTOL = 2e-5
 
 
-def objective_of(case):
+def loss_of(case, schedule):
     """Return the reference's settings of a case: what its file's description says."""
     code, mode = case.split("_", 1)
     adaptive, weighted = "nonadaptive" not in case, case.endswith("_mw")
@@ -36,53 +34,43 @@ def objective_of(case):
         weight=0.1 if strong else (5e-6 if "inter_sample_K211" in mode else 5e-5),
         time_weight="increasing" if adaptive else "constant",
     )
-    return Objective(
+    return cdcd.make_loss(
+        schedule,
         aux_weight=1e-3 if strong else 5e-4,
         aux_time_weight=aux_time if adaptive else "constant",
         mask_weight=(1.0, 0.25) if weighted else (1.0, 1.0),
-        contrasts=() if mode.startswith("vanilla") else (contrast,),
+        contrast=None if mode.startswith("vanilla") else contrast,
     )
 
 
 @pytest.fixture(params=CASES)
 def case(request, golden):
-    """A case's data, schedule and objective."""
+    """A case's data, schedule and loss."""
     data = golden(f"loss/{request.param}.npz")
     vocab_size, num_steps = (
         int(re.search(rf"_{letter}(\d+)", request.param).group(1)) for letter in "KT"
     )
     schedule = reference_schedule(request.param.split("_")[0], vocab_size, num_steps)
-    return data, schedule, objective_of(request.param)
+    return data, schedule, loss_of(request.param, schedule)
 
 
-def evaluate(data, schedule, objective, logits):
-    negatives = (jnp.asarray(data["negatives"]),) if objective.contrasts else ()
-    z0 = jnp.asarray(data["x0"])
-    noise = noise_at(
-        jax.random.key(0),
-        schedule,
-        objective.contrasts,
-        z0,
-        jnp.asarray(data["xt"]),
-        jnp.asarray(data["t"]) + 1,
-        jnp.asarray(data["pt"]),
-        negatives=negatives,
+def evaluate(data, loss, logits):
+    negatives = (jnp.asarray(data["negatives"]),) if loss.contrasts else ()
+    noise = Noise(
+        t=jnp.asarray(data["t"]) + 1,
+        p_t=jnp.asarray(data["pt"]),
+        zt=jnp.asarray(data["xt"]),
+        zt_negatives=None,
+        kept=(None,) * len(negatives),
     )
-    return loss_at(
-        schedule,
-        objective,
-        noise,
-        lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
-        z0,
-        None,
-        negatives=negatives,
-    )
+    denoise_fn = lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1)  # noqa: E731
+    return loss.at(noise, denoise_fn, jnp.asarray(data["x0"]), None, negatives=negatives)
 
 
 def test_every_term(case):
-    data, schedule, objective = case
+    data, _, loss = case
     logits = jnp.asarray(np.moveaxis(data["logits"], 1, -1))
-    terms = evaluate(data, schedule, objective, logits)
+    terms = evaluate(data, loss, logits)
 
     def same(ours, theirs):
         np.testing.assert_allclose(np.asarray(ours), data[theirs], rtol=RTOL)
@@ -90,7 +78,7 @@ def test_every_term(case):
     same(terms.vb, "kl_loss")
     same(terms.vb / terms.p_t, "vlb_term")
     same(terms.aux, "kl_aux_loss")
-    if objective.contrasts:
+    if loss.contrasts:
         np.testing.assert_allclose(terms.contrast, -data["neg_kl_loss"].mean(axis=1), rtol=RTOL)
         weighted = terms.total * terms.p_t - terms.vb
         weighted -= data["aux_term"] * data["pt"]
@@ -103,7 +91,7 @@ def test_every_term(case):
         )
     # The total is a difference of larger terms: relative to the largest of them.
     scale = np.abs(data["vlb_term"]) + np.abs(data["aux_term"])
-    if objective.contrasts:
+    if loss.contrasts:
         scale = scale + np.abs(data["contrastive_term"])
     for name in ("vb_loss", "official_vb_loss"):
         assert np.all(np.abs(terms.total - data[name]) <= RTOL * scale)
@@ -112,27 +100,27 @@ def test_every_term(case):
 
 
 def test_gradient(case):
-    data, schedule, objective = case
+    data, _, loss = case
     logits = jnp.asarray(np.moveaxis(data["logits"], 1, -1))
-    gradient = jax.grad(lambda logits: evaluate(data, schedule, objective, logits).loss)(logits)
+    gradient = jax.grad(lambda logits: evaluate(data, loss, logits).loss)(logits)
     theirs = np.moveaxis(data["grad_logits"], 1, -1)
     error = np.abs(np.asarray(gradient) - theirs).max(axis=(1, 2))
     assert np.all(error <= RTOL * np.abs(theirs).max(axis=(1, 2)))
 
 
 def test_every_position_and_negative(case):
-    data, schedule, objective = case
+    data, schedule, loss = case
     log_p0 = jnp.asarray(np.moveaxis(data["log_x0_recon"], 1, -1)[..., :-1])
     z0, zt, t = jnp.asarray(data["x0"]), jnp.asarray(data["xt"]), jnp.asarray(data["t"]) + 1
     kl, _ = step_terms(schedule, log_p0, z0[:, None], zt, t)
     # A visible token's KL is around 1e-7 and the reference's float32 noise as large.
     np.testing.assert_allclose(kl[:, 0], data["kl_per_pos"], rtol=RTOL, atol=3e-5)
-    if not objective.contrasts:
+    if not loss.contrasts:
         return
     negatives = jnp.asarray(data["negatives"])
-    step, sample = weighted_sums(schedule, log_p0, negatives, zt, t, objective.mask_weight)
+    step, sample = make_terms_fn(schedule, t, mask_weight=loss.mask_weight)(log_p0, negatives, zt)
     later = data["t"] > 0
-    mine = step if objective.contrasts[0].mechanism == "step" else sample
+    mine = step if loss.contrasts[0].mechanism == "step" else sample
     np.testing.assert_allclose(mine[later], data["neg_kl"][later], rtol=RTOL)
     np.testing.assert_allclose(mine[~later], data["neg_decoder_nll"][~later], rtol=RTOL)
 

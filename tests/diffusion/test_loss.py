@@ -7,10 +7,10 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.contrastive import denoise_with_negatives
-from cdcd_jax.diffusion.loss import Objective, loss_at
-from cdcd_jax.diffusion.noise import noise_at, noise_chains
-from cdcd_jax.diffusion.scores import make_score, weighted_sums
+from cdcd_jax.diffusion.chunks import denoise_chains
+from cdcd_jax.diffusion.loss import Loss, evaluate_terms
+from cdcd_jax.diffusion.noise import Noise, join_corrupted
+from cdcd_jax.diffusion.terms import make_terms_fn
 from cdcd_jax.diffusion.timesteps import (
     TimestepStats,
     sample_timesteps,
@@ -57,6 +57,15 @@ def batch():
     return make_batch()
 
 
+def noise_at(key, schedule, contrasts, zt, t, p_t, negatives):
+    """Noise at given steps and noised tokens: what negatives of their own noise need is drawn."""
+    clean, own = join_corrupted(contrasts, negatives), None
+    if clean is not None:
+        rows, steps = clean.reshape(-1, clean.shape[-1]), jnp.repeat(t, clean.shape[1])
+        own = q_sample(key, schedule, rows, steps).reshape(clean.shape)
+    return Noise(t=t, p_t=p_t, zt=zt, zt_negatives=own, kept=(None,) * len(contrasts))
+
+
 def largest_array(jaxpr):
     """Return the size of the largest array that a program makes, its inner programs included."""
     sizes = []
@@ -96,7 +105,6 @@ def test_gradients_are_finite(contrast, num_steps, vocab):
     contrasts = () if contrast is None else (contrast,)
     negatives = tuple((z0[:, None] + 1) % vocab for _ in contrasts)
 
-    objective = Objective(contrasts=contrasts)
     p_t = jnp.full(6, 1.0 / num_steps)
 
     # The rates are arguments, so that one program serves all schedules.
@@ -104,10 +112,10 @@ def test_gradients_are_finite(contrast, num_steps, vocab):
     @jax.value_and_grad
     def loss(logits, schedule):
         key = jax.random.key(0)
-        noise = noise_at(key, schedule, contrasts, z0, zt, t, p_t, negatives=negatives)
-        return loss_at(
-            schedule, objective, noise, lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1),
-            z0, None, negatives=negatives,
+        noise = noise_at(key, schedule, contrasts, zt, t, p_t, negatives)
+        return evaluate_terms(
+            Loss(schedule, contrasts=contrasts), noise,
+            lambda zt, t, cond: jax.nn.log_softmax(logits, axis=-1), z0, None, negatives,
         ).loss  # fmt: skip
 
     for name, make in SCHEDULES.items():
@@ -137,7 +145,7 @@ def test_any_number_of_negatives(batch, name, count):
 def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
     z0, cond, negatives = batch
     schedule = SCHEDULES["uniform"](20, VOCAB)
-    objective = Objective(contrasts=() if contrast is None else (contrast,))
+    loss = cdcd.make_loss(schedule, contrast=contrast)
     denoise_fn = network(make_params(jax.random.key(0)))
     t = jnp.array([1, 7, 20])
     zt = q_sample(jax.random.key(2), schedule, z0, t)
@@ -145,9 +153,8 @@ def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
 
     def run(z0, zt, t, cond, given):
         p_t = jnp.full(t.shape, 0.05)
-        key, terms = jax.random.key(3), objective.contrasts
-        noise = noise_at(key, schedule, terms, z0, zt, t, p_t, negatives=given)
-        return loss_at(schedule, objective, noise, denoise_fn, z0, cond, negatives=given)
+        noise = noise_at(jax.random.key(3), schedule, loss.contrasts, zt, t, p_t, given)
+        return loss.at(noise, denoise_fn, z0, cond, negatives=given)
 
     eager = run(z0, zt, t, cond, given)
     for ours, theirs in zip(
@@ -159,7 +166,7 @@ def test_jit_is_eager_and_batch_is_stacked_singles(batch, contrast):
         single = jax.jit(run)(z0[one], zt[one], t[one], cond[one], tuple(x[one] for x in given))
         np.testing.assert_allclose(single.vb[0], eager.vb[i], rtol=2e-5)
         np.testing.assert_allclose(single.aux[0], eager.aux[i], rtol=2e-5)
-        if contrast is None or not contrast.own_chains:  # own chains draw other noise
+        if contrast is None or not contrast.corrupts_negatives:  # they draw other noise
             np.testing.assert_allclose(single.total[0], eager.total[i], rtol=2e-5)
 
 
@@ -169,14 +176,14 @@ def test_parallel_chains_are_each_chain_alone(batch):
     schedule = SCHEDULES["published"](20, VOCAB)
     denoise_fn = network(make_params(jax.random.key(0)))
     t = jnp.array([1, 7, 20])
-    chains = noise_chains(jax.random.key(4), schedule, negatives, t)
+    rows, steps = negatives.reshape(-1, LENGTH), jnp.repeat(t, negatives.shape[1])
+    chains = q_sample(jax.random.key(4), schedule, rows, steps).reshape(negatives.shape)
+    terms_fn = make_terms_fn(schedule, t)
 
     @partial(jax.jit, static_argnums=1)
     def run(chains, chunk):
-        return denoise_with_negatives(
-            make_score(schedule, t), denoise_fn, z0, t, cond, own=negatives, chains=chains,
-            chunk=chunk,
-        )  # fmt: skip
+        predict = lambda zt: denoise_fn(zt, t, cond)  # noqa: E731
+        return denoise_chains(terms_fn, predict, z0, negatives, chains, chains_per_pass=chunk)
 
     found = {chunk: run(chains, chunk) for chunk in (None, 1, 3, 4)}
     for log_p0, _ in found.values():
@@ -184,9 +191,9 @@ def test_parallel_chains_are_each_chain_alone(batch):
     for j in range(negatives.shape[1]):
         alone = denoise_fn(chains[:, j], t, cond)
         clean = negatives[:, j : j + 1]
-        kl, _ = weighted_sums(schedule, alone, clean, chains[:, j], t, (1.0, 1.0))
-        for _, sums in found.values():
-            np.testing.assert_allclose(sums[:, j], kl[:, 0], rtol=2e-5)
+        for term, single in terms_fn(alone, clean, chains[:, j])._asdict().items():
+            for _, sums in found.values():
+                np.testing.assert_allclose(getattr(sums, term)[:, j], single[:, 0], rtol=2e-5)
 
 
 @cache
@@ -220,10 +227,9 @@ def test_several_terms_add_up(batch):
 
     @partial(jax.jit, static_argnums=0)
     def run(contrasts, given):
-        objective = Objective(contrasts=contrasts)
-        key = jax.random.key(5)
-        noise = noise_at(key, schedule, contrasts, z0, zt, t, p_t, negatives=given)
-        return loss_at(schedule, objective, noise, denoise_fn, z0, cond, negatives=given)
+        noise = noise_at(jax.random.key(5), schedule, contrasts, zt, t, p_t, given)
+        loss = cdcd.make_loss(schedule, contrast=contrasts)
+        return loss.at(noise, denoise_fn, z0, cond, negatives=given)
 
     vanilla = run((), ())
     first, second = CONTRASTS["shared"], cdcd.Contrast("sample", weight=0.3)

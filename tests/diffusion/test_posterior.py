@@ -5,7 +5,8 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.bound import prior_kl, step_terms
+from cdcd_jax.diffusion.bound import prior_kl
+from cdcd_jax.diffusion.terms import step_terms
 from tests.support.oracles import exact_denoiser, kl, model_posterior, posterior
 
 NUM_STEPS, VOCAB = 6, 4

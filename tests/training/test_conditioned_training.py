@@ -65,21 +65,17 @@ def test_both_the_text_and_what_stands_for_none_are_learned(params):
     assert still == []
 
 
-def test_about_the_share_of_examples_is_left_out_anew_in_each_step(params):
-    model = make(0.5)
-    features = jax.random.normal(jax.random.key(4), (160, LENGTH, 8))
-    null = model.null(params, 1)
-    kept = []
-    for number in range(2):
-        drawn = model.draw_left_out(jax.random.key(number), 160)
-        told = model.leave_out(drawn, params, features)
-        kept.append(np.asarray((told != null).any(axis=(1, 2))))
-        assert 50 < kept[-1].sum() < 110  # of 160, 80 +- 5 standard deviations
-    assert (kept[0] != kept[1]).any()
-    never = make(0.0)
-    assert never.null is None
-    assert never.draw_left_out(jax.random.key(0), 160) is None
-    assert never.leave_out(None, params, features) is features
+def test_about_the_share_of_conditions_is_dropped_anew_in_each_step():
+    def draw(dropout, number):
+        objective = make_objective(SCHEDULE, make(dropout), grid=GRID)
+        return objective.draw(jax.random.key(number), {"tokens": tokens}, None)
+
+    tokens = jnp.zeros((160, GRID[0] * GRID[1]), jnp.int32)
+    dropped = [np.asarray(draw(0.5, number)["dropped"]) for number in range(2)]
+    assert all(50 < each.sum() < 110 for each in dropped)  # of 160, 80 +- 5 standard deviations
+    assert (dropped[0] != dropped[1]).any()
+    assert make(0.0).null is None
+    assert "dropped" not in draw(0.0, 0)
 
 
 SAMPLING = {"num_steps": 2, "truncation": 1.0, "top_k": None, "temperature": 1.0}

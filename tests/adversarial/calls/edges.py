@@ -131,7 +131,7 @@ def cases() -> Iterator[Case]:
 
 def _own_chains(z0: np.ndarray, negatives: np.ndarray) -> jax.Array:
     made = cdcd.make_loss(FEW, contrast=cdcd.Contrast("step"))
-    return made.draw(key(), z0, negatives=negatives).chains == K
+    return made.draw(key(), z0, negatives=negatives).zt_negatives == K
 
 
 def _all_masked(tokens: np.ndarray) -> bool:

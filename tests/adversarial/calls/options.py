@@ -168,12 +168,12 @@ def _statistics() -> Iterator[Case]:
             None,
             negatives=np.stack([Z0, Z0], 1),
         ),
-        "noise.chains has shape (2, 1, 6) where the loss has (2, 2, 6)",
+        "noise.zt_negatives has shape (2, 1, 6) where the loss has (2, 2, 6)",
     )
     yield refused(
         "loss.at: noise of another loss",
         lambda: own.at(made.draw(key(), Z0), uniform, Z0, None, negatives=Z0[:, None]),
-        "noise.chains has shape None",
+        "noise.zt_negatives has shape None",
     )
 
 
