@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.conditioning.conditioning import Conditioning, Texts
@@ -22,7 +23,7 @@ from cdcd_jax.dance_to_music import generate_music, read_request
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.shard_batch import fetch_whole
 from cdcd_jax.io import atomic_folder, check_local, is_first_host
-from cdcd_jax.training.generation import check_sampling
+from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import Params, PRNGKey
 
@@ -71,8 +72,8 @@ class Generator:
     codec: Codec
     conditioning: Conditioning
     sampling: Mapping[str, Any]
-    sample_fn: Callable[..., Any]
-    bound_fn: Callable[..., Any]
+    sample_fn: SampleFn
+    bound_fn: BoundFn
     folder: Path | None = None
 
     def __repr__(self) -> str:
@@ -288,6 +289,8 @@ class Generator:
         Returns:
             [batch length K]; ``cdcd_jax.sample``, ``evaluate_bound`` and the loss normalise it.
         """
+        check_tokens("zt", zt, self.schedule.vocab_size, mask=True)
+        check_steps(t, zt.shape[0], self.schedule.num_steps)
         return self.model.denoise(self.params, jnp.asarray(zt), jnp.asarray(t), cond)
 
     def features(self, cond: Any) -> Any:

@@ -1,7 +1,6 @@
 """An experiment on diffusion, from its configuration."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ from cdcd_jax.tasks.scoring import PLACES, Scoring
 from cdcd_jax.tasks.task import Task, find_task
 from cdcd_jax.tasks.token_data import TokenData
 from cdcd_jax.training.generation import (
+    BoundFn,
+    SampleFn,
     check_num_steps,
     check_sampling,
     check_truncation,
@@ -49,7 +50,7 @@ from cdcd_jax.training.generation import (
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.run import Training
-from cdcd_jax.typing import Params, PRNGKey
+from cdcd_jax.typing import Params
 
 SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
 """What a checkpoint depends on. How a codec was trained and pictures were prepared is not among
@@ -88,8 +89,8 @@ class Experiment:
     data: TokenData
     task: Task
     told: ConditionedData
-    bound_fn: Callable[[Params, PRNGKey, Any, Any], jax.Array]
-    sample_fn: Callable[..., jax.Array]
+    bound_fn: BoundFn
+    sample_fn: SampleFn
     evaluation: dict[str, Any]
     scoring: Scoring
     sampling: dict[str, Any]

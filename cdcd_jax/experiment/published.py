@@ -41,7 +41,7 @@ from cdcd_jax.io import is_first_host, wait_for_hosts
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.tasks.text_tower import load_text_tower, save_text_tower
-from cdcd_jax.training.generation import make_sample_fn
+from cdcd_jax.training.generation import SampleFn, make_sample_fn
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import Params
 
@@ -76,7 +76,7 @@ class PublishedModel:
     num_classes: int
     params: Params
     model: Model
-    sample_fn: Callable[..., jax.Array]
+    sample_fn: SampleFn
     encode_text: Callable[[np.ndarray], jax.Array] | None
     architecture: dict[str, Any]
     merges_file: Path | None = None

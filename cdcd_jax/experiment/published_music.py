@@ -29,7 +29,7 @@ from cdcd_jax.interop.published_music import (
 )
 from cdcd_jax.io import is_first_host
 from cdcd_jax.models.functional import make_denoiser
-from cdcd_jax.training.generation import make_sample_fn
+from cdcd_jax.training.generation import SampleFn, make_sample_fn
 from cdcd_jax.training.model import Model, make_model
 from cdcd_jax.typing import Params
 
@@ -66,7 +66,7 @@ class PublishedMusicModel:
     model: Model
     architecture: dict[str, Any]
     dance: dict[str, Any]
-    sample_fn: Callable[..., jax.Array]
+    sample_fn: SampleFn
 
 
 def load_published_music(

@@ -36,27 +36,6 @@ def split_heads(
     return constrain(x.reshape(*x.shape[:2], num_heads, -1), BATCH, None, "tensor", None)
 
 
-def attend_to_self(
-    query: Float[Array, "batch length width"],
-    key: Float[Array, "batch length width"],
-    value: Float[Array, "batch length width"],
-    num_heads: int,
-    *,
-    attention: Attention,
-) -> Float[Array, "batch length width"]:
-    """Return what :func:`attend` does, by the machine's fused kernel if it has one.
-
-    Not for cross-attention: under a vmap over chains its keys have no chain axis, which cuDNN's
-    kernel does not take, and its scores are few.
-    """
-    depth = query.shape[-1] // num_heads
-    fused = None if attention == "plain" else choose_kernel(depth, query.dtype)
-    if fused is None:
-        return attend(query, key, value, num_heads)
-    mixed = fused(*(split_heads(x, num_heads) for x in (query, key, value)))
-    return mixed.reshape(query.shape)
-
-
 class SelfAttention(nnx.Module):
     """Let every position attend to every position of its sequence."""
 
@@ -72,15 +51,16 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch length width"]) -> Array:
         """Return the same shape."""
-        return self.out(
-            attend_to_self(
-                self.query(x),
-                self.key(x),
-                self.value(x),
-                self.num_heads,
-                attention=self.attention,
-            )
-        )
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        fused = None
+        if self.attention != "plain":
+            # The machine's kernel, where it has one. Not for cross-attention: under a vmap over
+            # chains its keys have no chain axis, which cuDNN's kernel does not take.
+            fused = choose_kernel(query.shape[-1] // self.num_heads, query.dtype)
+        if fused is None:
+            return self.out(attend(query, key, value, self.num_heads))
+        heads = (split_heads(x, self.num_heads) for x in (query, key, value))
+        return self.out(fused(*heads).reshape(query.shape))
 
 
 class CrossAttention(nnx.Module):

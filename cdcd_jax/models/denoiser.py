@@ -6,7 +6,6 @@ enters through that last norm. Parameters carry the names of this file; their la
 tree, with all blocks stacked on a leading axis.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +14,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.attention import CrossAttention, SelfAttention
-from cdcd_jax.models.layers import ScaleShift, Table, activation_fn, modulate
+from cdcd_jax.models.layers import ACTIVATIONS, ScaleShift, Table, modulate
 from cdcd_jax.models.layout import BATCH, constrain
-from cdcd_jax.models.options import DenoiserOptions, Remat
+from cdcd_jax.models.options import DenoiserOptions
 from cdcd_jax.nn import Conv, Dense, LayerNorm
 from cdcd_jax.typing import Timesteps, Tokens, wide_dtype
 
@@ -39,8 +38,8 @@ class TokenEmbedding(nnx.Module):
         32x32 grid, so that two rows of tokens share one row of the grid).
         """
         wide = wide_dtype(dtype)
-        rows = self.height.whole().astype(wide)
-        columns = self.column.whole().astype(wide)
+        rows = constrain(self.height.embedding[...], None, None).astype(wide)
+        columns = constrain(self.column.embedding[...], None, None).astype(wide)
         positions = (rows[:, None] + columns[None]).reshape(-1, rows.shape[-1])  # [cells width]
         return (self.token(tokens).astype(wide) + positions[None, : tokens.shape[1]]).astype(dtype)
 
@@ -65,7 +64,7 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch length width"]) -> Array:
         """Return the same shape."""
-        activation = activation_fn(self.options.activation)
+        activation = ACTIVATIONS[self.options.activation]
         if self.options.mlp == "linear":
             wide = constrain(self.expand(x), BATCH, None, "tensor")
             return self.contract(activation(wide))
@@ -74,7 +73,7 @@ class Mlp(nnx.Module):
         return self.contract(activation(wide)).reshape(x.shape)
 
 
-class Guide(NamedTuple):
+class Modulation(NamedTuple):
     """What a block takes from the timestep and the condition alone, the tokens apart."""
 
     self_norm: Array
@@ -83,7 +82,7 @@ class Guide(NamedTuple):
 
 
 class Block(nnx.Module):
-    """Mix positions, listen to the condition, then work on each position."""
+    """Self-attention, cross-attention to the condition and an MLP, each after an adaptive norm."""
 
     def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
         width, heads = options.width, options.num_heads
@@ -108,33 +107,38 @@ class Block(nnx.Module):
             self.mlp_norm = LayerNorm(width)
         self.mlp = Mlp(options, rngs=rngs)
 
-    def guide(self, t: Timesteps, cond: Any, dtype: jnp.dtype) -> Guide:
+    def modulation(self, t: Timesteps, cond: Any, dtype: jnp.dtype) -> Modulation:
         """Return the scales and shifts, and the condition's keys and values."""
         self_norm = self.self_norm(t - 1, dtype)  # tables count from 0, steps from 1
         if self.options.condition == "cross":
             key, value = self.cross_attention.source(cond.astype(dtype))
-            return Guide(self_norm, cross=(self.cross_norm(t - 1, dtype), key, value))
+            return Modulation(self_norm, cross=(self.cross_norm(t - 1, dtype), key, value))
         if isinstance(self.mlp_norm, ScaleShift):
-            return Guide(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
-        return Guide(self_norm)
+            return Modulation(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
+        return Modulation(self_norm)
 
     def __call__(
         self,
         x: Float[Array, "batch length width"],
-        guide: Guide,
+        modulation: Modulation,
         distance: Float[Array, "batch length source"] | None = None,
     ) -> Array:
         """Return the residual stream after the block."""
-        x = whole_features(x + self.self_attention(modulate(x, guide.self_norm, axis=-1)))
-        if guide.cross is not None:
-            scale_shift, key, value = guide.cross
-            heard = self.cross_attention(modulate(x, scale_shift, axis=-1), key, value, distance)
-            x = whole_features(x + heard)
-        if guide.mlp_norm is not None:
+        # The residual stream is split by examples only: norms need all features of a position.
+        x = x + self.self_attention(modulate(x, modulation.self_norm, axis=-1))
+        x = constrain(x, BATCH, None, None)
+        if modulation.cross is not None:
+            scale_shift, key, value = modulation.cross
+            query = modulate(x, scale_shift, axis=-1)
+            x = x + self.cross_attention(query, key, value, distance)
+            x = constrain(x, BATCH, None, None)
+        if modulation.mlp_norm is not None:
             axis = 1 if self.options.class_norm == "instance" else -1
-            return whole_features(x + self.mlp(modulate(x, guide.mlp_norm, axis=axis)))
-        assert isinstance(self.mlp_norm, LayerNorm)
-        return whole_features(x + self.mlp(self.mlp_norm(x)))
+            x = x + self.mlp(modulate(x, modulation.mlp_norm, axis=axis))
+        else:
+            assert isinstance(self.mlp_norm, LayerNorm)
+            x = x + self.mlp(self.mlp_norm(x))
+        return constrain(x, BATCH, None, None)
 
 
 class Denoiser(nnx.Module):
@@ -164,38 +168,27 @@ class Denoiser(nnx.Module):
             distance = time_distance(cond.seconds, options.length, options.seconds)
             cond = cond.features
 
-        def block_step(x: Array, layer: tuple[Any, Guide]) -> tuple[Array, None]:
-            params, guide = layer
-            return nnx.merge(structure, params)(x, guide, distance), None
+        def block_step(x: Array, layer: tuple[Any, Modulation]) -> tuple[Array, None]:
+            params, modulation = layer
+            return nnx.merge(structure, params)(x, modulation, distance), None
 
-        # All layers' guides at once: larger products, and never once per chain under vmap.
-        guides = jax.vmap(lambda params: nnx.merge(structure, params).guide(t, cond, dtype))(
-            stacked
-        )
-        x = whole_features(self.embedding(zt, dtype))
-        step = recompute(block_step, options.remat)
-        x, _ = jax.lax.scan(step, x, (stacked, guides), unroll=options.blocks_per_iteration)
+        # All layers at once: larger products, and never once per chain under vmap.
+        modulations = jax.vmap(
+            lambda params: nnx.merge(structure, params).modulation(t, cond, dtype)
+        )(stacked)
+        step = block_step
+        if options.remat != "none":
+            # The backward pass makes a block again, with "dots" all but its products with
+            # parameters: those cost the most to make, and attention's scores the most memory.
+            policy = is_large_product if options.remat == "dots" else None
+            step = jax.checkpoint(block_step, policy=policy)
+        x = constrain(self.embedding(zt, dtype), BATCH, None, None)
+        x, _ = jax.lax.scan(step, x, (stacked, modulations), unroll=options.blocks_per_iteration)
         return x
 
     def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:
         """Return logits over the K real tokens, position by position, float32 or better."""
         return self.to_logits(self.final_norm(hidden), wide_dtype(hidden.dtype))
-
-
-def whole_features(x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
-    """Split the residual stream by examples only: norms need all features of a position."""
-    return constrain(x, BATCH, None, None)
-
-
-def recompute(block_step: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
-    """Return a function that keeps less of a block until the backward pass.
-
-    With ``dots`` it keeps the results of products with parameters, which cost the most to make
-    again, and not the scores of attention, which take the most memory.
-    """
-    if remat == "none":
-        return block_step
-    return jax.checkpoint(block_step, policy=is_large_product if remat == "dots" else None)
 
 
 def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:

@@ -21,8 +21,8 @@ class Network(NamedTuple):
         init: ``init(key) -> params``, a nested dict of float32 arrays.
         apply: ``apply(params, zt, t, cond) -> log p(z0 | zt, cond)``, normalised natural logs over
             the K real tokens, float32.
-        logits: The same before normalisation, which the loss and the sampler do themselves. It is
-            ``head`` after ``hidden``.
+        logits: The same before normalisation, which the loss and the sampler do themselves, and
+            without ``apply``'s checks of its arguments. It is ``head`` after ``hidden``.
         hidden: ``hidden(params, zt, t, cond) -> [batch length width]``, what the blocks make of
             the tokens, in the dtype of the computation.
         head: ``head(params, hidden) -> logits`` of any choice of the positions of ``hidden``, each
@@ -101,7 +101,6 @@ def make_denoiser(**options: Any) -> Network:
     def hidden(
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length width"]:
-        check_inputs(checked, zt, t, cond)
         zt, t, cond = jax.tree.map(jnp.asarray, (zt, t, cond))
         return merge(params).hidden(zt, t, cond)
 
@@ -113,9 +112,12 @@ def make_denoiser(**options: Any) -> Network:
     def logits(
         params: Params, zt: Tokens, t: Timesteps, cond: Any
     ) -> Float[Array, "batch length K"]:
-        return head(params, hidden(params, zt, t, cond))
+        denoiser = nnx.merge(structure, jax.tree.map(jnp.asarray, params))
+        zt, t, cond = jax.tree.map(jnp.asarray, (zt, t, cond))
+        return denoiser.logits(denoiser.hidden(zt, t, cond))
 
     def apply(params: Params, zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
+        check_inputs(checked, zt, t, cond)
         return jax.nn.log_softmax(logits(params, zt, t, cond), axis=-1)
 
     return Network(jax.jit(init), apply, logits, hidden, head)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
@@ -24,14 +25,10 @@ class Table(nnx.Module):
 
     def __call__(self, index: Int[Array, "*lead"]) -> Float[Array, "*lead features"]:
         """Return the rows in float32."""
-        rows = (
-            self.whole().at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-        )
+        # All rows are on every device: what is looked up then moves no further.
+        whole = constrain(self.embedding[...], None, None)
+        rows = whole.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         return constrain(rows, BATCH, *(None for _ in index.shape))
-
-    def whole(self) -> Float[Array, "rows features"]:
-        """Return all rows, on every device: what is looked up then moves no further."""
-        return constrain(self.embedding[...], None, None)
 
 
 def modulate(
@@ -86,6 +83,8 @@ def sinusoids(index: Int[Array, " batch"], rows: int, width: int) -> Float[Array
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def activation_fn(name: Activation) -> Callable[[Array], Array]:
-    """Return the function of that name."""
-    return gelu2 if name == "gelu2" else lambda x: jax.nn.gelu(x, approximate=False)
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "gelu2": gelu2,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+}
+"""The function of each name."""

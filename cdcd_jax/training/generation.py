@@ -1,9 +1,8 @@
 """What a trained network is used for, as compiled functions of its parameters."""
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -19,9 +18,33 @@ from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
 
-def make_bound_fn(
-    schedule: Schedule, model: Model, *, mesh: Mesh | None = None
-) -> Callable[..., Any]:
+class BoundFn(Protocol):
+    """A compiled bound, as `make_bound_fn` makes it."""
+
+    def __call__(self, params: Params, key: PRNGKey, z0: Any, cond: Any) -> jax.Array:
+        """Return nats summed over positions, [batch]."""
+        ...
+
+
+class SampleFn(Protocol):
+    """A compiled sampler, as `make_sample_fn` makes it."""
+
+    def __call__(
+        self,
+        params: Params,
+        key: PRNGKey,
+        cond: Any,
+        known: Any = None,
+        truncation: float = 1.0,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        **options: Any,
+    ) -> Any:
+        """Return tokens [batch length], and the states on the way where they are asked for."""
+        ...
+
+
+def make_bound_fn(schedule: Schedule, model: Model, *, mesh: Mesh | None = None) -> BoundFn:
     """Compile the bound of a model.
 
     Args:
@@ -50,7 +73,7 @@ def make_bound_fn(
 
 def make_sample_fn(
     schedule: Schedule, model: Model, *, length: int, mesh: Mesh | None = None
-) -> Callable[..., Any]:
+) -> SampleFn:
     """Compile the sampler of a model.
 
     Args:
