@@ -8,7 +8,7 @@ come from (intra: shuffled, inter: other examples) is the caller's choice and no
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -33,6 +33,7 @@ class SequenceTerms(NamedTuple):
     nll: Float[Array, "batch num_neg"]
 
 
+@runtime_checkable
 class Mechanism(Protocol):
     """How a contrastive term scores its negatives; ``register("contrast", name, ...)`` adds one."""
 

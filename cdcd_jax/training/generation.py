@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh
@@ -18,6 +18,7 @@ from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
 
+@runtime_checkable
 class BoundFn(Protocol):
     """A compiled bound, as `make_bound_fn` makes it."""
 
@@ -26,6 +27,7 @@ class BoundFn(Protocol):
         ...
 
 
+@runtime_checkable
 class SampleFn(Protocol):
     """A compiled sampler, as `make_sample_fn` makes it."""
 
