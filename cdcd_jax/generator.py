@@ -289,9 +289,10 @@ class Generator:
         Returns:
             [batch length K]; ``cdcd_jax.sample``, ``evaluate_bound`` and the loss normalise it.
         """
+        zt, t = jnp.asarray(zt), jnp.asarray(t)
         check_tokens("zt", zt, self.schedule.vocab_size, mask=True)
         check_steps(t, zt.shape[0], self.schedule.num_steps)
-        return self.model.denoise(self.params, jnp.asarray(zt), jnp.asarray(t), cond)
+        return self.model.denoise(self.params, zt, t, cond)
 
     def features(self, cond: Any) -> Any:
         """Turn conditions from ``encode_request`` into what ``denoise_fn`` attends to."""

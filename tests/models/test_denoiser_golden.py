@@ -65,7 +65,9 @@ def test_activations_block_by_block(golden, name):
     for index in range(options.num_layers):
         layer = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
         block = nnx.merge(block_structure, layer)
-        step = jax.jit(lambda x, block=block: block(x, block.guide(t, cond, jnp.dtype("float32"))))
+        step = jax.jit(
+            lambda x, block=block: block(x, block.modulation(t, cond, jnp.dtype("float32")))
+        )
         x = step(x)
         assert relative_error(x, data[f"block{index}_out"]) < TOLERANCE
 
