@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.timing import describe_environment, write_json
 from cdcd_jax.codecs.vqgan import make_vqgan
-from cdcd_jax.experiment.published import load_published
+from cdcd_jax.experiment.load import load
 from cdcd_jax.interop import (
     denoiser_from_reference,
     denoiser_to_reference,
@@ -31,7 +31,6 @@ from cdcd_jax.interop import (
 )
 from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.models import make_denoiser
-from configs import imagenet
 
 WIDTH, NUM_CODES = 512, 128
 BLOCK_BYTES = 4 * 17 * WIDTH**2
@@ -91,8 +90,7 @@ def load_parameters(path: Path) -> Any:
 
 def load_model(path: Path) -> Any:
     """Convert and load what ``--reference_checkpoint`` samples."""
-    config = imagenet.get_config()
-    return load_published(config, path, path.parent / "converted").params
+    return load(path, folder=path.parent / "converted").params
 
 
 LOADS: dict[str, Callable[[Path], Any]] = {

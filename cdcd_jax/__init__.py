@@ -67,5 +67,5 @@ _PACKAGES = [
     *("visualization", "interop"),
 ]
 _NAMES = dict(zip(_PACKAGES, _PACKAGES, strict=True))
-_NAMES |= {"load": "experiment.model_folder", "Generator": "generator"}
+_NAMES |= {"load": "experiment.load", "Generator": "generator"}
 __getattr__, __dir__ = _attach(__name__, _NAMES)

@@ -198,9 +198,14 @@ def test_a_folder_that_is_no_model_is_named(experiment, tmp_path):
 
 def test_what_is_no_folder_is_named(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"x")
-    for name, message in {"a.pth": "a.pth is no folder", "b": "b is not there"}.items():
-        with pytest.raises(ValueError, match=f"{message}; give the folder of a run"):
+    for name, message in {
+        "a.pth": "a.pth is no checkpoint of PyTorch: it begins with",
+        "b": "b is not there; give the folder of a run",
+    }.items():
+        with pytest.raises(ValueError, match=message):
             cdcd.load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"merges and folder are for published checkpoints, leave"):
+        cdcd.load(tmp_path, folder=tmp_path / "c")
 
 
 def test_the_same_description_is_not_written_again(experiment, tmp_path):

@@ -11,20 +11,20 @@ from ml_collections import config_flags
 from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
-from cdcd_jax.cli.drawing import check_request
+from cdcd_jax.cli.drawing import check_request, name_after_file
+from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.exporting import check_pictures
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
 from cdcd_jax.cli.plan import imagine_devices, plan_run
 from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
-from cdcd_jax.cli.published import evaluate_published, name_picture, sample_published
-from cdcd_jax.cli.published_music import perform_published
 from cdcd_jax.distributed.agreement import all_agree
 from cdcd_jax.distributed.devices import start_devices
 from cdcd_jax.distributed.hosts import join_hosts
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import (
+    Saved,
     find_model,
     load_untrained,
     load_weights,
@@ -32,10 +32,8 @@ from cdcd_jax.experiment.model_folder import (
     save_model,
 )
 from cdcd_jax.experiment.plan import build_plan, count_devices
-from cdcd_jax.experiment.pretrained import fit_params
-from cdcd_jax.experiment.published import load_published
-from cdcd_jax.experiment.published_config import load_pretrained
-from cdcd_jax.experiment.published_music import load_published_music
+from cdcd_jax.experiment.pretrained import configure, fit_params, list_changes
+from cdcd_jax.experiment.published import convert_published
 from cdcd_jax.experiment.start_from import Start, start_experiment
 from cdcd_jax.experiment.start_reader import read_start, with_kept_tower
 from cdcd_jax.generator import Generator
@@ -43,10 +41,10 @@ from cdcd_jax.io import silence_other_hosts
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.settings.config_file import default_workdir
 from cdcd_jax.settings.sections import find_mesh
+from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import needs_codec
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic, provide_synthetic
-from cdcd_jax.tasks.music import is_music
 from cdcd_jax.tasks.places import find_places
 from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.average import find_newest
@@ -102,8 +100,6 @@ def _run_mode(workdir: Path, stopper: Stopper) -> None:
         _make_tokens(FLAGS.config, workdir)
     elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
         _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
-    elif FLAGS.reference_checkpoint:
-        _sample_published(workdir, Path(FLAGS.reference_checkpoint))
     elif FLAGS.mode == "sample":
         _sample(workdir)
     else:
@@ -141,18 +137,22 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
 
 
 def _sample(workdir: Path) -> None:
-    """Sample a run, or an exported model, as it describes itself."""
-    config, mesh = FLAGS.config, None
-    if config is not None:
-        mesh = find_mesh(config)
-        if find_model(workdir) is None:
-            _describe_run(with_kept_tower(config, workdir), workdir)
-    saved = read_model(workdir)
+    """Sample a run, an exported model or a published one, as it describes itself."""
+    config, mesh, checkpoint = FLAGS.config, None, FLAGS.reference_checkpoint
+    if checkpoint:
+        saved, config = _convert(workdir, Path(checkpoint)), None
+    else:
+        if config is not None:
+            mesh = find_mesh(config)
+            if find_model(workdir) is None:
+                _describe_run(with_kept_tower(config, workdir), workdir)
+        saved = read_model(workdir)
     generator = load_untrained(saved, config, mesh=mesh)
     request = _read_request(generator)
     weights = load_weights(saved, generator, config, mesh=mesh)
     generator = generator.with_params(weights.params)
-    options = {"name": weights.name, "seed": FLAGS.seed, **request.sampling}
+    name = name_after_file(Path(checkpoint)) if checkpoint else weights.name
+    options = {"name": name, "seed": FLAGS.seed, **request.sampling}
     if request.dance is not None:
         make_music(generator, workdir, request.dance, **options)
         return
@@ -222,58 +222,44 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
             _make_tokens(config, workdir)
 
 
+def _convert(workdir: Path, path: Path) -> Saved:
+    """Convert a published checkpoint; the flags say how it is computed and sampled."""
+    config, folder = FLAGS.config, workdir / "published" / path.stem
+    if config is None:
+        return read_model(convert_published(path, folder, merges=FLAGS.bpe_merges))
+    saved = read_model(
+        convert_published(
+            path,
+            folder,
+            codec=config.codec.get("weights"),
+            used_codes=config.codec.get("used_codes"),
+            merges=FLAGS.bpe_merges or config.condition.get("merges"),
+        )
+    )
+    taken = {"codec": ("batch_size",), "denoiser": ("compute_dtype",), "eval": ("batch_size",)}
+    values = {
+        name: {key: config[name][key] for key in keys if key in config[name]}
+        for name, keys in taken.items()
+    }
+    values["sample"] = config.sample.to_dict()
+    return saved._replace(config=set_values(saved.config, values))
+
+
 def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
-    merges = FLAGS.bpe_merges
-    pretrained = load_pretrained(FLAGS.config, path, workdir, merges=merges)
-    if changes := pretrained.changes(FLAGS.config):
+    saved = _convert(workdir, path)
+    config = configure(FLAGS.config, saved, path)
+    if changes := list_changes(FLAGS.config, config):
         print(f"Of the checkpoint: {', '.join(changes)}")
-    config = pretrained.configure(FLAGS.config)
     _make_missing(config, workdir, stopper)
     experiment = build(config, workdir)
     experiment.scoring.check()
-    params = fit_params(pretrained, experiment)
+    params = fit_params(saved, path, experiment)
     export = None
     if FLAGS.export:
         export = check_pictures(experiment.generator(params), FLAGS.export)
-    evaluate_published(experiment, params, path, workdir, _config_file(), export=export)
-
-
-def _sample_published(workdir: Path, path: Path) -> None:
-    if is_music(FLAGS.config) or FLAGS.motion:
-        _perform_published(workdir, path)
-        return
-    model = load_published(FLAGS.config, path, workdir / "published" / path.stem)
-    sampling = _published_sampling(model.schedule.num_steps)
-    prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
-    name = name_picture(path, prompts, FLAGS.seed, **sampling)
-    picture = sample_published(
-        model,
-        workdir / "samples" / f"{name}.png",
-        seed=FLAGS.seed,
-        prompts=prompts,
-        merges_file=FLAGS.bpe_merges,
-        **sampling,
-    )
-    print(f"Samples: {picture}")
-
-
-def _perform_published(workdir: Path, path: Path) -> None:
-    if not is_music(FLAGS.config):
-        raise ValueError("motion needs a configuration of music; take --config=configs/aist.py")
-    if not FLAGS.motion:
-        raise ValueError(f"music is made for a dance; add --motion=FILE to sample {path}")
-    dtype = FLAGS.config.denoiser.compute_dtype
-    model = load_published_music(path, compute_dtype=dtype)
-    sampling = _published_sampling(model.schedule.num_steps)
-    for file in perform_published(
-        model, path, workdir, dance_request(), seed=FLAGS.seed, **sampling
-    ):
-        print(f"Music: {file}")
-
-
-def _published_sampling(num_steps: int) -> dict[str, Any]:
-    num_steps = FLAGS.config.sample.num_steps or num_steps
-    return override(FLAGS.config.sample.to_dict() | {"num_steps": num_steps})
+    about = {"config_file": _config_file(), "checkpoint": str(path)}
+    folder = find_folder(experiment, workdir, name_after_file(path))
+    score(experiment, params, folder, about, export=export)
 
 
 def _make_tokens(config: Any, workdir: Path) -> None:

@@ -56,6 +56,8 @@ def check_request(
         raise ValueError(f"label = {label}: this is a model of dances; give --motion instead")
     generator.check(num_samples=num_samples, label=label, **sampling)
     if not prompts:
+        if conditioning.texts is not None and not conditioning.test_texts:
+            raise ValueError('prompt: this is a model of texts; give --prompt="..."')
         return
     if conditioning.dance is not None:
         raise ValueError("prompt: this is a model of dances; give --motion instead")

@@ -90,8 +90,6 @@ def check_flags() -> None:
         largest = float(np.finfo(np.float32).max)
         if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= largest):
             raise ValueError(f"{name} = {value} must be a finite number, of float32")
-    if FLAGS.export and FLAGS.mode == "sample" and FLAGS.reference_checkpoint:
-        raise ValueError("export: of a published checkpoint it needs --mode=evaluate")
     if not FLAGS.export and (FLAGS.num_samples or 0) > MAX_DRAWN:
         raise ValueError(
             f"num_samples = {FLAGS.num_samples}: one picture holds at most {MAX_DRAWN}; add "

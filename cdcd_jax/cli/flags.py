@@ -62,7 +62,7 @@ SAMPLING = Use(("sample",), instead="it is for samples; add --mode=sample")
 VARIED = "it is for samples; add --mode=sample, or set --config.eval.{} for scores"
 KEPT = "it is for samples; add --mode=sample, or set --config.sample.{} for scores"
 DRAWING = SAMPLING._replace(without=("motion",))
-WATCHING = DRAWING._replace(without=("motion", "reference_checkpoint", "export"))
+WATCHING = DRAWING._replace(without=("motion", "export"))
 DANCING = SAMPLING._replace(needs="motion")
 HOSTS = Use(RUNNING, instead="a plan takes no other hosts; leave it out")
 PLANNING = Use(("plan",), instead="training takes the devices that there are; add --mode=plan")
@@ -139,8 +139,8 @@ _define(
 )
 _define(
     *("string", "reference_checkpoint", None),
-    "a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. One of images is "
-    "converted once, into <workdir>/published/<name>; to sample one of music needs --motion.",
+    "a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. It is converted once, "
+    "into <workdir>/published/<name>; to sample one of music needs --motion.",
     Use(
         ("sample", "evaluate"),
         instead="add --mode=sample or --mode=evaluate, or fine-tune it: --mode=train "

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from cdcd_jax.codecs.codec_file import unflatten
+from cdcd_jax.codecs.codec_file import name_leaves, unflatten
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_split
@@ -28,7 +26,8 @@ from cdcd_jax.experiment.check import check_settings
 from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
-from cdcd_jax.interop.stored import check_finite
+from cdcd_jax.interop.safetensors_file import read_safetensors
+from cdcd_jax.interop.stored import StateDict, check_finite
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
@@ -37,6 +36,7 @@ from cdcd_jax.settings.sections import (
     compatibility_values,
     find_mutable_keys,
     find_rules,
+    plain,
 )
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codecs import load_codec, save_codec
@@ -48,6 +48,7 @@ from cdcd_jax.training.checkpoints.compatibility import check_compatible
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
 from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
 from cdcd_jax.training.run import START
+from cdcd_jax.typing import Params
 
 FOLDER, FILE, CODEC = "model", "model.json", "codec.safetensors"
 FORMAT = "cdcd_jax model 1"
@@ -91,7 +92,7 @@ def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
             save_codec(config, places, part / CODEC)
             if config.condition.kind in KINDS:
                 save_texts(config, places.tokens, part)
-            (part / FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+            _write(part / FILE, described)
             shutil.rmtree(folder, ignore_errors=True)
     wait_for_hosts(f"wrote {folder}")
 
@@ -178,7 +179,7 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
 
 
 def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
-    config = _with_places(config, saved.folder)
+    config = with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
     places = find_places(config, saved.folder)
     codec = load_codec(config, dataclasses.replace(places, codec_file=saved.folder / CODEC))
@@ -236,7 +237,7 @@ def load_weights(
     template = jax.eval_shape(generator.model.init, jax.random.key(0))
     if saved.run is None:
         path, name = saved.folder / WEIGHTS, saved.folder.name
-        arrays = _read_weights(path)
+        arrays = read_weights(path)
     else:
         found = read_newest_average(saved.run, tell=print)
         if found is None:
@@ -248,58 +249,69 @@ def load_weights(
         theirs = _fingerprint(saved.config)
         check_compatible(found.path.parent, found.config, theirs, mutable_keys=ignored)
         path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
-    params = unflatten(arrays, template, path)
+    unflatten(arrays, template, path)  # that there are the right ones
     mesh_or_all = make_mesh() if mesh is None else mesh
     rules = () if mesh is None or config is None else find_rules(config)
-    shardings = shard_params(template, mesh_or_all, rules)
-    return Weights(jax.tree.map(place_split, params, shardings), name)
+    return Weights(place_weights(arrays, shard_params(template, mesh_or_all, rules), path), name)
 
 
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path) -> StateDict:
+    """Open an exported file of weights; arrays stay in the file until they are placed.
+
+    Raises:
+        ValueError: If it is damaged, or holds what is no weights.
+    """
     head, _ = read_safetensors_head(path)
     if head.get("__metadata__", {}).get("format") != WEIGHTS_FORMAT:
         raise ValueError(f'{path} is not of the format "{WEIGHTS_FORMAT}"; export the model anew')
-    try:
-        arrays = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file: {error}") from error
+    arrays = read_safetensors(path)
     for name, array in arrays.items():
         if array.dtype.kind != "f":
             raise ValueError(f"{path} holds {name} as {array.dtype}, and weights are floats")
-        check_finite(array, name, path)
     return arrays
 
 
-def load(path: str | Path) -> Generator:
-    """Load a trained model onto all devices.
-
-    Neither the training data nor the configuration are needed. Of a run that trains meanwhile, the
-    newest complete checkpoint is read; nothing is written.
+def place_weights(arrays: StateDict, shardings: Params, path: Path) -> Params:
+    """Read weights and put them on the devices one by one: no two copies of all are in memory.
 
     Args:
-        path: Folder of a run, or of a model that ``Generator.export`` wrote.
+        arrays: By name.
+        shardings: Where each goes; it has the layout of the parameters.
+        path: For error messages.
 
     Returns:
-        The generator, with the averaged weights.
+        The parameters.
 
     Raises:
-        ValueError: If it is no such folder, or a file of it is missing or damaged.
-        CheckpointError: If the run has no checkpoint yet, or none can be read.
-
-    Example:
-        >>> generator = cdcd.load("runs/digits_sample_inter")  # doctest: +SKIP
-        >>> images = generator.sample([3, 5], num_samples=4, seed=0)  # doctest: +SKIP
+        ValueError: If one is not finite.
     """
-    path = Path(path)
-    if not path.is_dir():
-        what = "is no folder" if path.exists() else "is not there"
-        raise ValueError(
-            f"{path} {what}; give the folder of a run or of an exported model (a published "
-            "checkpoint is sampled by --mode=sample --reference_checkpoint=FILE)"
-        )
-    saved = read_model(path)
-    generator = load_untrained(saved)
-    return generator.with_params(load_weights(saved, generator).params)
+
+    def place(name: str, sharding: Any) -> jax.Array:
+        array = np.asarray(arrays[name])
+        check_finite(array, name, path)
+        return jax.block_until_ready(place_split(array, sharding))
+
+    placed = [place(name, sharding) for name, sharding in name_leaves(shardings).items()]
+    return jax.tree.unflatten(jax.tree.structure(shardings), placed)
+
+
+def write_description(path: Path, config: Any, facts: Mapping[str, Any]) -> None:
+    """Write ``model.json``.
+
+    Args:
+        path: The file.
+        config: The whole configuration.
+        facts: ``class_names`` and ``test_texts``, and ``dance``, fields of a ``DanceFormat`` with
+            lists for arrays, for a model of dances.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    _write(path, {"format": FORMAT, "config": plain(config), "facts": facts})
+
+
+def _write(path: Path, described: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 def _describe(experiment: Experiment) -> dict[str, Any]:
@@ -331,7 +343,7 @@ def _is_same(path: Path, described: dict[str, Any]) -> bool:
         return False
 
 
-def _with_places(config: Any, folder: Path) -> Any:
+def with_places(config: Any, folder: Path) -> Any:
     """Take codec and encoder of texts from a model folder, not from published files."""
     values: dict[str, dict[str, Any]] = {}
     own = {key: None for key in ("weights", "used_codes") if key in config.codec}

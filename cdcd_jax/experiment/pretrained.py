@@ -1,64 +1,86 @@
-"""A trained model that was made elsewhere, put into an experiment."""
+"""A published model, converted into a folder, put into an experiment."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from cdcd_jax.codecs.codec_file import flatten, name_leaves
-from cdcd_jax.distributed.shard_batch import place_split
+from cdcd_jax.codecs.codec_file import name_leaves
 from cdcd_jax.experiment.experiment import Experiment
+from cdcd_jax.experiment.model_folder import (
+    Saved,
+    place_weights,
+    read_weights,
+    with_places,
+)
+from cdcd_jax.generator import WEIGHTS
 from cdcd_jax.settings.sections import flatten_values
 from cdcd_jax.settings.values import set_values
+from cdcd_jax.tasks.music import is_music
+from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.typing import Params
 
-
-@dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """A trained model that was made elsewhere.
-
-    Attributes:
-        path: Its file or folder.
-        params: Of the denoiser and of the condition, as NumPy arrays.
-        sections: Values by section and key with which a configuration has the same network, noise
-            schedule, condition and codec.
-        codec: Keys of the section ``codec`` that say where its codec is.
-        text_tower: The file of its text tower, if it reads texts.
-        num_classes: Classes that it knows; 0 for a model of texts or dances.
-        parts: Shape of an example of each part of a dance; empty for images.
-    """
-
-    path: Path
-    params: Params
-    sections: dict[str, dict[str, Any]]
-    codec: dict[str, Any]
-    text_tower: Path | None = None
-    num_classes: int = 0
-    parts: Mapping[str, tuple[int, ...]]
-
-    def configure(self, config: Any) -> Any:
-        """Return the configuration with the checkpoint's network in place of its own."""
-        return set_values(config, self.sections | {"codec": self.sections["codec"] | self.codec})
-
-    def changes(self, config: Any) -> list[str]:
-        """List the keys, with their values, that ``configure`` changes in the network."""
-        before, after = (flatten_values(each) for each in (config, self.configure(config)))
-        return [
-            f"{key} = {value}"
-            for key, value in after.items()
-            if key.split(".")[0] in ("schedule", "condition", "denoiser")
-            and before.get(key) != value
-        ]
+OURS = {
+    "codec": ("compute_dtype", "batch_size", "unused", "folder", "weights", "used_codes"),
+    "denoiser": ("compute_dtype", "remat", "attention"),
+}
+"""Keys that change no weight, which are the configuration's."""
 
 
-def fit_params(pretrained: Pretrained, experiment: Experiment) -> Params:
-    """Place the parameters on the devices of an experiment that was built with ``configure``.
+def configure(config: Any, saved: Saved, path: Path) -> Any:
+    """Put the network, noise schedule, condition and codec of a model into a configuration.
 
     Args:
-        pretrained: The model.
+        config: The whole configuration.
+        saved: The model, from ``read_model``.
+        path: The checkpoint that it was converted from, for error messages.
+
+    Returns:
+        The configuration to evaluate it with.
+
+    Raises:
+        ValueError: If its data are of another kind, or of another length.
+    """
+    theirs = saved.config
+    if config.codec.name != theirs.codec.name:
+        base = "aist" if theirs.codec.name == "jukebox" else "imagenet"
+        raise ValueError(
+            f'codec.name = "{config.codec.name}" must be "{theirs.codec.name}" for the published '
+            f"checkpoint {path}; take --config=configs/{base}.py"
+        )
+    sections = {
+        name: {key: theirs[name][key] for key in theirs[name] if key not in OURS.get(name, ())}
+        for name in ("schedule", "condition", "denoiser", "codec")
+    }
+    sections["codec"]["folder"] = str(saved.folder)
+    configured = with_places(set_values(config, sections), saved.folder)
+    if is_music(config) and find_window(configured).length != find_window(theirs).length:
+        window = find_window(theirs)
+        raise ValueError(
+            f"{path} makes music of {window.length} tokens, {window.seconds:.2f} s, but "
+            f"data.seconds = {config.data.seconds:g}; take a variant of that length, such as "
+            "--config=configs/aist.py:6s"
+        )
+    return configured
+
+
+def list_changes(config: Any, configured: Any) -> list[str]:
+    """List the keys of the network, with their values, that ``configure`` has changed."""
+    before, after = flatten_values(config), flatten_values(configured)
+    return [
+        f"{key} = {value}"
+        for key, value in after.items()
+        if key.split(".")[0] in ("schedule", "condition", "denoiser") and before.get(key) != value
+    ]
+
+
+def fit_params(saved: Saved, path: Path, experiment: Experiment) -> Params:
+    """Place the weights of a model on the devices of an experiment that ``configure`` was for.
+
+    Args:
+        saved: The model.
+        path: The checkpoint that it was converted from, for error messages.
         experiment: What it is to be evaluated as.
 
     Returns:
@@ -67,22 +89,22 @@ def fit_params(pretrained: Pretrained, experiment: Experiment) -> Params:
     Raises:
         ValueError: If the data are not such as the model was trained on.
     """
-    path, told = pretrained.path, experiment.told
-    if told.num_classes != pretrained.num_classes:
+    data, num_classes = experiment.told, len(saved.facts["class_names"])
+    if data.num_classes != num_classes:
         raise ValueError(
-            f"{path} knows {pretrained.num_classes} classes, and the data have {told.num_classes}; "
+            f"{path} knows {num_classes} classes, and the data have {data.num_classes}; "
             "give the data that it was trained on, or fine-tune it: --mode=train "
             f"--start_from={path}"
         )
-    for name, shape in pretrained.parts.items():
-        found = np.shape(told.test.cond[name])[-len(shape) :]
+    for name, shape in _shapes_of_dances(saved.facts.get("dance")).items():
+        found = np.shape(data.test.cond[name])[-len(shape) :]
         if found != shape:
             raise ValueError(
                 f"{path} was trained on {name} of the shape {shape}, and the data have {found}"
             )
     template = jax.eval_shape(experiment.model.init, jax.random.key(0))
     ours = {name: leaf.shape for name, leaf in name_leaves(template).items()}
-    theirs = flatten(pretrained.params)
+    theirs = read_weights(saved.folder / WEIGHTS)
     for name in sorted({*ours, *theirs}):
         found = theirs[name].shape if name in theirs else None
         if found != ours.get(name):
@@ -90,7 +112,12 @@ def fit_params(pretrained: Pretrained, experiment: Experiment) -> Params:
                 f"{path} cannot be evaluated with these data: its {name} has the shape {found}, "
                 f"and {ours.get(name)} is needed"
             )
-    arrays = [np.asarray(leaf, np.float32) for leaf in theirs.values()]
-    shardings = name_leaves(experiment.training.shardings().params)
-    placed = [place_split(a, shardings[name]) for name, a in zip(theirs, arrays, strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(template), placed)
+    return place_weights(theirs, experiment.training.shardings().params, saved.folder / WEIGHTS)
+
+
+def _shapes_of_dances(dance: dict[str, Any] | None) -> dict[str, tuple[int, ...]]:
+    """Return the shape of an example of each part of the dances that a model knows."""
+    if dance is None:
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {"motion": (dance["frames"], dance["num_features"])}
+    return shapes | ({"video": (dance["video_features"],)} if dance["video_features"] else {})

@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cdcd_jax.codecs.audio_file import save_jukebox
 from cdcd_jax.codecs.codec_file import flatten, save_vqgan
 from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
 from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.distributed.agreement import all_agree, broadcast_from_host0
-from cdcd_jax.experiment.published import (
+from cdcd_jax.experiment.published_images import (
     PUBLISHED_HEADS,
-    TEXT,
     convert_text,
     open_published,
+    shapes,
     take_codec,
 )
 from cdcd_jax.experiment.start_from import UNSEEN, Start
@@ -36,6 +34,7 @@ from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.codecs import needs_codec
 from cdcd_jax.tasks.music import is_music
 from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.texts import TOWER
 from cdcd_jax.training.average import Average, find_newest, read_newest_average
 from cdcd_jax.typing import Params
 
@@ -85,7 +84,7 @@ def read_start(config: Any, path: Path, workdir: Path) -> Start:
 
 def with_kept_tower(config: Any, workdir: Path) -> Any:
     """Let a run that started from a published checkpoint read texts with that one's tower."""
-    tower = workdir / KEPT / TEXT
+    tower = workdir / KEPT / TOWER
     condition = config.condition
     if condition.kind != "clip" or condition.weights is not None or not tower.is_file():
         return config
@@ -108,8 +107,8 @@ def _read_run(config: Any, path: Path, average: Average, workdir: Path) -> Start
     for name, array in average.arrays.items():
         check_finite(array, name, f"start_from = {path}")
     run = average.path.parent.parent
-    if (run / KEPT / TEXT).is_file():
-        _copy(run / KEPT / TEXT, workdir / KEPT / TEXT)
+    if (run / KEPT / TOWER).is_file():
+        _copy(run / KEPT / TOWER, workdir / KEPT / TOWER)
     places = find_places(config, workdir)
     if needs_codec(config, places):
         theirs = run / "codec" / places.codec_file.name
@@ -141,16 +140,17 @@ def _read_images(config: Any, path: Path, workdir: Path) -> Start:
     options = {"num_heads": PUBLISHED_HEADS, **found.architecture}
     network = make_denoiser(**options, grid=options["embedding_grid"])
     params: Params = {
-        "denoiser": denoiser_from_reference(found.denoiser, _shapes(network.init), prefix="")
+        "denoiser": denoiser_from_reference(found.denoiser, shapes(network.init), prefix="")
     }
     if found.empty_text is not None:
         params["condition"] = {"null": found.empty_text}
     condition = config.condition
     if found.condition and condition.kind == "clip" and condition.weights is None:
-        _write(workdir / KEPT / TEXT, lambda file: convert_text(found, file))
+        _write(workdir / KEPT / TOWER, lambda file: convert_text(found, file))
     places = find_places(config, workdir)
     if needs_codec(config, places):
-        codec = take_codec(config, found, config.codec.image_size)
+        section = config.codec
+        codec = take_codec(found, section.weights, section.used_codes, section.image_size)
         _write(places.codec_file, lambda file: save_vqgan(file, *codec))
     unseen = PUBLISHED | {"denoiser.num_heads": options["num_heads"]}
     null_class = find_null_class(found.architecture["num_classes"] or 0) is not None
@@ -163,13 +163,13 @@ def _read_music(config: Any, path: Path, workdir: Path) -> Start:
     network = make_denoiser(**found.architecture, num_heads=PUBLISHED_HEADS)
     condition = dance_condition(**found.dance, seconds=1.0, null=None)
     params = {
-        "denoiser": denoiser_from_reference(found.denoiser, _shapes(network.init), prefix=""),
-        "condition": dance_from_reference(found.condition, _shapes(condition.init)),
+        "denoiser": denoiser_from_reference(found.denoiser, shapes(network.init), prefix=""),
+        "condition": dance_from_reference(found.condition, shapes(condition.init)),
     }
     places = find_places(config, workdir)
     if needs_codec(config, places):
         jukebox = make_jukebox(**take_options(config.codec, JukeboxOptions))
-        codec = jukebox_from_state_dict(found.codec, _shapes(jukebox.init))
+        codec = jukebox_from_state_dict(found.codec, shapes(jukebox.init))
         _write(places.codec_file, lambda file: save_jukebox(file, codec, jukebox.options))
     return Start(path=path, arrays=flatten(params), unseen=PUBLISHED)
 
@@ -208,7 +208,3 @@ def _copy(source: Path, path: Path) -> None:
     if is_first_host():
         with atomic_write(path) as part:
             shutil.copyfile(source, part)
-
-
-def _shapes(init: Callable[..., Params]) -> Params:
-    return jax.eval_shape(init, jax.random.key(0))

@@ -111,6 +111,16 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
     return Published(path, denoiser, architecture, codec, condition, empty_text, averaged)
 
 
+def is_music_checkpoint(path: Path) -> bool:
+    """Whether a published file is a model of music, not of images.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or no such checkpoint.
+    """
+    return any(key.startswith(MUSIC) for key in read_entries(path, None)["model"])
+
+
 def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:
     """Tell a denoiser's options from its arrays.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.diffusion.sampler import sample
-from cdcd_jax.experiment.published_music import load_published_music
+from cdcd_jax.experiment.load import load
 from cdcd_jax.models import make_denoiser
 from tests.support.music_files import SMALL, make_music_entries
 from tests.support.published_files import write_checkpoint
@@ -20,24 +20,23 @@ def published(request, tmp_path_factory):
     """Return the case, the file and the model."""
     path = tmp_path_factory.mktemp(request.param) / "music.pth"
     write_checkpoint(path, make_music_entries(request.param, num_layers=2))
-    return request.param, path, load_published_music(path, motion_frames=12)
+    return request.param, path, load(path, folder=path.with_name("converted"))
 
 
 def draw_cond(model, batch=2):
-    random = np.random.default_rng(0)
+    random, dance = np.random.default_rng(0), model.conditioning.dance
     cond = {
-        "motion": random.normal(size=(batch, model.frames, model.num_features)),
-        "video": random.normal(size=(batch, 1, model.video_features)),
+        "motion": random.normal(size=(batch, dance.frames, dance.num_features)),
+        "video": random.normal(size=(batch, 1, dance.video_features)),
     }
     cond = {name: part.astype(np.float32) for name, part in cond.items()}
-    return cond | ({"genre": np.array([3, 9], np.int32)} if model.num_genres else {})
+    return cond | ({"genre": np.array([3, 9], np.int32)} if dance.genre_names else {})
 
 
 def test_a_dance_becomes_music(published):
     name, _, model = published
     assert (model.codec.hop, model.codec.samples, model.codec.vocab_size) == (128, 5 * 128, 32)
-    assert model.num_genres == (10 if name == "aist" else 0)
-    assert abs(model.seconds - 5 * 128 / 22050) < 1e-9
+    assert len(model.conditioning.dance.genre_names) == (10 if name == "aist" else 0)
     cond = draw_cond(model)
     tokens = model.sample_fn(model.params, jax.random.key(0), cond, **SAMPLING)
     assert tokens.shape == (2, 5)
@@ -67,8 +66,3 @@ def test_the_schedule_divides_by_all_classes(published):
     np.testing.assert_allclose(model.schedule.beta_bar[1:], 1e-6 / 33, rtol=1e-9)
     assert model.schedule.num_steps == 4
     assert model.model.null is None  # never trained without its condition
-
-
-def test_dances_of_another_length_are_refused(published):
-    with pytest.raises(ValueError, match=r"reads dances of 12 frames, but those at hand have 240"):
-        load_published_music(published[1], motion_frames=240)

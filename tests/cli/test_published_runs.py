@@ -4,21 +4,23 @@ import gzip
 import json
 import re
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from cdcd_jax.cli import commands
 from cdcd_jax.data.miniature.aist import make_aist
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.evaluation.bits import measure_bits
-from cdcd_jax.experiment import published_config
 from cdcd_jax.experiment.experiment import build
-from cdcd_jax.experiment.published import PUBLISHED_HEADS, load_published
-from cdcd_jax.experiment.published_music import load_published_music
+from cdcd_jax.experiment.load import load
+from cdcd_jax.experiment.published import convert_published
+from cdcd_jax.experiment.published_images import PUBLISHED_HEADS
 from cdcd_jax.experiment.start_from import start_experiment
 from cdcd_jax.experiment.start_reader import read_start, with_kept_tower
 from cdcd_jax.interop import denoiser_from_reference, read_published
@@ -92,7 +94,7 @@ def write_classes(folder, num_classes=NUM_CLASSES):
 @pytest.fixture
 def small_images(monkeypatch):
     """Let published codecs be of images of 64x64, so that there are 4x4 tokens."""
-    monkeypatch.setattr(published_config, "load_published", partial(load_published, image_size=64))
+    monkeypatch.setattr(commands, "convert_published", partial(convert_published, image_size=64))
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +207,12 @@ def texts(tmp_path_factory):
 
 
 def test_a_model_of_texts(run_here, small_images, texts, monkeypatch):
-    monkeypatch.setattr(published_config, "load_published", partial(load_published, image_size=32))
+    monkeypatch.setattr(commands, "convert_published", partial(convert_published, image_size=32))
     folder, flags = texts
     flags = (*flags, "--mode=evaluate")
     code, output = run_here(*flags, f"--reference_checkpoint={folder / 'cub.pth'}")
     assert code == 2
-    assert "condition.merges is not given; name CLIP's file" in output
+    assert "bpe_merges is not given; name CLIP's file" in output
     flags = (*flags, f"--bpe_merges={folder / 'bpe.txt.gz'}")
     code, output = run_here(*flags, f"--reference_checkpoint={folder / 'cub.pth'}")
     assert code == 0, output
@@ -221,11 +223,11 @@ def test_a_model_of_texts(run_here, small_images, texts, monkeypatch):
     config = cub200_vanilla.get_config()
     config.codec.used_codes = str(folder / "taming_vqvae_7.pt")
     place = folder / "run" / "published" / "cub"
-    model = load_published(config, folder / "cub.pth", place, image_size=32)
+    model = load(place)
     assert experiment.told.texts is not None
-    assert model.encode_text is not None
     tokens = experiment.told.texts.tokenize(["a red square"])
-    np.testing.assert_allclose(experiment.told.embed(tokens), model.encode_text(tokens), rtol=1e-6)
+    embedded = model.conditioning.embed(tokens)
+    np.testing.assert_allclose(experiment.told.embed(tokens), embedded, rtol=1e-6)
 
     # Fine-tuned, it reads texts with the checkpoint's tower, which the run keeps with the codec.
     config.data.update(name="captions", path=str(folder / "images"), tokens=str(folder / "tokens"))
@@ -297,9 +299,10 @@ def test_a_model_of_music(run_here, dances):
     assert "condition.encoder = reference" in output
     _, summary = read_only_summary(folder / "run")
     assert {"beats_coverage", "genre_accuracy", "bits_per_token_shuffled"} <= set(summary)
-    experiment, found = run_here.built[-1], load_published_music(folder / "aist.pth")
+    experiment, found = run_here.built[-1], load(folder / "run" / "published" / "aist")
+    codec: Any = found.codec
     np.testing.assert_allclose(experiment.schedule.beta_bar, found.schedule.beta_bar)
-    assert experiment.data.codec.fingerprint == found.codec.fingerprint
+    assert experiment.data.codec.fingerprint == codec.fingerprint
     cond = jax.tree.map(lambda rows: rows[np.arange(2)], experiment.told.test.cond)
     ours = experiment.model.encode(found.params, cond)
     np.testing.assert_allclose(ours, found.model.encode(found.params, cond), rtol=1e-6)
@@ -309,11 +312,12 @@ def test_a_model_of_music(run_here, dances):
     config.data.update(path=str(folder / "aist"), video=str(folder / "aist" / "video"))
     config.data.update(seconds=0.2, stride=0.4, test_stride=0.4, intra="tokens")
     config.data.tokens = str(folder / "run" / "tokens")
-    config.codec.update(found.codec.jukebox.options.__dict__ | {"batch_size": 8, "level": 2})
+    options = codec.jukebox.options.__dict__
+    config.codec.update(options | {"batch_size": 8, "level": 2})
     del config.codec.sample_rate  # which every configuration has in common
     config.condition.update(
         encoder="reference", video=True, dropout=0.0, width=16, genre_width=2, hidden=50,
-        channels=found.dance["motion"]["channels"],
+        channels=experiment.config["condition"]["channels"],
     )  # fmt: skip
     config.denoiser.update(num_layers=2, width=16)
     config.schedule.num_steps = found.schedule.num_steps

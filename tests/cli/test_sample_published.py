@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,16 +15,18 @@ import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
-from cdcd_jax.cli.drawing import describe_steps
+from cdcd_jax.cli import drawing
+from cdcd_jax.cli.drawing import check_request, describe_steps
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS
-from cdcd_jax.cli.published import sample_published
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.conditioning.clip_bpe import NUM_MERGES, ClipTokenizer
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.experiment import published as build_published
-from cdcd_jax.experiment.published import PUBLISHED_HEADS, load_published
+from cdcd_jax.experiment.load import load
+from cdcd_jax.experiment.published import convert_published
+from cdcd_jax.experiment.published_images import PUBLISHED_HEADS
 from cdcd_jax.interop import (
     clip_text_from_state_dict,
     denoiser_from_reference,
@@ -32,7 +35,6 @@ from cdcd_jax.interop import (
 )
 from cdcd_jax.models import make_denoiser
 from cdcd_jax.visualization.prompts import draw_prompts
-from configs import imagenet_vanilla
 from tests.interop.test_state_dict import Global, tensor
 from tests.support.ithq_files import make_ithq, text_encoder, write_pipeline
 from tests.support.published_files import (
@@ -65,25 +67,20 @@ def merges(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=CASES)
-def published(request, tmp_path_factory):
+def published(request, merges, tmp_path_factory):
     """Return the case, a function that loads the checkpoint, its file, entries and the model."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
     _, entries = make_entries(name, TEXT_SIZES)
     path = write_checkpoint(folder / "published.pth", entries)
     used_codes = write_map(folder / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
-    load = partial(
-        load_published,
-        make_config(used_codes=str(used_codes)),
+    load_it = partial(
+        load,
         folder=folder / "converted",
+        used_codes=used_codes,
+        merges=merges if name == "cub200" else None,
         image_size=IMAGE_SIZE[name],
     )
-    return name, load, path, entries, load(path)
-
-
-def make_config(**codec):
-    config = imagenet_vanilla.get_config("smoke")
-    config.codec.update(batch_size=2, **codec)
-    return config
+    return name, load_it, path, entries, load_it(path)
 
 
 @pytest.mark.quick_compilation
@@ -91,7 +88,7 @@ def make_config(**codec):
 def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_path):
     name, _, path, _, model = published
     found = read_published(path)
-    asked = {"label": 3} if name == "imagenet" else {"prompts": PROMPTS, "merges_file": str(merges)}
+    asked = {"label": 3} if name == "imagenet" else {"prompts": PROMPTS}
     if name == "imagenet":
         cond = np.array([3, 3], np.int32)
     else:
@@ -105,7 +102,7 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
         | {"unroll": 1}  # compiles faster
     )
     params = denoiser_from_reference(found.denoiser, template(network), prefix="")
-    jax.tree.map(np.testing.assert_array_equal, model.params, params)
+    jax.tree.map(np.testing.assert_array_equal, model.params["denoiser"], params)
     denoise = partial(network.apply, params)
     draw = partial(sample, schedule=model.schedule, denoise_fn=denoise, shape=(2, 16), **SAMPLING)
     tokens = np.asarray(jax.jit(draw)(jax.random.key(0), cond=cond))
@@ -116,20 +113,10 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
     codec = vqgan_from_state_dict(found.codec, template(vqgan))
     assert model.codec.fingerprint == ImageCodec(vqgan, codec, np.array(USED)).fingerprint
 
-    def sample_fn(params, key, given, **options):
-        np.testing.assert_allclose(given, cond, atol=1e-6)
-        found = model.sample_fn(params, key, given, **options)
-        np.testing.assert_array_equal(found, tokens)
-        return found
-
-    drawn = sample_published(
-        replace(model, sample_fn=sample_fn),
-        tmp_path / "new" / "a.png",
-        seed=0,
-        num_samples=2,
-        **asked,
-        **SAMPLING,
-    )
+    request = 3 if name == "imagenet" else PROMPTS
+    found = model.sample(request, num_samples=2, seed=0, output="tokens", **SAMPLING)
+    np.testing.assert_array_equal(found, tokens)
+    drawn = drawing.draw(model, tmp_path / "new" / "a.png", 0, num_samples=2, **asked, **SAMPLING)
     picture = np.asarray(Image.open(drawn), np.float32)
     images = np.asarray(model.codec.decode(tokens))
     if name != "imagenet":
@@ -146,21 +133,25 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
         assert differences.min() < 1
 
 
-def test_later_loads_read_the_converted_files(published, monkeypatch):
-    _, load, path, _, model = published
-    monkeypatch.setattr(build_published, "read_published", None)
-    again = load(path)
+def test_later_loads_read_the_converted_files(published, tmp_path, monkeypatch):
+    _, load_it, path, _, model = published
+    monkeypatch.setattr(build_published, "open_published", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "cdcd_jax" / drawing.name_after_file(path)
+    shutil.copytree(load_it.keywords["folder"], cache)
+    again = load_it(path, folder=None)  # the user's cache
+    assert again.folder == cache
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
     assert again.codec.fingerprint == model.codec.fingerprint
     assert again.codec.vocab_size == 7
-    assert again.num_classes == model.num_classes
-    assert (again.encode_text is None) == (model.encode_text is None)
+    assert again.conditioning.num_classes == model.conditioning.num_classes
+    assert (again.conditioning.texts is None) == (model.conditioning.texts is None)
 
 
 @pytest.mark.parametrize("published", ["imagenet"], indirect=True)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_codec_may_come_from_a_lightning_checkpoint(published, tmp_path, prefix):
-    _, load, _, entries, model = published
+    _, load_it, _, entries, model = published
     start = "content_codec."
     codec = {
         prefix + key.removeprefix(start).partition(".")[2]: array
@@ -173,77 +164,84 @@ def test_the_codec_may_come_from_a_lightning_checkpoint(published, tmp_path, pre
     weights = write_checkpoint(tmp_path / "last.ckpt", {"state_dict": codec}, callbacks=callbacks)
     without = {k: v for k, v in entries["model"].items() if not k.startswith(start)}
     bare = write_checkpoint(tmp_path / "bare.pth", {"model": without, "ema": entries["ema"]})
-    config = make_config(weights=str(weights), used_codes=load.args[0].codec.used_codes)
-    found = load_published(config, bare, tmp_path / "converted", image_size=64)
+    found = load_it(bare, codec=weights, folder=tmp_path / "converted")
     assert found.codec.fingerprint == model.codec.fingerprint
 
 
 @pytest.mark.parametrize("published", ["cub200"], indirect=True)
 def test_what_has_changed_is_converted_anew(published, tmp_path):
-    _, load, path, entries, model = published
+    _, load_it, path, entries, model = published
     bias = "transformer.to_logits.1.bias"
     empty = np.random.default_rng(0).normal(size=(77, 8))
     changed = entries["ema"] | {bias: entries["ema"][bias] + 1, "empty_text_embed": empty}
     other = write_checkpoint(tmp_path / path.name, entries | {"ema": changed})
     os.utime(other, ns=(1, 1))
-    folder = shutil.copytree(load.keywords["folder"], tmp_path / "converted")
-    anew = load(other, folder=folder)
-    biases = (model.params["to_logits"]["bias"], anew.params["to_logits"]["bias"])
+    folder = shutil.copytree(load_it.keywords["folder"], tmp_path / "converted")
+    anew = load_it(other, folder=folder)
+    biases = [each.params["denoiser"]["to_logits"]["bias"] for each in (model, anew)]
     np.testing.assert_array_equal(biases[1], biases[0] + 1)
     assert model.model.null is None
-    np.testing.assert_array_equal(anew.model.null({}, 2), np.float32([empty, empty]))
-    for file in ("codec.safetensors", "text.safetensors"):
-        (folder / file).unlink()
-        load(other, folder=folder)
-        assert (folder / file).is_file()
+    assert anew.model.null is not None
+    features = anew.model.null(anew.params, 2)
+    np.testing.assert_array_equal(features, [np.float32(empty)] * 2)
 
 
 @pytest.mark.parametrize("published", ["cub200"], indirect=True)
-def test_a_damaged_converted_file_is_named(published, tmp_path):
-    _, load, path, _, _ = published
-    folder = shutil.copytree(load.keywords["folder"], tmp_path / "converted")
-    for file in folder.iterdir():
+def test_what_is_damaged_or_missing_is_converted_anew(published, tmp_path):
+    _, load_it, path, _, _ = published
+    folder = shutil.copytree(load_it.keywords["folder"], tmp_path / "converted")
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [
+        "codec.safetensors", "merges.txt.gz", "model.json", "text.safetensors",
+        "weights.safetensors",
+    ]  # fmt: skip
+    for file in files:
         whole = file.read_bytes()
-        file.write_bytes(whole[: len(whole) // 2])
-        message = rf"{file.name} is damaged \(.*\); remove it to convert the checkpoint anew"
-        with pytest.raises(ValueError, match=message):
-            load(path, folder=folder)
-        file.write_bytes(whole)
+        for damage in (lambda f: f.write_bytes(f.read_bytes()[:-1]), lambda f: f.unlink()):
+            damage(file)
+            convert_published(path, **load_it.keywords | {"folder": folder})
+            assert file.stat().st_size == len(whole)
+    (folder / "notes.txt").write_text("somebody's")
+    (folder / "model.json").unlink()
+    with pytest.raises(ValueError, match="converted is there already and no converted model; name"):
+        load_it(path, folder=folder)
+    assert (folder / "notes.txt").read_text() == "somebody's"
 
 
 def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
-    name, _, _, _, model = published
+    name, load_it, path, _, model = published
 
-    def refused(message, error: type[Exception] = ValueError, **asked):
-        with pytest.raises(error, match=message):
-            sample_published(model, tmp_path / "a.png", seed=0, num_samples=1, **SAMPLING | asked)
+    def refused(message, **given):
+        asked: dict[str, Any] = {"num_samples": 1} | SAMPLING | given
+        with pytest.raises(ValueError, match=message):
+            check_request(model, **asked)
 
     if name == "imagenet":
-        refused("the checkpoint is a model of classes; give --label", prompts=PROMPTS)
+        refused("this is a model of classes; give --label", prompts=PROMPTS)
         refused(r"label = 11 must lie in 0..10", label=11)
     else:
-        refused("the checkpoint is a model of texts; give --prompt instead", label=3)
+        refused("this is a model of texts; give --prompt instead", label=3)
         refused(r'a model of texts; give --prompt="..."')
         refused("num_samples = 1 must be at least 2, one for each prompt", prompts=PROMPTS)
-        refused("bpe_merges is not given; name CLIP's file bpe_simple", prompts=PROMPTS[:1])
-        missing = {"prompts": PROMPTS[:1], "merges_file": str(tmp_path / "none.gz")}
-        refused(r"none.gz; give CLIP's merges", FileNotFoundError, **missing)
-    refused(
-        "num_steps = 6 must lie in 1..T = 1..5",
-        num_steps=6,
-        label=None,
-        **({} if name == "imagenet" else {"prompts": PROMPTS[:1], "merges_file": str(merges)}),
-    )
+        for missing, message in (
+            (None, "bpe_merges is not given; name CLIP's file bpe_simple"),
+            (tmp_path / "none.gz", "there is no file .*none.gz"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                load_it(path, merges=missing, folder=tmp_path / "new")
+    prompts = {} if name == "imagenet" else {"prompts": PROMPTS[:1]}
+    refused("num_steps = 6 must lie in 1..T = 1..5", **prompts | {"num_steps": 6})
 
 
-def test_the_last_of_1001_classes_stands_for_no_class(tmp_path, monkeypatch):
+def test_the_last_of_1001_classes_stands_for_no_class(tmp_path):
     _, entries = make_entries("imagenet", num_classes=1001)
     path = write_checkpoint(tmp_path / "imagenet_learnable.pth", entries)
     used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
-    config = make_config(used_codes=str(used_codes))
-    model = load_published(config, path, tmp_path / "converted", image_size=64)
-    assert model.num_classes == 1000
-    np.testing.assert_array_equal(model.model.null({}, 2), [1000, 1000])
+    folder = tmp_path / "converted"
+    model = load(path, used_codes=used_codes, image_size=64, folder=folder)
+    assert model.conditioning.num_classes == 1000
+    assert model.model.null is not None
+    np.testing.assert_array_equal(model.model.null(model.params, 2), [1000, 1000])
     label = np.array([7, 7], np.int32)
     options = SAMPLING | {"num_steps": 1, "truncation": 1.0}
 
@@ -260,13 +258,11 @@ def test_the_last_of_1001_classes_stands_for_no_class(tmp_path, monkeypatch):
         drawn.extend(cond)
         return np.zeros((len(cond), 16), np.int32)
 
-    spied, target = replace(model, sample_fn=sample_fn), tmp_path / "a.png"
-    options = {"seed": 0, "num_samples": 1003, "guidance": 1.5, **SAMPLING}
-    monkeypatch.setattr(ImageCodec, "decode", lambda self, tokens: np.zeros((1003, 2, 2, 3)))
-    sample_published(spied, target, **options)
+    spied = replace(model, sample_fn=sample_fn)
+    spied.sample(num_samples=1003, guidance=1.5, output="tokens", **SAMPLING)
     assert drawn == [*range(1000), 0, 1, 2]
     with pytest.raises(ValueError, match=r"label = 1000 must lie in 0..999"):
-        sample_published(spied, target, label=1000, **options)
+        spied.sample(1000)
 
 
 def test_ithq_is_sampled_from_either_form(merges, tmp_path):
@@ -276,56 +272,57 @@ def test_ithq_is_sampled_from_either_form(merges, tmp_path):
     folder = write_pipeline(tmp_path / "vq-diffusion-ithq", entries, codec, text)
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "merges.txt").write_bytes(gzip.decompress(merges.read_bytes()))
-    asked = {"seed": 0, "num_samples": 2, "prompts": PROMPTS, **SAMPLING, "guidance": 5.0}
+    # The folder has the byte pairs with it; OpenAI's file has to be named.
+    with pytest.raises(ValueError, match="bpe_merges is not given"):
+        load(path, image_size=32, folder=tmp_path / "none")
     drawn = []
-    for source in (path, folder):
-        model = load_published(make_config(), source, tmp_path / source.stem, image_size=32)
-        assert (model.num_classes, model.codec.grid, model.schedule.num_steps) == (0, (4, 4), 5)
+    for source, given in ((path, merges), (folder, None)):
+        place = tmp_path / "converted" / source.stem
+        model = load(source, merges=given, image_size=32, folder=place)
+        conditioning = model.conditioning
+        sizes = (conditioning.num_classes, model.codec.grid, model.schedule.num_steps)
+        assert sizes == (0, (4, 4), 5)
         empty = np.float32(entries["ema"]["empty_text_embed"])
-        np.testing.assert_array_equal(model.model.null({}, 2), [empty, empty])
+        assert model.model.null is not None
+        np.testing.assert_array_equal(model.model.null(model.params, 2), [empty, empty])
         drawn.append(model)
     same = np.testing.assert_array_equal
     jax.tree.map(same, drawn[0].params, drawn[1].params)
     assert drawn[0].codec.fingerprint == drawn[1].codec.fingerprint
-    # The folder has the byte pairs with it; OpenAI's file has to be named.
-    picture = sample_published(drawn[1], tmp_path / "a.png", **asked)
-    assert Image.open(picture).size[0] > 32
-    with pytest.raises(ValueError, match="bpe_merges is not given"):
-        sample_published(drawn[0], tmp_path / "b.png", **asked)
+    asked = {"num_samples": 2, "seed": 0, **SAMPLING, "guidance": 5.0}
+    images = drawn[1].sample(PROMPTS, **asked)
+    assert images.shape == (2, 32, 32, 3)
+    assert len(np.unique(images)) > 2
     used = write_map(tmp_path / "map.pt", 9, USED)
     with pytest.raises(
         ValueError, match=r"knows all 9 codes of its codec; leave --config.codec.us"
     ):
-        load_published(make_config(used_codes=str(used)), folder, tmp_path / "c", image_size=32)
+        load(folder, used_codes=used, image_size=32, folder=tmp_path / "c")
 
 
 def test_files_that_do_not_fit_are_named(published, tmp_path):
-    name, _, path, entries, _ = published
-    size = IMAGE_SIZE[name]
+    _, load_it, path, entries, _ = published
 
-    def refused(message, path=path, config=None):
+    def refused(message, path=path, **given):
         with pytest.raises(ValueError, match=message):
-            load_published(config or make_config(), path, tmp_path / "new", image_size=size)
+            load_it(path, **{"used_codes": None, "folder": tmp_path / "new"} | given)
         assert not (tmp_path / "new").exists()
 
     refused(
         r"published.pth knows 7 codes, but 9 are in use; give the published map to the codes in "
         r"use, --config.codec.used_codes=taming_vqvae_7.pt"
     )
-    refused("there is no file .*none.pth", tmp_path / "none.pth")
-    refused("there is no file .*none.pt", config=make_config(used_codes=str(tmp_path / "none.pt")))
+    refused("none.pth is not there; give the folder of a run", tmp_path / "none.pth")
+    refused("there is no file .*none.pt", used_codes=tmp_path / "none.pt")
     without = {k: v for k, v in entries["model"].items() if k.startswith("transformer.")}
     bare = write_checkpoint(tmp_path / "bare.pth", entries | {"model": without})
     refused(r"bare.pth holds no codec; name its file, --config.codec.weights=FILE", bare)
-    refused("holds no VQGAN of taming", bare, make_config(weights=str(bare)))
+    refused("holds no VQGAN of taming", bare, codec=bare)
     free = {
         entry: {k: v for k, v in arrays.items() if ".ln2.emb." not in k and ".attn2.key." not in k}
         for entry, arrays in entries.items()
     }
     refused("free.pth is a model without a con", write_checkpoint(tmp_path / "free.pth", free))
-    pixels = make_config()
-    pixels.codec.name = "pixels"
-    refused(r'codec.name = "pixels" must be "vqgan" for a published', config=pixels)
 
 
 @pytest.mark.slow
@@ -335,15 +332,17 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
     arguments = ["--config=configs/imagenet_vanilla.py", f"--workdir={tmp_path / 'run'}"]
     arguments += ["--mode=sample", f"--reference_checkpoint={path}", "--label=7"]
-    arguments += ["--guidance=1.5"]
+    arguments += ["--guidance=1.5", "--trajectory"]
     arguments += [f"--config.codec.used_codes={used_codes}"]
     arguments += ["--num_samples=2", "--num_steps=2", "--config.codec.batch_size=2"]
     environment = dict(os.environ, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
     done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
     output = done.finish()
     assert done.returncode == 0, output
-    (picture,) = (tmp_path / "run" / "samples").glob("published-*-seed0-*guidance1.5*label7*.png")
-    assert str(picture) in output
+    name = "published-*-seed0-*guidance1.5*label7.png"
+    (picture,) = (tmp_path / "run" / "samples").glob(name)
+    assert f"Samples: {picture}" in output
+    assert f"Trajectory: {picture.with_name(picture.stem + '-trajectory.png')}" in output
     width, height = Image.open(picture).size
     assert width >= 2 * 256
     assert height >= 256
@@ -356,7 +355,6 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
             {"mode": "train"},
             "reference_checkpoint is not read by --mode=train: add --mode=sample or --mode=eval",
         ),
-        ({"mode": "sample", "trajectory": True}, "trajectory is not read with --reference_checkp"),
         (
             {"reference_checkpoint": None, "prompt": ["a"]},
             "prompt is not read by --mode=train: it is for samples",

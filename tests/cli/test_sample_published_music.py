@@ -1,7 +1,6 @@
 """Files with all names of the published models of music are sampled as the command line does."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,12 +13,15 @@ from PIL import Image
 from cdcd_jax.cli import commands
 from cdcd_jax.cli import music_files as performance
 from cdcd_jax.cli.dances import DanceRequest, read_dance
-from cdcd_jax.cli.drawing import name_after_file
-from cdcd_jax.cli.published_music import perform_published, published_generator
+from cdcd_jax.cli.diffusion import make_music
+from cdcd_jax.cli.drawing import check_request, name_after_file
 from cdcd_jax.dance_to_music import generate_music
 from cdcd_jax.data.dance.aist import GENRES
-from cdcd_jax.experiment.published import load_published
-from cdcd_jax.experiment.published_music import load_published_music
+from cdcd_jax.experiment.load import load
+from cdcd_jax.experiment.model_folder import read_model
+from cdcd_jax.experiment.published_music import describe_dances
+from cdcd_jax.interop.published import read_published
+from cdcd_jax.interop.published_music import read_published_music
 from cdcd_jax.training.stopping import Stopper
 from configs import aist_vanilla, imagenet_vanilla
 from tests.support.music_files import make_music_entries
@@ -46,12 +48,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return load_published_music(folder / "aist.pth")
+    return load(folder / "aist.pth", folder=folder / "aist")
 
 
 @pytest.fixture(scope="module")
 def tiktok(folder):
-    return load_published_music(folder / "tiktok.pth")
+    return load(folder / "tiktok.pth", folder=folder / "tiktok")
 
 
 def ask(folder, **given):
@@ -60,7 +62,15 @@ def ask(folder, **given):
 
 
 def dance_of(model):
-    return published_generator(model).conditioning.dance
+    return model.conditioning.dance
+
+
+def perform(model, request, workdir, seed=0, **options):
+    """Make music as the command line does; return what was written."""
+    check_request(model, **options)
+    before = {*workdir.rglob("*")}
+    make_music(model, workdir, request, name="aist", seed=seed, **options)
+    return sorted(file for file in workdir.rglob("*") if file not in before and file.is_file())
 
 
 def test_what_a_window_lasts_follows_from_the_file(model, tiktok):
@@ -69,17 +79,17 @@ def test_what_a_window_lasts_follows_from_the_file(model, tiktok):
     assert dance.parts == ("motion", "video", "genre")
     assert dance.genre_names == tuple(GENRES.values())
     # At published sizes: 120 frames of AIST++ and 60 of TikTok to 344 tokens, 360 to 1033.
+    sizes = {"num_features": 75, "video_features": 7, "num_genres": 0}
     for frames, tokens, fps in ((120, 344, 60), (240, 689, 60), (360, 1033, 60), (60, 344, 30)):
-        sized = replace(model, frames=frames, seconds=tokens * 128 / 22050)
-        assert dance_of(sized).fps == fps
+        assert describe_dances(frames=frames, samples=tokens * 128, **sizes).fps == fps
     assert dance_of(tiktok).parts == ("motion", "video")
     assert dance_of(tiktok).genre_names == ()
-    assert max(map(max, dance_of(replace(tiktok, num_features=75)).edges)) == 24
+    assert max(map(max, describe_dances(frames=60, samples=344 * 128, **sizes).edges)) == 24
 
 
 def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
     """60 frames last 60/413 s, 25 tokens: windows begin at 0, 3, ... 18 and end with the dance."""
-    generator, seen = published_generator(model), []
+    generator, seen = model, []
     dance_format = generator.conditioning.dance
 
     def draw(key, cond, *, known):
@@ -139,11 +149,11 @@ def test_one_step_of_video_is_told_to_every_window(model, folder, tmp_path):
 
 def test_music_is_written(model, folder, tmp_path):
     def run(**options):
-        return perform_published(model, folder / "aist.pth", tmp_path, **options, **SAMPLING)
+        return perform(model, workdir=tmp_path, **options, **SAMPLING)
 
     written = run(request=ask(folder, seconds=0.1), seed=0, num_samples=2)
     name = (
-        f"{name_after_file(folder / 'aist.pth')}-{name_after_file(folder / 'dance.npy')}-krump-"
+        f"aist-{name_after_file(folder / 'dance.npy')}-krump-"
         f"{name_after_file(folder / 'video.npy')}-"
         "seed0-seconds0.1-num_samples2-num_steps2-truncation0.86-temperature1"
     )
@@ -176,8 +186,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning(
     monkeypatch.setattr(performance, "draw_spectrogram", fail)
     monkeypatch.setattr(performance, "MAX_WIDTH", 5)  # of the 11 pixels of 0.1 s
     request = ask(folder, seconds=0.1)
-    path = folder / "aist.pth"
-    written = perform_published(model, path, tmp_path, request, seed=0, num_samples=2, **SAMPLING)
+    written = perform(model, request, tmp_path, num_samples=2, **SAMPLING)
     assert [file.suffix for file in written] == [".wav", ".wav"]
     assert all(len(soundfile.read(file)[0]) == 17 * 128 for file in written)
     warnings = capsys.readouterr().err.splitlines()
@@ -190,21 +199,19 @@ def test_less_music_than_asked_for_is_said(model, folder, tmp_path, capsys):
     """The dance lasts 60 / 413 s."""
     for seconds, said in ((0.1, False), (3, True)):
         request = ask(folder, seconds=seconds)
-        written = perform_published(
-            model, folder / "aist.pth", tmp_path, request, seed=0, num_samples=1, **SAMPLING
-        )
+        make_music(model, tmp_path, request, name="aist", seed=0, num_samples=1, **SAMPLING)
         sentence = f"{folder / 'dance.npy'} lasts 0.15 s, less than the 3 s asked for"
         assert (sentence in capsys.readouterr().out) == said
-    assert len(soundfile.read(written[0])[0]) == 25 * 128
+    (longer,) = (tmp_path / "samples").glob("*seconds3-*.wav")
+    assert len(soundfile.read(longer)[0]) == 25 * 128
 
 
 @pytest.mark.slow
 def test_tiktok_needs_no_genre(tiktok, folder, tmp_path):
-    path = folder / "tiktok.pth"
-    options = {"seed": 0, "num_samples": 1} | SAMPLING
+    options = {"num_samples": 1} | SAMPLING
     with pytest.raises(ValueError, match="genre: the model was trained without it; leave it out"):
-        perform_published(tiktok, path, tmp_path, ask(folder), **options)
-    written = perform_published(tiktok, path, tmp_path, ask(folder, genre=None), **options)
+        perform(tiktok, ask(folder), tmp_path, **options)
+    written = perform(tiktok, ask(folder, genre=None), tmp_path, **options)
     assert len(soundfile.read(written[0])[0]) == 25 * 128
 
 
@@ -228,9 +235,8 @@ def test_what_does_not_fit_is_named(model, folder, tmp_path, given, message):
     for name in ("video", "motion"):
         if isinstance(given.get(name), str):
             given = given | {name: folder / given[name]}
-    options = {"seed": 0, "num_samples": 1} | SAMPLING
     with pytest.raises(ValueError, match=message):
-        perform_published(model, Path("a.pth"), tmp_path, ask(folder, **given), **options)
+        perform(model, ask(folder, **given), tmp_path, num_samples=1, **SAMPLING)
     assert not list(tmp_path.iterdir())
 
 
@@ -261,16 +267,15 @@ def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
 def test_values_out_of_range_are_named(model, folder, tmp_path, given, message):
     options = {"num_samples": 1, **SAMPLING, **given}
     with pytest.raises(ValueError, match=message):
-        perform_published(model, Path("a.pth"), tmp_path, ask(folder), seed=0, **options)
+        perform(model, ask(folder), tmp_path, **options)
 
 
 def test_a_checkpoint_of_the_other_kind_is_named(folder, tmp_path):
     pictures = write_checkpoint(tmp_path / "bird.pth", make_entries("cub200")[1])
     with pytest.raises(ValueError, match=r"bird.pth is no checkpoint of music: it lacks vqvae"):
-        load_published_music(pictures)
-    config = imagenet_vanilla.get_config("smoke")
+        read_published_music(pictures)
     with pytest.raises(ValueError, match=r"aist.pth is a checkpoint of music; .*--motion=FILE"):
-        load_published(config, folder / "aist.pth", tmp_path / "converted")
+        read_published(folder / "aist.pth")
 
 
 def run_main(config, **flags):
@@ -284,12 +289,7 @@ def run_main(config, **flags):
             stopper.uninstall()
 
 
-def test_the_command_makes_music(model, folder, tmp_path, capsys, monkeypatch):
-    def load(path, *, compute_dtype):
-        assert (path, compute_dtype) == (folder / "aist.pth", "bfloat16")
-        return model
-
-    monkeypatch.setattr(commands, "load_published_music", load)
+def test_the_command_makes_music(folder, tmp_path, capsys):
     run_main(
         aist_vanilla.get_config(),
         reference_checkpoint=folder / "aist.pth",
@@ -301,7 +301,10 @@ def test_the_command_makes_music(model, folder, tmp_path, capsys, monkeypatch):
         workdir=tmp_path,
     )
     told = capsys.readouterr().out.splitlines()
-    written = [Path(line.removeprefix("Music: ")) for line in told]
+    converted = tmp_path / "published" / "aist"
+    assert told[0] == f"Converted {folder / 'aist.pth'} into {converted}"
+    assert read_model(converted).config.denoiser.compute_dtype == "float32"
+    written = [Path(line.removeprefix("Music: ")) for line in told[1:]]
     assert [path.suffix for path in written] == [".wav", ".png"]  # one take unless more are asked
     assert all(path.parent == tmp_path / "samples" for path in written)
     assert len(soundfile.read(written[0])[0]) == 17 * 128
@@ -310,9 +313,7 @@ def test_the_command_makes_music(model, folder, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "flags", "sentence"),
     [
-        (aist_vanilla, {}, "music is made for a dance; add --motion=FILE to sample a.pth"),
-        (imagenet_vanilla, {"motion": "a"}, "motion needs a configuration of music; take --conf"),
-        (aist_vanilla, {"motion": "a"}, "There is no file a.pth"),
+        (aist_vanilla, {"motion": "a"}, "there is no file a.pth"),
         (aist_vanilla, {"motion": "a", "label": 3}, "label is not read with --motion; leave"),
         (aist_vanilla, {"motion": "a", "bpe_merges": "b"}, "bpe_merges is not read with --motion"),
         (aist_vanilla, {"genre": "pop"}, "genre needs --motion=FILE"),
@@ -321,3 +322,14 @@ def test_the_command_makes_music(model, folder, tmp_path, capsys, monkeypatch):
 def test_the_command_names_what_is_wrong(config, flags, sentence, tmp_path):
     with pytest.raises((ValueError, OSError), match=re.escape(sentence)):
         run_main(config.get_config(), reference_checkpoint="a.pth", workdir=tmp_path, **flags)
+
+
+@pytest.mark.parametrize("config", [aist_vanilla, imagenet_vanilla, None])
+def test_music_needs_a_dance_whatever_the_configuration(folder, config, tmp_path):
+    with pytest.raises(ValueError, match=r"the test dances are not at hand, add --motion=FILE"):
+        run_main(
+            config and config.get_config(),
+            reference_checkpoint=folder / "aist.pth",
+            workdir=tmp_path,
+            num_steps=2,
+        )

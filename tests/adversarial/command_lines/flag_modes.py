@@ -59,8 +59,6 @@ CONTRADICTIONS = {
     "a dance for a model of classes": ("--mode=sample", "--motion=dance.npy"),
     "two ways to start": ("--start_from=old", "--reference_checkpoint=x.pth"),
     "a start from itself": ("--start_from=run",),
-    "a published trajectory": ("--mode=sample", "--reference_checkpoint=x.pth", "--trajectory"),
-    "a published export": ("--mode=sample", "--reference_checkpoint=x.pth", "--export=out"),
     "a label of everything": ("--mode=evaluate", "--reference_checkpoint=x.pth", "--label=3"),
     "samples of a dance": ("--mode=evaluate", "--reference_checkpoint=x.pth", "--motion=d.npy"),
     "a profile beyond the end": ("--profile=1:5",),
