@@ -17,7 +17,6 @@ from cdcd_jax.experiment.model_folder import (
 from cdcd_jax.generator import WEIGHTS
 from cdcd_jax.settings.sections import flatten_values
 from cdcd_jax.settings.values import set_values
-from cdcd_jax.tasks.music import is_music
 from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.typing import Params
 
@@ -55,7 +54,10 @@ def configure(config: Any, saved: Saved, path: Path) -> Any:
     }
     sections["codec"]["folder"] = str(saved.folder)
     configured = with_places(set_values(config, sections), saved.folder)
-    if is_music(config) and find_window(configured).length != find_window(theirs).length:
+    if (
+        theirs.condition.kind == "dance"
+        and find_window(configured).length != find_window(theirs).length
+    ):
         window = find_window(theirs)
         raise ValueError(
             f"{path} makes music of {window.length} tokens, {window.seconds:.2f} s, but "

@@ -32,7 +32,6 @@ from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.codecs import needs_codec
-from cdcd_jax.tasks.music import is_music
 from cdcd_jax.tasks.places import find_places
 from cdcd_jax.tasks.texts import TOWER
 from cdcd_jax.training.average import Average, find_newest, read_newest_average
@@ -98,7 +97,7 @@ def _read(config: Any, path: Path, workdir: Path) -> Start:
     _check_published(path)
     return (
         _read_music(config, path, workdir)
-        if is_music(config)
+        if config.condition.kind == "dance"
         else _read_images(config, path, workdir)
     )
 

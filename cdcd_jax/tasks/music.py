@@ -19,11 +19,6 @@ SOUND = "sound"
 """The name of a folder of sound files, which a codec can be trained on."""
 
 
-def is_music(config: Any) -> bool:
-    """Whether an experiment is on music, not on pictures."""
-    return config.data.name in (*DANCES, SOUND)
-
-
 def load_dances(config: Any, split: str) -> Dances:
     """Open the dances of a split.
 
