@@ -12,12 +12,6 @@ from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.music_codecs import find_window
 from cdcd_jax.tasks.sources import load_split
 
-DANCES = ("groove", "aist", "tiktok")
-"""Names that ``data.name`` may have where music is made for dances."""
-
-SOUND = "sound"
-"""The name of a folder of sound files, which a codec can be trained on."""
-
 
 def load_dances(config: Any, split: str) -> Dances:
     """Open the dances of a split.
