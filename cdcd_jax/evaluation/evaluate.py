@@ -37,6 +37,7 @@ def evaluate(
     by_example: bool = False,
     requests: SampleRequests | None = None,
     metrics: Sequence[Metric] | None = None,
+    more_metrics: Sequence[Metric] = (),
     decode_fn: DecodeFn | None = None,
     raw: RawExamples | None = None,
     on_samples: Callable[[np.ndarray, int], None] | None = None,
@@ -66,6 +67,7 @@ def evaluate(
         requests: With ``by_example``, conditions to draw samples for in place of the test
             examples' own; the label is then the number of the request.
         metrics: What scores the samples; None for a classifier of tokens, fitted to ``train``.
+        more_metrics: What scores them besides.
         decode_fn: The codec's way back, for metrics that look at pictures or listen.
         raw: Held-out pictures or music that never went through the codec.
         on_samples: ``on_samples(tokens, count)`` is called with the tokens of each batch of the
@@ -97,6 +99,7 @@ def evaluate(
     if metrics is None:
         fitted = evenly_spaced(len(train), num_real)
         metrics = [classifier_metric(token_classifier(train.take(fitted), train.cond[fitted]))]
+    metrics = [*metrics, *more_metrics]
     look = _looking(metrics, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = evenly_spaced(len(test), num_real)

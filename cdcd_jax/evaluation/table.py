@@ -35,6 +35,9 @@ COLUMNS = {
 }
 """Key of a row -> heading, width and form."""
 
+HIDDEN = ("name", "seconds_per_sample")
+"""Keys of a row that are no columns of numbers."""
+
 
 def format_table(result: dict[str, Any]) -> str:
     """Lay the result of ``evaluate`` out as a table to print.
@@ -47,9 +50,11 @@ def format_table(result: dict[str, Any]) -> str:
     """
     rows = [_in_milliseconds(row) for row in result["rows"]]
     always = ("seconds", "milliseconds")
+    others = {key: None for row in rows for key in row if key not in (*COLUMNS, *HIDDEN)}
+    known = COLUMNS | {key: (key, max(10, len(key) + 2), ".4g") for key in others}
     columns = {
         key: column
-        for key, column in COLUMNS.items()
+        for key, column in known.items()
         if key in always or any(row.get(key) is not None for row in rows)
     }
     return "\n".join(

@@ -35,7 +35,7 @@ from cdcd_jax.tasks.memory import (
     training_needs,
 )
 from cdcd_jax.tasks.places import find_places
-from cdcd_jax.tasks.scoring import PLACES, Scoring
+from cdcd_jax.tasks.scoring import PLACES, Scoring, add_metrics
 from cdcd_jax.tasks.task import Task, find_task
 from cdcd_jax.tasks.token_data import TokenData
 from cdcd_jax.training.generation import (
@@ -57,7 +57,7 @@ SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optim
 them: the fingerprint of the tokens says it."""
 
 
-EVAL_KEYS = (*PLACES, "num_judged", "all_captions")
+EVAL_KEYS = (*PLACES, "num_judged", "all_captions", "metrics")
 """Keys of the section ``eval`` that are no options of ``evaluate``."""
 
 
@@ -198,7 +198,7 @@ def build(
         bound_fn=make_bound_fn(schedule, model, mesh=mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
-        scoring=task.make_scoring(data, told, workdir),
+        scoring=add_metrics(task.make_scoring(data, told, workdir), config, data),
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,

@@ -60,7 +60,7 @@ class DanceToMusicTask(Task):
     codec_data = "music"
     provides = ("dances",)
     data_keys = Keys.of(*PREPARED_KEYS, *WINDOW_KEYS, other=("motion", "synthetic"))
-    eval_keys = Keys.of(*EVAL_KEYS, "num_judged", other=("num_real",))
+    eval_keys = Keys.of(*EVAL_KEYS, "num_judged", other=("num_real", "metrics"))
     prepare_keys = Keys(
         argument_keys(check_options).known
         | argument_keys(WaveformPlan, given=("seconds", "stride")).known

@@ -55,7 +55,7 @@ class ImageTask(Task):
     codec_data = "images"
     provides = ("classes",)
     data_keys = Keys.of(*PREPARED_KEYS, "negatives", other=("synthetic",))
-    eval_keys = Keys.of(*EVAL_KEYS, "num_real", other=(*PLACES, "all_captions"))
+    eval_keys = Keys.of(*EVAL_KEYS, "num_real", other=(*PLACES, "all_captions", "metrics"))
     prepare_keys = Keys(argument_keys(check_options).known | argument_keys(check_crops).known)
     files = CLASS_FILES
 

@@ -1,11 +1,13 @@
 """What scores the samples of an experiment, from the section ``eval``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cdcd_jax.data.shards.token_shards import TokenShards
+from cdcd_jax.registry import METRICS
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic
+from cdcd_jax.tasks.token_data import TokenData
 
 CLASS_FILES = ("inception_weights", "resnet_weights", "reference")
 CAPTION_FILES = ("inception_weights", "clip_weights", "clip_merges", "reference")
@@ -31,6 +33,25 @@ class Scoring:
     make_options: Callable[[], dict[str, Any]]
     check: Callable[[], None] = lambda: None
     unmeasured: tuple[str, ...] = ()
+
+
+def add_metrics(scoring: Scoring, config: Any, data: TokenData) -> Scoring:
+    """Add the metrics that ``eval.metrics`` names to those of the task.
+
+    Each is an entry of the table ``METRICS``, ``make(config, data) -> Metric``.
+
+    Raises:
+        ValueError: If a name is in no table.
+    """
+    makers = [METRICS.find(name, "eval.metrics") for name in config.eval.get("metrics", ())]
+    if not makers:
+        return scoring
+
+    def make_options() -> dict[str, Any]:
+        more = [make(config, data) for make in makers]
+        return {**scoring.make_options(), "more_metrics": more, "decode_fn": data.codec.decode}
+
+    return replace(scoring, make_options=make_options)
 
 
 def synthetic_notice(config: Any) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class TokenTask(Task):
     codec_data = "arrays"
     provides = ("classes",)
     data_keys = Keys.of(*STREAM_KEYS, strict=True)
-    eval_keys = Keys.of(*EVAL_KEYS, other=("num_real",))
+    eval_keys = Keys.of(*EVAL_KEYS, other=("num_real", "metrics"))
 
     def has_tokens(self, places: Places) -> bool:
         """Whether the tokens are there: nothing makes them."""
