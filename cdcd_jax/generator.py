@@ -39,7 +39,7 @@ MAX_SAMPLES = 10_000
 FILES = ("model.json", "*.safetensors", "vocabulary-*.json", "merges.txt.gz")
 """What a model's folder holds, by patterns; anything else there is not exported."""
 
-SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance")
+SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance", "sampler")
 """Options of sampling."""
 
 
@@ -112,8 +112,9 @@ class Generator:
             output: ``"data"`` for what the codec decodes: images [samples height width 3] or
                 [samples height width] with values 0..1, or sound [samples time] in -1..1;
                 ``"pil"`` for a list of PIL images; ``"tokens"`` for tokens [samples length].
-            **options: ``num_steps`` (1..T), ``truncation`` (0..1], ``top_k``, ``temperature`` and
-                ``guidance``, see ``cdcd_jax.sample``; by default those of ``sampling``.
+            **options: ``num_steps`` (1..T), ``truncation`` (0..1], ``top_k``, ``temperature``,
+                ``guidance`` and ``sampler``, see ``cdcd_jax.sample``; by default those of
+                ``sampling``.
 
         Returns:
             The samples, as NumPy arrays.

@@ -204,6 +204,7 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     if given.get("guidance") == 1.0:
         del given["guidance"]  # which is none
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
+    words += [given.pop("sampler")] if "sampler" in given else []
     numbers = (f"{name}{number(value)}" for name, value in {"seed": seed, **given}.items())
     return "-".join([*words, *numbers])
 

@@ -230,7 +230,7 @@ def dance_request() -> DanceRequest:
 
 def override(configured: Mapping[str, Any]) -> dict[str, Any]:
     """Let the flags override the configuration's way of sampling; a dance is played once."""
-    given = {name: getattr(FLAGS, name) for name in configured}
+    given = {name: getattr(FLAGS, name, None) for name in configured}
     changed = {name: value for name, value in given.items() if value is not None}
     takes = {"num_samples": 1} if FLAGS.motion else {}
     return {**configured, **takes, **changed, "label": FLAGS.label}

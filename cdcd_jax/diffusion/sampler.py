@@ -1,7 +1,7 @@
 """Generate tokens: from masks to clean tokens in any number of exact reverse steps."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from cdcd_jax.diffusion.truncation import (
     keep_top_k,
     truncate,
 )
+from cdcd_jax.registry import SAMPLERS, register
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, PRNGKey, Timesteps, Tokens
 
 
@@ -50,6 +51,23 @@ class Sampler(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Sampler(num_steps={len(self.times) - 1}, times={self.times[0]}..{self.times[-1]})"
+
+
+class MakeSampler(Protocol):
+    """An entry of the table ``SAMPLERS``, such as `make_sampler`, whose arguments it takes."""
+
+    def __call__(
+        self,
+        schedule: Schedule,
+        denoise_fn: DenoiseFn,
+        *,
+        num_steps: int | None = None,
+        truncation: Number = 1.0,
+        top_k: int | None = None,
+        temperature: Number = 1.0,
+    ) -> Sampler:
+        """Return a sampler; ``num_steps`` of None is T."""
+        ...
 
 
 def make_sampler(
@@ -117,6 +135,9 @@ def make_sampler(
     return Sampler(init, step, times)
 
 
+register("sampler", "ancestral", make_sampler)
+
+
 def sample_reverse(
     key: PRNGKey, schedule: Schedule, log_p0: LogProbs, zt: Tokens, s: Timesteps, t: Timesteps
 ) -> Tokens:
@@ -164,6 +185,7 @@ def sample(
     truncation: Number = 1.0,
     top_k: int | None = None,
     temperature: Number = 1.0,
+    sampler: str = "ancestral",
     known: Tokens | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
@@ -184,6 +206,7 @@ def sample(
         truncation: Mass of the network's guess to keep, in (0, 1]; may be traced.
         top_k: Number of most likely tokens to keep.
         temperature: Of the network's guess; may be traced.
+        sampler: An entry of the table ``SAMPLERS``; "ancestral" is `make_sampler`.
         known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
             last, and the others are generated around them; the mask where there is none.
         return_trajectory: Return every state as well, for pictures of the progress.
@@ -216,9 +239,10 @@ def sample(
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
         known = jnp.asarray(known)
-    options = SampleOptions((shape[0], shape[1]), num_steps, top_k, return_trajectory)
+    options = SampleOptions((shape[0], shape[1]), num_steps, top_k, sampler, return_trajectory)
     check = {"num_steps": num_steps, "top_k": top_k}
-    make_sampler(schedule, denoise_fn, truncation=truncation, temperature=temperature, **check)
+    make: MakeSampler = SAMPLERS.find(sampler, "sampler")
+    make(schedule, denoise_fn, truncation=truncation, temperature=temperature, **check)
     arrays = cond, known, truncation, temperature
     drawn = call_compiled(_run_sampler, _probe, (schedule, options), key, denoise_fn, *arrays)
     check_drawn(drawn[0] if return_trajectory else drawn, schedule.vocab_size)
@@ -231,6 +255,7 @@ class SampleOptions(NamedTuple):
     shape: tuple[int, int]
     num_steps: int | None
     top_k: int | None
+    sampler: str
     return_trajectory: bool
 
 
@@ -244,7 +269,8 @@ def _run_sampler(
     temperature: Number,
 ) -> Any:
     schedule, options = static
-    sampler = make_sampler(
+    make: MakeSampler = SAMPLERS[options.sampler]
+    sampler = make(
         schedule,
         denoise_fn,
         num_steps=options.num_steps,

@@ -202,7 +202,7 @@ KINDS: Mapping[str, Kind] = {
         TEXT,
         "activation attention aux_time_weight chains class_norm compute_dtype "
         "contrast_time_weight crop decay encoder intra kind mechanism mlp name null on_bad "
-        "quantizer remat test_split timestep train_split unused loss.negatives",
+        "quantizer remat sampler test_split timestep train_split unused loss.negatives",
     ),
     **_by_name(
         PLACE,

@@ -14,6 +14,7 @@ from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
 from cdcd_jax.distributed.shard_batch import shard_batch
+from cdcd_jax.registry import SAMPLERS
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
@@ -93,7 +94,7 @@ def make_sample_fn(
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
-    static = ("num_steps", "top_k", "guided", "return_trajectory")
+    static = ("num_steps", "top_k", "sampler", "guided", "return_trajectory")
 
     def draw(
         params: Params,
@@ -184,6 +185,7 @@ def check_sampling(
     top_k: int | None,
     temperature: float,
     guidance: float = 1.0,
+    sampler: str = "ancestral",
     label: int | None = None,
 ) -> None:
     """Check what samples are asked for.
@@ -198,6 +200,7 @@ def check_sampling(
         top_k: 1..K, or None for K.
         temperature: > 0.
         guidance: >= 0; anything but 1 needs a model that was trained for it.
+        sampler: An entry of the table ``SAMPLERS``.
         label: A class, or None for all of them in turn.
 
     Raises:
@@ -211,6 +214,7 @@ def check_sampling(
         raise ValueError(f"top_k = {top_k} must lie in 1..K = 1..{schedule.vocab_size}")
     check_temperature(temperature)
     check_guidance(guidance, model)
+    SAMPLERS.find(sampler, "sampler")
     if label is not None and num_classes == 0:
         raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:

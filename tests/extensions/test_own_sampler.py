@@ -1,0 +1,39 @@
+"""A sampler that is registered from outside, as docs/extending.md describes it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import cdcd_jax as cdcd
+from cdcd_jax.registry import SAMPLERS
+
+CONFIG = "--config=tests/extensions/greedy_digits.py"
+
+
+@pytest.mark.quick_compilation
+def test_a_sampler_from_outside_draws_evaluates_and_is_named(run_forked, tmp_path):
+    code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--mode=train")
+    assert code == 0, output
+    code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--mode=sample", "--seed=3")
+    assert code == 0, output
+    assert len([*(tmp_path / "samples").glob("*greedy*seed3*.png")]) == 1
+    code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--config.sample.sampler=gready")
+    assert code == 2, output
+    assert 'sample.sampler = "gready" is no sampler: did you mean greedy' in output
+
+
+def test_the_name_decides_what_is_drawn(monkeypatch):
+    def make_constant(schedule, denoise_fn, **options):
+        return cdcd.make_sampler(schedule, lambda zt, t, cond: cond.at[..., 2].set(1e9))
+
+    monkeypatch.setitem(SAMPLERS._entries, "constant", make_constant)
+    schedule = cdcd.absorbing_schedule(num_steps=4, vocab_size=4)
+    cond = jnp.zeros((2, 3, 4))
+
+    def flat(zt, t, cond):
+        return cond
+
+    drawn = cdcd.sample(jax.random.key(0), schedule, flat, cond, shape=(2, 3), sampler="constant")
+    assert drawn.tolist() == [[2, 2, 2], [2, 2, 2]]
+    with pytest.raises(ValueError, match='sampler = "other" is no sampler'):
+        cdcd.sample(jax.random.key(0), schedule, flat, cond, shape=(2, 3), sampler="other")
