@@ -206,9 +206,9 @@ def test_a_list_of_negatives_is_read_before_there_are_tokens(tmp_path, content):
     config = load("imagenet_vanilla")
     config.data.negatives = str(path)
     with pytest.raises(ValueError, match=rf"^data: .*{path.name}"):
-        token_data._check_listed(config)
+        token_data.check_listed(config)
     path.write_text('{"a": ["b"]}')
-    token_data._check_listed(config)
+    token_data.check_listed(config)
 
 
 def test_a_machine_has_some_memory():
