@@ -56,7 +56,7 @@ def test_the_denoiser_hears_the_towers_features(files):
     experiment = dry_build(with_clip(folder))
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, LENGTH)
-    seen = experiment.training.see({name: jnp.asarray(rows) for name, rows in batch.items()})
+    seen = experiment.training.preprocess({name: jnp.asarray(rows) for name, rows in batch.items()})
     towers = load_clip(folder / "model.safetensors")
     tower, params = make_clip_text(**vars(towers.text_options)), towers.text_params
     wanted = jax.jit(tower.apply)(params, jnp.asarray(batch["cond"]))
@@ -68,7 +68,7 @@ def test_the_denoiser_hears_the_towers_features(files):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     text = jax.jit(experiment.training.train_step).lower(state, seen).as_text()
     assert len(text) < 4e6
-    empty = jax.jit(tower.apply)(params, jnp.asarray(experiment.told.texts.tokenize([""])))
+    empty = jax.jit(tower.apply)(params, jnp.asarray(experiment.conditioned.texts.tokenize([""])))
     np.testing.assert_allclose(experiment.model.null({"condition": {}}, 2)[1], empty[0], atol=1e-6)
 
 

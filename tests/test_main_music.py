@@ -142,7 +142,7 @@ def test_aist_in_miniature(run_here, tmp_path):
     assert (workdir / "codec" / "codec.safetensors").exists()
     code, output = run_here(*flags, "--mode=sample")
     assert code == 1, output  # built, but nothing is trained
-    told, data = run_here.built[-1].told, run_here.built[-1].data
+    told, data = run_here.built[-1].conditioned, run_here.built[-1].data
     assert isinstance(told.train, MusicExamples)
     # Four dances of 5 s, four pieces of 2 s each, loud and quiet.
     assert (len(told.train), len(told.test)) == (4 * 4 * 2, 4)
@@ -188,7 +188,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     }  # fmt: skip
     # Lock, middle hip-hop twice and house, loud and quiet each.
     group = np.repeat([2, 3, 3, 5], 2)
-    assert experiment.told.train.cond["genre"].tolist() == group.tolist()
+    assert experiment.conditioned.train.cond["genre"].tolist() == group.tolist()
     drawn = experiment.data.others.draw(np.random.default_rng(0), np.arange(8), num_negatives=3)
     for own, negatives in enumerate(drawn):
         assert set(negatives // 2) == set(np.flatnonzero(group[::2] != group[own]))
@@ -218,7 +218,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     assert code == 0, output
     assert again.read_bytes() == sound.read_bytes()
 
-    dance_format = run_here.built[-1].told.dance
+    dance_format = run_here.built[-1].conditioned.dance
     frames = np.random.default_rng(0).normal(size=(180, 219)).astype(np.float32)
     broken = {"short": frames[:60], "other": frames[:, :51], "nan": frames.copy()}
     broken["nan"][7, 3] = np.nan
@@ -253,7 +253,7 @@ def test_tiktok_in_miniature(run_here, tmp_path):
     assert summary["config"]["loss"]["negatives"] == "inter"
     assert "genre_accuracy" not in summary["rows"][0]
 
-    told = run_here.built[-1].told
+    told = run_here.built[-1].conditioned
     pieces = np.array([4, 4, 2]) * summary["config"]["prepare"]["views"]
     assert told.train.group.tolist() == np.repeat([0, 1, 2], pieces).tolist()
     rows = told.train.take(np.arange(len(told.train)))

@@ -138,7 +138,7 @@ def test_coco_in_miniature(run_here, tmp_path):
         ValueError, match=r"request: the text 'a zebra.* tokens, and the model reads"
     ):
         loaded.sample("a zebra " * 1250)
-    assert loaded.conditioning.test_texts == run_here.built[-1].told.test_texts
+    assert loaded.conditioning.test_texts == run_here.built[-1].conditioned.test_texts
 
     tokens = run_here.built[-1].data.train
     num_views = summary["config"]["prepare"]["views"]
@@ -189,7 +189,7 @@ def test_cub_in_miniature(run_here, tmp_path):
     summary, samples = run_all(run_here, workdir, "--config=configs/cub200_step_intra.py:smoke")
     check_summary(summary, num_test=8)
     # All ten captions of each of the eight test pictures are drawn.
-    assert run_here.built[-1].told.requests.num_requests == 80
+    assert run_here.built[-1].conditioned.requests.num_requests == 80
     assert summary["config"]["loss"]["mechanism"] == "step"
     check_samples(samples)
 

@@ -61,16 +61,19 @@ def test_every_smoke_variant_builds_on_glyphs(name, dry_built):
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, 16)
     assert ("negatives" in batch) == name.endswith("inter")
-    assert experiment.told.num_classes == 0
-    assert "letter" in experiment.told.test_texts[0] or "digit" in experiment.told.test_texts[0]
+    assert experiment.conditioned.num_classes == 0
+    assert (
+        "letter" in experiment.conditioned.test_texts[0]
+        or "digit" in experiment.conditioned.test_texts[0]
+    )
 
 
 def test_captions_that_are_tokenised_in_pieces_are_the_same(dry_built, monkeypatch):
     config = load("glyphs_vanilla", "smoke")
-    whole = dry_built(config).told
+    whole = dry_built(config).conditioned
     assert len(whole.test_texts) % 3
     monkeypatch.setattr(conditions, "CAPTIONS_AT_ONCE", 3)
-    pieces = dry_build(config).told
+    pieces = dry_build(config).conditioned
     assert pieces.test_texts == whole.test_texts
     np.testing.assert_array_equal(pieces.test.cond, whole.test.cond)
 

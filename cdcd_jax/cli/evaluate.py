@@ -60,9 +60,9 @@ def score(
             sample_fn=lambda key, cond, num_steps, truncation: generator.draw(
                 key, cond, num_steps=num_steps, truncation=truncation, **fixed
             ),
-            train=experiment.told.train,
-            test=experiment.told.test,
-            requests=experiment.told.requests,
+            train=experiment.conditioned.train,
+            test=experiment.conditioned.test,
+            requests=experiment.conditioned.requests,
             on_samples=on_samples,
             **options,
         )

@@ -24,7 +24,7 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
     Args:
         log_cond: log p(z0 | zt, cond), or logits.
         log_null: log p(z0 | zt), or logits.
-        scale: >= 0; 0 forgets the condition, 1 is the network's own guess. It may be traced.
+        scale: >= 0; 0 forgets the condition, 1 is the network's own prediction. It may be traced.
 
     Returns:
         Normalised log-probabilities, not below ``LOG_FLOOR``.

@@ -86,10 +86,10 @@ def make_sampler(
         denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
         num_steps: Reverse steps, 1..T, spread evenly over 1..T; T when None. Steps that skip use
             the exact posterior p(zs | zt), not one step's.
-        truncation: Mass of the network's guess to keep at each step, in (0, 1]; CDCD uses 0.86. It
-            may be traced, so that trying several values under ``jax.jit`` compiles once.
+        truncation: Mass of the network's prediction to keep at each step, in (0, 1]; CDCD uses
+            0.86. It may be traced, so that trying several values under ``jax.jit`` compiles once.
         top_k: Number of most likely tokens to keep; None keeps all.
-        temperature: Of the network's guess, applied first; above 0. It may be traced, too.
+        temperature: Of the network's prediction, applied first; above 0. It may be traced, too.
 
     Returns:
         The sampler.
@@ -203,9 +203,9 @@ def sample(
         cond: Passed on to denoise_fn.
         shape: Batch and length of the tokens to make.
         num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
-        truncation: Mass of the network's guess to keep, in (0, 1]; may be traced.
+        truncation: Mass of the network's prediction to keep, in (0, 1]; may be traced.
         top_k: Number of most likely tokens to keep.
-        temperature: Of the network's guess; may be traced.
+        temperature: Of the network's prediction; may be traced.
         sampler: An entry of the table ``SAMPLERS``; "ancestral" is `make_sampler`.
         known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
             last, and the others are generated around them; the mask where there is none.
@@ -217,7 +217,7 @@ def sample(
 
     Note:
         Known tokens are not noised. This is exact for an absorbing schedule, where a visible token
-        is the clean one at any step and the network's guess does not depend on how many are
+        is the clean one at any step and the network's prediction does not depend on how many are
         visible beside t, and as good for the published one, which is absorbing but for 1e-6. Where
         the noise replaces tokens it is an approximation: the network then takes a known token for
         one that may have been replaced, and leans on it too little, the more so the larger t is.

@@ -179,7 +179,7 @@ def _looking(
     metrics: Sequence[Metric], decode_fn: DecodeFn | None
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return what turns tokens into all that the metrics look at, and no more."""
-    decoded = {metric.sees for metric in metrics} - {"tokens"}
+    decoded = {metric.inputs for metric in metrics} - {"tokens"}
     if decoded and decode_fn is None:
         raise ValueError(f"decode_fn is needed, as some metrics are for {', '.join(decoded)}")
 
@@ -205,11 +205,11 @@ def _real_rows(
     rows, name = [], "real test examples"
     if raw is not None:
         name = "real, through the codec"
-        seeing = [metric for metric in metrics if metric.sees == raw.sees]
+        seeing = [metric for metric in metrics if metric.inputs == raw.inputs]
         batches = raw.batches(batch_size, progress)
         stream = (
             # By example, raw examples are numbered as the test examples that were made of them.
-            ({raw.sees: batch}, (test_labels[numbers] if by_example else numbers,))
+            ({raw.inputs: batch}, (test_labels[numbers] if by_example else numbers,))
             for batch, numbers in batches
         )
         share = own_share(raw.num_examples, batch_size)

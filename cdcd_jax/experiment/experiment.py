@@ -69,11 +69,11 @@ class Experiment:
         training: What ``run_training`` takes.
         schedule: The noise schedule.
         task: What is generated from what.
-        model: The network and what it is told.
+        model: The network and its condition.
         data: Tokens, and the codec between them and pictures.
-        told: What the examples are generated from.
+        conditioned: What the examples are generated from.
         bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted. Of texts,
-            ``cond`` is what ``told.embed`` makes of their tokens.
+            ``cond`` is what ``conditioned.embed`` makes of their tokens.
         sample_fn: ``(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=)
             -> tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
@@ -88,7 +88,7 @@ class Experiment:
     model: Model
     data: TokenData
     task: Task
-    told: ConditionedData
+    conditioned: ConditionedData
     bound_fn: BoundFn
     sample_fn: SampleFn
     evaluation: dict[str, Any]
@@ -105,7 +105,7 @@ class Experiment:
             model=self.model,
             params=params,
             codec=self.data.codec,
-            conditioning=self.told,
+            conditioning=self.conditioned,
             sampling=self.sampling,
             sample_fn=self.sample_fn,
             bound_fn=self.bound_fn,
@@ -114,7 +114,7 @@ class Experiment:
     @property
     def test_dances(self) -> tuple[Segments, MusicExamples] | None:
         """The test set of a model of dances, with the pieces that it was made of."""
-        return self.task.test_dances(self.told)
+        return self.task.test_dances(self.conditioned)
 
 
 def build(
@@ -144,37 +144,37 @@ def build(
     places, task = find_places(config, workdir), find_task(config)
     data = task.random_data() if dry_run else task.load_data(places)
     codec = data.codec
-    told = load_condition(config, data, None if dry_run else places.tokens)
+    conditioned = load_condition(config, data, None if dry_run else places.tokens)
     schedule, model, initial_state, train_step = make_step(
-        config, told, vocab_size=codec.vocab_size, grid=codec.grid
+        config, conditioned, vocab_size=codec.vocab_size, grid=codec.grid
     )
     check_heads(config, mesh)
     loop = make_section(config, "train", make_loop, train, mesh)
     stream = _stream_options(config, data, mesh)
-    dataset = make_section(config, "data", make_train_dataset, told.train, **stream)
+    dataset = make_section(config, "data", make_train_dataset, conditioned.train, **stream)
 
     # Shapes that do not fit together show when the step is traced, in a second instead of later.
     first: Any = dataset[0]
     batch = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), dict(first))
-    batch = jax.eval_shape(told.see, batch)
+    batch = jax.eval_shape(conditioned.preprocess, batch)
     state = jax.eval_shape(initial_state)
     check_state(config, state)
     make_section(config, "loss", jax.eval_shape, train_step, state, batch)
     make_section(
-        config, "sample", check_sampling, schedule, model, told.num_classes, **config.sample
+        config, "sample", check_sampling, schedule, model, conditioned.num_classes, **config.sample
     )
     fingerprint = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
         fingerprint["data.fingerprint"] = data.fingerprint
-    if told.texts is not None:
-        fingerprint["condition.fingerprint"] = told.texts.fingerprint
+    if conditioned.texts is not None:
+        fingerprint["condition.fingerprint"] = conditioned.texts.fingerprint
     training = Training(
         mesh=mesh,
         batch_size=train.batch_size,
         init_state=initial_state,
         train_step=train_step,
         make_batches=lambda: make_train_iterator(
-            told.train,
+            conditioned.train,
             **stream,
             num_threads=config.data.num_threads,
             prefetch=config.data.prefetch,
@@ -183,7 +183,7 @@ def build(
         keep_checkpoints=train.keep_checkpoints,
         fingerprint=fingerprint,
         mutable_keys=find_mutable_keys("train"),
-        see=told.see,
+        preprocess=conditioned.preprocess,
         rules=find_rules(config),
     )
     params = make_section(config, "mesh", training.shardings).params
@@ -194,11 +194,11 @@ def build(
         model=model,
         task=task,
         data=data,
-        told=told,
+        conditioned=conditioned,
         bound_fn=make_bound_fn(schedule, model, mesh=mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),
         evaluation=make_section(config, "eval", _evaluation, schedule, **config.eval),
-        scoring=add_metrics(task.make_scoring(data, told, workdir), config, data),
+        scoring=add_metrics(task.make_scoring(data, conditioned, workdir), config, data),
         sampling=config.sample.to_dict()
         | {"num_steps": config.sample.num_steps or schedule.num_steps},
         seed=train.seed,

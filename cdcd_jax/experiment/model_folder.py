@@ -315,9 +315,12 @@ def _write(path: Path, described: Mapping[str, Any]) -> None:
 
 
 def _describe(experiment: Experiment) -> dict[str, Any]:
-    told = experiment.told
-    dance = told.dance
-    facts: dict[str, Any] = {"class_names": told.class_names, "test_texts": told.test_texts}
+    conditioned = experiment.conditioned
+    dance = conditioned.dance
+    facts: dict[str, Any] = {
+        "class_names": conditioned.class_names,
+        "test_texts": conditioned.test_texts,
+    }
     if dance is not None:
         arrays = {
             name: None if array is None else [float(value) for value in array]

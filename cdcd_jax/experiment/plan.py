@@ -83,16 +83,16 @@ def build_plan(config: Any) -> PlannedRun:
     # Off CPUs, blocks are scanned one by one; the plan is for what trains there.
     config = _changed(config, {"denoiser.unroll": 1})
     data = find_task(config).abstract_data()
-    told = load_condition(config, data, None, texts=abstract_texts(config))
+    conditioned = load_condition(config, data, None, texts=abstract_texts(config))
     vocab_size, grid = data.codec.vocab_size, data.codec.grid
-    step = make_step(config, told, vocab_size=vocab_size, grid=grid)
-    unsaving = make_step(_unsaving(config), told, vocab_size=vocab_size, grid=grid)
+    step = make_step(config, conditioned, vocab_size=vocab_size, grid=grid)
+    unsaving = make_step(_unsaving(config), conditioned, vocab_size=vocab_size, grid=grid)
     loss, train = config.loss, config.train
     first: Any = make_section(
         config,
         "data",
         make_train_dataset,
-        told.train,
+        conditioned.train,
         batch_size=1,
         seed=train.seed,
         num_negatives=count_batch_negatives(loss.mechanism, loss.negatives, loss.num_negatives),
@@ -105,7 +105,7 @@ def build_plan(config: Any) -> PlannedRun:
         state=jax.eval_shape(step.init_state),
         train_step=step.train_step,
         unsaving_step=unsaving.train_step,
-        batch=jax.eval_shape(told.see, batch),
+        batch=jax.eval_shape(conditioned.preprocess, batch),
         batch_size=train.batch_size,
         num_microbatches=train.num_microbatches,
     )

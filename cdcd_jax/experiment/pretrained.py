@@ -91,7 +91,7 @@ def fit_params(saved: Saved, path: Path, experiment: Experiment) -> Params:
     Raises:
         ValueError: If the data are not such as the model was trained on.
     """
-    data, num_classes = experiment.told, len(saved.facts["class_names"])
+    data, num_classes = experiment.conditioned, len(saved.facts["class_names"])
     if data.num_classes != num_classes:
         raise ValueError(
             f"{path} knows {num_classes} classes, and the data have {data.num_classes}; "

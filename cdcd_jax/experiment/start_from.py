@@ -72,7 +72,7 @@ def start_experiment(
     taken = take_arrays(
         theirs,
         shapes,
-        num_classes=experiment.told.num_classes,
+        num_classes=experiment.conditioned.num_classes,
         null_class=start.null_class,
     )
     _check_taken(start, taken, experiment.config)
@@ -86,7 +86,7 @@ def start_experiment(
 
 def _readable(start: Start, experiment: Experiment) -> dict[str, np.ndarray]:
     """Leave out the table of tokens where those of texts mean something else."""
-    texts = experiment.told.texts
+    texts = experiment.conditioned.texts
     if texts is None or start.vocabulary in (None, texts.fingerprint):
         return start.arrays
     return {name: a for name, a in start.arrays.items() if name != "condition/encoder/token"}

@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
     Attributes:
         schedule: The noise schedule.
-        model: The network and what it is told.
+        model: The network and its condition.
         init_state: Builds the state before the first step; to be jitted.
         train_step: One update; to be compiled with ``compile_step``.
     """
@@ -38,13 +38,13 @@ class Step(NamedTuple):
 
 
 def make_step(
-    config: Any, told: ConditionedData, *, vocab_size: int, grid: tuple[int, int]
+    config: Any, conditioned: ConditionedData, *, vocab_size: int, grid: tuple[int, int]
 ) -> Step:
     """Make the step of a configuration.
 
     Args:
         config: A ``ConfigDict`` as ``cdcd_jax/configs/common.py`` makes it.
-        told: What the denoiser is told.
+        conditioned: The examples with their conditions.
         vocab_size: K, the number of tokens.
         grid: Rows and columns of the tokens.
 
@@ -55,7 +55,7 @@ def make_step(
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
     train = config.train
-    schedule, model = make_network(config, told, vocab_size=vocab_size, grid=grid)
+    schedule, model = make_network(config, conditioned, vocab_size=vocab_size, grid=grid)
     optimizer = make_section(
         config,
         "optimizer",

@@ -50,7 +50,7 @@ class ConditionedData(Conditioning):
     requests: SampleRequests | None = None
     by_example: bool = False
 
-    def see(self, batch: Batch) -> Batch:
+    def preprocess(self, batch: Batch) -> Batch:
         """Turn the conditions of a batch on its devices into what the model takes."""
         return {**batch, "cond": self.embed(batch["cond"])}
 

@@ -52,7 +52,7 @@ def make_bound_fn(schedule: Schedule, model: Model, *, mesh: Mesh | None = None)
 
     Args:
         schedule: The noise schedule.
-        model: The network and what it is told.
+        model: The network and its condition.
         mesh: Devices that share the examples; None computes where the parameters are.
 
     Returns:
@@ -81,7 +81,7 @@ def make_sample_fn(
 
     Args:
         schedule: The noise schedule.
-        model: The network and what it is told.
+        model: The network and its condition.
         length: Number of tokens of a sample.
         mesh: Devices that share the samples; None computes where the parameters are.
 

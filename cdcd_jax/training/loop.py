@@ -108,7 +108,7 @@ def train(
     writer: MetricsWriter,
     train_seconds: float = 0.0,
     check_owned: Callable[[], None] = lambda: None,
-    see: Callable[[Batch], Batch] = lambda batch: batch,
+    preprocess: Callable[[Batch], Batch] = lambda batch: batch,
     hook: Callable[[TrainState], object] | None = None,
     stop_requested: Callable[[int], bool] = lambda step: False,
     profile: Profile | None = None,
@@ -125,7 +125,7 @@ def train(
         writer: Where the metrics go: means since the last report, over steps that were applied.
         train_seconds: Time spent by the run so far, in seconds.
         check_owned: Called before anything is written; raises if the folder has another owner now.
-        see: What frozen networks make of a batch on its devices, before the step takes it.
+        preprocess: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it. Where
             it fails, that is told once and the training goes on.
         stop_requested: Asked after each step, with its number; all hosts must get the same answer.
@@ -148,7 +148,7 @@ def train(
     with ProgressBar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
         while step < options.num_steps:
             with profiler.step(step + 1):
-                state, metrics = train_step(state, see(place_batch(next(batches), mesh)))
+                state, metrics = train_step(state, preprocess(place_batch(next(batches), mesh)))
             step += 1
             profiler.taken(step, metrics)
             pending.append(metrics)

@@ -41,7 +41,7 @@ class Training:
         keep_checkpoints: Number of newest checkpoints to keep.
         fingerprint: The flat configuration, less what may change between two parts of a run.
         mutable_keys: Keys of what may, which checkpoints of earlier versions may still name.
-        see: What frozen networks make of a batch on its devices, before the step takes it.
+        preprocess: What frozen networks make of a batch on its devices, before the step takes it.
         start: What a fresh state becomes before its first step, such as one with weights of
             another run; a restored state is taken as it is.
         rules: Where parameters lie, before the rules of ``partition.RULES``.
@@ -56,7 +56,7 @@ class Training:
     keep_checkpoints: int
     fingerprint: dict[str, Any]
     mutable_keys: Collection[str] = ()
-    see: Callable[[Batch], Batch] = lambda batch: batch
+    preprocess: Callable[[Batch], Batch] = lambda batch: batch
     start: Callable[[TrainState], TrainState] = lambda state: state
     rules: Sequence[Rule] = ()
 
@@ -132,7 +132,7 @@ def run_training(
                 writer=writer,
                 train_seconds=seconds,
                 check_owned=check_owned,
-                see=training.see,
+                preprocess=training.preprocess,
                 hook=hook,
                 stop_requested=stopper.requested_at,
                 profile=profile,

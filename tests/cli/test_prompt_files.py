@@ -141,8 +141,8 @@ def test_what_can_be_asked_for(experiments):
     check(of_texts, prompts=("digit one", "digit two"), num_samples=2)
     check(of_texts)
     check(of_classes, label=9)
-    assert of_texts.told.texts.count(["digit one"]) <= of_texts.told.texts.length
-    assert np.shape(of_texts.told.texts.tokenize(["digit one"])) == (1, 16)
+    assert of_texts.conditioned.texts.count(["digit one"]) <= of_texts.conditioned.texts.length
+    assert np.shape(of_texts.conditioned.texts.tokenize(["digit one"])) == (1, 16)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_a_model_of_classes_is_evaluated_and_fine_tuned(run_here, small_images, 
     def bound_fn(key, z0, cond):
         return evaluate_bound(key, schedule, partial(network.apply, params), z0, cond)
 
-    test = run_here.built[-1].told.test
+    test = run_here.built[-1].conditioned.test
     key, _, _ = jax.random.split(jax.random.key(1), 3)
     bits, _ = measure_bits(key, bound_fn, test, np.arange(11), batch_size=8, progress=False)
     assert summary["bits_per_token"] == pytest.approx(bits, rel=1e-4)
@@ -224,10 +224,10 @@ def test_a_model_of_texts(run_here, small_images, texts, monkeypatch):
     config.codec.used_codes = str(folder / "taming_vqvae_7.pt")
     place = folder / "run" / "published" / "cub"
     model = load(place)
-    assert experiment.told.texts is not None
-    tokens = experiment.told.texts.tokenize(["a red square"])
+    assert experiment.conditioned.texts is not None
+    tokens = experiment.conditioned.texts.tokenize(["a red square"])
     embedded = model.conditioning.embed(tokens)
-    np.testing.assert_allclose(experiment.told.embed(tokens), embedded, rtol=1e-6)
+    np.testing.assert_allclose(experiment.conditioned.embed(tokens), embedded, rtol=1e-6)
 
     # Fine-tuned, it reads texts with the checkpoint's tower, which the run keeps with the codec.
     config.data.update(name="captions", path=str(folder / "images"), tokens=str(folder / "tokens"))
@@ -303,7 +303,7 @@ def test_a_model_of_music(run_here, dances):
     codec: Any = found.codec
     np.testing.assert_allclose(experiment.schedule.beta_bar, found.schedule.beta_bar)
     assert experiment.data.codec.fingerprint == codec.fingerprint
-    cond = jax.tree.map(lambda rows: rows[np.arange(2)], experiment.told.test.cond)
+    cond = jax.tree.map(lambda rows: rows[np.arange(2)], experiment.conditioned.test.cond)
     ours = experiment.model.encode(found.params, cond)
     np.testing.assert_allclose(ours, found.model.encode(found.params, cond), rtol=1e-6)
 

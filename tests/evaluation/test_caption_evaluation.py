@@ -53,7 +53,7 @@ def match_metric(sees, asked, shades=SHADES):
         return np.round(255 * batch[:, 0, 0, 0]) if sees == "pictures" else batch[:, 0]
 
     return Metric(
-        sees=sees,
+        inputs=sees,
         look=look,
         init=lambda share: np.zeros(2),
         update=update,

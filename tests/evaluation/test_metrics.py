@@ -93,7 +93,7 @@ def metric(request):
 
 
 def examples_of(metric):
-    return {"tokens": TOKENS, "pictures": PICTURES}[metric.sees]
+    return {"tokens": TOKENS, "pictures": PICTURES}[metric.inputs]
 
 
 def run(metric, state, rows):

@@ -93,7 +93,7 @@ def run(
     keep=2,
     num_microbatches=1,
     checkpoint_every=2,
-    see=lambda batch: batch,
+    preprocess=lambda batch: batch,
     profile=None,
     hook=None,
     **loop,
@@ -123,7 +123,7 @@ def run(
                 checkpoints=saved,
                 writer=writer,
                 train_seconds=seconds,
-                see=see,
+                preprocess=preprocess,
                 profile=profile,
                 hook=hook,
             )

@@ -110,19 +110,19 @@ def test_a_model_that_never_lacked_its_condition_cannot_be_guided(params):
 def test_the_step_takes_what_frozen_networks_make_of_a_batch(tmp_path):
     seen = []
 
-    def see(batch):
+    def preprocess(batch):
         assert all(isinstance(rows, jax.Array) for rows in batch.values())
         seen.append(batch["x"])
         return {"x": -batch["x"], "y": batch["y"]}
 
     plain, _ = run(tmp_path / "plain", 3)
-    state, _ = run(tmp_path / "seen", 3, see=see)
+    state, _ = run(tmp_path / "seen", 3, preprocess=preprocess)
     assert len(seen) == 3
     total = sum(np.asarray(rows).sum() for rows in seen)
     np.testing.assert_allclose(plain.stats["seen"], total, rtol=1e-5)
     np.testing.assert_allclose(state.stats["seen"], -total, rtol=1e-5)
     # Going on from a checkpoint sees as well.
-    again, _ = run(tmp_path / "parts", 2, see=see)
+    again, _ = run(tmp_path / "parts", 2, preprocess=preprocess)
     assert int(again.step) == 2
-    again, _ = run(tmp_path / "parts", 3, see=see)
+    again, _ = run(tmp_path / "parts", 3, preprocess=preprocess)
     assert_same(again, state)

@@ -35,7 +35,7 @@ def codebook_metric(vocab_size: int) -> Metric:
         }
 
     return Metric(
-        sees="tokens",
+        inputs="tokens",
         look=look,
         init=lambda share: np.zeros(vocab_size, np.int64),
         update=lambda counts, seen, labels: counts + seen,

@@ -14,14 +14,14 @@ class EvaluationError(ValueError):
     """What ends an evaluation: said in a sentence, without a traceback."""
 
 
-Sight = Literal["tokens", "pictures", "audio"]
+Inputs = Literal["tokens", "pictures", "audio"]
 
 
 class Metric(NamedTuple):
     """A score as pure functions, so that examples need not be kept nor be on one host.
 
     Attributes:
-        sees: Whether it looks at ``tokens`` [batch length], ``pictures`` [batch height width] or
+        inputs: Whether it is of ``tokens`` [batch length], ``pictures`` [batch height width] or
             [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
             values -1..1, 22,050 Hz.
         look: ``look(batch) -> seen``, the expensive part; does not know the labels.
@@ -32,7 +32,7 @@ class Metric(NamedTuple):
         uses_labels: Whether the labels make a difference to the result.
     """
 
-    sees: Sight
+    inputs: Inputs
     look: Callable[[np.ndarray], Any]
     init: Callable[[Share], Any]
     update: Callable[[Any, Any, np.ndarray], Any]
@@ -46,7 +46,7 @@ class RawExamples(NamedTuple):
 
     Attributes:
         name: What the table calls them.
-        sees: What they are: ``pictures`` or ``audio``.
+        inputs: What they are: ``pictures`` or ``audio``.
         num_examples: How many.
         batches: ``batches(batch_size, progress) -> pairs`` of examples and labels, this host's
             share of each batch.
@@ -54,7 +54,7 @@ class RawExamples(NamedTuple):
     """
 
     name: str
-    sees: Sight
+    inputs: Inputs
     num_examples: int
     batches: Callable[[int, bool], Iterable[tuple[np.ndarray, np.ndarray]]]
     name_of: Callable[[int], str] = lambda place: f"real example {place}"
@@ -96,9 +96,9 @@ def score_examples(
         places = share.places(done, len(labellings[0]))
         done += len(places)
         for metric, own in zip(metrics, states, strict=True):
-            examples = inputs[metric.sees]
+            examples = inputs[metric.inputs]
             seen = metric.look(examples)
-            if metric.sees == "pictures":
+            if metric.inputs == "pictures":
                 for leaf in jax.tree.leaves((examples, seen)):
                     check_finite(leaf, examples, places, name_of)
             for index, labels in zip(range(len(own)), labellings, strict=False):

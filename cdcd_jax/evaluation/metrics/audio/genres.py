@@ -45,7 +45,7 @@ def fit_genre_classifier(
         StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     )
     vectors = describe_music(audio)
-    return Classifier(vectors, genre, sees="audio", machine=machine, describe=describe_music)
+    return Classifier(vectors, genre, inputs="audio", machine=machine, describe=describe_music)
 
 
 def describe_music(

@@ -128,7 +128,7 @@ def beat_metric(truth: DanceTruth) -> Metric:
         return means | {"without_beats": float(state[2, 0] - state[1, 0])}
 
     return Metric(
-        sees="audio",
+        inputs="audio",
         look=look,
         init=lambda share: np.zeros((3, len(MEANS))),
         update=update,

@@ -84,7 +84,7 @@ def clip_metric(
         return {"clip_score": score / total} | precision
 
     return Metric(
-        sees="pictures",
+        inputs="pictures",
         look=lambda pictures: _unit(np.asarray(image_fn(pictures), np.float64)),
         init=lambda share: np.zeros(3),
         update=update,

@@ -16,7 +16,7 @@ from cdcd_jax.evaluation.metrics.images.frechet import (
     merge_moments,
     update_moments,
 )
-from cdcd_jax.evaluation.metrics.metric import Metric, Sight
+from cdcd_jax.evaluation.metrics.metric import Inputs, Metric
 
 Examples = Shaped[np.ndarray, "examples ..."]
 Labels = Int[np.ndarray, " examples"]
@@ -34,7 +34,7 @@ class Classifier:
     Args:
         vectors: [examples dim] descriptions of real training examples.
         labels: [examples] their classes; at least two different ones.
-        sees: What the examples are.
+        inputs: What the examples are.
         machine: A classifier of scikit-learn, not fitted yet.
         describe: Turns a batch of examples into such vectors.
 
@@ -47,13 +47,13 @@ class Classifier:
         vectors: Real[np.ndarray, "examples dim"],
         labels: Labels,
         *,
-        sees: Sight,
+        inputs: Inputs,
         machine: Any,
         describe: Callable[[np.ndarray], np.ndarray],
     ):
         if len(np.unique(labels)) < 2:
             raise ValueError("a classifier needs training examples of at least two classes")
-        self.sees: Sight = sees
+        self.inputs: Inputs = inputs
         self._machine, self._describe = machine, describe
         self._machine.fit(vectors, labels)
         decisions = self._decisions(vectors)
@@ -122,7 +122,7 @@ def token_classifier(tokens: Int[np.ndarray, "examples length"], labels: Labels)
     # Cross-validation that leaves out whole forms of digits is flat in C from 3 to 100.
     machine = SVC(C=10.0, gamma="scale", decision_function_shape="ovo")
     return Classifier(
-        tokens, labels, sees="tokens", machine=machine, describe=lambda tokens: tokens
+        tokens, labels, inputs="tokens", machine=machine, describe=lambda tokens: tokens
     )
 
 
@@ -146,7 +146,9 @@ def image_classifier(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Classi
     vectors, labels = (np.concatenate(parts) for parts in zip(*described, strict=True))
     # Shrinkage because there are about as many dimensions as examples.
     machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
-    return Classifier(vectors, labels, sees="pictures", machine=machine, describe=describe_pictures)
+    return Classifier(
+        vectors, labels, inputs="pictures", machine=machine, describe=describe_pictures
+    )
 
 
 class _Verdict(NamedTuple):
@@ -182,7 +184,7 @@ def classifier_metric(classifier: Classifier) -> Metric:
         return {"accuracy": first / total, **ranked, "frechet_distance": distance}
 
     return Metric(
-        sees=classifier.sees,
+        inputs=classifier.inputs,
         look=classifier.look,
         init=lambda share: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
         update=update,

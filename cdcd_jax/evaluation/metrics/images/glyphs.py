@@ -62,7 +62,7 @@ def fit_glyph_classifiers(train: GlyphPictures) -> GlyphClassifiers:
     letter = Classifier(
         vectors,
         train.shapes,
-        sees="pictures",
+        inputs="pictures",
         machine=_discriminants(LETTER_SHRINKAGE),
         describe=describe_strokes,
     )
@@ -74,7 +74,7 @@ def fit_glyph_classifiers(train: GlyphPictures) -> GlyphClassifiers:
     style = Classifier(
         vectors - means[train.shapes],
         train.styles,
-        sees="pictures",
+        inputs="pictures",
         machine=_discriminants(STYLE_SHRINKAGE),
         describe=describe_style,
     )
@@ -132,7 +132,7 @@ def make_glyph_metrics(
         }
 
     metric = Metric(
-        sees="pictures",
+        inputs="pictures",
         look=look,
         init=lambda share: _Verdict(np.zeros(4, np.int64), init_moments(reference.mean.size)),
         update=update,

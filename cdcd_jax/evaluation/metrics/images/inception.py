@@ -116,7 +116,7 @@ def inception_metric(
         }
 
     return Metric(
-        sees="pictures",
+        inputs="pictures",
         look=look,
         init=lambda share: _State(
             init_moments(dim), init_splits(share, num_logits), init_feature_sample(share, dim)

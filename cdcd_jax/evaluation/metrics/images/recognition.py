@@ -38,7 +38,7 @@ def recognition_metric(
         return {f"{name}_top1": first / total, f"{name}_top5": among / total}
 
     return Metric(
-        sees="pictures",
+        inputs="pictures",
         look=look,
         init=lambda share: np.zeros(3, np.int64),
         update=update,

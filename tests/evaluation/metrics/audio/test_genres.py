@@ -29,7 +29,7 @@ def test_genres_are_told_by_timbre_and_by_rhythm(music):
     audio, genres = music
     classifier = fit_genre_classifier(audio[:40], genres[:40] + 7)
     assert classifier.accuracy(audio[40:], genres[40:] + 7) > 0.9
-    assert classifier.sees == "audio"
+    assert classifier.inputs == "audio"
     assert classifier.features(audio[40:42]).shape == (2, 4)
 
 

@@ -96,7 +96,7 @@ def test_genres_are_looked_up_by_example(truth):
     assert right["genre_accuracy"] == 1.0
     assert wrong["genre_accuracy"] == 0.0
     assert "genre_frechet_distance" in right
-    assert [each.sees for each in make_music_metrics(truth, classifier)] == ["audio", "audio"]
+    assert [each.inputs for each in make_music_metrics(truth, classifier)] == ["audio", "audio"]
     assert len(make_music_metrics(truth, None)) == 1
 
 
