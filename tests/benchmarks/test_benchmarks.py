@@ -59,7 +59,7 @@ def test_the_code_walk_follows_a_batch_a_prompt_and_the_start(run_benchmark, tmp
     assert set(rows) == {"batch", "prompt", "start"}
     assert all(1 < row["files"] < row["functions"] for row in rows.values())
     stops = [line.split() for line in printed.splitlines()[: rows["batch"]["functions"]]]
-    assert ["diffusion/loss.py", "Loss.at"] in stops
+    assert ["diffusion/loss.py", "evaluate_terms"] in stops
     assert len(set(map(tuple, stops))) == len(stops)
     assert report["sources"]["functions"] > 1000
 

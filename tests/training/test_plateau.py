@@ -56,7 +56,7 @@ def plateau_of(data_set, monkeypatch):
 
 def shares_in_docs():
     """Read the table of the docs: what is left of the rate, by factor of the loss and data set."""
-    lines = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "results" / "settings.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| by a factor of")]
     assert len(rows) == 3
     return {
