@@ -31,13 +31,16 @@ def load(folder, kind="class", grid=(4, 4)):
     return config
 
 
+@pytest.mark.quick_compilation
 @pytest.mark.parametrize("labels", [True, False])
 def test_arrays_are_trained_on_evaluated_and_sampled(run_here, tmp_path, labels):
     folder, run = write_tokens(tmp_path / "tokens", labels), tmp_path / "run"
     flags = [
         "--config=configs/arrays.py:smoke", f"--config.data.path={folder}", f"--workdir={run}",
         "--config.codec.vocab_size=6", "--config.codec.grid=(4, 4)", "--config.train.num_steps=2",
-        "--config.optimizer.warmup_steps=1",
+        "--config.optimizer.warmup_steps=1", "--config.denoiser.width=8",
+        "--config.denoiser.num_layers=1", "--config.schedule.num_steps=4",
+        "--config.eval.num_steps=(2,)", "--config.eval.truncations=(1.0,)",
         "--config.eval.num_samples=6", "--config.eval.batch_size=10",
         *([] if labels else ["--config.condition.kind=none"]),
     ]  # fmt: skip
