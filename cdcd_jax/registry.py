@@ -1,10 +1,21 @@
 """Tables of what a configuration can name, and ``register`` to add to them from outside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Name the most similar, or all.
+
+    >>> suggest("num_stpes", ["seed", "num_steps"])
+    'did you mean num_steps?'
+    """
+    names = [*names]
+    close = get_close_matches(str(name), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
 
 
 class Table(Mapping[str, T], Generic[T]):
@@ -42,9 +53,7 @@ class Table(Mapping[str, T], Generic[T]):
         """
         if name in self._entries:
             return self._entries[name]
-        close = get_close_matches(str(name), self._entries, n=1)
-        others = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(self))}"
-        raise ValueError(f'{key} = "{name}" is no {self.kind}: {others}')
+        raise ValueError(f'{key} = "{name}" is no {self.kind}: {suggest(name, self)}')
 
     def __getitem__(self, name: str) -> T:
         return self._entries[name]

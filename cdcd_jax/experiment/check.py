@@ -10,10 +10,9 @@ from textwrap import shorten
 from typing import Any
 
 from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, section_keys
-from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
+from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES, suggest
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.kinds import PLACE, check_kind, find_kind
-from cdcd_jax.settings.sections import suggest
 from cdcd_jax.tasks.codecs import find_codec
 
 

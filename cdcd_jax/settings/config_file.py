@@ -19,7 +19,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from cdcd_jax.settings.sections import suggest
+from cdcd_jax.registry import suggest
 
 MODULE = "config_of_command_line"
 MAX_BYTES = 1 << 20

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from jax.sharding import Mesh
@@ -162,14 +161,3 @@ def make_loop(train: Any, mesh: Mesh) -> LoopOptions:
         checkpoint_every=train.checkpoint_every,
         sample_every=train.sample_every,
     )
-
-
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Name the most similar, or all.
-
-    >>> suggest("num_stpes", ["seed", "num_steps"])
-    'did you mean num_steps?'
-    """
-    names = [*names]
-    close = get_close_matches(str(name), names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
