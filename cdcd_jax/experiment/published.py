@@ -56,7 +56,8 @@ def convert_published(
     """
     if path.is_dir() and not is_pipeline(path):
         raise ValueError(f"{path} is no published checkpoint: a folder without diffusers' {INDEX}")
-    files = [Path(file) for file in (codec, used_codes, merges or find_merges(path)) if file]
+    merges = merges or find_merges(path)
+    files = [Path(file) for file in (codec, used_codes, merges) if file]
     source = _describe_files([*(pipeline_files(path) if is_pipeline(path) else [path]), *files])
     if is_first_host() and not _is_converted(folder, f"{image_size}, {source}"):
         _check_folder(folder)

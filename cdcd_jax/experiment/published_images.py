@@ -18,7 +18,7 @@ from cdcd_jax.experiment.model_folder import CODEC
 from cdcd_jax.interop.clip import clip_text_from_state_dict
 from cdcd_jax.interop.clip_shapes import describe_clip_text
 from cdcd_jax.interop.denoiser import denoiser_from_reference
-from cdcd_jax.interop.diffusers import find_merges, is_pipeline, read_pipeline
+from cdcd_jax.interop.diffusers import is_pipeline, read_pipeline
 from cdcd_jax.interop.published import (
     Published,
     describe_vqgan,
@@ -102,9 +102,8 @@ def read_images(
     params, options, used = take_codec(found, codec, used_codes, image_size)
     condition, class_names = {"kind": "class", "dropout": 0.0}, ()
     null: Params = {}
-    tokenizer = merges or find_merges(found.path)
     if found.condition:
-        _check_merges(found, tokenizer)
+        _check_merges(found, merges)
         condition = {
             "kind": "clip",
             "dropout": 0.0 if found.empty_text is None else DROPOUT,
@@ -134,8 +133,8 @@ def read_images(
         save_vqgan(folder / CODEC, params, options, used)
         if found.condition:
             convert_text(found, folder / TOWER)
-            assert tokenizer is not None
-            shutil.copyfile(tokenizer, folder / MERGES)
+            assert merges is not None
+            shutil.copyfile(merges, folder / MERGES)
 
     return Converted(
         config=set_values(pictures.get_config(), sections),
