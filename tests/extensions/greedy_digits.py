@@ -3,17 +3,11 @@
 from typing import Any
 
 import greedy  # type: ignore[import-not-found]  # noqa: F401  which registers it
-
-from cdcd_jax.configs import common
+import tiny  # type: ignore[import-not-found]
 
 
 def get_config() -> Any:
     """Return the settings of a training that takes seconds."""
-    config = common.get_config("smoke")
+    config = tiny.get_config()
     config.sample.sampler = "greedy"
-    config.schedule.num_steps = 4
-    config.denoiser.update(width=8, num_layers=1)
-    config.optimizer.warmup_steps = 1
-    config.train.update(num_steps=4, log_every=2, checkpoint_every=4, sample_every=0)
-    config.eval.num_steps = (2,)
     return config
