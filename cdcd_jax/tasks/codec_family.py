@@ -36,7 +36,8 @@ class CodecTraining(NamedTuple):
         init_params: Makes the parameters.
         init_stats: Makes what moves without a gradient, such as a codebook.
         batch: The form of a batch.
-        make_batches: ``make_batches(process_index=..., num_processes=...)`` opens the stream.
+        make_batches: Opens the stream; takes ``batch_size``, ``seed``, ``process_index``,
+            ``num_processes``, ``num_threads`` and ``prefetch``.
         codec: Makes the codec of a state.
     """
 

@@ -130,7 +130,15 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
         batch_size=train.batch_size,
         init_state=initial_state,
         train_step=train_step,
-        make_batches=partial(made.make_batches, process_index=share, num_processes=num_shares),
+        make_batches=partial(
+            made.make_batches,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            process_index=share,
+            num_processes=num_shares,
+            num_threads=config.data.num_threads,
+            prefetch=config.data.prefetch,
+        ),
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
         fingerprint=compatibility_values(

@@ -175,12 +175,8 @@ class Vqgan(CodecFamily):
                 make_image_iterator,
                 data,
                 image_size=size,
-                batch_size=train.batch_size,
-                seed=train.seed,
                 crop=train.crop,
                 flip=train.flip,
-                num_threads=config.data.num_threads,
-                prefetch=config.data.prefetch,
             ),
             codec=codec,
         )

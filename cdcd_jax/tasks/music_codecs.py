@@ -234,14 +234,7 @@ class JukeboxLevel(MusicCodec):
             init_stats=init_stats,
             batch={"audio": jax.ShapeDtypeStruct((train.batch_size, samples), "float32")},
             make_batches=partial(
-                make_audio_iterator,
-                data,
-                samples=samples,
-                batch_size=train.batch_size,
-                seed=train.seed,
-                quietest=train.quietest,
-                num_threads=config.data.num_threads,
-                prefetch=config.data.prefetch,
+                make_audio_iterator, data, samples=samples, quietest=train.quietest
             ),
             codec=codec,
         )
