@@ -66,7 +66,7 @@ class ConditionKind:
     """
 
     needs: ClassVar[str] = "classes"
-    keys: ClassVar[Keys] = Keys.of("kind", "dropout")
+    keys: Keys = Keys.of("kind", "dropout")
 
     def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
         """Make the conditioning of a model without its data.
@@ -141,7 +141,7 @@ class TextKind(ConditionKind):
     needs = "captions"
 
     def __init__(self, keys: Keys):
-        self.keys = keys  # pyright: ignore[reportAttributeAccessIssue]
+        self.keys = keys
 
     def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
         """Condition on texts, with the vocabulary or the tower in the folder."""
@@ -180,29 +180,6 @@ def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditionin
         texts=texts,
         test_texts=test_texts,
     )
-
-
-class DanceKind(ConditionKind):
-    """A condition on dances."""
-
-    needs = "dances"
-
-    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
-        """Condition on dances of the format of the training set."""
-        values = dict(facts["dance"])
-        for name in ("mean", "std"):
-            if values[name] is not None:
-                values[name] = np.array(values[name], np.float32)
-        return condition_on_dances(config, DanceFormat(**values))
-
-    def make(
-        self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
-    ) -> ConditionedData:
-        """Condition on the parts of dances that are wanted, or all that there are."""
-        dance = make_section(config, "condition", _describe_dances, config, data)
-        train, test = (_with_parts(examples, dance.parts) for examples in (data.train, data.test))
-        conditioning = condition_on_dances(config, dance)
-        return ConditionedData(**vars(conditioning), train=train, test=test, by_example=True)
 
 
 def condition_on_dances(config: Any, dance: DanceFormat) -> Conditioning:
@@ -258,6 +235,32 @@ def make_dance_condition(
     return Conditioning(condition=condition, denoiser=denoiser, dance=dance)
 
 
+class DanceKind(ConditionKind):
+    """A condition on dances."""
+
+    needs = "dances"
+    keys = argument_keys(make_dance_condition, given=("dance", "seconds", "null")).and_needed(
+        "kind", "dropout", *DANCE_PARTS
+    )
+
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+        """Condition on dances of the format of the training set."""
+        values = dict(facts["dance"])
+        for name in ("mean", "std"):
+            if values[name] is not None:
+                values[name] = np.array(values[name], np.float32)
+        return condition_on_dances(config, DanceFormat(**values))
+
+    def make(
+        self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
+    ) -> ConditionedData:
+        """Condition on the parts of dances that are wanted, or all that there are."""
+        dance = make_section(config, "condition", _describe_dances, config, data)
+        train, test = (_with_parts(examples, dance.parts) for examples in (data.train, data.test))
+        conditioning = condition_on_dances(config, dance)
+        return ConditionedData(**vars(conditioning), train=train, test=test, by_example=True)
+
+
 def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
     """Describe the dances of an experiment; a part that is None is taken where they have it."""
     cond, window = data.train.cond, find_window(config)
@@ -311,10 +314,6 @@ def _with_captions(
     tokens = [texts.tokenize(flat[start : start + CAPTIONS_AT_ONCE]) for start in bar]
     return CaptionedExamples(examples, np.concatenate(tokens), first, captions.picture_of), flat
 
-
-DanceKind.keys = argument_keys(make_dance_condition, given=("dance", "seconds", "null")).and_needed(
-    "kind", "dropout", *DANCE_PARTS
-)
 
 for name in ("class", "none"):
     register("condition", name, ClassKind())
