@@ -168,7 +168,7 @@ def convert_text(found: Published, path: Path) -> None:
     options = describe_clip_text(found.condition)
     template = shapes(make_clip_text(**options).init)
     params = clip_text_from_state_dict(found.condition, template)
-    save_text_tower(path, params, options, found.empty_text)
+    save_text_tower(path, params, options)
 
 
 def take_codec(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from safetensors.numpy import load_file
 
 from cdcd_jax.codecs.codec_file import flatten, read_options, unflatten, write_arrays
@@ -14,7 +13,7 @@ from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_hea
 from cdcd_jax.typing import Params
 
 EMPTY_TEXT = "empty_text"
-"""The array that the denoiser attends to in place of no text, where it has learned one."""
+"""An array that files of earlier versions have besides; it is not read."""
 
 
 class TextTower(NamedTuple):
@@ -23,24 +22,19 @@ class TextTower(NamedTuple):
     Attributes:
         options: For ``make_clip_text(**vars(options))``.
         params: Float32 NumPy arrays.
-        empty: [length width] what stands for no text, or None.
     """
 
     options: ClipTextOptions
     params: Params
-    empty: np.ndarray | None
 
 
-def save_text_tower(
-    path: Path, params: Params, options: dict[str, Any], empty: np.ndarray | None
-) -> None:
+def save_text_tower(path: Path, params: Params, options: dict[str, Any]) -> None:
     """Write a tower to a ``.safetensors`` file; the file is there whole or not at all.
 
     Raises:
         OSError: The file cannot be written.
     """
-    arrays = flatten(params) | ({} if empty is None else {EMPTY_TEXT: empty})
-    write_arrays(path, arrays, {"options": json.dumps(options)})
+    write_arrays(path, flatten(params), {"options": json.dumps(options)})
 
 
 def is_text_tower(path: str | Path) -> bool:
@@ -64,6 +58,6 @@ def load_text_tower(path: Path) -> TextTower:
     options = ClipTextOptions(**read_options(head["__metadata__"]["options"], path))
     check_dtypes(head, path)
     arrays = load_file(path)
-    empty = arrays.pop(EMPTY_TEXT, None)
+    arrays.pop(EMPTY_TEXT, None)
     template = jax.eval_shape(make_clip_text(**vars(options)).init, jax.random.key(0))
-    return TextTower(options, unflatten(arrays, template, path), empty)
+    return TextTower(options, unflatten(arrays, template, path))

@@ -75,7 +75,7 @@ def save_texts(config: Any, tokens: Path, folder: Path) -> None:
         shutil.copyfile(condition.weights, folder / TOWER)
     else:
         towers = load_clip(condition.weights)
-        save_text_tower(folder / TOWER, towers.text_params, vars(towers.text_options), None)
+        save_text_tower(folder / TOWER, towers.text_params, vars(towers.text_options))
 
 
 def _learned(
@@ -135,7 +135,7 @@ def _clip(
             "(docs/guides/published.md says where it comes from)"
         )
     if is_text_tower(weights):
-        options, params, _ = load_text_tower(Path(weights))
+        options, params = load_text_tower(Path(weights))
     else:
         towers = load_clip(weights)
         options, params = towers.text_options, towers.text_params
