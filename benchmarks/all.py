@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 TINY = "--layers 2 --width 32 --heads 2 --length 16 --vocab 32 --batch 2 --steps 4 --negatives 2"
-TINY_PICTURES = (
-    "--batch 4 --negatives 2 --pictures 20 --picture-size 20 --image-size 16 --channels 8 "
+TINY_IMAGES = (
+    "--batch 4 --negatives 2 --images 20 --image-size 20 --image-size 16 --channels 8 "
     "--multipliers 1 --res-blocks 1 --codes 12 --shard-size 8 --rounds 1 --threads 1"
 )
 COMMANDS = {
     "train_step": (f"{TINY} --cond-length 3 --cond-dim 8 --rounds 2", ""),
     "input_pipeline": ("--batch 8 --batches 20 --threads 0 1", ""),
-    "token_shards": (TINY_PICTURES, ""),
+    "token_shards": (TINY_IMAGES, ""),
     "codec": ("--smoke --batches 1 --rounds 1", ""),
     "checkpoint": ("--megabytes 8 --rounds 1", "--devices 4"),
     "load_memory": ("--megabytes 20", ""),

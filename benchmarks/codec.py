@@ -1,9 +1,9 @@
-"""Count how many pictures a second the codec encodes and decodes.
+"""Count how many images a second the codec encodes and decodes.
 
     python -m benchmarks.codec --batches 1 4 16 --dtypes float32 bfloat16
     python -m benchmarks.codec --smoke
 
-The pictures are noise, which takes as long as any. A matrix product has its turns with them, so
+The images are noise, which takes as long as any. A matrix product has its turns with them, so
 that the ratio to it tells what the machine's load did.
 """
 
@@ -69,11 +69,11 @@ def main() -> None:
             "name": name,
             "batch": batch,
             "median_ms": 1e3 * seconds,
-            "pictures_per_second": batch / seconds,
+            "images_per_second": batch / seconds,
             "ratio_to_matmul": median_ratio(times, name, "matmul"),
         }
         rows.append(row)
-        print(f"{name:<24}{row['median_ms']:>10.1f} ms{row['pictures_per_second']:>10.2f} /s")
+        print(f"{name:<24}{row['median_ms']:>10.1f} ms{row['images_per_second']:>10.2f} /s")
     if options.json:
         report = {"environment": describe_environment(), "options": vars(options), "rows": rows}
         write_json(options.json, report)
@@ -93,7 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--codec", choices=PUBLISHED, default="f16", help="published architecture")
     parser.add_argument("--smoke", action="store_true", help="a tiny codec instead")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="pictures at once")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="images at once")
     parser.add_argument("--dtypes", choices=("float32", "bfloat16"), nargs="+", default=["float32"])
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn")
     parser.add_argument("--json", help="file for the measurements")

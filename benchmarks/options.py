@@ -60,7 +60,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
         "layers": (4, "transformer blocks"),
         "width": (128, "features per position"),
         "heads": (8, "attention heads"),
-        "length": (256, "tokens in a sequence; a square number makes a square picture"),
+        "length": (256, "tokens in a sequence; a square number makes a square image"),
         "vocab": (1024, "real tokens K"),
         "batch": (4, "examples"),
         "steps": (80, "diffusion steps T, of training and sampling alike"),

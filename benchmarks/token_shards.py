@@ -1,9 +1,9 @@
-"""Compare feeding training from token shards with encoding pictures at every step.
+"""Compare feeding training from token shards with encoding images at every step.
 
     python -m benchmarks.token_shards --batch 16 --negatives 10
 
 Noise JPEGs are prepared once. Then a batch of positives and inter negatives is either read from
-the shards, or, as the published code does, decoded from the pictures and encoded by the codec, the
+the shards, or, as the published code does, decoded from the images and encoded by the codec, the
 negatives like the positives. Nothing else is done with a batch, so both are the most that training
 could be fed; the ratio is that of one process, turn by turn.
 """
@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.timing import describe_environment, median_ratio, time_interleaved, write_json
 from cdcd_jax.codecs.vqgan import VQGAN, make_vqgan
 from cdcd_jax.data.images.decoding import crop_image, decode_image
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.data.shards.prepare import prepare
 from cdcd_jax.data.shards.token_shards import TokenShards
@@ -36,7 +36,7 @@ FINGERPRINT = "benchmark"
 
 def main() -> None:
     options = _parse()
-    source = _make_source(options.pictures, options.picture_size)
+    source = _make_source(options.images, options.image_size)
     vqgan = make_vqgan(
         image_size=options.image_size,
         channels=options.channels,
@@ -54,7 +54,7 @@ def main() -> None:
         _prepare(source, encode_fn, folder, vqgan, options)
         prepared_per_second = len(source) / (time.perf_counter() - start)
         shards = TokenShards(folder, fingerprint=FINGERPRINT)
-        load = partial(_encode_pictures, source, encode_fn, pool, options)
+        load = partial(_encode_images, source, encode_fn, pool, options)
         calls = {
             "shards": _take_batches(shards, options),
             "on_the_fly": _encode_batches(load, shards, options, num_negatives=options.negatives),
@@ -71,7 +71,7 @@ def main() -> None:
         }
         for name, seconds in times.items()
     ]
-    print(f"prepared {prepared_per_second:.1f} pictures/s, once")
+    print(f"prepared {prepared_per_second:.1f} images/s, once")
     for row in rows:
         print(
             f"{row['name']:24s} {row['median_ms']:10.2f} ms a batch "
@@ -90,8 +90,8 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, default=16, help="examples in a batch")
     parser.add_argument("--negatives", type=int, default=10, help="inter negatives per example")
-    parser.add_argument("--pictures", type=int, default=512, help="pictures, multiple of --batch")
-    parser.add_argument("--picture-size", type=int, default=80, help="their height and width")
+    parser.add_argument("--images", type=int, default=512, help="images, multiple of --batch")
+    parser.add_argument("--image-size", type=int, default=80, help="their height and width")
     parser.add_argument("--image-size", type=int, default=64, help="what the codec sees")
     parser.add_argument("--channels", type=int, default=32, help="the codec's; published 128")
     parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 2, 4])
@@ -99,20 +99,20 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--codes", type=int, default=1024)
     parser.add_argument("--dtype", default="float32", help="the codec's compute_dtype")
     parser.add_argument("--shard-size", type=int, default=128, help="multiple of --batch")
-    parser.add_argument("--threads", type=int, default=4, help="that decode pictures")
+    parser.add_argument("--threads", type=int, default=4, help="that decode images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="file for the measurements")
     return parser.parse_args()
 
 
-def _make_source(count: int, size: int) -> PictureBytes:
-    pictures = []
+def _make_source(count: int, size: int) -> ImageBytes:
+    images = []
     for image in _noise(count, size // 4, seed=1):
         file = io.BytesIO()
         # Enlarged, as noise at full size would be dearer to decode than a photograph.
         Image.fromarray(image).resize((size, size)).save(file, "JPEG", quality=92)
-        pictures.append(file.getvalue())
-    return PictureBytes("noise", pictures, [k % 10 for k in range(count)], map(str, range(10)))
+        images.append(file.getvalue())
+    return ImageBytes("noise", images, [k % 10 for k in range(count)], map(str, range(10)))
 
 
 def _noise(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -135,7 +135,7 @@ def _make_encoder(vqgan: VQGAN) -> Callable[[Any], jax.Array]:
 
 
 def _prepare(
-    source: PictureBytes,
+    source: ImageBytes,
     encode_fn: Callable[[Any], Any],
     folder: str,
     vqgan: VQGAN,
@@ -185,7 +185,7 @@ def _encode_batches(
     *,
     num_negatives: int,
 ) -> Callable[[], Any]:
-    """Draw the same positives and negatives as the shards' batches, and encode their pictures."""
+    """Draw the same positives and negatives as the shards' batches, and encode their images."""
     next_batch = _counted(_make_dataset(_Numbers(shards), options, num_negatives=num_negatives))
 
     def call() -> Any:
@@ -209,16 +209,16 @@ def _counted(dataset: grain.MapDataset) -> Callable[[], Any]:
     return lambda: dataset[next(numbers)]
 
 
-def _encode_pictures(
-    source: PictureBytes,
+def _encode_images(
+    source: ImageBytes,
     encode_fn: Callable[[Any], Any],
     pool: ThreadPoolExecutor,
     options: argparse.Namespace,
     indices: np.ndarray,
 ) -> list[np.ndarray]:
     def crop(index: int) -> np.ndarray:
-        picture = source[index]
-        return crop_image(decode_image(picture.data, name=picture.name), size=options.image_size)
+        image = source[index]
+        return crop_image(decode_image(image.data, name=image.name), size=options.image_size)
 
     images = np.stack(list(pool.map(crop, indices.tolist())))
     batches = np.split(images, len(images) // options.batch)

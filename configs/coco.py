@@ -18,14 +18,14 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from cdcd_jax.configs import captions, miniature, pictures, variants
+from cdcd_jax.configs import captions, images, miniature, variants
 
 
 def get_config(arg: str = "") -> Any:
     """Return the configuration, a ``ConfigDict``, of variants such as ``"sample_inter,smoke"``."""
     contrast, size = variants.parse(arg, ("vanilla", "step_intra", "sample_inter"))
     config = captions.get_config()
-    photographs = pictures.get_config()
+    photographs = images.get_config()
     for section in ("codec", "codec_loss", "codec_optimizer", "codec_train"):
         config[section] = photographs[section]
     del config.codec_fit, config.data.scripts, config.data.num_variants
@@ -58,7 +58,7 @@ def get_config(arg: str = "") -> Any:
         lr=2e-4, decay="plateau", warmup_steps=1000, warmup_from=3e-6, end_lr=1e-6,
         plateau_patience=60_000,
     )  # fmt: skip
-    # 100 epochs of 82,783 pictures.
+    # 100 epochs of 82,783 images.
     config.train.update(
         batch_size=32, num_steps=258_700, ema_every=25, log_every=100, checkpoint_every=5000,
         sample_every=5000,

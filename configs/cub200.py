@@ -29,6 +29,6 @@ def get_config(arg: str = "") -> Any:
         tokens="runs/cub200_tokens",
     )  # fmt: skip
     config.optimizer.update(lr=4.5e-4, plateau_patience=25_000)
-    config.train.update(batch_size=24, num_steps=147_600)  # 400 epochs of 8,855 pictures
-    config.eval.all_captions = True  # 29,330 of 2,933 test pictures
+    config.train.update(batch_size=24, num_steps=147_600)  # 400 epochs of 8,855 images
+    config.eval.all_captions = True  # 29,330 of 2,933 test images
     return miniature.of_images(config) if size == "smoke" else config

@@ -14,13 +14,13 @@ two that needs no such folder.
 
 from typing import Any
 
-from cdcd_jax.configs import pictures, variants
+from cdcd_jax.configs import images, variants
 
 
 def get_config(arg: str = "") -> Any:
     """Return the configuration, a ``ConfigDict``, of variants such as ``"sample_inter,smoke"``."""
     contrast, size = variants.parse(arg, ("vanilla", "sample_inter"))
-    config = pictures.get_config(size)
+    config = images.get_config(size)
     variants.set_contrast(config, contrast)
     if size == "smoke":
         return config  # of digits drawn as images, in place of the photographs

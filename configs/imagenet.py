@@ -16,13 +16,13 @@ writes all of them in miniature, and takes a minute or two.
 
 from typing import Any
 
-from cdcd_jax.configs import miniature, pictures, variants
+from cdcd_jax.configs import images, miniature, variants
 
 
 def get_config(arg: str = "") -> Any:
     """Return the configuration, a ``ConfigDict``, of variants such as ``"sample_inter,smoke"``."""
     contrast, size = variants.parse(arg, ("vanilla", "step_intra", "sample_inter"))
-    config = pictures.get_config()
+    config = images.get_config()
     variants.set_contrast(config, contrast)
     config.data.update(
         name="imagenet", test_split="val", tokens="runs/imagenet_tokens", num_threads=16
@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> Any:
         lr=4.5e-4, decay="plateau", warmup_steps=5000, warmup_from=3e-6, end_lr=1e-6,
         plateau_patience=100_000,
     )  # fmt: skip
-    # 100 epochs of 1,281,167 pictures.
+    # 100 epochs of 1,281,167 images.
     config.train.update(
         batch_size=192, num_steps=667_300, ema_every=25, log_every=100, checkpoint_every=5000,
         sample_every=5000,

@@ -12,10 +12,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from cdcd_jax.configs import captions, common, music, pictures  # noqa: E402
+from cdcd_jax.configs import captions, common, images, music  # noqa: E402
 
 PAGE = ROOT / "docs" / "configuration.md"
-BASES = {"digits": common, "images": pictures, "captions": captions, "music": music}
+BASES = {"digits": common, "images": images, "captions": captions, "music": music}
 OTHERS = ("configs/imagenet.py", "configs/coco.py")
 """Files that add keys to their base."""
 
@@ -23,7 +23,7 @@ HEAD = """# Configuration
 
 Every key of a configuration, and what it is for. `python docs/describe_configuration.py` writes
 this page from the comments beside the keys in `cdcd_jax/configs/`; change those. A default is that
-of the first base in its line: *digits* (`common.py`), *images* (`pictures.py`), *captions*
+of the first base in its line: *digits* (`common.py`), *images* (`images.py`), *captions*
 (`captions.py`), *music* (`music.py`), *jukebox* (`music.add_jukebox`). An experiment in `configs/`
 changes some of them, and `--config.SECTION.KEY=VALUE` any.
 """

@@ -73,7 +73,7 @@ def test_the_denoiser_hears_the_towers_features(files):
 
 
 def test_coco_has_the_size_of_the_paper(tmp_path, monkeypatch):
-    """Everything at full size but CLIP's depth, the pictures and their number."""
+    """Everything at full size but CLIP's depth, the images and their number."""
     write_clip(tmp_path / "model.safetensors", vocab_size=VOCAB, length=LENGTH, width=512)
     write_merges(tmp_path / "merges.txt", MERGES)
     used = tmp_path / "used.npy"

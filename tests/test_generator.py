@@ -56,8 +56,8 @@ def test_a_folder_gives_the_model_that_was_trained(experiment, loaded):
         np.testing.assert_array_equal(again, tokens)
     images = loaded.sample([3], num_samples=2, seed=2, **SAMPLING)
     assert images.shape == (2, 8, 8)
-    pictures = loaded.sample([3], num_samples=2, seed=2, output="pil", **SAMPLING)
-    np.testing.assert_array_equal(pictures[1], np.round(255 * images[1]).astype(np.uint8))
+    drawn = loaded.sample([3], num_samples=2, seed=2, output="pil", **SAMPLING)
+    np.testing.assert_array_equal(drawn[1], np.round(255 * images[1]).astype(np.uint8))
     assert len(loaded.sample(**SAMPLING)) == 10  # one of each class
     test = load_digits("test")
     images = loaded.decode(test.tokens[:3])

@@ -136,7 +136,7 @@ def wait_until(condition, process):
 
 
 @pytest.mark.slow
-def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
+def test_smoke_from_training_to_images(run_as_typed, run, tmp_path):
     workdir = tmp_path / "run"
     code, output = run_as_typed()
     assert code == 0, output
@@ -192,13 +192,13 @@ def test_smoke_from_training_to_pictures(run_as_typed, run, tmp_path):
         assert Image.open(workdir / "samples" / f"{name}{end}.png").size[0] > 50
 
     again = workdir.rename(tmp_path / "elsewhere")
-    picture = again / "samples" / f"{name}.png"
-    drawn = picture.read_bytes()
-    picture.unlink()
+    image = again / "samples" / f"{name}.png"
+    drawn = image.read_bytes()
+    image.unlink()
     asked = ("--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9", "--seed=5")
     code, output = run("--mode=sample", *asked, config=None, workdir=again)
     assert code == 0, output
-    assert picture.read_bytes() == drawn
+    assert image.read_bytes() == drawn
     again.rename(workdir)
 
     code, output = run("--config.denoiser.width=8")

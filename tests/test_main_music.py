@@ -69,8 +69,8 @@ def check_music(path, samples):
     """Look at sound and spectrogram of a dance."""
     info = soundfile.info(path)
     assert (info.samplerate, info.channels, info.frames) == (22_050, 1, samples)
-    with Image.open(path.with_name(f"{path.name}.png")) as picture:
-        assert picture.width > samples / 22_050 * 100
+    with Image.open(path.with_name(f"{path.name}.png")) as image:
+        assert image.width > samples / 22_050 * 100
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def test_one_command_makes_codec_tokens_and_music_for_groove(start, tmp_path, mo
     real = summary["rows"][0]
     assert real["beats_coverage"] == real["beats_hit"] == 1
     assert 0 <= real["genre_accuracy"] <= 1
-    picture = Path(summary["sample_grid"])
-    assert Image.open(picture).size[0] > 300
-    sounds = list(picture.with_suffix("").glob("*.wav"))
+    image = Path(summary["sample_grid"])
+    assert Image.open(image).size[0] > 300
+    sounds = list(image.with_suffix("").glob("*.wav"))
     assert len(sounds) == 2 * 3  # real, through the codec and made, of two dances
 
     monkeypatch.syspath_prepend(str(ROOT))

@@ -71,7 +71,7 @@ def run_all(run_here, workdir, *flags):
 def check_summary(summary, num_test):
     assert summary["steps"] == 3
     assert [row["name"] for row in summary["rows"]] == [
-        *("real test pictures", "real, through the codec"),
+        *("real test images", "real, through the codec"),
         *("samples", "samples, labels shuffled"),
     ]
     assert [row["num_samples"] for row in summary["rows"]] == [num_test, num_test, 6, 6]
@@ -88,11 +88,11 @@ def check_summary(summary, num_test):
 
 
 def check_samples(line):
-    """Look at the picture of the prompts, at each sample's own, and at the animation."""
-    picture = Path(line.removeprefix("Samples: "))
-    assert f"-{name_after_prompt(chr(10).join(PROMPTS))}-seed0-" in picture.name
-    assert "guidance2" in picture.name
-    with Image.open(picture) as grid:
+    """Look at the image of the prompts, at each sample's own, and at the animation."""
+    image = Path(line.removeprefix("Samples: "))
+    assert f"-{name_after_prompt(chr(10).join(PROMPTS))}-seed0-" in image.name
+    assert "guidance2" in image.name
+    with Image.open(image) as grid:
         width, height = grid.size
     # Up to two samples of each prompt, 128 pixels wide, beside each other, and lines of text.
     assert width > 3 * 2 * 128
@@ -101,14 +101,14 @@ def check_samples(line):
     wanted = {
         f"{name_after_prompt(prompt)}-{k}.png" for prompt in PROMPTS for k in range(counts[prompt])
     }
-    files = list(picture.with_suffix("").iterdir())
+    files = list(image.with_suffix("").iterdir())
     assert {file.name for file in files} == wanted
     for file in files:
         with Image.open(file) as sample:
             assert sample.size == (32, 32)
-    with Image.open(picture.with_name(f"{picture.stem}-trajectory.png")) as strip:
+    with Image.open(image.with_name(f"{image.stem}-trajectory.png")) as strip:
         assert strip.width > 3 * 32
-    with Image.open(picture.with_name(f"{picture.stem}-trajectory.gif")) as film:
+    with Image.open(image.with_name(f"{image.stem}-trajectory.gif")) as film:
         frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
     assert len(frames) == 3
     assert (frames[0] != frames[-1]).any()
@@ -143,13 +143,13 @@ def test_coco_in_miniature(run_here, tmp_path):
     tokens = run_here.built[-1].data.train
     num_views = summary["config"]["prepare"]["views"]
     assert (len(tokens), tokens.class_names) == (number * num_views, ())
-    assert tokens.picture_names[0] == f"COCO_train2014_{first:012d}.jpg"
+    assert tokens.image_names[0] == f"COCO_train2014_{first:012d}.jpg"
     assert tokens.captions[0] == describe_shape("red", "square")[:CAPTIONS_EACH]
     assert Counter(tokens.group.tolist()) == dict.fromkeys(range(number), num_views)
-    # The negatives are those of the file; some pictures may share their codes.
+    # The negatives are those of the file; some images may share their codes.
     views = [set() for _ in range(number)]
-    for picture, row in zip(tokens.picture_of, tokens.take(np.arange(len(tokens))), strict=True):
-        views[picture].add(row.tobytes())
+    for image, row in zip(tokens.image_of, tokens.take(np.arange(len(tokens))), strict=True):
+        views[image].add(row.tobytes())
     assert len(set.union(*views)) > 12
     batch = next(run_here.built[-1].training.make_batches())
     for own, others in zip(batch["tokens"], batch["negatives"], strict=True):
@@ -188,7 +188,7 @@ def test_cub_in_miniature(run_here, tmp_path):
     workdir = tmp_path / "run"
     summary, samples = run_all(run_here, workdir, "--config=configs/cub200_step_intra.py:smoke")
     check_summary(summary, num_test=8)
-    # All ten captions of each of the eight test pictures are drawn.
+    # All ten captions of each of the eight test images are drawn.
     assert run_here.built[-1].conditioned.requests.num_requests == 80
     assert summary["config"]["loss"]["mechanism"] == "step"
     check_samples(samples)
@@ -197,7 +197,7 @@ def test_cub_in_miniature(run_here, tmp_path):
     assert tokens.class_names[0] == "Red Shape"
     assert len(tokens.class_names) == 6
     assert tokens.captions[5] == describe_shape("green", "circle")
-    # Views of each picture, of one species a group; the last two are for testing.
+    # Views of each image, of one species a group; the last two are for testing.
     views = summary["config"]["prepare"]["views"]
-    assert Counter(tokens.picture_of.tolist()) == Counter([*range(16)] * views)
+    assert Counter(tokens.image_of.tolist()) == Counter([*range(16)] * views)
     assert Counter(tokens.group.tolist()) == dict.fromkeys(range(4), 4 * views)

@@ -75,11 +75,11 @@ def test_a_codec_of_sound_files_is_trained_and_can_be_listened_to(tmp_path, caps
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["num_test_recordings"], summary["steps"]) == (3, 2)
     assert {"snr", "worst_snr", "decibels_off", "tokens_kept", "codes_used"} <= set(summary)
-    picture = Path(summary["reconstructions"])
-    assert Image.open(picture).size[0] > 400
-    sounds = sorted(file.name for file in picture.with_suffix("").iterdir())
+    image = Path(summary["reconstructions"])
+    assert Image.open(image).size[0] > 400
+    sounds = sorted(file.name for file in image.with_suffix("").iterdir())
     assert sounds[:2] == ["tone 0.wav-real.wav", "tone 0.wav-through-the-codec.wav"]
-    audio, rate = soundfile.read(picture.with_suffix("") / sounds[0])
+    audio, rate = soundfile.read(image.with_suffix("") / sounds[0])
     assert (rate, np.abs(audio).max()) == (22050, pytest.approx(0.95, abs=1e-3))
     codec = load_codec(config, find_places(config, tmp_path / "run"))
     assert codec.encode(np.zeros((1, codec.samples), np.float32)).shape == (1, codec.grid[1])

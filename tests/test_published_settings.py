@@ -190,7 +190,7 @@ def other_rows():
     )  # fmt: skip
     yield (
         "evaluation.cub_fid", evaluation["cub_fid"], None,
-        f"{of_cub.num_real // 1000}k real pictures, oversampled, against "
+        f"{of_cub.num_real // 1000}k real images, oversampled, against "
         f"{of_cub.num_samples // 1000}k generated",
     )  # fmt: skip
     yield (

@@ -12,7 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cdcd_jax.data.images.sources import Picture
+from cdcd_jax.data.images.sources import EncodedImage
 from cdcd_jax.experiment.check import check_combination, check_settings
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.keys import section_keys
@@ -259,8 +259,8 @@ def test_every_combination_is_refused_or_known():
                 check_combination(config)
 
 
-class FewPictures:
-    """Pictures of noise, with classes or with captions."""
+class FewImages:
+    """Images of noise, with classes or with captions."""
 
     name, fingerprint = "few", "few"
 
@@ -275,7 +275,7 @@ class FewPictures:
         pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "png")
-        return Picture(str(index), index % 2, file.getvalue(), self.captions)
+        return EncodedImage(str(index), index % 2, file.getvalue(), self.captions)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ class FewPictures:
 def test_what_fits_passes_a_dry_run_of_training_and_scoring(
     monkeypatch, tmp_path, name, codec, kind
 ):
-    few = replace(SOURCES[name], load=lambda config, split: FewPictures(kind))
+    few = replace(SOURCES[name], load=lambda config, split: FewImages(kind))
     monkeypatch.setitem(SOURCES._entries, name, few)
     config = combined(name, codec, kind)
     config.eval.update(num_samples=4, num_real=12, batch_size=4)
@@ -303,9 +303,9 @@ def test_what_fits_passes_a_dry_run_of_training_and_scoring(
 
 def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_path):
     config = combined("folder", "jukebox", "class")
-    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of images'):
         build(config, tmp_path, dry_run=True)
-    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of pictures'):
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of images'):
         check_settings(config)
 
 

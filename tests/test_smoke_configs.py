@@ -78,9 +78,9 @@ def test_a_smoke_run_is_built_from_files_that_it_writes(kind, workdirs):
         for key, value in values.items()
         if value != before[section][key]
     }
-    pictures = {"codec.used_codes"} if kind in ("coco", "cub200", "imagenet") else set()
+    images = {"codec.used_codes"} if kind in ("coco", "cub200", "imagenet") else set()
     clip = {"condition.weights", "condition.merges", "eval.clip_weights", "eval.clip_merges"}
-    assert filled - {"data.video"} == {"data.path", "codec.weights"} | pictures | (
+    assert filled - {"data.video"} == {"data.path", "codec.weights"} | images | (
         clip if kind in ("coco", "cub200") else set()
     )
     assert all(Path(config.to_dict()[k.split(".")[0]][k.split(".")[1]]).exists() for k in filled)

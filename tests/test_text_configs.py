@@ -79,7 +79,7 @@ def test_captions_that_are_tokenised_in_pieces_are_the_same(dry_built, monkeypat
 
 
 def test_an_evaluation_of_birds_draws_samples_for_all_captions():
-    """CUB's ten captions of each test picture; of the others, one caption for each."""
+    """CUB's ten captions of each test image; of the others, one caption for each."""
     birds = load("cub200_vanilla").eval
     assert birds.all_captions
     assert birds.num_samples >= 29_330

@@ -29,7 +29,7 @@ def make_codec(run: CodecRun, stopper: Stopper) -> None:
         codec, steps = run.fit(), {}
         _save(run, codec)
         print(f"Fitted {codec.vocab_size} codes in {time.perf_counter() - started:.0f} s")
-        picture = test.show(codec, folder / "reconstructions.png")
+        image = test.show(codec, folder / "reconstructions.png")
     else:
         assert run.training is not None
         assert run.codec_of is not None
@@ -40,13 +40,13 @@ def make_codec(run: CodecRun, stopper: Stopper) -> None:
             return test.show(codec_of(state), path)
 
         state, position = run_training(run.training, folder, stopper, hook=show)
-        picture, codec = show(state), codec_of(state)
+        image, codec = show(state), codec_of(state)
         _save(run, codec)
         print(f"Trained {int(state.step)} steps in {position.train_seconds:.0f} s")
         steps = {"steps": int(state.step), "train_seconds": position.train_seconds}
     wait_for_hosts(f"codec {file}")
     quality = test.measure(codec)
-    summary = {**quality, "reconstructions": str(picture), **steps, "config": run.config}
+    summary = {**quality, "reconstructions": str(image), **steps, "config": run.config}
     write_summary(folder, summary)
     print(
         f"{test.describe(quality)}, {quality['tokens_kept']:.1%} of the tokens kept when encoded "
@@ -54,7 +54,7 @@ def make_codec(run: CodecRun, stopper: Stopper) -> None:
         f"{quality['code_perplexity']:.0f}"
     )
     print(f"Codec:           {file}")
-    print(f"Reconstructions: {test.locate(picture)}")
+    print(f"Reconstructions: {test.locate(image)}")
 
 
 def _save(run: CodecRun, codec: Codec) -> None:

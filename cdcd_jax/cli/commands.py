@@ -13,7 +13,7 @@ from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
 from cdcd_jax.cli.drawing import check_request, name_after_file
 from cdcd_jax.cli.evaluate import find_folder, score
-from cdcd_jax.cli.exporting import check_pictures
+from cdcd_jax.cli.exporting import check_images
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
 from cdcd_jax.cli.plan import imagine_devices, plan_run
@@ -121,7 +121,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
         experiment = start_experiment(experiment, start, tell=print)
     export = None
     if FLAGS.export:
-        export = check_pictures(experiment.generator({}), FLAGS.export)
+        export = check_images(experiment.generator({}), FLAGS.export)
     experiment.scoring.check()
     if FLAGS.mode == "train":
         train_and_evaluate(
@@ -194,7 +194,7 @@ def _read_request(generator: Generator) -> _Request:
     check_request(generator, prompts=prompts, **sampling)
     if generator.conditioning.dance is not None and (FLAGS.trajectory or FLAGS.gif):
         raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
-    export = check_pictures(generator, FLAGS.export) if FLAGS.export else None
+    export = check_images(generator, FLAGS.export) if FLAGS.export else None
     dance = dance_request() if FLAGS.motion else None
     if dance is not None:
         read_dance(generator.conditioning.dance, dance)
@@ -256,7 +256,7 @@ def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
     params = fit_params(saved, path, experiment)
     export = None
     if FLAGS.export:
-        export = check_pictures(experiment.generator(params), FLAGS.export)
+        export = check_images(experiment.generator(params), FLAGS.export)
     about = {"config_file": _config_file(), "checkpoint": str(path)}
     folder = find_folder(experiment, workdir, name_after_file(path))
     score(experiment, params, folder, about, export=export)

@@ -18,16 +18,16 @@ from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.tasks.memory import check_needs, sample_needs
 from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization import samples as pictures
+from cdcd_jax.visualization import samples as figures
 from cdcd_jax.visualization.animation import draw_frames, save_gif
 from cdcd_jax.visualization.prompts import draw_prompts, name_after_prompt
 
 MAX_ROWS = 16
-"""Classes or texts in a picture of samples; more could not be looked at."""
+"""Classes or texts in an image of samples; more could not be looked at."""
 
 
 class Rows(NamedTuple):
-    """What the rows of a picture are samples of.
+    """What the rows of an image are samples of.
 
     Attributes:
         names: What each row is called: a class or a text.
@@ -82,10 +82,10 @@ def draw(
     dances: tuple[Segments, MusicExamples] | None = None,
     **options: Any,
 ) -> Path:
-    """Draw samples and write their picture, a row for each class, text or dance.
+    """Draw samples and write their image, a row for each class, text or dance.
 
     All hosts draw together, and the first writes. Music can be listened to as well: WAV files lie
-    in a folder beside the picture. Of more than
+    in a folder beside the image. Of more than
     ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions where no
     texts are given.
 
@@ -97,7 +97,7 @@ def draw(
         label: One class.
         prompts: The texts.
         one_by_one: Whether each sample of a text becomes a file as well, named after the text, in a
-            folder beside the picture.
+            folder beside the image.
         dances: Test dances, ``Experiment.test_dances``, for a model of dances.
         **options: Of ``generator.draw``.
 
@@ -124,7 +124,7 @@ def draw(
         return path
     caption = describe_steps(**options)
     if generator.conditioning.texts is None:
-        picture = pictures.draw_samples(
+        image = figures.draw_samples(
             tokens,
             rows,
             decode_fn=codec.decode,
@@ -134,11 +134,11 @@ def draw(
         )
     else:
         images = np.asarray(codec.decode(tokens))
-        picture = draw_prompts(images, rows, wanted.names, caption=caption)
+        image = draw_prompts(images, rows, wanted.names, caption=caption)
         if one_by_one:
             _save_each(images, rows, wanted.names, path.with_suffix(""))
     with writing(path.parent):
-        return pictures.save_picture(picture, path)
+        return figures.save_image(image, path)
 
 
 def draw_trajectory(
@@ -183,7 +183,7 @@ def draw_trajectory(
         frames = draw_frames(trajectory, wanted.names, **drawing)
         with writing(path.parent):
             return save_gif(frames, path)
-    picture = pictures.draw_trajectory(
+    image = figures.draw_trajectory(
         trajectory,
         np.arange(len(wanted.names)),
         caption=f"steps done of {options['num_steps']}, truncation {options['truncation']:g}",
@@ -191,11 +191,11 @@ def draw_trajectory(
         **drawing,
     )
     with writing(path.parent):
-        return pictures.save_picture(picture, path)
+        return figures.save_image(image, path)
 
 
 def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
-    """Name a picture after how it was drawn, so that no other overwrites it.
+    """Name an image after how it was drawn, so that no other overwrites it.
 
     >>> describe(0, num_samples=100, label=None, num_steps=50, truncation=0.86)
     'seed0-num_samples100-num_steps50-truncation0.86'
@@ -245,7 +245,7 @@ def _find_rows(
 def describe_steps(
     *, num_steps: int, truncation: float, guidance: float = 1.0, **other: Any
 ) -> str:
-    """Say above a picture how its samples were drawn.
+    """Say above an image how its samples were drawn.
 
     >>> describe_steps(num_steps=50, truncation=0.86, guidance=2.0, temperature=1.0)
     '50 steps, truncation 0.86, guidance 2'
@@ -260,4 +260,4 @@ def _save_each(images: np.ndarray, rows: np.ndarray, names: Sequence[str], folde
         for row, name in enumerate(names):
             for column, image in enumerate(images[rows == row]):
                 file = folder / f"{name_after_prompt(name)}-{column}.png"
-                pictures.save_picture(pictures.to_picture(image), file)
+                figures.save_image(figures.to_image(image), file)

@@ -12,20 +12,20 @@ from cdcd_jax.evaluation.batches import even_batches
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization.export import export_pictures
+from cdcd_jax.visualization.export import export_images
 
 TokensFn = Callable[[np.ndarray, int], None]
 """Takes the tokens of a batch [batch length], and how many of them count."""
 
 
-def check_pictures(generator: Generator, path: str) -> Path:
+def check_images(generator: Generator, path: str) -> Path:
     """Return the path that samples are exported to.
 
     Raises:
-        ValueError: If the samples are no pictures.
+        ValueError: If the samples are no images.
     """
     if generator.conditioning.dance is not None:
-        raise ValueError(f"export = {path} is for pictures, and these samples are music")
+        raise ValueError(f"export = {path} is for images, and these samples are music")
     return Path(path)
 
 
@@ -48,7 +48,7 @@ def exporting(generator: Generator, path: Path | None, total: int) -> Iterator[T
     if path is None or not is_first_host():
         yield None
         return
-    with writing(path), export_pictures(path, total) as add:
+    with writing(path), export_images(path, total) as add:
         # Whole batches, since the decoder is compiled for their size.
         yield lambda tokens, count: add(np.asarray(generator.codec.decode(tokens))[:count])
 

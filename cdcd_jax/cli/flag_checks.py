@@ -20,7 +20,7 @@ from cdcd_jax.visualization.export import check_export
 NO_CONFIG = f"no configuration is given; add --config=FILE, such as --config={EXAMPLE}"
 
 MAX_DRAWN = 10_000
-"""Samples in one picture, which are in memory together."""
+"""Samples in one image, which are in memory together."""
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -92,7 +92,7 @@ def check_flags() -> None:
             raise ValueError(f"{name} = {value} must be a finite number, of float32")
     if not FLAGS.export and (FLAGS.num_samples or 0) > MAX_DRAWN:
         raise ValueError(
-            f"num_samples = {FLAGS.num_samples}: one picture holds at most {MAX_DRAWN}; add "
+            f"num_samples = {FLAGS.num_samples}: one image holds at most {MAX_DRAWN}; add "
             "--export=FOLDER, which takes any number"
         )
     if FLAGS.workdir:

@@ -17,7 +17,7 @@ from cdcd_jax.evaluation.metrics.audio.noise_reduction import reduce_noise
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization.samples import save_picture
+from cdcd_jax.visualization.samples import save_image
 from cdcd_jax.visualization.spectrograms import draw_spectrogram
 from cdcd_jax.visualization.video import save_dance_video
 
@@ -99,11 +99,11 @@ def perform(
 
 def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path]:
     """Write the spectrogram of a sound that is saved, which no failure of it may cost."""
-    path = sound.with_name(f"{sound.name}.png")  # never the name of a picture of somebody else's
+    path = sound.with_name(f"{sound.name}.png")  # never the name of an image of somebody else's
     width = max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))
     try:
-        picture = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)
-        return [save_picture(picture, path)]
+        image = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)
+        return [save_image(image, path)]
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         print(f"Warning: {path} is left out ({reason[:200]}); {sound} is saved", file=sys.stderr)

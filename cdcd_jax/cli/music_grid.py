@@ -38,7 +38,7 @@ def play(
         path: The PNG file; WAV files go into a folder beside it.
         seed: Seed of the samples.
         num_samples: For how many dances, evenly spread over the set; at most as many as it has.
-        caption: One line above the picture.
+        caption: One line above the image.
         **options: Of ``generator.draw``.
 
     Returns:

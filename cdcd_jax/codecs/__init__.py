@@ -1,4 +1,4 @@
-"""Frozen codecs between data (pictures, sound) and tokens."""
+"""Frozen codecs between data (images, sound) and tokens."""
 
 from cdcd_jax.lazy import attach
 

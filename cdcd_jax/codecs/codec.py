@@ -31,15 +31,15 @@ class Codec(Protocol):
         ...
 
 
-def check_pictures(shape: tuple[int, ...], size: int) -> None:
-    """Raise a ValueError unless a batch has square RGB pictures of a size.
+def check_images(shape: tuple[int, ...], size: int) -> None:
+    """Raise a ValueError unless a batch has square RGB images of a size.
 
-    >>> check_pictures((1, 8, 9, 3), 8)
+    >>> check_images((1, 8, 9, 3), 8)
     Traceback (most recent call last):
-    ValueError: pictures must be 8 x 8 RGB, got (8, 9, 3)
+    ValueError: images must be 8 x 8 RGB, got (8, 9, 3)
     """
     if shape[1:] != (size, size, 3):
-        raise ValueError(f"pictures must be {size} x {size} RGB, got {shape[1:]}")
+        raise ValueError(f"images must be {size} x {size} RGB, got {shape[1:]}")
 
 
 def check_window(shape: tuple[int, ...], length: int, hop: int) -> None:
@@ -57,7 +57,7 @@ def check_window(shape: tuple[int, ...], length: int, hop: int) -> None:
 
 
 def check_codes(tokens: np.ndarray, grid: tuple[int, int], vocab_size: int) -> None:
-    """Raise a ValueError unless every picture has its tokens, each 0..vocab_size-1.
+    """Raise a ValueError unless every image has its tokens, each 0..vocab_size-1.
 
     >>> check_codes(np.array([[0, 9]]), (1, 2), 9)
     Traceback (most recent call last):
@@ -68,7 +68,7 @@ def check_codes(tokens: np.ndarray, grid: tuple[int, int], vocab_size: int) -> N
             f"tokens must be integers [batch length], got {tokens.dtype} of shape {tokens.shape}"
         )
     if tokens.shape[1] != grid[0] * grid[1]:
-        raise ValueError(f"a picture has {grid[0]} x {grid[1]} tokens, got {tokens.shape[1]}")
+        raise ValueError(f"an image has {grid[0]} x {grid[1]} tokens, got {tokens.shape[1]}")
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
         raise ValueError(
             f"tokens must have values 0..{vocab_size - 1}, got {tokens.min()}..{tokens.max()}"

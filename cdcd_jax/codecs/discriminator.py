@@ -28,7 +28,7 @@ class Discriminator(NamedTuple):
 
 
 def make_discriminator(*, channels: int = 64, num_layers: int = 3) -> Discriminator:
-    """Build the PatchGAN critic: convolutions 4x4 that halve the picture, then two that do not.
+    """Build the PatchGAN critic: convolutions 4x4 that halve the image, then two that do not.
 
     Args:
         channels: Features of the first layer, >= 1; they double in each later one, up to 8 times.
@@ -41,9 +41,9 @@ def make_discriminator(*, channels: int = 64, num_layers: int = 3) -> Discrimina
         ValueError: If a number is out of range.
 
     Note:
-        Taming-transformers normalises by the statistics of the batch; here each picture is
+        Taming-transformers normalises by the statistics of the batch; here each image is
         normalised on its own (one group), so that a score does not depend on the batch's other
-        pictures nor on how the batch is split over devices.
+        images nor on how the batch is split over devices.
 
     >>> critic = make_discriminator(channels=4, num_layers=2)
     >>> critic.apply(critic.init(jax.random.key(0)), jnp.zeros((2, 32, 32, 3))).shape
@@ -107,10 +107,10 @@ class _Critic(nnx.Module):
         return self.last(x)[..., 0]
 
 
-def smallest_picture(num_layers: int) -> int:
-    """Return the side of the smallest picture that leaves the critic a score.
+def smallest_image(num_layers: int) -> int:
+    """Return the side of the smallest image that leaves the critic a score.
 
-    >>> smallest_picture(3)
+    >>> smallest_image(3)
     24
     """
     return 3 * 2**num_layers  # the two last convolutions take a row and a column each

@@ -1,4 +1,4 @@
-"""Pictures to tokens and back with a trained VQGAN."""
+"""Images to tokens and back with a trained VQGAN."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from cdcd_jax.codecs.batching import device_shares, in_batches
-from cdcd_jax.codecs.codec import check_codes, check_pictures
+from cdcd_jax.codecs.codec import check_codes, check_images
 from cdcd_jax.codecs.codec_file import flatten
 from cdcd_jax.codecs.quantizer import keep_codes
 from cdcd_jax.codecs.vqgan import VQGAN
@@ -21,9 +21,9 @@ UNUSED = ("nearest", "first")
 
 
 class ImageCodec:
-    """Code square RGB pictures by a VQGAN, as tokens in row-major order.
+    """Code square RGB images by a VQGAN, as tokens in row-major order.
 
-    Pictures go through the network in batches of one size, the last one filled up, so that
+    Images go through the network in batches of one size, the last one filled up, so that
     encoding and decoding are compiled once each. Where the batch size divides by the number of
     this process's devices, every device takes its share.
 
@@ -52,7 +52,7 @@ class ImageCodec:
             params: As ``vqgan.init`` makes them.
             used_codes: Numbers of the codes in use, token by token; None for all.
             unused: ``"nearest"`` or ``"first"``, see above.
-            batch_size: Pictures at once, >= 1.
+            batch_size: Images at once, >= 1.
 
         Raises:
             ValueError: If the codes in use do not exist or repeat, or another value is wrong.
@@ -98,11 +98,11 @@ class ImageCodec:
 
     @property
     def image_size(self) -> int:
-        """Height and width of the pictures."""
+        """Height and width of the images."""
         return self.vqgan.options.image_size
 
     def encode(self, images: UInt8[np.ndarray, "batch height width 3"]) -> Int[np.ndarray, "b l"]:
-        """Turn pictures into tokens.
+        """Turn images into tokens.
 
         Args:
             images: RGB of the codec's size, values 0..255.
@@ -111,9 +111,9 @@ class ImageCodec:
             int32, 0..vocab_size-1.
 
         Raises:
-            ValueError: If the pictures are not of the codec's size.
+            ValueError: If the images are not of the codec's size.
         """
-        check_pictures(images.shape, self.image_size)
+        check_images(images.shape, self.image_size)
         return in_batches(
             lambda batch: _encode(self.vqgan, self._encoder, self._table, batch),
             images,
@@ -125,7 +125,7 @@ class ImageCodec:
     def decode(
         self, tokens: Int[Array | np.ndarray, "batch length"]
     ) -> Float[np.ndarray, "batch height width 3"]:
-        """Turn tokens back into pictures.
+        """Turn tokens back into images.
 
         Args:
             tokens: Values 0..vocab_size-1.
@@ -162,7 +162,7 @@ def _decode(vqgan: VQGAN, params: Params, tokens: Array) -> Array:
 
 
 def _fingerprint(vqgan: VQGAN, params: Params, codes: np.ndarray, unused: str) -> str:
-    """Hash all that decides which token a picture becomes."""
+    """Hash all that decides which token an image becomes."""
     digest = hashlib.sha256()
     said = {"options": asdict(vqgan.options), "unused": unused}
     digest.update(json.dumps(said, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Cut pictures in patches, and find the nearest code of each."""
+"""Cut images in patches, and find the nearest code of each."""
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8
@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int32, UInt8
 def cut_patches(
     images: UInt8[np.ndarray, "batch size size 3"], patch_size: int
 ) -> UInt8[np.ndarray, "patches values"]:
-    """Cut pictures in patches, row by row, each a row of numbers.
+    """Cut images in patches, row by row, each a row of numbers.
 
     >>> cut_patches(np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), 1)[1].tolist()
     [3, 4, 5]

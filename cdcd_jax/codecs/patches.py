@@ -1,4 +1,4 @@
-"""Pictures to tokens and back by a codebook of patches, which is found in seconds."""
+"""Images to tokens and back by a codebook of patches, which is found in seconds."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from sklearn.cluster import MiniBatchKMeans
 
-from cdcd_jax.codecs.codec import check_codes, check_pictures
+from cdcd_jax.codecs.codec import check_codes, check_images
 from cdcd_jax.codecs.codec_file import PATCHES, read_arrays, write_arrays
 from cdcd_jax.codecs.patch_search import PatchSearch, cut_patches
 
@@ -22,17 +22,17 @@ BATCH, MAX_PASSES, PATIENCE = 8192, 100, 30
 
 
 class PatchCodec:
-    """Code square RGB pictures patch by patch, as tokens in row-major order.
+    """Code square RGB images patch by patch, as tokens in row-major order.
 
     A token is the number of the code nearest to a patch, by the sum of squared differences; of
-    equally near codes it is the first. Codes are whole numbers like the pictures, and the distances
-    are computed without rounding: tokens are the same on any machine, and a decoded picture,
+    equally near codes it is the first. Codes are whole numbers like the images, and the distances
+    are computed without rounding: tokens are the same on any machine, and a decoded image,
     rounded, gives the same tokens again.
 
     Args:
         codes: RGB patches, values 0..255, no two alike; at least two.
-        image_size: Height and width of the pictures, a multiple of the patches'.
-        batch_size: Pictures at once, >= 1; of no influence on the tokens.
+        image_size: Height and width of the images, a multiple of the patches'.
+        batch_size: Images at once, >= 1; of no influence on the tokens.
 
     Raises:
         ValueError: If a value is wrong, or a code is there twice.
@@ -70,7 +70,7 @@ class PatchCodec:
         return side, side
 
     def encode(self, images: UInt8[np.ndarray, "batch height width 3"]) -> Int[np.ndarray, "b l"]:
-        """Turn pictures into tokens.
+        """Turn images into tokens.
 
         Args:
             images: RGB of the codec's size, values 0..255.
@@ -79,9 +79,9 @@ class PatchCodec:
             int32, 0..vocab_size-1.
 
         Raises:
-            ValueError: If the pictures are not of the codec's size.
+            ValueError: If the images are not of the codec's size.
         """
-        check_pictures(images.shape, self.image_size)
+        check_images(images.shape, self.image_size)
         tokens = np.empty((len(images), self.grid[0] * self.grid[1]), np.int32)
         for start in range(0, len(images), self.batch_size):
             batch = slice(start, start + self.batch_size)
@@ -92,7 +92,7 @@ class PatchCodec:
     def decode(
         self, tokens: Int[Array | np.ndarray, "batch length"]
     ) -> Float[np.ndarray, "batch height width 3"]:
-        """Turn tokens back into pictures.
+        """Turn tokens back into images.
 
         Args:
             tokens: Values 0..vocab_size-1.
@@ -111,21 +111,21 @@ class PatchCodec:
 
 
 def fit_patch_codec(
-    pictures: UInt8[np.ndarray, "pictures size size 3"],
+    images: UInt8[np.ndarray, "images size size 3"],
     *,
     patch_size: int,
     num_codes: int,
     seed: int = 0,
     batch_size: int = 16,
 ) -> PatchCodec:
-    """Find codes that pictures are well made of, by k-means.
+    """Find codes that images are well made of, by k-means.
 
     Patches that are alike are one point with a weight, so that white, which most patches of letters
     are, takes one code and no more.
 
     Args:
-        pictures: Training pictures, RGB values 0..255.
-        patch_size: Height and width of the patches; divides that of the pictures.
+        images: Training images, RGB values 0..255.
+        patch_size: Height and width of the patches; divides that of the images.
         num_codes: K >= 2, at most as many as there are different patches.
         seed: Seed of the choice of patches and of k-means, >= 0.
         batch_size: For the codec, see ``PatchCodec``.
@@ -136,11 +136,11 @@ def fit_patch_codec(
     Raises:
         ValueError: If a number is out of range, or there are fewer different patches than codes.
     """
-    check_patch_size(patch_size, pictures.shape[1])
-    patches, weights = _different_patches(pictures, patch_size, np.random.default_rng(seed))
+    check_patch_size(patch_size, images.shape[1])
+    patches, weights = _different_patches(images, patch_size, np.random.default_rng(seed))
     if not 2 <= num_codes <= len(patches):
         raise ValueError(
-            f"num_codes = {num_codes} must be from 2 to {len(patches)}, as many as the pictures "
+            f"num_codes = {num_codes} must be from 2 to {len(patches)}, as many as the images "
             f"have different patches of {patch_size} x {patch_size}"
         )
     machine = MiniBatchKMeans(
@@ -153,7 +153,7 @@ def fit_patch_codec(
     )
     codes = _fill_up(np.unique(centres, axis=0), patches, num_codes)
     codes = codes.reshape(-1, patch_size, patch_size, 3)
-    return PatchCodec(codes, image_size=pictures.shape[1], batch_size=batch_size)
+    return PatchCodec(codes, image_size=images.shape[1], batch_size=batch_size)
 
 
 def save_patches(path: str | Path, codec: PatchCodec) -> None:
@@ -193,7 +193,7 @@ def load_patches(path: str | Path, *, batch_size: int = 16) -> PatchCodec:
         or codes.shape[1:] != (codes.shape[1], codes.shape[1], 3)
         or not size.isdecimal()
     ):
-        raise ValueError(f"{path} is damaged: it lacks codes or the pictures' size.")
+        raise ValueError(f"{path} is damaged: it lacks codes or the images' size.")
     try:
         return PatchCodec(codes, int(size), batch_size)
     except ValueError as error:
@@ -201,16 +201,16 @@ def load_patches(path: str | Path, *, batch_size: int = 16) -> PatchCodec:
 
 
 def check_patch_size(patch_size: int, image_size: int) -> None:
-    """Raise a ValueError unless patches of a size fill pictures of a size."""
+    """Raise a ValueError unless patches of a size fill images of a size."""
     if patch_size < 1 or image_size < 1 or image_size % patch_size:
         raise ValueError(f"patch_size = {patch_size} must divide image_size = {image_size}")
 
 
 def _different_patches(
-    pictures: np.ndarray, patch_size: int, rng: np.random.Generator
+    images: np.ndarray, patch_size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the patches that occur, and how often each does."""
-    patches = cut_patches(pictures, patch_size)
+    patches = cut_patches(images, patch_size)
     if len(patches) > MAX_PATCHES:
         patches = patches[np.sort(rng.choice(len(patches), MAX_PATCHES, replace=False))]
     rows = np.ascontiguousarray(patches).view(f"V{patches.shape[1]}").ravel()

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCodec:
-    """Code grey pictures as one token per pixel, in row-major order.
+    """Code grey images as one token per pixel, in row-major order.
 
     Attributes:
         vocab_size: K >= 2 grey levels, from 0 (value 0.0) to K-1 (value 1.0).
-        grid: Height and width of the pictures in pixels.
+        grid: Height and width of the images in pixels.
 
     Raises:
         ValueError: If there are fewer than two levels or the grid is empty.
@@ -47,10 +47,10 @@ class PixelCodec:
             int32 tokens.
 
         Raises:
-            ValueError: If the pictures are not of the codec's size.
+            ValueError: If the images are not of the codec's size.
         """
         if images.shape[1:] != self.grid:
-            raise ValueError(f"pictures must have {self.grid} pixels, got {images.shape[1:]}")
+            raise ValueError(f"images must have {self.grid} pixels, got {images.shape[1:]}")
         top = self.vocab_size - 1
         levels = jnp.clip(jnp.round(jnp.asarray(images) * top), 0, top).astype(jnp.int32)
         return levels.reshape(len(images), -1)
@@ -64,7 +64,7 @@ class PixelCodec:
             tokens: Values 0..K-1.
 
         Returns:
-            float32 pictures, values 0..1.
+            float32 images, values 0..1.
 
         Raises:
             ValueError: If there is not one token for each pixel.
@@ -72,7 +72,7 @@ class PixelCodec:
         height, width = self.grid
         if tokens.shape[1] != height * width:
             raise ValueError(
-                f"a picture of {height} x {width} pixels has {height * width} tokens, "
+                f"an image of {height} x {width} pixels has {height * width} tokens, "
                 f"got {tokens.shape[1]}"
             )
         images = jnp.asarray(tokens).reshape(len(tokens), height, width)

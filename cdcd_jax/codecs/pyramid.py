@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its picture, where no perceptual network is at hand."""
+"""How far a reconstruction is from its image, where no perceptual network is at hand."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def pyramid_distance(
     *,
     num_levels: int = 4,
 ) -> Float[Array, " batch"]:
-    """Compare pictures band by band: mean absolute difference of their Laplacian pyramids.
+    """Compare images band by band: mean absolute difference of their Laplacian pyramids.
 
     sum over levels l of 2^l mean |L_l(first) - L_l(second)|, where L_l is what the l-th blur takes
     away (Burt and Adelson, 1983) and the last level is what remains (the loss of Bojanowski et al.,
@@ -25,13 +25,13 @@ def pyramid_distance(
     Args:
         first: Any range; -1..1 here.
         second: The same.
-        num_levels: Bands, >= 1; fewer where the picture has no more halvings.
+        num_levels: Bands, >= 1; fewer where the image has no more halvings.
 
     Returns:
         A distance for each pair, >= 0.
 
-    >>> pictures = jnp.zeros((1, 8, 8, 3))
-    >>> pyramid_distance(pictures, pictures).tolist()
+    >>> images = jnp.zeros((1, 8, 8, 3))
+    >>> pyramid_distance(images, images).tolist()
     [0.0]
     """
     rest = first - second  # the pyramid is linear

@@ -1,4 +1,4 @@
-"""VQGAN, the codec of pictures: encoder, codebook, decoder (Esser et al. 2021).
+"""VQGAN, the codec of images: encoder, codebook, decoder (Esser et al. 2021).
 
 The published ones (taming-transformers) are the f16 codec of ImageNet (16384 codes, nearest
 neighbour) and the f8 codec of OpenImages (8192 codes, a linear layer scores them: Gumbel).
@@ -36,10 +36,10 @@ class VQGANOptions:
     """Say how a VQGAN is built.
 
     Attributes:
-        image_size: Height and width of the pictures, a multiple of 2^halvings.
+        image_size: Height and width of the images, a multiple of 2^halvings.
         channels: Features at full size.
         multipliers: Features at each size, in units of ``channels``; each entry but the first
-            halves the picture.
+            halves the image.
         num_res_blocks: Residual blocks at each size, one more on the way back.
         norm_groups: Groups that each norm divides its features into, or as many as divide. With a
             feature to a group a norm takes every feature's mean away, and with it the colours: give
@@ -105,7 +105,7 @@ class VQGAN(NamedTuple):
         options: How it is built.
         init: ``init(key) -> params``, with ``"encoder"``, ``"decoder"`` and ``"quantizer"``.
         encode: ``encode(params, images) -> features [batch rows columns code_dim]``, float32, of
-            pictures [batch height width 3] with values -1..1.
+            images [batch height width 3] with values -1..1.
         indices: ``indices(params, features) -> codes' numbers [batch rows columns]``, int32.
         lookup: ``lookup(params, indices) -> codes [batch rows columns code_dim]``.
         decode: ``decode(params, codes) -> images``, float32, about -1..1, not clipped.
@@ -126,7 +126,7 @@ class VQGAN(NamedTuple):
 def make_vqgan(**options: Any) -> VQGAN:
     """Build a VQGAN.
 
-    Pictures may be of another size than ``image_size``, as long as it divides.
+    Images may be of another size than ``image_size``, as long as it divides.
 
     Args:
         **options: The fields of :class:`VQGANOptions`.

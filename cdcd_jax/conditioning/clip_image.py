@@ -1,4 +1,4 @@
-"""CLIP's image tower, a Vision Transformer, for scores that compare pictures with texts."""
+"""CLIP's image tower, a Vision Transformer, for scores that compare images with texts."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from cdcd_jax.typing import Params, PRNGKey
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of red, green and blue in the pictures that CLIP was trained on, values 0..1."""
+"""Of red, green and blue in the images that CLIP was trained on, values 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class ClipImageOptions:
     """Say how an image tower is built; the defaults are those of CLIP ViT-B/32.
 
     Attributes:
-        image_size: Height and width that pictures are brought to.
-        patch_size: Height and width of a patch, a divisor of the picture's.
+        image_size: Height and width that images are brought to.
+        patch_size: Height and width of a patch, a divisor of the image's.
         width: Features of a patch.
         num_layers: Transformer blocks.
         num_heads: Attention heads; 64 features each in every CLIP.
-        embed_dim: Numbers of a picture's embedding.
+        embed_dim: Numbers of an image's embedding.
 
     Raises:
         ValueError: If a value is out of range.
@@ -63,8 +63,8 @@ class ClipImage(NamedTuple):
     Attributes:
         options: How it is built.
         init: ``init(key) -> params``, a nested dict; blocks are stacked on a leading axis.
-        embed: ``embed(params, pictures) -> embeddings [batch embed_dim]``, float32, of any length;
-            pictures are [batch height width 3], values 0..1, of any size.
+        embed: ``embed(params, images) -> embeddings [batch embed_dim]``, float32, of any length;
+            images are [batch height width 3], values 0..1, of any size.
     """
 
     options: ClipImageOptions
@@ -96,9 +96,9 @@ def make_clip_image(*, compute_dtype: str = "float32", **options: int) -> ClipIm
     dtype = check_dtype(compute_dtype)
 
     def embed(
-        params: Params, pictures: Float[Array, "batch height width 3"]
+        params: Params, images: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch dim"]:
-        patches = _patches(prepare_pictures(pictures, checked.image_size), checked.patch_size)
+        patches = _patches(prepare_images(images, checked.image_size), checked.patch_size)
         x = patches.astype(dtype) @ params["patch"].astype(dtype)[None]
         first = jnp.broadcast_to(params["class"].astype(dtype), (len(x), 1, checked.width))
         x = jnp.concatenate([first, x], axis=1) + params["position"].astype(dtype)[None]
@@ -111,30 +111,30 @@ def make_clip_image(*, compute_dtype: str = "float32", **options: int) -> ClipIm
     return ClipImage(checked, jax.jit(lambda key: _init(key, checked)), embed)
 
 
-def prepare_pictures(
-    pictures: Float[Array, "batch height width 3"], size: int
+def prepare_images(
+    images: Float[Array, "batch height width 3"], size: int
 ) -> Float[Array, "batch size size 3"]:
-    """Bring pictures into the form that CLIP was trained on.
+    """Bring images into the form that CLIP was trained on.
 
     The shorter side is resized by bicubic interpolation, which averages when it shrinks; the middle
     is cut out; each colour loses its mean and is divided by its deviation.
 
     Args:
-        pictures: Values 0..1.
+        images: Values 0..1.
         size: Height and width wanted.
 
     Returns:
         Float32.
 
     Note:
-        The published code resizes 8-bit pictures with Pillow, which rounds to 8 bits after each of
+        The published code resizes 8-bit images with Pillow, which rounds to 8 bits after each of
         its two passes. Here nothing is rounded; as there, what overshoots is clipped. The kernel is
         the same (Keys 1981, a = -1/2).
     """
-    height, width = pictures.shape[1:3]
+    height, width = images.shape[1:3]
     shorter = min(height, width)
     rows, columns = size * height // shorter, size * width // shorter
-    x = pictures.astype(jnp.float32)
+    x = images.astype(jnp.float32)
     if shorter != size:
         x = jax.image.resize(x, (len(x), rows, columns, 3), "cubic", antialias=True)
     top, left = round((rows - size) / 2), round((columns - size) / 2)
@@ -143,7 +143,7 @@ def prepare_pictures(
 
 
 def _patches(x: Array, size: int) -> Array:
-    """Arrange pictures as rows of patches [batch patches size*size*3]."""
+    """Arrange images as rows of patches [batch patches size*size*3]."""
     batch, side = len(x), x.shape[1] // size
     x = x.reshape(batch, side, size, side, size, 3).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, side * side, size * size * 3)

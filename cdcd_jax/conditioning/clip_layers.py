@@ -86,7 +86,7 @@ def apply_blocks(
 def project(
     kernel: Float[Array, "width dim"], features: Float[Array, "batch width"], dtype: DTypeLike
 ) -> Float[Array, "batch dim"]:
-    """Take a picture's or a text's features to the embedding that both are compared in; float32."""
+    """Take an image's or a text's features to the embedding that both are compared in; float32."""
     return (features.astype(dtype) @ kernel.astype(dtype)).astype(jnp.float32)
 
 

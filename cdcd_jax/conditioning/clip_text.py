@@ -1,7 +1,7 @@
 """CLIP's text tower, frozen: the condition of text to image (CDCD Appendix C.2).
 
 A transformer reads 77 tokens, each seeing those before it. The denoiser attends to all 77 outputs
-of its last norm, before the projection that CLIP compares with pictures. Only scores need that.
+of its last norm, before the projection that CLIP compares with images. Only scores need that.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class ClipTextOptions:
         width: Features of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; 64 features each in every CLIP.
-        embed_dim: Numbers of the embedding that is compared with pictures (512 in ViT-B/32); None
+        embed_dim: Numbers of the embedding that is compared with images (512 in ViT-B/32); None
             leaves its projection out.
 
     Raises:

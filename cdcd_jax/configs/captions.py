@@ -1,6 +1,6 @@
-"""The settings that all small experiments on captioned pictures share: glyphs, until others say.
+"""The settings that all small experiments on captioned images share: glyphs, until others say.
 
-Pictures are cut in patches of 4x4 pixels, each coded by the nearest of a codebook that is found in
+Images are cut in patches of 4x4 pixels, each coded by the nearest of a codebook that is found in
 seconds; captions are read by a small transformer that is trained with the denoiser.
 """
 

@@ -195,7 +195,7 @@ def _add_training(config: Any) -> None:
         "checkpoint_every": 200,
         # Newest checkpoints that are kept; the best is kept as well.
         "keep_checkpoints": 2,
-        # Updates between two pictures of samples; 0 for none.
+        # Updates between two images of samples; 0 for none.
         "sample_every": 400,
     }
     config.mesh = {
@@ -229,7 +229,7 @@ def _add_sampling(config: Any) -> None:
         "seed": 1,
     }
     config.sample = {
-        # Samples of --mode=sample and of the pictures during training.
+        # Samples of --mode=sample and of the images during training.
         "num_samples": 100,
         # Reverse steps; schedule.num_steps unless given.
         "num_steps": config_dict.placeholder(int),

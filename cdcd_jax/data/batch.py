@@ -66,7 +66,7 @@ class TokenExamples:
         cond: [examples ...] what each example is generated from, e.g. class labels; or several
             such arrays by name.
         group: [examples] int; examples of one group are never each other's inter negatives. The
-            class for digits, the picture for captions, the genre for music.
+            class for digits, the image for captions, the genre for music.
 
     Raises:
         ValueError: If the arrays do not have one row per example each.

@@ -1,10 +1,10 @@
-"""Read which pictures are each picture's inter negatives, where a file says so.
+"""Read which images are each image's inter negatives, where a file says so.
 
-The published code draws the inter negatives of captioned pictures beforehand, ten for each example,
+The published code draws the inter negatives of captioned images beforehand, ten for each example,
 and reads them from one JSON file (``negative_sample_path`` of its data sets). The file is a list of
 lists. CUB's has an entry for each name of ``train/filenames.pickle``, in order, of paths of
-pictures; COCO's has one for each caption of ``captions_train2014.json``, in order, of numbers of
-pictures; AIST++'s (``aist_extra_negative_samples.json``) one for each training piece of 6 s, in
+images; COCO's has one for each caption of ``captions_train2014.json``, in order, of numbers of
+images; AIST++'s (``aist_extra_negative_samples.json``) one for each training piece of 6 s, in
 their list's order, of paths of sound files. A file of one's own may be an object instead,
 ``{"a.jpg": ["b.jpg", "c.jpg"], ...}``.
 """
@@ -23,29 +23,29 @@ from cdcd_jax.reading.json_text import read_json
 def load_negatives(
     path: str | Path,
     names: Sequence[str],
-    picture_of: Int[np.ndarray, " examples"],
+    image_of: Int[np.ndarray, " examples"],
     group: Int[np.ndarray, " examples"],
     *,
     listed_names: Sequence[str] | None = None,
 ) -> ListedNegatives:
     """Read the negatives of a set of examples.
 
-    Where several entries belong to a picture, as COCO's captions do, its list is all of theirs.
-    Listed pictures that were not prepared, because they could not be decoded, are passed over.
+    Where several entries belong to an image, as COCO's captions do, its list is all of theirs.
+    Listed images that were not prepared, because they could not be decoded, are passed over.
 
     Args:
         path: The file.
-        names: Name of each picture in its source.
-        picture_of: [examples] the picture that an example is a view of.
-        group: [examples] int; a picture of the own group is never drawn.
-        listed_names: Name of the picture that each entry of a list of lists is for; None where
+        names: Name of each image in its source.
+        image_of: [examples] the image that an example is a view of.
+        group: [examples] int; an image of the own group is never drawn.
+        listed_names: Name of the image that each entry of a list of lists is for; None where
             only an object will do.
 
     Returns:
         The lists, to draw from.
 
     Raises:
-        ValueError: If the file is of another form or of other pictures, or a picture has no list.
+        ValueError: If the file is of another form or of other images, or an image has no list.
     """
     path = Path(path)
     content = read_entries(path)
@@ -58,24 +58,24 @@ def load_negatives(
     for name, others in entries:
         found = [finder.find(other, name) for other in others]
         if (own := finder.find(name, name)) is not None:
-            listed[own].update(picture for picture in found if picture is not None)
+            listed[own].update(image for image in found if image is not None)
     if not any(listed):
         raise ValueError(
-            f"{path} names none of the {len(names)} pictures; it belongs to another set or split"
+            f"{path} names none of the {len(names)} images; it belongs to another set or split"
         )
-    group_of = dict(zip(picture_of.tolist(), group.tolist(), strict=True))
+    group_of = dict(zip(image_of.tolist(), group.tolist(), strict=True))
     lacking = [
-        names[picture]
-        for picture, found in enumerate(listed)
-        if all(group_of[other] == group_of[picture] for other in found)
+        names[image]
+        for image, found in enumerate(listed)
+        if all(group_of[other] == group_of[image] for other in found)
     ]
     if lacking:
         raise ValueError(
             f"{path} has no negatives of another group for {len(lacking)} of the {len(names)} "
-            f"pictures, {lacking[0]} first; add them, or leave the file out to draw from all "
+            f"images, {lacking[0]} first; add them, or leave the file out to draw from all "
             "other groups"
         )
-    return ListedNegatives([sorted(found) for found in listed], picture_of, group)
+    return ListedNegatives([sorted(found) for found in listed], image_of, group)
 
 
 def read_entries(path: Path) -> dict[str, list[Any]] | list[list[Any]]:
@@ -107,18 +107,18 @@ def _entry_names(
     if len(content) != len(listed_names):
         raise ValueError(
             f"{path} has {len(content)} entries, and the set asks for {len(listed_names)}, one "
-            "for each picture, of COCO for each caption, of AIST++ for each piece of 6 s; take the "
+            "for each image, of COCO for each caption, of AIST++ for each piece of 6 s; take the "
             "file of this split"
         )
     return listed_names
 
 
 class _Finder:
-    """Find a picture by what a list calls it: its name, a path that ends in it, or its number."""
+    """Find an image by what a list calls it: its name, a path that ends in it, or its number."""
 
     def __init__(self, names: Sequence[str], path: Path):
         self._path = path
-        self._by_name = {name: picture for picture, name in enumerate(names)}
+        self._by_name = {name: image for image, name in enumerate(names)}
         # COCO's numbers: COCO_train2014_000000000009.jpg. Of other sets they tell nothing apart.
         ends = [PurePosixPath(name).stem.rpartition("_")[2] for name in names]
         numbers = [int(end) for end in ends if end.isascii() and end.isdigit()]
@@ -126,7 +126,7 @@ class _Finder:
         self._by_number = dict(zip(numbers, range(len(names)), strict=True)) if unique else {}
 
     def find(self, called: Any, owner: str) -> int | None:
-        """Return a picture's number among the names, None if it is not there."""
+        """Return an image's number among the names, None if it is not there."""
         if isinstance(called, int) and not isinstance(called, bool):
             return self._by_number.get(called)
         if not isinstance(called, str):

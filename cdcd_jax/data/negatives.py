@@ -70,19 +70,19 @@ class OtherGroups:
 
 
 class ListedNegatives:
-    """Draw each example's negatives from the pictures that a list names for its own picture.
+    """Draw each example's negatives from the images that a list names for its own image.
 
-    As many different pictures of the list as there are, in random order, then the same again: with
-    lists of ten and N = 10, as they are published, a step sees all ten. Of a picture with several
+    As many different images of the list as there are, in random order, then the same again: with
+    lists of ten and N = 10, as they are published, a step sees all ten. Of an image with several
     views one is drawn.
 
     Args:
-        listed: For each picture the numbers of the pictures listed for it.
-        picture_of: [examples] the picture that an example is a view of.
-        group: [examples] int; pictures of the own group are struck from a list.
+        listed: For each image the numbers of the images listed for it.
+        image_of: [examples] the image that an example is a view of.
+        group: [examples] int; images of the own group are struck from a list.
 
     Raises:
-        ValueError: If a list names a picture that there is not, or nothing of another group.
+        ValueError: If a list names an image that there is not, or nothing of another group.
 
     >>> one_each = np.arange(4)
     >>> listed = ListedNegatives([[1, 2], [0], [3], [0, 1]], one_each, group=one_each)
@@ -94,27 +94,27 @@ class ListedNegatives:
     def __init__(
         self,
         listed: Sequence[Sequence[int]],
-        picture_of: Int[np.ndarray, " examples"],
+        image_of: Int[np.ndarray, " examples"],
         group: Int[np.ndarray, " examples"],
     ):
-        num_pictures = len(listed)
-        self._picture_of = picture_of
-        self._views = np.bincount(picture_of, minlength=num_pictures)
+        num_images = len(listed)
+        self._image_of = image_of
+        self._views = np.bincount(image_of, minlength=num_images)
         self._first_view = np.cumsum(self._views) - self._views
-        self._examples = np.argsort(picture_of, kind="stable")
-        if len(self._views) != num_pictures or not self._views.all():
-            raise ValueError(f"there are {num_pictures} lists of negatives for other pictures")
+        self._examples = np.argsort(image_of, kind="stable")
+        if len(self._views) != num_images or not self._views.all():
+            raise ValueError(f"there are {num_images} lists of negatives for other images")
         group_of = group[self._examples[self._first_view]]
         kept = []
-        for picture, names in enumerate(listed):
+        for image, names in enumerate(listed):
             others = np.unique(np.asarray(names, int))
-            if others.size and not 0 <= others[0] <= others[-1] < num_pictures:
-                raise ValueError(f"the list of picture {picture} names one that there is not")
-            kept.append(others[group_of[others] != group_of[picture]])
+            if others.size and not 0 <= others[0] <= others[-1] < num_images:
+                raise ValueError(f"the list of image {image} names one that there is not")
+            kept.append(others[group_of[others] != group_of[image]])
         self._count = np.array([len(others) for others in kept])
         if not self._count.all():
             raise ValueError(
-                f"the list of picture {int(np.argmin(self._count))} names no picture of another "
+                f"the list of image {int(np.argmin(self._count))} names no image of another "
                 "group, so it has no negatives; name some"
             )
         self._start = np.cumsum(self._count) - self._count
@@ -131,9 +131,9 @@ class ListedNegatives:
             num_negatives: N >= 0.
 
         Returns:
-            [batch num_neg] indices of examples, each a view of a picture listed for its row's.
+            [batch num_neg] indices of examples, each a view of an image listed for its row's.
         """
-        own = self._picture_of[indices]
+        own = self._image_of[indices]
         count = self._count[own][:, None]
         # Places beyond a list's end are ordered last, so that the first `count` are a shuffle.
         places = np.arange(self._count[own].max(initial=1))
@@ -141,5 +141,5 @@ class ListedNegatives:
         order = np.argsort(keys, axis=1, kind="stable")
         turn = np.arange(num_negatives)[None] % count
         place = np.take_along_axis(order, turn, axis=1)
-        picture = self._listed[self._start[own][:, None] + place]
-        return self._examples[self._first_view[picture] + rng.integers(0, self._views[picture])]
+        image = self._listed[self._start[own][:, None] + place]
+        return self._examples[self._first_view[image] + rng.integers(0, self._views[image])]

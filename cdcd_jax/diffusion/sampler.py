@@ -209,7 +209,7 @@ def sample(
         sampler: An entry of the table ``SAMPLERS``; "ancestral" is `make_sampler`.
         known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
             last, and the others are generated around them; the mask where there is none.
-        return_trajectory: Return every state as well, for pictures of the progress.
+        return_trajectory: Return every state as well, for images of the progress.
 
     Returns:
         Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first drawn

@@ -21,7 +21,7 @@ from cdcd_jax.evaluation.sampling import Clock, SampleFn, draw_samples
 from cdcd_jax.typing import PRNGKey
 
 DecodeFn: TypeAlias = Callable[[np.ndarray], Any]
-"""Tokens [batch length] -> pictures [batch height width 3], 0..1, or sound [batch samples]."""
+"""Tokens [batch length] -> images [batch height width 3], 0..1, or sound [batch samples]."""
 
 Stream: TypeAlias = Iterator[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]]
 """What ``score_examples`` takes."""
@@ -68,8 +68,8 @@ def evaluate(
             examples' own; the label is then the number of the request.
         metrics: What scores the samples; None for a classifier of tokens, fitted to ``train``.
         more_metrics: What scores them besides.
-        decode_fn: The codec's way back, for metrics that look at pictures or listen.
-        raw: Held-out pictures or music that never went through the codec.
+        decode_fn: The codec's way back, for metrics that look at images or listen.
+        raw: Held-out images or music that never went through the codec.
         on_samples: ``on_samples(tokens, count)`` is called with the tokens of each batch of the
             main setting, of all hosts, in order; the first ``count`` are samples.
         num_samples: Samples for each setting, >= 2.
@@ -91,7 +91,7 @@ def evaluate(
 
     Raises:
         ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a metric
-            looks at pictures or listens and ``decode_fn`` is not given.
+            looks at images or listens and ``decode_fn`` is not given.
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
     if metrics is None and by_example:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 
 class SampleRequests(NamedTuple):
-    """Conditions to draw samples for, such as all captions of all test pictures.
+    """Conditions to draw samples for, such as all captions of all test images.
 
     Attributes:
         cond: [requests ...] the conditions; what metrics take for a label is a number of them.

@@ -53,7 +53,7 @@ from cdcd_jax.training.run import Training
 from cdcd_jax.typing import Params
 
 SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
-"""What a checkpoint depends on. How a codec was trained and pictures were prepared is not among
+"""What a checkpoint depends on. How a codec was trained and images were prepared is not among
 them: the fingerprint of the tokens says it."""
 
 
@@ -70,7 +70,7 @@ class Experiment:
         schedule: The noise schedule.
         task: What is generated from what.
         model: The network and its condition.
-        data: Tokens, and the codec between them and pictures.
+        data: Tokens, and the codec between them and images.
         conditioned: What the examples are generated from.
         bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted. Of texts,
             ``cond`` is what ``conditioned.embed`` makes of their tokens.

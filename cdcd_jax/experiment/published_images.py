@@ -12,7 +12,7 @@ import numpy as np
 from cdcd_jax.codecs.codec_file import save_vqgan
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
-from cdcd_jax.configs import pictures
+from cdcd_jax.configs import images
 from cdcd_jax.evaluation.metrics.captions.clip_towers import clip_tokenizer
 from cdcd_jax.experiment.model_folder import CODEC
 from cdcd_jax.interop.clip import clip_text_from_state_dict
@@ -36,7 +36,7 @@ PUBLISHED_HEADS = 16
 """Attention heads of every published denoiser; a configuration's are its own network's."""
 
 PUBLISHED_SIZE = 256
-"""Height and width of the pictures that every published codec was trained on."""
+"""Height and width of the images that every published codec was trained on."""
 
 DROPOUT = 0.1
 """A share of condition dropout, for models that have learned what stands for no condition."""
@@ -137,7 +137,7 @@ def read_images(
             shutil.copyfile(merges, folder / MERGES)
 
     return Converted(
-        config=set_values(pictures.get_config(), sections),
+        config=set_values(images.get_config(), sections),
         facts={"class_names": class_names, "test_texts": ()},
         params={"denoiser": denoiser, "condition": null},
         save=save,

@@ -180,7 +180,7 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
 
     Args:
         state: Arrays by taming-transformers' names.
-        image_size: Of the pictures it was trained on, which no array tells.
+        image_size: Of the images it was trained on, which no array tells.
 
     Returns:
         Options of ``make_vqgan``.

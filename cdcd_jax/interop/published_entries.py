@@ -11,7 +11,7 @@ WEIGHTS = ("ema", "model")
 
 
 def read_entries(path: Path, weights: str | None) -> dict[str, StateDict]:
-    """Find the arrays of a checkpoint, of pictures or music, by its entries.
+    """Find the arrays of a checkpoint, of images or music, by its entries.
 
     Nothing but ``model`` and ``ema`` is read: not the optimizer's moments, nor epochs and settings.
 

@@ -1,6 +1,6 @@
 """A published checkpoint of dance-to-music, taken apart: denoiser, codec, condition.
 
-The file is like those of pictures (``published.py``), but the codec lies in it twice, the motion
+The file is like those of images (``published.py``), but the codec lies in it twice, the motion
 encoder has no running average, and each name belongs to a part below, too, or is refused.
 """
 
@@ -14,12 +14,12 @@ from cdcd_jax.interop.published import (
     MUSIC,
     describe_denoiser,
 )
-from cdcd_jax.interop.published import LEFT_OUT as LEFT_OUT_OF_PICTURES
+from cdcd_jax.interop.published import LEFT_OUT as NOT_IN_IMAGE_MODELS
 from cdcd_jax.interop.published_entries import check_average, read_entries
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.stored import StateDict
 
-LEFT_OUT = LEFT_OUT_OF_PICTURES | {
+LEFT_OUT = NOT_IN_IMAGE_MODELS | {
     MUSIC: "the codec a second time",
     f"{JOIN_THREE}.": "TikTok's only: the layer that joins three parts, which it never calls",
 }
@@ -63,7 +63,7 @@ def read_published_music(path: str | Path, *, weights: str | None = None) -> Pub
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no such checkpoint or one of pictures, lacks the weights
+        ValueError: The file is damaged, is no such checkpoint or one of images, lacks the weights
             that must be there, or holds an array that belongs to no part.
     """
     path = Path(path)
@@ -159,7 +159,7 @@ def _split_model(model: StateDict, path: Path) -> tuple[StateDict, StateDict, di
     parts = [part for part in (MUSIC, MOTION) if not any(key.startswith(part) for key in model)]
     if parts:
         raise ValueError(
-            f"{path} is no checkpoint of music: it lacks {parts[0]}*, as models of pictures do; "
+            f"{path} is no checkpoint of music: it lacks {parts[0]}*, as models of images do; "
             "those are sampled without a dance."
         )
     for key, array in model.items():

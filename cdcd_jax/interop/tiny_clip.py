@@ -32,7 +32,7 @@ def write_clip(
         width: Features of both towers, a multiple of 64.
         num_layers: Blocks of both towers.
         embed_dim: Numbers of an embedding.
-        image_size: Height and width of the pictures.
+        image_size: Height and width of the images.
         patch_size: Height and width of a patch.
         seed: Of the weights.
     """

@@ -14,7 +14,7 @@ DIRECTORY_BYTES = 2**23
 
 FREE_BYTES, MAX_RATIO = 2**26, 100
 """What all members together may unpack to: this much, or so many times the archive's own size.
-Weights and pictures hardly shrink; zeros shrink to a thousandth, and bombs are made of them."""
+Weights and images hardly shrink; zeros shrink to a thousandth, and bombs are made of them."""
 
 WANTED_BYTES, MAX_DEFLATE = 2**30, 1032
 """What arrays that are wanted may unpack to, as their heads say what is in them; and how many times

@@ -19,7 +19,7 @@ MAX_DIGITS = 20
 
 FREE_MEMORY, MEMORY_PER_BYTE = 2**27, 16
 """What values may take: this much, or so many bytes for each byte of text. COCO's captions take 5,
-ten negatives for each of its pictures without spaces 8, and a file of empty lists 40."""
+ten negatives for each of its images without spaces 8, and a file of empty lists 40."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 

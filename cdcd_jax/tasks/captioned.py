@@ -10,9 +10,9 @@ from cdcd_jax.data.images.cub import load_cub
 from cdcd_jax.data.images.emoji import load_emoji
 from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.shards.token_shards import TokenShards
-from cdcd_jax.data.toy.glyphs import GlyphPictures, load_glyphs
+from cdcd_jax.data.toy.glyphs import GlyphImages, load_glyphs
 from cdcd_jax.evaluation.metrics.images.glyphs import make_glyph_metrics
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages, raw_images
 from cdcd_jax.evaluation.metrics.pretrained import make_caption_metrics
 from cdcd_jax.registry import register
 from cdcd_jax.settings.sections import make_section
@@ -38,8 +38,8 @@ class CaptionedTask(ImageTask):
         config, source, test = self.config, self.open_split("test"), data.test
         assert isinstance(test, TokenShards)
 
-        def images(*, oversample: bool) -> RealPictures:
-            return RealPictures(
+        def images(*, oversample: bool) -> RealImages:
+            return RealImages(
                 source,
                 image_size=config.codec.image_size,
                 limit=config.eval.num_real,
@@ -58,14 +58,14 @@ class CaptionedTask(ImageTask):
             any_clip=is_synthetic(config),
             **files,
         )
-        if isinstance(source, GlyphPictures):
+        if isinstance(source, GlyphImages):
             numbers = _images_of_requests(conditioned, test)
             metrics += make_glyph_metrics(self.open_split("train"), source, numbers)
         return {
             "by_example": True,
             "metrics": metrics,
             "decode_fn": data.codec.decode,
-            "raw": raw_pictures(images(oversample=False)),
+            "raw": raw_images(images(oversample=False)),
         }
 
 
@@ -85,7 +85,7 @@ def _load_glyphs(config: Any, split: str) -> Source:
 
 
 def _abstract(config: Any) -> TokenData:
-    return random_images(config, (), ("a picture",))
+    return random_images(config, (), ("an image",))
 
 
 WITH_CAPTIONS = {"tasks": (CaptionedTask,), "keys": ("path",)}

@@ -60,7 +60,7 @@ def build_codec_run(config: Any, workdir: Path, *, mesh: Mesh | None = None) -> 
     """Make what fits or trains the codec of a configuration.
 
     Args:
-        config: A ``ConfigDict`` as ``cdcd_jax/configs/pictures.py`` makes it.
+        config: A ``ConfigDict`` as ``cdcd_jax/configs/images.py`` makes it.
         workdir: Folder of the run, where the codec goes unless ``codec.folder`` is given.
         mesh: Devices to train on; all, as the section ``mesh`` arranges them, if None.
 

@@ -312,7 +312,7 @@ def _with_captions(
     # COCO has 414,113; the bar shows where it takes longer than two seconds.
     bar = tqdm(pieces, desc="captions", unit="piece", delay=2.0, disable=not is_first_host())
     tokens = [texts.tokenize(flat[start : start + CAPTIONS_AT_ONCE]) for start in bar]
-    return CaptionedExamples(examples, np.concatenate(tokens), first, captions.picture_of), flat
+    return CaptionedExamples(examples, np.concatenate(tokens), first, captions.image_of), flat
 
 
 for name in ("class", "none"):

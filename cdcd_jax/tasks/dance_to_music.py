@@ -79,7 +79,7 @@ class DanceToMusicTask(Task):
             others = load_negatives(
                 data.negatives,
                 # A piece that begins with its dance has the dance's name, as in the published file.
-                [name.removesuffix("@0.0s") for name in train.picture_names],
+                [name.removesuffix("@0.0s") for name in train.image_names],
                 np.arange(len(examples)) // examples.waveforms.views,
                 examples.group,
                 listed_names=load_dances(self.config, "train").names,

@@ -12,7 +12,7 @@ import numpy as np
 
 from cdcd_jax.codecs.codec import Codec
 from cdcd_jax.codecs.codec_file import load_vqgan, save_vqgan
-from cdcd_jax.codecs.discriminator import make_discriminator, smallest_picture
+from cdcd_jax.codecs.discriminator import make_discriminator, smallest_image
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.codecs.patches import (
     PatchCodec,
@@ -28,7 +28,7 @@ from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.images.stream import make_image_iterator
 from cdcd_jax.data.shards.prepare_options import check_crops
 from cdcd_jax.distributed.shard_batch import fetch_whole
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages
 from cdcd_jax.interop.lpips import lpips_from_torch
 from cdcd_jax.interop.state_dict import open_state_dict
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
@@ -100,10 +100,10 @@ class Patches(CodecFamily):
         section, fit = config.codec, config.codec_fit
         make_section(config, "codec", self.shape, config)
         size, limit = section.image_size, fit.num_pictures
-        images = make_section(config, "codec_fit", RealPictures, data, image_size=size, limit=limit)
+        images = make_section(config, "codec_fit", RealImages, data, image_size=size, limit=limit)
 
         def run() -> Codec:
-            batches = images.batches(section.batch_size, title="pictures to fit", everywhere=True)
+            batches = images.batches(section.batch_size, title="images to fit", everywhere=True)
             return fit_patch_codec(
                 np.concatenate([batch for batch, _ in batches]),
                 patch_size=section.patch_size,
@@ -229,10 +229,10 @@ def _place(params: dict[Any, Any]) -> None:
 def _critic(loss: dict[str, Any], image_size: int) -> Any:
     num_layers = loss.pop("discriminator_layers")
     critic = make_discriminator(channels=loss.pop("discriminator_channels"), num_layers=num_layers)
-    if image_size < smallest_picture(num_layers):
+    if image_size < smallest_image(num_layers):
         raise ValueError(
-            f"discriminator_layers = {num_layers} needs pictures of at least "
-            f"{smallest_picture(num_layers)} pixels, and they have {image_size}"
+            f"discriminator_layers = {num_layers} needs images of at least "
+            f"{smallest_image(num_layers)} pixels, and they have {image_size}"
         )
     return critic
 

@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from cdcd_jax.data.images.caption_files import CaptionedPictures
+from cdcd_jax.data.images.caption_files import CaptionedImages
 from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.data.images.grocery import load_grocery
 from cdcd_jax.data.images.imagenet import load_imagenet
 from cdcd_jax.data.images.sources import Source, load_folder
-from cdcd_jax.data.images.tfds import TfdsPictures
+from cdcd_jax.data.images.tfds import TfdsImages
 from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.shards.prepare import load_crops, plan_images
 from cdcd_jax.data.shards.prepare_options import check_crops, check_options
 from cdcd_jax.data.shards.token_shards import TokenShards
 from cdcd_jax.data.toy.digit_images import load_digit_pictures
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages, raw_images
 from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
     check_networks,
-    make_picture_metrics,
+    make_image_metrics,
     missing_weights,
 )
 from cdcd_jax.registry import register
@@ -51,7 +51,7 @@ VARIED = ("views", "crop", "flip", "seed", "shard_size")
 class ImageTask(Task):
     """Images by class; their data sets load a ``Source``."""
 
-    noun = "pictures"
+    noun = "images"
     codec_data = "images"
     provides = ("classes",)
     data_keys = Keys.of(*PREPARED_KEYS, "negatives", other=("synthetic",))
@@ -66,10 +66,10 @@ class ImageTask(Task):
             source = self.open_split("train")
             others = load_negatives(
                 self.config.data.negatives,
-                train.picture_names,
-                train.picture_of,
+                train.image_names,
+                train.image_of,
                 train.group,
-                listed_names=source.listed_names if isinstance(source, CaptionedPictures) else None,
+                listed_names=source.listed_names if isinstance(source, CaptionedImages) else None,
             )
         return TokenData(
             codec=codec,
@@ -149,22 +149,22 @@ class ImageTask(Task):
         """
         config = self.config
 
-        def images(split: str) -> RealPictures:
+        def images(split: str) -> RealImages:
             source = self.open_split(split)
             size, limit = config.codec.image_size, config.eval.num_real
-            return RealPictures(source, image_size=size, limit=limit)
+            return RealImages(source, image_size=size, limit=limit)
 
         metrics = make_section(
             config,
             "eval",
-            make_picture_metrics,
+            make_image_metrics,
             images("train"),
             vocab_size=data.codec.vocab_size,
             num_classes=conditioned.num_classes,
             batch_size=config.eval.batch_size,
             **files,
         )
-        raw = raw_pictures(images("test"))
+        raw = raw_images(images("test"))
         return {"metrics": metrics, "decode_fn": data.codec.decode, "raw": raw}
 
 
@@ -188,7 +188,7 @@ def images_at(load: Any) -> Any:
 
     def load_images(config: Any, split: str) -> Source:
         data = config.data
-        path = require_path(data, f'the pictures of "{data.name}" lie', "/data/pictures")
+        path = require_path(data, f'the images of "{data.name}" lie', "/data/images")
         return load(path, split_name(data, split))
 
     return load_images
@@ -215,7 +215,7 @@ def _check_reference(path: str) -> None:
 
 
 def _captions(shards: TokenShards) -> Captions | None:
-    return Captions(shards.captions, shards.picture_of) if shards.captions else None
+    return Captions(shards.captions, shards.image_of) if shards.captions else None
 
 
 BY_CLASS = {"tasks": (ImageTask,), "keys": ("path",)}
@@ -227,7 +227,7 @@ for name, data_set in {
         tasks=(ImageTask,),
         keys=("path", "class_index"),
     ),
-    "tfds": DataSet(load=images_at(TfdsPictures), **BY_CLASS),
+    "tfds": DataSet(load=images_at(TfdsImages), **BY_CLASS),
     "grocery": DataSet(load=images_at(load_grocery), abstract=partial(_numbered, 81), **BY_CLASS),
     "digit_pictures": DataSet(load=_load_digit_images, tasks=(ImageTask,)),
 }.items():

@@ -17,7 +17,7 @@ import numpy as np
 from cdcd_jax.codecs.jukebox import JukeboxOptions, make_jukebox
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.conditioning.clip_bpe import BYTE_TOKENS
-from cdcd_jax.data.images.stream import load_pictures
+from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.data.miniature.aist import make_aist
 from cdcd_jax.data.miniature.coco import draw_coco
 from cdcd_jax.data.miniature.cub import draw_cub
@@ -54,7 +54,7 @@ SHARE_USED = 0.75
 """Of the codes, where a list says which are in use; of the published f16 codec's it is 0.06."""
 
 NUM_EXAMPLES = 16
-"""Pictures or dances whose features become the codes."""
+"""Images or dances whose features become the codes."""
 
 CODEC, USED_CODES = "vqvae.ckpt", "taming_vqvae_used.pt"
 WEIGHTS, MERGES = "model.safetensors", "bpe_simple_vocab_16e6.txt.gz"
@@ -140,8 +140,8 @@ def _write_vqgan(config: Any, folder: Path) -> None:
     params = _draw_weights(random, vqgan.init)
     source = load_split(config, "train")
     chosen = random.permutation(len(source))[:NUM_EXAMPLES].tolist()
-    pictures, _ = load_pictures(source, chosen, image_size=vqgan.options.image_size)
-    features = jax.jit(vqgan.encode)(params, pictures.astype(np.float32) / 127.5 - 1)
+    images, _ = load_images(source, chosen, image_size=vqgan.options.image_size)
+    features = jax.jit(vqgan.encode)(params, images.astype(np.float32) / 127.5 - 1)
     num_codes = vqgan.options.num_codes
     codes = _choose_codes(random, np.asarray(features), num_codes)
     quantizer: Params = {"codebook": codes}

@@ -11,14 +11,14 @@ from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.audio_stream import load_crops
 from cdcd_jax.data.dance.recordings import Recordings
 from cdcd_jax.data.images.sources import Source
-from cdcd_jax.data.images.stream import load_pictures
+from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.metrics.audio.onsets import mel_decibels
 from cdcd_jax.evaluation.metrics.codebook import codebook_metric
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, evenly_spaced
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages, evenly_spaced
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization.samples import draw_reconstructions, save_picture
+from cdcd_jax.visualization.samples import draw_reconstructions, save_image
 from cdcd_jax.visualization.sounds import show_sounds
 
 
@@ -33,16 +33,16 @@ class ImageReconstructions:
     def __init__(self, source: Source, image_size: int):
         self._source, self._size = source, image_size
         chosen = evenly_spaced(len(source), 16).tolist()
-        self._shown, _ = load_pictures(source, chosen, image_size=image_size)
+        self._shown, _ = load_images(source, chosen, image_size=image_size)
 
     def show(self, codec: Codec, path: Path) -> Path:
         """Draw some images with what a codec makes of them; the first host does."""
         if not is_first_host():
             return path
         made = np.asarray(codec.decode(codec.encode(self._shown)))
-        picture = draw_reconstructions(self._shown / np.float32(255), made)
+        image = draw_reconstructions(self._shown / np.float32(255), made)
         with writing(path.parent):
-            return save_picture(picture, path)
+            return save_image(image, path)
 
     def measure(self, codec: Codec) -> dict[str, float | int]:
         """Encode and decode every image.
@@ -54,8 +54,8 @@ class ImageReconstructions:
         """
         source, metric = self._source, codebook_metric(codec.vocab_size)
         psnr, kept, counts = [], [], metric.init(Share(len(source), 256, 0, 256))
-        every = RealPictures(source, image_size=self._size, limit=len(source))
-        for images, labels in every.batches(256, title="test pictures", everywhere=True):
+        every = RealImages(source, image_size=self._size, limit=len(source))
+        for images, labels in every.batches(256, title="test images", everywhere=True):
             tokens = np.asarray(codec.encode(images))
             counts = metric.update(counts, metric.look(tokens), labels)
             made = np.asarray(codec.decode(tokens))
@@ -64,7 +64,7 @@ class ImageReconstructions:
             kept.append(np.mean(again == tokens, axis=1))
             psnr.append(-10 * np.log10(np.maximum(error.mean(axis=(1, 2, 3)), 1e-10)))
         return {
-            "num_test_pictures": len(source),
+            "num_test_images": len(source),
             "psnr": float(np.concatenate(psnr).mean()),
             "tokens_kept": float(np.concatenate(kept).mean()),
             **metric.result(counts),
@@ -72,11 +72,11 @@ class ImageReconstructions:
 
     def describe(self, quality: dict[str, Any]) -> str:
         """Write what was measured of the images alone, not of the codes."""
-        return f"{quality['num_test_pictures']} test pictures: PSNR {quality['psnr']:.2f} dB"
+        return f"{quality['num_test_images']} test images: PSNR {quality['psnr']:.2f} dB"
 
-    def locate(self, picture: Path) -> str:
+    def locate(self, image: Path) -> str:
         """Say where what ``show`` wrote is."""
-        return f"{picture}"
+        return f"{image}"
 
 
 class SoundReconstructions:
@@ -139,6 +139,6 @@ class SoundReconstructions:
             f"{quality['decibels_off']:.1f} dB"
         )
 
-    def locate(self, picture: Path) -> str:
+    def locate(self, image: Path) -> str:
         """Say where what ``show`` wrote is."""
-        return f"{picture}, and to listen to: {picture.with_suffix('')}"
+        return f"{image}, and to listen to: {image.with_suffix('')}"

@@ -60,7 +60,7 @@ def check_classes(train: tuple[str, ...], test: tuple[str, ...]) -> None:
     """Raise a ValueError unless both splits number the same classes alike."""
     if train != test:
         raise ValueError(
-            f"the training and the test pictures have different classes ({len(train)} and "
+            f"the training and the test images have different classes ({len(train)} and "
             f"{len(test)} of them); both splits must have the same folders"
         )
 

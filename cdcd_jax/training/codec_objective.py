@@ -44,7 +44,7 @@ def make_codec_objective(
     Args:
         vqgan: The codec, with the ``"vq"`` quantiser.
         discriminator: The critic.
-        distance_fn: Perceptual distance of pictures -1..1, for each pair.
+        distance_fn: Perceptual distance of images -1..1, for each pair.
         perceptual_weight: w_p >= 0.
         discriminator_weight: w_d >= 0; 0 trains without a critic.
         discriminator_start: Number of updates before the critic takes part.
@@ -56,7 +56,7 @@ def make_codec_objective(
         The objective on batches with ``"images"``, uint8 [batch height width 3]. The loss leaves
         out the adversarial terms, whose size means nothing, so that the best checkpoint is that of
         the best reconstruction; their gradients are in. Metrics: ``l1`` and ``perceptual``
-        (pictures in -1..1), ``psnr`` (dB, peak to peak), ``commitment``, ``adversarial``,
+        (images in -1..1), ``psnr`` (dB, peak to peak), ``commitment``, ``adversarial``,
         ``critic``, ``lambda`` (of the rows that are worked through together), ``usage``,
         ``perplexity``, ``restarts``.
 

@@ -144,7 +144,7 @@ def train(
     step, skipped = int(state.step), int(state.skipped)
     pending: list[Metrics] = []
     loss = float("inf")
-    pictures = Observer("the picture of samples", again=True)
+    images = Observer("the image of samples", again=True)
     with ProgressBar(options.num_steps, step) as bar, Profiler(profile).running() as profiler:
         while step < options.num_steps:
             with profiler.step(step + 1):
@@ -171,7 +171,7 @@ def train(
                 train_seconds = time.perf_counter() - started
                 checkpoints.save(state, RunProgress(batches.get_state(), train_seconds), loss=loss)
             if showing and hook is not None:
-                pictures.call(hook, state)
+                images.call(hook, state)
             if stopping:
                 break
     checkpoints.wait()

@@ -17,8 +17,8 @@ class Observer:
         again: Whether it is tried again at the next opportunity; else it is left out from its
             first failure on. Either way the first failure alone is told.
 
-    >>> pictures = Observer("the picture of samples", again=True)
-    >>> pictures.call(len, "abc")
+    >>> images = Observer("the image of samples", again=True)
+    >>> images.call(len, "abc")
     3
     """
 

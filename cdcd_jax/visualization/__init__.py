@@ -2,4 +2,4 @@
 
 from cdcd_jax.lazy import attach
 
-__getattr__, __dir__ = attach(__name__, {"draw_grid": "grid", "save_picture": "samples"})
+__getattr__, __dir__ = attach(__name__, {"draw_grid": "grid", "save_image": "samples"})

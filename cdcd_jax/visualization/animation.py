@@ -38,7 +38,7 @@ def draw_frames(
         grid: Rows and columns of the tokens.
         mask_id: K; these tokens are painted blue.
         num_frames: At most so many frames, evenly spaced, the first and the last among them.
-        cell_size: About how many pixels the longer side of a picture gets.
+        cell_size: About how many pixels the longer side of an image gets.
 
     Returns:
         RGB images of one size.
@@ -56,7 +56,7 @@ def draw_frames(
         masked = trajectory[frame] == mask_id
         # No codec knows the mask; any token will do below the paint.
         images = np.asarray(decode_fn(np.where(masked, 0, trajectory[frame])))
-        picture = draw_prompts(
+        image = draw_prompts(
             images,
             np.arange(batch),
             names,
@@ -65,7 +65,7 @@ def draw_frames(
             masked=mask_pixels(masked, grid, images.shape[1:3]),
             cell_size=cell_size,
         )
-        frames.append(picture)
+        frames.append(image)
     return frames
 
 

@@ -16,17 +16,17 @@ from cdcd_jax.visualization.grid import to_rgb
 
 ARCHIVE = ".npz"
 ARRAY = "arr_0"
-"""Name of ADM's array of pictures, uint8 [pictures height width 3]."""
+"""Name of ADM's array of images, uint8 [images height width 3]."""
 
 _OF_FILES = re.compile(r"\.[a-z]{1,4}")
 """Suffixes that files have, and folders hardly ever."""
 
 AddFn = Callable[[np.ndarray], None]
-"""Takes the next pictures [batch height width] or [batch height width 3], values 0..1."""
+"""Takes the next images [batch height width] or [batch height width 3], values 0..1."""
 
 
 def check_export(path: Path) -> None:
-    """Raise a ValueError if pictures cannot be exported to a path; nothing is written over.
+    """Raise a ValueError if images cannot be exported to a path; nothing is written over.
 
     >>> check_export(Path("samples.npzz"))
     Traceback (most recent call last):
@@ -48,23 +48,23 @@ def check_export(path: Path) -> None:
 
 
 @contextmanager
-def export_pictures(path: Path, total: int) -> Iterator[AddFn]:
-    """Write pictures as they come, all or none of them; memory does not grow with their number.
+def export_images(path: Path, total: int) -> Iterator[AddFn]:
+    """Write images as they come, all or none of them; memory does not grow with their number.
 
     Args:
         path: A file that ends in ``.npz``, or else a folder, which gets ``000000.png`` and so on.
-        total: How many pictures there will be.
+        total: How many images there will be.
 
     Yields:
-        ``add(pictures)``, to be called with all pictures in order.
+        ``add(images)``, to be called with all images in order.
 
     Raises:
-        ValueError: If another number of pictures came.
+        ValueError: If another number of images came.
         OSError: The disk refuses.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "samples.npz"
-    >>> with export_pictures(path, 3) as add:
+    >>> with export_images(path, 3) as add:
     ...     add(np.zeros((2, 8, 8, 3)))
     ...     add(np.ones((1, 8, 8, 3)))
     >>> np.load(path)["arr_0"].shape
@@ -74,20 +74,20 @@ def export_pictures(path: Path, total: int) -> Iterator[AddFn]:
     with write(path, total) as write_rows:
         done = 0
 
-        def add(pictures: Real[np.ndarray, "batch height width *rgb"]) -> None:
+        def add(images: Real[np.ndarray, "batch height width *rgb"]) -> None:
             nonlocal done
-            write_rows(to_rgb(pictures, coloured=pictures.ndim == 4), done)
-            done += len(pictures)
+            write_rows(to_rgb(images, coloured=images.ndim == 4), done)
+            done += len(images)
 
         yield add
         if done != total:
-            raise ValueError(f"{done} pictures came to be exported to {path}, not {total}")
+            raise ValueError(f"{done} images came to be exported to {path}, not {total}")
 
 
 @contextmanager
 def _write_archive(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int], None]]:
     with atomic_write(path) as part, ExitStack() as stack:
-        # The size of the pictures, which the head of the array says, is that of the first.
+        # The size of the images, which the head of the array says, is that of the first.
         opened = []
 
         def write(rgb: np.ndarray, first: int) -> None:
@@ -105,7 +105,7 @@ def _write_folder(path: Path, total: int) -> Iterator[Callable[[np.ndarray, int]
     with atomic_folder(path) as part:
 
         def write(rgb: np.ndarray, first: int) -> None:
-            for number, picture in enumerate(rgb, start=first):
-                Image.fromarray(picture).save(part / f"{number:0{digits}d}.png")
+            for number, image in enumerate(rgb, start=first):
+                Image.fromarray(image).save(part / f"{number:0{digits}d}.png")
 
         yield write

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns with labels around them, as one RGB image."""
+"""Images in rows and columns with labels around them, as one RGB image."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ INK, PAPER, EMPTY, MASK = (20, 20, 20), (255, 255, 255), (232, 232, 232), (120, 
 GAP = 3
 FONT_SIZE = 16
 CELL_SIZE = 48
-"""About how many pixels the longer side of a small picture gets; none is made smaller."""
+"""About how many pixels the longer side of a small image gets; none is made smaller."""
 
 LABEL_LENGTH = 20
 """Letters of a class's name that are shown."""
@@ -25,21 +25,21 @@ def draw_grid(
     masked: Bool[np.ndarray, "rows columns height width"] | None = None,
     cell_size: int = CELL_SIZE,
 ) -> Image.Image:
-    """Draw pictures in rows and columns, enlarged without smoothing, with labels around them.
+    """Draw images in rows and columns, enlarged without smoothing, with labels around them.
 
     Args:
-        images: Grey or RGB, values 0..1, clipped; a picture of NaN is left out.
+        images: Grey or RGB, values 0..1, clipped; an image of NaN is left out.
         row_labels: One label for each row, or none.
         column_labels: One label for each column, or none.
         caption: One line above it all.
         masked: Pixels to paint as [MASK] (blue) instead.
-        cell_size: About how many pixels the longer side of a picture gets; it is a whole multiple.
+        cell_size: About how many pixels the longer side of an image gets; it is a whole multiple.
 
     Returns:
         An RGB image.
 
     Raises:
-        ValueError: If the labels are not one for each row or column, or the pictures neither grey
+        ValueError: If the labels are not one for each row or column, or the images neither grey
             nor RGB.
 
     >>> draw_grid(np.zeros((2, 3, 8, 8)), row_labels=["0", "1"], cell_size=16).mode
@@ -47,7 +47,7 @@ def draw_grid(
     """
     rows, columns, height, width, *channels = images.shape
     if channels not in ([], [3]):
-        raise ValueError(f"pictures must be grey or RGB, got the shape {images.shape}")
+        raise ValueError(f"images must be grey or RGB, got the shape {images.shape}")
     for name, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if len(labels) not in (0, count):
             raise ValueError(f"{count} {name}s need {count} {name} labels, got {len(labels)}")
@@ -100,7 +100,7 @@ def to_rgb(
     coloured: bool,
     masked: Bool[np.ndarray, "*lead height width"] | None = None,
 ) -> UInt8[np.ndarray, "*lead height width 3"]:
-    """Turn pictures into bytes.
+    """Turn images into bytes.
 
     Args:
         images: [... height width], or [... height width 3] if coloured; values 0..1, clipped. NaN
@@ -128,7 +128,7 @@ def mask_pixels(
     Args:
         masked: Whether each token is a mask, row by row.
         grid: Rows and columns of the tokens.
-        size: Height and width of the pictures, multiples of those.
+        size: Height and width of the images, multiples of those.
 
     Returns:
         Whether each pixel is under a mask.

@@ -1,4 +1,4 @@
-"""Pictures that were made for texts, each with its text below, and files named after a text."""
+"""Images that were made for texts, each with its text below, and files named after a text."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ from cdcd_jax.data.toy.glyph_drawing import font_file
 from cdcd_jax.visualization.grid import GAP, INK, PAPER, to_rgb
 
 CELL_SIZE = 128
-"""About how many pixels the longer side of a small picture gets, for the text to have room."""
+"""About how many pixels the longer side of a small image gets, for the text to have room."""
 
 WIDTH = 1400
 """Pixels across that are filled with texts beside each other before the next line begins."""
 
 SPACE = 8
-"""Pixels between texts beside each other, besides the gap of the pictures."""
+"""Pixels between texts beside each other, besides the gap of the images."""
 
 TEXT_SIZE, LINE, MAX_LINES = 13, 16, 3
 """Of the texts: size and height of a line in pixels, and lines at most."""
@@ -47,13 +47,13 @@ def draw_prompts(
         prompts: The texts; one without samples is left out. Long ones are cut.
         caption: One line above it all.
         masked: Pixels to paint as [MASK] (blue) instead.
-        cell_size: About how many pixels the longer side of a picture gets; it is a whole multiple.
+        cell_size: About how many pixels the longer side of an image gets; it is a whole multiple.
 
     Returns:
         An RGB image.
 
     Raises:
-        ValueError: If there is nothing to draw, or a picture has no text.
+        ValueError: If there is nothing to draw, or an image has no text.
 
     >>> draw_prompts(np.zeros((2, 8, 8)), np.array([0, 0]), ["two black squares"]).size
     (273, 153)
@@ -61,7 +61,7 @@ def draw_prompts(
     if len(images) == 0:
         raise ValueError("0 samples leave nothing to draw")
     if rows.min() < 0 or rows.max() >= len(prompts):
-        raise ValueError(f"pictures of the texts 0..{rows.max()} need as many, got {len(prompts)}")
+        raise ValueError(f"images of the texts 0..{rows.max()} need as many, got {len(prompts)}")
     numbers, counts = np.unique(rows, return_counts=True)
     scale = max(1, cell_size // max(images.shape[1:3]))
     pixels = to_rgb(images, coloured=images.ndim == 4, masked=masked)
@@ -79,8 +79,8 @@ def draw_prompts(
     pen.text((GAP, GAP), caption, INK, font)
     for place, (number, lines) in enumerate(zip(numbers, texts, strict=True)):
         y, x = top + place // columns * step, GAP + place % columns * block
-        for column, picture in enumerate(pixels[rows == number]):
-            canvas.paste(Image.fromarray(picture), (x + column * (width + GAP), y))
+        for column, image in enumerate(pixels[rows == number]):
+            canvas.paste(Image.fromarray(image), (x + column * (width + GAP), y))
         pen.text((x, y + height + 1), "\n".join(lines), INK, font, spacing=LINE - TEXT_SIZE)
     return canvas
 

@@ -1,4 +1,4 @@
-"""PNG pictures of samples: a row for each class, and a strip of the reverse process.
+"""PNG images of samples: a row for each class, and a strip of the reverse process.
 
 Samples of texts: ``prompts.py``; the process as a film: ``animation.py``.
 """
@@ -16,7 +16,7 @@ from cdcd_jax.io import atomic_write
 from cdcd_jax.visualization.grid import CELL_SIZE, draw_grid, label_names, mask_pixels, to_rgb
 
 DecodeFn = Callable[[np.ndarray], Any]
-"""Tokens [batch length] -> pictures [batch height width] in grey or [batch height width 3] in RGB,
+"""Tokens [batch length] -> images [batch height width] in grey or [batch height width 3] in RGB,
 values 0..1: a codec's ``decode``."""
 
 
@@ -38,7 +38,7 @@ def draw_samples(
         decode_fn: The codec's way back.
         num_columns: At most so many of each class, the first ones; a class with fewer leaves gaps.
         caption: One line above the grid.
-        cell_size: About how many pixels the longer side of a picture gets.
+        cell_size: About how many pixels the longer side of an image gets.
         class_names: Name of each class, shortened to fit; their numbers if there are none.
 
     Returns:
@@ -69,14 +69,14 @@ def draw_reconstructions(
     caption: str = "",
     cell_size: int = CELL_SIZE,
 ) -> Image.Image:
-    """Draw pictures with what a codec makes of them below: pairs of rows.
+    """Draw images with what a codec makes of them below: pairs of rows.
 
     Args:
         originals: Values 0..1.
         reconstructions: Values 0..1, of the same shape.
-        num_columns: At most so many pictures in a row; the last rows may have gaps.
+        num_columns: At most so many images in a row; the last rows may have gaps.
         caption: One line above them.
-        cell_size: About how many pixels the longer side of a picture gets.
+        cell_size: About how many pixels the longer side of an image gets.
 
     Returns:
         An RGB image.
@@ -86,7 +86,7 @@ def draw_reconstructions(
     """
     count = len(originals)
     if count == 0 or num_columns < 1:
-        raise ValueError(f"{count} pictures in {num_columns} columns leave nothing to draw")
+        raise ValueError(f"{count} images in {num_columns} columns leave nothing to draw")
     columns = min(num_columns, count)
     shape = originals.shape[1:]
     grid = np.full((-(-count // columns), 2, columns, *shape), np.nan, np.float32)
@@ -122,7 +122,7 @@ def draw_trajectory(
         mask_id: K; these tokens are painted blue.
         num_frames: At most so many frames, evenly spaced, the first and the last among them.
         caption: One line above it.
-        cell_size: About how many pixels the longer side of a picture gets.
+        cell_size: About how many pixels the longer side of an image gets.
         class_names: Name of each class, shortened to fit; their numbers if there are none.
 
     Returns:
@@ -149,20 +149,20 @@ def draw_trajectory(
     )
 
 
-def to_picture(image: Real[np.ndarray, "height width *rgb"]) -> Image.Image:
-    """Turn one grey or RGB picture, values 0..1, into an RGB image of its own size.
+def to_image(image: Real[np.ndarray, "height width *rgb"]) -> Image.Image:
+    """Turn one grey or RGB image, values 0..1, into an RGB image of its own size.
 
-    >>> to_picture(np.ones((1, 2))).size
+    >>> to_image(np.ones((1, 2))).size
     (2, 1)
     """
     return Image.fromarray(to_rgb(image, coloured=image.ndim == 3))
 
 
-def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
+def save_image(image: Image.Image, path: str | os.PathLike) -> Path:
     """Write a PNG so that a reader sees the old file or the whole new one, never half of it.
 
     Args:
-        picture: What to write.
+        image: What to write.
         path: Where; the folder is made if it is not there.
 
     Returns:
@@ -173,7 +173,7 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     if path.suffix != ".png":
-        raise ValueError(f'pictures are written as PNG: the name of "{path}" must end in .png')
+        raise ValueError(f'images are written as PNG: the name of "{path}" must end in .png')
     with atomic_write(path) as part:
-        picture.save(part, format="PNG")
+        image.save(part, format="PNG")
     return path

@@ -1,4 +1,4 @@
-"""Music for eyes and ears: spectrograms in a picture, and a WAV file for each sound beside it."""
+"""Music for eyes and ears: spectrograms in an image, and a WAV file for each sound beside it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +9,11 @@ import numpy as np
 from cdcd_jax.data.dance.audio import save_wav
 from cdcd_jax.io import is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
-from cdcd_jax.visualization.samples import save_picture
+from cdcd_jax.visualization.samples import save_image
 from cdcd_jax.visualization.spectrograms import draw_spectrogram_grid
 
 MAX_SHOWN = 8
-"""Dances in a picture; more could not be looked at. All of them can be listened to."""
+"""Dances in an image; more could not be looked at. All of them can be listened to."""
 
 
 def show_sounds(
@@ -39,7 +39,7 @@ def show_sounds(
     if not is_first_host():
         return path
     count = min(len(names), MAX_SHOWN)
-    picture = draw_spectrogram_grid(
+    image = draw_spectrogram_grid(
         [[sounds[row] for sounds in columns.values()] for row in range(count)],
         dance_beats=None if dance_beats is None else dance_beats[:count],
         row_labels=names[:count],
@@ -51,4 +51,4 @@ def show_sounds(
             for name, sound in zip(names, sounds, strict=True):
                 file = "-".join([name, *what.replace(",", "").split()]).replace("/", "_")
                 save_wav(path.with_suffix("") / f"{file}.wav", sound)
-        return save_picture(picture, path)
+        return save_image(image, path)

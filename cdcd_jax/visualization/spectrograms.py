@@ -1,4 +1,4 @@
-"""Sounds as pictures: loudness over pitch and time, with the beats of music and dance marked."""
+"""Sounds as images: loudness over pitch and time, with the beats of music and dance marked."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ from cdcd_jax.evaluation.metrics.audio.onsets import (
 from cdcd_jax.visualization.grid import FONT_SIZE, GAP, INK, PAPER
 
 WIDTH, HEIGHT = 480, 160
-"""Pixels of the picture of one sound, without what is written around it."""
+"""Pixels of the image of one sound, without what is written around it."""
 
 COLOURS = "magma"
 ONSET, BEAT = (0, 140, 200), (220, 90, 0)
-"""Marks of music's onsets, above a picture, and of a dance's beats, below it."""
+"""Marks of music's onsets, above an image, and of a dance's beats, below it."""
 
 MARK = 8
 QUIETEST_PEAK = -20.0
@@ -134,8 +134,8 @@ def _draw_one(
     """Draw a sound into a box (left, top, width, height) of the canvas, and its marks around it."""
     left, top, width, height = box
     colours = _colours(audio)
-    picture = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
-    canvas.paste(picture, (left, top))
+    image = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
+    canvas.paste(image, (left, top))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(SMALL_FONT)
 
     def place(seconds: float) -> float:

@@ -45,7 +45,7 @@ def save_dance_video(
         size: Pixels of each side, even.
 
     Returns:
-        The path. The picture is H.264 where this ffmpeg has it, or else MPEG-4, the sound AAC.
+        The path. The image is H.264 where this ffmpeg has it, or else MPEG-4, the sound AAC.
 
     Raises:
         ValueError: If ffmpeg is missing or fails, the name does not end in ``.mp4``, or there is
@@ -82,7 +82,7 @@ def check_video(path: Path) -> list[str]:
     """
     if path.suffix != ".mp4":
         raise ValueError(f'videos are written as MP4: the name of "{path}" must end in .mp4')
-    return _picture_codec(path)
+    return _image_codec(path)
 
 
 def draw_figures(
@@ -92,7 +92,7 @@ def draw_figures(
     axes: tuple[int, int] = (0, 1),
     size: int = SIZE,
 ) -> Iterator[Image.Image]:
-    """Draw a figure of lines for each frame, all at one scale, so that it stays in the picture.
+    """Draw a figure of lines for each frame, all at one scale, so that it stays in the image.
 
     Args:
         joints: Positions, in any unit; a joint of NaN is not drawn.
@@ -129,7 +129,7 @@ def _draw_figure(points: np.ndarray, edges: Sequence[tuple[int, int]], size: int
     return canvas
 
 
-def _picture_codec(path: Path) -> list[str]:
+def _image_codec(path: Path) -> list[str]:
     """Ask ffmpeg what it has."""
     command = ["ffmpeg", "-hide_banner", "-encoders"]
     try:

@@ -149,11 +149,11 @@ def write_motion(path: Path, protocol: int = 2) -> Path:
     return path
 
 
-def write_captions(folder: Path, lines: Any = None, *, picture: bool = True) -> Path:
-    """Write ``train.jsonl`` and its picture."""
+def write_captions(folder: Path, lines: Any = None, *, image: bool = True) -> Path:
+    """Write ``train.jsonl`` and its image."""
     from PIL import Image
 
-    if picture:
+    if image:
         Image.new("RGB", (4, 4)).save(folder / "a.jpg")
     lines = [{"image": "a.jpg", "captions": ["a red bird"]}] if lines is None else lines
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
@@ -162,7 +162,7 @@ def write_captions(folder: Path, lines: Any = None, *, picture: bool = True) -> 
 
 
 def write_coco(folder: Path, content: Any = None) -> Path:
-    """Write COCO's captions of one picture."""
+    """Write COCO's captions of one image."""
     from PIL import Image
 
     (folder / "annotations").mkdir(exist_ok=True)

@@ -15,6 +15,6 @@ def test_every_batch_is_encoded_and_decoded(run_benchmark, tmp_path):
         assert name in printed
         assert all(0 < row[key] < math.inf for key in ("median_ms", "ratio_to_matmul"))
         seconds = row["median_ms"] / 1e3
-        assert row["pictures_per_second"] == pytest.approx(row["batch"] / seconds)
+        assert row["images_per_second"] == pytest.approx(row["batch"] / seconds)
     assert report["options"]["batches"] == [1, 2]
     assert {"jax", "device", "load_average", "command"} <= set(report["environment"])

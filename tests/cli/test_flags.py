@@ -69,7 +69,7 @@ def test_the_help_of_a_flag_says_who_reads_it():
         ({"temperature": float("nan")}, "temperature = nan must be a finite number"),
         ({"guidance": 1e39}, "guidance = 1e+39 must be a finite number"),
         ({"workdir": " "}, "workdir is empty"),
-        ({"num_samples": 20_000}, "one picture holds at most 10000; add --export=FOLDER"),
+        ({"num_samples": 20_000}, "one image holds at most 10000; add --export=FOLDER"),
         ({"motion": "a", "audio_out": "a.mp3"}, "audio_out = a.mp3 must end in .wav"),
         ({"motion": "a", "video_out": "a.avi"}, "video_out = a.avi must end in .mp4"),
         ({"export": "/dev/null/a"}, "export = /dev/null/a"),

@@ -87,7 +87,7 @@ def test_a_prompt_that_would_be_cut_is_shown_in_short():
         check_lengths([letters + "q"], tokenizer.count([letters + "q"]), tokenizer.length)
 
 
-def test_a_picture_of_long_prompts_has_a_name_that_disks_take():
+def test_an_image_of_long_prompts_has_a_name_that_disks_take():
     name = describe(0, ["a bird " * 2000, "../../etc/passwd"], num_steps=5, label=None)
     assert len(name.encode()) < 200
     assert "/" not in name

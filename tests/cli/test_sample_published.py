@@ -117,18 +117,18 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
     found = model.sample(request, num_samples=2, seed=0, output="tokens", **SAMPLING)
     np.testing.assert_array_equal(found, tokens)
     drawn = drawing.draw(model, tmp_path / "new" / "a.png", 0, num_samples=2, **asked, **SAMPLING)
-    picture = np.asarray(Image.open(drawn), np.float32)
+    grid = np.asarray(Image.open(drawn), np.float32)
     images = np.asarray(model.codec.decode(tokens))
     if name != "imagenet":
         wanted = draw_prompts(images, np.arange(2), PROMPTS, caption=describe_steps(**SAMPLING))
-        np.testing.assert_array_equal(picture, np.asarray(wanted))
+        np.testing.assert_array_equal(grid, np.asarray(wanted))
         return
     rows, columns = 1, 2
-    top = picture.shape[0] - rows * (size + 3)
+    top = grid.shape[0] - rows * (size + 3)
     assert 0 < top < 40
     for index, image in enumerate(255 * images):
         y = top + index // columns * (size + 3)
-        windows = np.lib.stride_tricks.sliding_window_view(picture[y : y + size], size, axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(grid[y : y + size], size, axis=1)
         differences = np.abs(windows - image.transpose(0, 2, 1)[:, None]).max(axis=(0, 2, 3))
         assert differences.min() < 1
 
@@ -340,10 +340,10 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     output = done.finish()
     assert done.returncode == 0, output
     name = "published-*-seed0-*guidance1.5*label7.png"
-    (picture,) = (tmp_path / "run" / "samples").glob(name)
-    assert f"Samples: {picture}" in output
-    assert f"Trajectory: {picture.with_name(picture.stem + '-trajectory.png')}" in output
-    width, height = Image.open(picture).size
+    (image,) = (tmp_path / "run" / "samples").glob(name)
+    assert f"Samples: {image}" in output
+    assert f"Trajectory: {image.with_name(image.stem + '-trajectory.png')}" in output
+    width, height = Image.open(image).size
     assert width >= 2 * 256
     assert height >= 256
 

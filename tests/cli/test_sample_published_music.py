@@ -176,7 +176,7 @@ def test_music_is_written(model, folder, tmp_path):
     assert cover.read_text() == "somebody's"
 
 
-def test_a_picture_that_cannot_be_drawn_costs_a_warning(
+def test_an_image_that_cannot_be_drawn_costs_a_warning(
     model, folder, tmp_path, monkeypatch, capsys
 ):
     def fail(*_, **options):
@@ -271,9 +271,9 @@ def test_values_out_of_range_are_named(model, folder, tmp_path, given, message):
 
 
 def test_a_checkpoint_of_the_other_kind_is_named(folder, tmp_path):
-    pictures = write_checkpoint(tmp_path / "bird.pth", make_entries("cub200")[1])
+    images = write_checkpoint(tmp_path / "bird.pth", make_entries("cub200")[1])
     with pytest.raises(ValueError, match=r"bird.pth is no checkpoint of music: it lacks vqvae"):
-        read_published_music(pictures)
+        read_published_music(images)
     with pytest.raises(ValueError, match=r"aist.pth is a checkpoint of music; .*--motion=FILE"):
         read_published(folder / "aist.pth")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.codecs.codebook import init_codebook, update_codebook
-from cdcd_jax.codecs.discriminator import make_discriminator, smallest_picture
+from cdcd_jax.codecs.discriminator import make_discriminator, smallest_image
 from cdcd_jax.codecs.pyramid import pyramid_distance
 
 
@@ -81,7 +81,7 @@ def test_clusters_get_a_code_each_though_all_codes_start_in_one_place():
     assert distance.min(axis=0).max() < 1.5
 
 
-def test_the_critic_judges_each_picture_on_its_own():
+def test_the_critic_judges_each_image_on_its_own():
     critic = make_discriminator(channels=4, num_layers=2)
     params = jax.jit(critic.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
@@ -93,9 +93,9 @@ def test_the_critic_judges_each_picture_on_its_own():
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_the_smallest_picture_leaves_one_score(num_layers):
+def test_the_smallest_image_leaves_one_score(num_layers):
     critic = make_discriminator(channels=2, num_layers=num_layers)
-    side = smallest_picture(num_layers)
+    side = smallest_image(num_layers)
     params = jax.jit(critic.init)(jax.random.key(0))
     assert jax.jit(critic.apply)(params, jnp.zeros((1, side, side, 3))).shape == (1, 1, 1)
     too_small = jax.eval_shape(critic.apply, params, jnp.zeros((1, side - 1, side - 1, 3)))

@@ -1,4 +1,4 @@
-"""Numbers that the published codecs computed: features, codes and pictures."""
+"""Numbers that the published codecs computed: features, codes and images."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def to_ours(maps):
 
 def check_indices(vqgan, params, data):
     """Compare features and codes; return the codes."""
-    # The published pictures are no whole numbers, so they cannot go through ImageCodec.
+    # The published images are no whole numbers, so they cannot go through ImageCodec.
     images = jnp.asarray(to_ours(data["image"])) / 127.5 - 1
     features = jax.jit(vqgan.encode)(params, images)
     np.testing.assert_allclose(features, to_ours(data["pre_quant"]), **TOLERANCE)
@@ -35,13 +35,13 @@ def test_published_size(golden, name):
     data = golden(f"vqgan/{name}_real_procedural.npz")
     vqgan, params = load_procedural(*PROCEDURAL[name])
     indices = check_indices(vqgan, params, data)
-    pictures = jax.jit(vqgan.decode)(params, vqgan.lookup(params, indices))
-    np.testing.assert_allclose(pictures, to_ours(data["decoder_raw"]), **TOLERANCE)
+    images = jax.jit(vqgan.decode)(params, vqgan.lookup(params, indices))
+    np.testing.assert_allclose(images, to_ours(data["decoder_raw"]), **TOLERANCE)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_tokens_and_pictures_as_published(golden, name):
-    """The policy "first" is the published code's, whose pictures have the range 0..255."""
+def test_tokens_and_images_as_published(golden, name):
+    """The policy "first" is the published code's, whose images have the range 0..255."""
     data = golden(f"vqgan/{name}.npz")
     vqgan, params = load_golden(data, GOLDEN[name])
     used = used_codes(data["full_to_quantize"])

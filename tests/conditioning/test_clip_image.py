@@ -1,4 +1,4 @@
-"""Both towers against another implementation's numbers, and the pictures' preparation."""
+"""Both towers against another implementation's numbers, and the images' preparation."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdcd_jax.conditioning.clip_image import DEVIATION, MEAN, make_clip_image, prepare_pictures
+from cdcd_jax.conditioning.clip_image import DEVIATION, MEAN, make_clip_image, prepare_images
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.interop.clip import clip_image_from_state_dict, clip_text_from_state_dict
 from tests.support.golden_files import load_golden
@@ -26,7 +26,7 @@ def embed():
     """Return a function that embeds by towers of a dtype, and its inputs and outputs elsewhere."""
     data = load_golden("clip_score/transformers.npz")
     state = {key: np.asarray(array) for key, array in procedural_state(layout_of(data)).items()}
-    tokens, pictures = jnp.asarray(data["tokens"]), jnp.asarray(data["pictures"] / np.float32(255))
+    tokens, images = jnp.asarray(data["tokens"]), jnp.asarray(data["pictures"] / np.float32(255))
 
     def compute(dtype):
         text = make_clip_text(compute_dtype=dtype, **TEXT)
@@ -35,7 +35,7 @@ def embed():
         image_params = clip_image_from_state_dict(state, template(image))
         return {
             "text": np.asarray(jax.jit(text.embed)(text_params, tokens)),
-            "image": np.asarray(jax.jit(image.embed)(image_params, pictures)),
+            "image": np.asarray(jax.jit(image.embed)(image_params, images)),
         }
 
     return compute, data
@@ -73,20 +73,20 @@ def photograph(height, width):
     ("height", "width", "left", "top"),
     [(90, 60, 0, 12), (97, 130, 8, 0), (24, 24, 0, 0), (48, 48, 0, 0)],
 )
-def test_pictures_are_resized_as_pillow_does(height, width, left, top):
-    picture, size, short = photograph(height, width), 48, min(height, width)
+def test_images_are_resized_as_pillow_does(height, width, left, top):
+    image, size, short = photograph(height, width), 48, min(height, width)
     shape = (size * width // short, size * height // short)
-    ours = np.asarray(prepare_pictures(jnp.asarray(picture[None] / np.float32(255)), size))[0]
+    ours = np.asarray(prepare_images(jnp.asarray(image[None] / np.float32(255)), size))[0]
     ours = 255 * (ours * np.array(DEVIATION) + np.array(MEAN))
 
-    def cut(image):
-        return np.asarray(image.crop((left, top, left + size, top + size)), np.float64)
+    def cut(channel):
+        return np.asarray(channel.crop((left, top, left + size, top + size)), np.float64)
 
-    channels = [Image.fromarray(picture[..., c].astype(np.float32)) for c in range(3)]
+    channels = [Image.fromarray(image[..., c].astype(np.float32)) for c in range(3)]
     exact = [cut(channel.resize(shape, Image.Resampling.BICUBIC)) for channel in channels]
     np.testing.assert_allclose(ours, np.clip(np.stack(exact, axis=-1), 0, 255), atol=0.01)
-    # The published code's pictures are rounded to 8 bits twice.
-    rounded = cut(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
+    # The published code's images are rounded to 8 bits twice.
+    rounded = cut(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
     assert np.sqrt(np.mean((ours - rounded) ** 2)) < 0.5
 
 

@@ -27,9 +27,9 @@ def test_coco(tmp_path):
         assert all(len(source[k].captions) == 5 for k in range(len(source)))
     # No combination of colour and shape comes twice in training.
     assert len({train[k].captions for k in range(24)}) == 24
-    picture = decode_image(train[0].data)
-    assert picture.shape == (72, 96, 3)
-    red, green, blue = picture[36, 48]
+    image = decode_image(train[0].data)
+    assert image.shape == (72, 96, 3)
+    red, green, blue = image[36, 48]
     assert red > 200 > 80 > max(green, blue)  # "A red square."
 
 

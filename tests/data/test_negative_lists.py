@@ -38,8 +38,8 @@ def test_lists_of_paths_belong_to_the_names_in_order(tmp_path):
 
 
 def test_lists_of_numbers_belong_to_the_captions_in_order(tmp_path):
-    """The form that COCO's have: a picture's list is that of all its captions."""
-    content = [[25], [9, 30], [30], [25], [7, 9]]  # picture 7 was not prepared
+    """The form that COCO's have: an image's list is that of all its captions."""
+    content = [[25], [9, 30], [30], [25], [7, 9]]  # image 7 was not prepared
     captions_of = [COCO[k] for k in (0, 1, 0, 2, 2)]
     listed = load(tmp_path, content, COCO, np.arange(3), listed_names=captions_of)
     assert drawn_of(listed, 3) == [{1, 2}, {0, 2}, {0, 1}]
@@ -55,7 +55,7 @@ def test_a_list_of_paths_of_sound_files_in_the_order_of_the_pieces(tmp_path):
     assert drawn_of(listed, 2) == [{1}, {0}]
 
 
-def test_an_object_names_pictures(tmp_path):
+def test_an_object_names_images(tmp_path):
     content = {name: [BIRDS[3], "gone.jpg"] for name in BIRDS[:3]} | {BIRDS[3]: BIRDS[:2]}
     assert drawn_of(load(tmp_path, content), 4) == [{3}, {3}, {3}, {0, 1}]
 
@@ -77,11 +77,11 @@ def test_all_that_are_listed_are_seen_before_one_comes_again():
 
 
 def test_never_of_the_own_group_and_any_view_of_the_others():
-    picture = np.repeat(np.arange(4), 3)
-    group = SPECIES[picture]
-    listed = ListedNegatives([[0, 1, 2], [0, 3], [1, 2], [3, 0]], picture, group)
+    image = np.repeat(np.arange(4), 3)
+    group = SPECIES[image]
+    listed = ListedNegatives([[0, 1, 2], [0, 3], [1, 2], [3, 0]], image, group)
     views = [{6, 7, 8}, {9, 10, 11}, {3, 4, 5}, {0, 1, 2}]
-    assert drawn_of(listed, 12, 60) == [views[k] for k in picture]
+    assert drawn_of(listed, 12, 60) == [views[k] for k in image]
 
 
 def test_batches_take_them_the_same_for_any_number_of_processes():
@@ -112,7 +112,7 @@ FULL = {name: [BIRDS[3]] for name in BIRDS[:3]} | {BIRDS[3]: [BIRDS[0]]}
         ([[0]] * 4, "only a set with captions or dances says which example each entry is for"),
         (FULL | {BIRDS[0]: BIRDS[2]}, r"the negatives of 1\.Crow/a_1\.jpg must be a list, not '2"),
         (FULL | {BIRDS[0]: [1.5]}, r"a_1\.jpg must be names or numbers, not 1\.5"),
-        ({"x.jpg": ["y.jpg"]}, "names none of the 4 pictures; it belongs to another set"),
+        ({"x.jpg": ["y.jpg"]}, "names none of the 4 images; it belongs to another set"),
         # Numbers at the names' ends do not tell the birds apart.
         (FULL | {BIRDS[0]: [1, 2]}, r"no negatives of another group for 1 of the 4 .*Crow/a_1"),
         (FULL | {BIRDS[0]: [BIRDS[1]]}, r"no negatives of another group for 1 of the 4 .*Crow/a_1"),
@@ -131,9 +131,9 @@ def test_a_list_of_another_split_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        ([[1], [2]], "the list of picture 1 names one that there is not"),
-        ([[1], []], "the list of picture 1 names no picture of another group"),
-        ([[1]], "there are 1 lists of negatives for other pictures"),
+        ([[1], [2]], "the list of image 1 names one that there is not"),
+        ([[1], []], "the list of image 1 names no image of another group"),
+        ([[1]], "there are 1 lists of negatives for other images"),
     ],
 )
 def test_lists_that_do_not_fit_the_examples_are_refused(lists, message):

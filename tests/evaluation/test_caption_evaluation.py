@@ -1,4 +1,4 @@
-"""A generator of captioned pictures is scored by the captions that it was asked for."""
+"""A generator of captioned images is scored by the captions that it was asked for."""
 
 import io
 
@@ -9,15 +9,15 @@ from PIL import Image
 
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.data.images.captioned import CaptionedExamples
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.evaluation.evaluate import evaluate
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages, raw_images
 from cdcd_jax.evaluation.metrics.metric import Metric
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.table import format_table
 
 NUMBERS = np.array([0, 1, 3, 4, 6, 7, 8, 9])
-"""Of the pictures that were prepared; the others could not be decoded."""
+"""Of the images that were prepared; the others could not be decoded."""
 
 SHADES = 20 * NUMBERS
 
@@ -29,7 +29,7 @@ def grey(number):
 
 
 def captioned():
-    """Each picture's two tokens are its shade, and its captions say that and how they say it."""
+    """Each image's two tokens are its shade, and its captions say that and how they say it."""
     count = len(NUMBERS)
     label = np.zeros(count, np.int32)
     tokens = TokenExamples(
@@ -50,7 +50,7 @@ def match_metric(sees, asked, shades=SHADES):
         return state + np.array([len(labels), np.sum(seen == shades[labels])])
 
     def look(batch):
-        return np.round(255 * batch[:, 0, 0, 0]) if sees == "pictures" else batch[:, 0]
+        return np.round(255 * batch[:, 0, 0, 0]) if sees == "images" else batch[:, 0]
 
     return Metric(
         inputs=sees,
@@ -76,7 +76,7 @@ def bound(key, z0, cond):
 
 
 def run(sample_fn, asked=None, shades=SHADES, **options):
-    source = PictureBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
+    source = ImageBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
     options = {"num_samples": 12, "num_real": 100} | options
     return evaluate(
         jax.random.key(0),
@@ -87,12 +87,12 @@ def run(sample_fn, asked=None, shades=SHADES, **options):
         by_example=True,
         metrics=[
             match_metric("tokens", [] if asked is None else asked, shades),
-            match_metric("pictures", [], shades),
+            match_metric("images", [], shades),
         ],
         decode_fn=lambda tokens: np.broadcast_to(
             tokens[:, :1, None, None] / np.float32(255), (len(tokens), 4, 4, 3)
         ),
-        raw=raw_pictures(RealPictures(source, image_size=4, limit=100, numbers=NUMBERS)),
+        raw=raw_images(RealImages(source, image_size=4, limit=100, numbers=NUMBERS)),
         num_steps=(5,),
         truncations=(1.0,),
         batch_size=5,
@@ -105,9 +105,9 @@ def test_who_listens_to_the_captions_beats_who_draws_for_others():
     result = run(listen)
     raw, coded, samples, shuffled = result["rows"]
     assert [row["num_samples"] for row in result["rows"]] == [8, 8, 12, 12]
-    assert raw["pictures_match"] == coded["pictures_match"] == samples["pictures_match"] == 1
+    assert raw["images_match"] == coded["images_match"] == samples["images_match"] == 1
     assert coded["tokens_match"] == samples["tokens_match"] == result["tokens_match"] == 1
-    assert shuffled["tokens_match"] == shuffled["pictures_match"] < 0.5
+    assert shuffled["tokens_match"] == shuffled["images_match"] < 0.5
     assert "tokens_match" not in raw
 
 
@@ -139,17 +139,17 @@ def test_metrics_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
 
 
 @pytest.mark.parametrize("num_samples", [24, 12, 30])
-def test_samples_for_all_captions_of_each_picture(num_samples):
-    """Eight pictures with three captions each: 24 are asked for, and the real ones have their own.
+def test_samples_for_all_captions_of_each_image(num_samples):
+    """Eight images with three captions each: 24 are asked for, and the real ones have their own.
 
-    A label is then the number of a caption, of which the match takes the picture's shade.
+    A label is then the number of a caption, of which the match takes the image's shade.
     """
     asked = []
     requests = SampleRequests(TEST.texts, TEST.caption_of)
     shades = SHADES.repeat(3)
     result = run(listen, asked, shades=shades, num_samples=num_samples, requests=requests)
     raw, coded, samples, shuffled = result["rows"]
-    assert raw["pictures_match"] == coded["tokens_match"] == samples["tokens_match"] == 1
+    assert raw["images_match"] == coded["tokens_match"] == samples["tokens_match"] == 1
     assert shuffled["tokens_match"] < 0.5
     assert asked[:8] == TEST.caption_of.tolist()
     drawn = asked[8:]
@@ -182,10 +182,10 @@ def test_captions_are_no_classes_for_a_classifier():
         )
 
 
-def test_real_pictures_are_spread_over_those_that_were_prepared():
-    source = PictureBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
+def test_real_images_are_spread_over_those_that_were_prepared():
+    source = ImageBytes("greys", [grey(k) for k in range(10)], [0] * 10, [])
     for oversample in (False, True):
         options = {"image_size": 4, "limit": 3, "numbers": NUMBERS, "oversample": oversample}
-        (batch,) = RealPictures(source, **options).batches(9, progress=False)
+        (batch,) = RealImages(source, **options).batches(9, progress=False)
         np.testing.assert_array_equal(batch[1], [0, 4, 7])
         np.testing.assert_array_equal(batch[0][:, 0, 0, 0], SHADES[[0, 4, 7]])

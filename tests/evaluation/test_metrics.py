@@ -40,7 +40,7 @@ from cdcd_jax.evaluation.metrics.images.reference import Reference
 from cdcd_jax.evaluation.metrics.metric import EvaluationError, score_examples
 
 RNG = np.random.default_rng(0)
-PICTURES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)
+IMAGES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)
 LABELS = np.arange(60) % 12
 TOKENS = RNG.integers(0, 17, (60, 64))
 
@@ -49,51 +49,51 @@ def all_of(total):
     return Share(total, total, 0, total)
 
 
-def fake_inception(pictures):
+def fake_inception(images):
     """Stand in for the network: colours of the corners, and logits of eleven classes."""
-    features = pictures[:, ::15, ::15].reshape(len(pictures), -1)
+    features = images[:, ::15, ::15].reshape(len(images), -1)
     return SimpleNamespace(features=features, unbiased_logits=8 * features[:, :11])
 
 
-class HeldPictures(NamedTuple):
-    """Real pictures in memory."""
+class HeldImages(NamedTuple):
+    """Real images in memory."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     num_distinct: int = 40
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def name_of(self, place):
-        return f"picture {place}"
+        return f"image {place}"
 
     def batches(self, batch_size, *, title, progress):
-        for start in range(0, len(self.pictures), batch_size):
-            yield 255 * self.pictures[start : start + batch_size], None
+        for start in range(0, len(self.images), batch_size):
+            yield 255 * self.images[start : start + batch_size], None
 
 
 @cache
 def metrics():
     digits = load_digits("train")
     reference = inception_reference(
-        fake_inception, HeldPictures(PICTURES[:40]), batch_size=25, dim=12, progress=False
+        fake_inception, HeldImages(IMAGES[:40]), batch_size=25, dim=12, progress=False
     )
     return {
         "tokens": classifier_metric(token_classifier(digits.tokens[:300], digits.cond[:300])),
-        "pictures": classifier_metric(image_classifier([(PICTURES[:40], LABELS[:40])])),
+        "images": classifier_metric(image_classifier([(IMAGES[:40], LABELS[:40])])),
         "codebook": codebook_metric(17),
         "inception": inception_metric(fake_inception, reference, num_logits=11),
-        "resnet": recognition_metric(lambda pictures: pictures[:, 0, :, 0], range(12)),
+        "resnet": recognition_metric(lambda images: images[:, 0, :, 0], range(12)),
     }
 
 
-@pytest.fixture(scope="module", params=("tokens", "pictures", "codebook", "inception", "resnet"))
+@pytest.fixture(scope="module", params=("tokens", "images", "codebook", "inception", "resnet"))
 def metric(request):
     return metrics()[request.param]
 
 
 def examples_of(metric):
-    return {"tokens": TOKENS, "pictures": PICTURES}[metric.inputs]
+    return {"tokens": TOKENS, "images": IMAGES}[metric.inputs]
 
 
 def run(metric, state, rows):
@@ -160,13 +160,13 @@ def test_gathering_keeps_every_bit():
 def test_examples_are_looked_at_once_for_all_labellings():
     looks = []
 
-    def logits_fn(pictures):
-        looks.append(len(pictures))
-        return np.eye(12)[LABELS[: len(pictures)]]
+    def logits_fn(images):
+        looks.append(len(images))
+        return np.eye(12)[LABELS[: len(images)]]
 
     metric = recognition_metric(logits_fn, range(12))
     wrong = (LABELS + 6) % 12
-    batches = [({"pictures": PICTURES}, (LABELS, wrong))]
+    batches = [({"images": IMAGES}, (LABELS, wrong))]
     right, shuffled = score_examples([metric], all_of(60), batches, num_labellings=2)
     assert looks == [60]
     assert right == {"resnet_top1": 1.0, "resnet_top5": 1.0}
@@ -175,10 +175,10 @@ def test_examples_are_looked_at_once_for_all_labellings():
 
 def test_the_five_first_guesses_and_other_numbering_of_the_classes():
     """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
-    metric = recognition_metric(lambda pictures: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
-    state = metric.update(metric.init(all_of(3)), metric.look(PICTURES[:3]), np.array([0, 1, 2]))
+    metric = recognition_metric(lambda images: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
+    state = metric.update(metric.init(all_of(3)), metric.look(IMAGES[:3]), np.array([0, 1, 2]))
     assert metric.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
-    state = metric.update(state, metric.look(PICTURES[:3]), np.array([1, 1, 1]))
+    state = metric.update(state, metric.look(IMAGES[:3]), np.array([1, 1, 1]))
     assert metric.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
 
 
@@ -201,27 +201,27 @@ def test_features_are_kept_evenly_over_the_set_whatever_the_hosts(monkeypatch, n
     np.testing.assert_array_equal(kept, features[evenly_spaced(30, limit)])
 
 
-@pytest.mark.parametrize("broken", ["the features", "the picture"])
-def test_the_first_picture_whose_features_are_not_finite_is_named(broken):
-    pictures = PICTURES.copy()
-    if broken == "the picture":
-        pictures[[37, 52], 0, 0, 0] = np.nan
+@pytest.mark.parametrize("broken", ["the features", "the image"])
+def test_the_first_image_whose_features_are_not_finite_is_named(broken):
+    images = IMAGES.copy()
+    if broken == "the image":
+        images[[37, 52], 0, 0, 0] = np.nan
 
     def inception(batch):
         outputs = fake_inception(batch)
-        bad = (batch[:, 1, 1, 1] == PICTURES[37, 1, 1, 1]) & (broken == "the features")
+        bad = (batch[:, 1, 1, 1] == IMAGES[37, 1, 1, 1]) & (broken == "the features")
         return SimpleNamespace(
             features=np.where(bad[:, None], np.inf, outputs.features),
             unbiased_logits=outputs.unbiased_logits,
         )
 
     metric = inception_metric(inception, Reference(init_moments(12)), num_logits=11)
-    batches = [({"pictures": pictures[k : k + 20]}, (LABELS[k : k + 20],)) for k in (0, 20, 40)]
+    batches = [({"images": images[k : k + 20]}, (LABELS[k : k + 20],)) for k in (0, 20, 40)]
     cause = "although the example is finite" if broken == "the features" else "itself is not"
     with pytest.raises(EvaluationError, match=f"of sample 37 are not finite, .*{cause}"):
         score_examples([metric], Share(60, 20, 0, 20), batches, name_of=lambda k: f"sample {k}")
-    held = HeldPictures(pictures[:40])
-    with pytest.raises(EvaluationError, match=r"of picture 37 are not finite"):
+    held = HeldImages(images[:40])
+    with pytest.raises(EvaluationError, match=r"of image 37 are not finite"):
         inception_reference(inception, held, batch_size=25, dim=12, progress=False)
 
 
@@ -273,14 +273,14 @@ def test_the_distance_is_to_the_reference():
     metric = metrics()["inception"]
     state = run(metric, metric.init(all_of(40)), np.arange(40))
     assert metric.result(state)["fid"] == pytest.approx(0.0, abs=1e-6)
-    features = fake_inception(PICTURES[40:]).features
+    features = fake_inception(IMAGES[40:]).features
     other = update_moments(init_moments(12), features)
-    reference = update_moments(init_moments(12), fake_inception(PICTURES[:40]).features)
+    reference = update_moments(init_moments(12), fake_inception(IMAGES[:40]).features)
     state = run(metric, metric.init(all_of(20)), np.arange(40, 60))
     assert metric.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
 
 
-def test_a_classifier_of_pictures_sees_colours_and_ranks_its_guesses():
+def test_a_classifier_of_images_sees_colours_and_ranks_its_guesses():
     """Twelve classes of noise around a colour each."""
     colours = RNG.uniform(0.2, 0.8, size=(12, 1, 1, 3))
 

@@ -1,4 +1,4 @@
-"""Real pictures, their cached statistics, and what is scored when there are weights or none."""
+"""Real images, their cached statistics, and what is scored when there are weights or none."""
 
 import io
 import json
@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.data.batch import TokenExamples
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.evaluation.batches import own_share
 from cdcd_jax.evaluation.evaluate import evaluate
 from cdcd_jax.evaluation.metrics import pretrained
 from cdcd_jax.evaluation.metrics.images.frechet import Moments
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures, raw_pictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages, raw_images
 from cdcd_jax.evaluation.metrics.images.reference import Reference, load_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
     load_resnet,
-    make_picture_metrics,
+    make_image_metrics,
     missing_weights,
 )
 from cdcd_jax.evaluation.table import format_table
@@ -41,58 +41,58 @@ def photograph(label, seed):
 
 def photographs(name, count):
     labels = [index % 3 for index in range(count)]
-    pictures = [photograph(label, index) for index, label in enumerate(labels)]
-    return PictureBytes(name, pictures, labels, ["red", "green", "blue"])
+    images = [photograph(label, index) for index, label in enumerate(labels)]
+    return ImageBytes(name, images, labels, ["red", "green", "blue"])
 
 
 TRAIN, TEST = photographs("train", 30), photographs("test", 12)
 
 
-def test_pictures_are_spread_over_the_source_and_cropped():
-    pictures = RealPictures(TEST, image_size=8, limit=5)
-    batches = list(pictures.batches(2, progress=False))
-    assert [images.shape for images, _ in batches] == [(2, 8, 8, 3), (2, 8, 8, 3), (1, 8, 8, 3)]
+def test_images_are_spread_over_the_source_and_cropped():
+    images = RealImages(TEST, image_size=8, limit=5)
+    batches = list(images.batches(2, progress=False))
+    assert [batch.shape for batch, _ in batches] == [(2, 8, 8, 3), (2, 8, 8, 3), (1, 8, 8, 3)]
     labels = np.concatenate([labels for _, labels in batches])
     assert labels.tolist() == [index % 3 for index in (0, 3, 6, 8, 11)]
-    means = np.concatenate([images.mean(axis=(1, 2)) for images, _ in batches])
+    means = np.concatenate([batch.mean(axis=(1, 2)) for batch, _ in batches])
     assert np.abs(means - COLOURS[labels]).max() < 15
-    assert len(pictures) == 5
+    assert len(images) == 5
     other = {
-        RealPictures(source, image_size=size, limit=limit).fingerprint
+        RealImages(source, image_size=size, limit=limit).fingerprint
         for source in (TRAIN, TEST)
         for size in (8, 16)
         for limit in (5, 6)
     }
     assert len(other) == 8
     with pytest.raises(ValueError, match="at least 1, got 0 and 8"):
-        RealPictures(TEST, image_size=8, limit=0)
+        RealImages(TEST, image_size=8, limit=0)
 
 
 def test_reference_statistics_are_computed_once(tmp_path):
     path, calls = tmp_path / "new" / "reference.npz", []
 
-    def compute(pictures):
-        calls.append(pictures)
+    def compute(images):
+        calls.append(images)
         return REFERENCE
 
-    real = RealPictures(TEST, image_size=8, limit=5)
-    first = load_reference(path, "these pictures", real, compute)
-    again = load_reference(path, "these pictures", real, compute)
+    real = RealImages(TEST, image_size=8, limit=5)
+    first = load_reference(path, "these images", real, compute)
+    again = load_reference(path, "these images", real, compute)
     assert calls == [real]
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert [file.name for file in path.parent.iterdir()] == ["reference.npz"]
-    with pytest.raises(ValueError, match='of "these pictures", but those of "others" are needed'):
+    with pytest.raises(ValueError, match='of "these images", but those of "others" are needed'):
         load_reference(path, "others", real, compute)
     # A file of version 0.1 lacks the features; it is our own, and is written anew.
     arrays = REFERENCE.gaussian._asdict()
-    np.savez(path, fingerprint="these pictures", **arrays)
-    assert load_reference(path, "these pictures", real, compute).features is not None
+    np.savez(path, fingerprint="these images", **arrays)
+    assert load_reference(path, "these images", real, compute).features is not None
     assert len(calls) == 2
-    load_reference(path, "these pictures", real, compute)
+    load_reference(path, "these images", real, compute)
     assert len(calls) == 2
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"reference.npz is no complete npz archive"):
-        load_reference(path, "these pictures", real, compute)
+        load_reference(path, "these images", real, compute)
 
 
 class ColourCodec:
@@ -129,28 +129,28 @@ def test_the_inception_distance_with_weights_and_its_cache(tmp_path, monkeypatch
     np.savez(weights, scale=np.ones(1, np.float32))
     options = {"vocab_size": 4, "num_classes": 3, "inception_weights": str(weights)}
     options |= {"reference": cache, "batch_size": 8, "progress": False}
-    pictures = RealPictures(TRAIN, image_size=8, limit=100)
-    *_, metric = make_picture_metrics(pictures, **options)
+    images = RealImages(TRAIN, image_size=8, limit=100)
+    *_, metric = make_image_metrics(images, **options)
     before = cache.stat().st_mtime_ns
-    *_, metric = make_picture_metrics(pictures, **options)
+    *_, metric = make_image_metrics(images, **options)
     assert cache.stat().st_mtime_ns == before
     state = metric.init(own_share(30, 9))
-    for images, labels in pictures.batches(9, progress=False):
-        state = metric.update(state, metric.look(images / np.float32(255)), labels)
+    for batch, labels in images.batches(9, progress=False):
+        state = metric.update(state, metric.look(batch / np.float32(255)), labels)
     with np.load(cache) as kept:
         np.testing.assert_allclose(state.moments.mean, kept["mean"], rtol=1e-6)
         np.testing.assert_allclose(state.moments.scatter, kept["scatter"], rtol=1e-6)
     with pytest.raises(ValueError, match=r"30 of train .* but those of .*12 of test"):
-        make_picture_metrics(RealPictures(TEST, image_size=8, limit=100), **options)
+        make_image_metrics(RealImages(TEST, image_size=8, limit=100), **options)
     np.savez(weights, scale=np.zeros(1, np.float32))
     with pytest.raises(ValueError, match=r"holds the reference statistics of"):
-        make_picture_metrics(pictures, **options)
+        make_image_metrics(images, **options)
 
 
 @pytest.fixture
 def metrics():
-    pictures = RealPictures(TRAIN, image_size=8, limit=100)
-    return make_picture_metrics(pictures, vocab_size=4, num_classes=3, progress=False)
+    images = RealImages(TRAIN, image_size=8, limit=100)
+    return make_image_metrics(images, vocab_size=4, num_classes=3, progress=False)
 
 
 def score(metrics, **more):
@@ -170,13 +170,13 @@ def score(metrics, **more):
     )
 
 
-def test_real_pictures_have_rows_of_their_own_and_no_tokens(metrics):
-    test_pictures = RealPictures(TEST, image_size=8, limit=100)
-    options = {"decode_fn": ColourCodec().decode, "raw": raw_pictures(test_pictures)}
+def test_real_images_have_rows_of_their_own_and_no_tokens(metrics):
+    test_images = RealImages(TEST, image_size=8, limit=100)
+    options = {"decode_fn": ColourCodec().decode, "raw": raw_images(test_images)}
     result = json.loads(json.dumps(score(metrics, **options)))
     raw, coded, samples, shuffled = result["rows"]
     assert [row["name"] for row in result["rows"]] == [
-        "real test pictures", "real, through the codec", "samples", "samples, labels shuffled",
+        "real test images", "real, through the codec", "samples", "samples, labels shuffled",
     ]  # fmt: skip
     assert (raw["num_samples"], coded["num_samples"], samples["num_samples"]) == (12, 12, 30)
     assert raw["accuracy"] == coded["accuracy"] == samples["accuracy"] == 1.0
@@ -193,8 +193,8 @@ def test_real_pictures_have_rows_of_their_own_and_no_tokens(metrics):
     assert few["num_test_examples"] == few["rows"][1]["num_samples"] == 6
 
 
-def test_metrics_of_pictures_need_the_way_back(metrics):
-    with pytest.raises(ValueError, match="decode_fn is needed, as some metrics are for pictures"):
+def test_metrics_of_images_need_the_way_back(metrics):
+    with pytest.raises(ValueError, match="decode_fn is needed, as some metrics are for images"):
         score(metrics)
     with pytest.raises(ValueError, match="num_real must be at least 2, got 1"):
         score(metrics, num_real=1)
@@ -222,8 +222,8 @@ def test_weights_that_cannot_be_used_are_named(tmp_path):
     np.savez(other, x=np.ones(2))
     with pytest.raises(ValueError, match=r"cannot be used: The state dict has no conv1.weight"):
         load_resnet(other)
-    pictures = RealPictures(TRAIN, image_size=8, limit=100)
+    images = RealImages(TRAIN, image_size=8, limit=100)
     with pytest.raises(ValueError, match=r"resnet_weights know ImageNet's 1000 .* the data have 3"):
-        make_picture_metrics(
-            pictures, vocab_size=4, num_classes=3, resnet_weights=str(other), progress=False
+        make_image_metrics(
+            images, vocab_size=4, num_classes=3, resnet_weights=str(other), progress=False
         )

@@ -4,12 +4,12 @@ from typing import Any
 
 import binary_patches  # type: ignore[import-not-found]  # noqa: F401  which registers it
 
-from cdcd_jax.configs import pictures
+from cdcd_jax.configs import images
 
 
 def get_config() -> Any:
     """Return the settings of a training that takes a second."""
-    config = pictures.get_config("smoke")
+    config = images.get_config("smoke")
     del config.codec_loss, config.codec_optimizer, config.codec_train
     config.codec = {"name": "binary_patches", "image_size": 16}
     config.codec_fit = {"num_pictures": 50}

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from cdcd_jax.codecs.codec_file import write_arrays
 from cdcd_jax.data.images.sources import Source
-from cdcd_jax.data.images.stream import load_pictures
+from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.registry import register
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.tasks.codec_family import FIT, CodecFamily, check_made
@@ -66,7 +66,7 @@ class BinaryPatchesFamily(CodecFamily):
         size, numbers = config.codec.image_size, range(config.codec_fit.num_pictures)
 
         def fit() -> BinaryPatches:
-            images, _ = load_pictures(data, list(numbers), image_size=size)
+            images, _ = load_images(data, list(numbers), image_size=size)
             return BinaryPatches(float(images.mean()), size)
 
         return fit

@@ -47,7 +47,7 @@ class Direction(ConditionKind):
 def make_brightness(config: Any, data: Any) -> Metric:
     """Measure the mean of all values of the images."""
     return Metric(
-        inputs="pictures",
+        inputs="images",
         look=lambda images: np.asarray(images).mean(axis=(1, 2)),
         init=lambda share: np.zeros(2),
         update=lambda state, seen, labels: state + np.array([seen.sum(), len(seen)]),

@@ -13,7 +13,7 @@ def test_a_codec_from_outside_is_fitted_trained_on_and_sampled_from(run_forked, 
     code, output = run_forked(CONFIG, workdir, "--mode=train")
     assert code == 0, output
     assert "training it first\nFitted 16 codes" in output
-    assert "test pictures: PSNR" in output
+    assert "test images: PSNR" in output
     assert "There are no tokens" in output
     assert (tmp_path / "run" / "model" / "codec.safetensors").exists()
     summary = json.loads((tmp_path / "run" / "codec" / "summary.json").read_text())

@@ -79,8 +79,8 @@ def test_what_is_no_such_file_is_named(shallow, tmp_path):
     refused(entries | {"ema": {"lin3.weight": one}}, "holds transformer.lin3.weight, which")
     half = {key: array for key, array in entries["ema"].items() if ".attn1." not in key}
     refused(entries | {"ema": half}, "of the denoiser's arrays in its averaged weights, ema")
-    pictures = {key: array for key, array in model.items() if not key.startswith("vqvae.")}
-    refused(entries | {"model": pictures}, r"is no checkpoint of music: it lacks vqvae\.\*")
+    images = {key: array for key, array in model.items() if not key.startswith("vqvae.")}
+    refused(entries | {"model": images}, r"is no checkpoint of music: it lacks vqvae\.\*")
     other = {"lin1.weight": np.zeros((8, 30), np.float32)}
     refused(entries | {"ema": entries["ema"] | other}, "condition of 8 features, but .* to 16")
     with pytest.raises(FileNotFoundError, match=r"no file .*b.pth"):

@@ -65,7 +65,7 @@ def test_splash_attention_is_attention(length, devices):
     ("length", "depth", "chains"), [(1033, 64, None), (256, 32, None), (256, 32, 3)]
 )
 def test_splash_attention_lowers_for_a_tpu(length, depth, chains):
-    # The music and the picture model's sizes; the last as parallel chains, under their vmap.
+    # The music and the image model's sizes; the last as parallel chains, under their vmap.
     shape = (2, length, 16, depth) if chains is None else (chains, 2, length, 16, depth)
     fused = fused_attention.by_splash if chains is None else jax.vmap(fused_attention.by_splash)
     step = jax.jit(jax.grad(lambda *qkv: fused(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)))

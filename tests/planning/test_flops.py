@@ -36,7 +36,7 @@ def test_a_convolution_is_counted_as_xla_does(kernel, strides, groups, dilation,
         assert count_cost(convolve, image, kernel).flops == counted_by_xla(convolve, image, kernel)
         return
     gradient = jax.grad(lambda *args: jnp.sum(convolve(*args)), (0, 1))
-    # Two products more, each as large: one for the picture and one for the kernel.
+    # Two products more, each as large: one for the image and one for the kernel.
     forward = count_cost(convolve, image, kernel).flops
     assert count_cost(gradient, image, kernel).flops == 3 * forward
 

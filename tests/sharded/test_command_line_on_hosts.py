@@ -1,4 +1,4 @@
-"""The command line on two hosts, from pictures to samples: as one host of as many devices."""
+"""The command line on two hosts, from images to samples: as one host of as many devices."""
 
 import json
 from pathlib import Path
@@ -111,7 +111,7 @@ def files_in(folder):
 
 @pytest.mark.slow
 @pytest.mark.quick_compilation
-def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
+def test_from_images_to_samples_two_hosts_do_what_one_does(run, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     (said, bars), (said_by_other, bars_of_other) = run(two, 2)
     ((said_alone, _),) = run(one, 1)
@@ -143,8 +143,8 @@ def test_from_pictures_to_samples_two_hosts_do_what_one_does(run, tmp_path):
     assert spoken(said_by_other) == []
     assert said.count("Samples:") == 1
     (drawn,) = (two / "samples").glob("*.png")
-    for picture in (two / "samples.png", drawn):
-        ours, theirs = Image.open(picture), Image.open(one / "samples.png")
+    for image in (two / "samples.png", drawn):
+        ours, theirs = Image.open(image), Image.open(one / "samples.png")
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 

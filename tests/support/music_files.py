@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.published_files import KEYS as PICTURE_KEYS
+from tests.support.published_files import KEYS as IMAGE_KEYS
 
 MUSIC_KEYS = json.loads(
     gzip.decompress(Path(__file__).with_name("music_keys.json.gz").read_bytes())
 )
-KEYS = {name: keys for name, keys in PICTURE_KEYS.items() if name.startswith("aist")} | MUSIC_KEYS
+KEYS = {name: keys for name, keys in IMAGE_KEYS.items() if name.startswith("aist")} | MUSIC_KEYS
 """The names, with shapes and dtypes, that modules of the published code have."""
 
 NAMES = ("aist", "tiktok")

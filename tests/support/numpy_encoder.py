@@ -1,4 +1,4 @@
-"""A source of tiny pictures and an encoder in NumPy, for tests of the preparation.
+"""A source of tiny images and an encoder in NumPy, for tests of the preparation.
 
 As a program it prepares them in processes that it kills at random moments, until all come to the
 end, and prints how many shards each kill found complete:
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cdcd_jax.data.images.caption_files import CaptionedPictures
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.caption_files import CaptionedImages
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.shards.prepare import prepare
 
 GRID = (4, 4)
@@ -28,27 +28,27 @@ NUM_CLASSES = 5
 
 
 def make_source(count, num_classes=NUM_CLASSES):
-    """Make noise pictures of several sizes and shapes."""
+    """Make noise images of several sizes and shapes."""
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for _ in range(count):
         height, width = rng.integers(10, 20, 2)
         file = io.BytesIO()
         pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-        pictures.append(file.getvalue())
+        images.append(file.getvalue())
     labels = [index % num_classes for index in range(count)]
-    return PictureBytes("noise", pictures, labels, [f"class {k}" for k in range(num_classes)])
+    return ImageBytes("noise", images, labels, [f"class {k}" for k in range(num_classes)])
 
 
 def make_captioned_source(count):
-    """Make noise pictures with one to three captions, not all in ASCII."""
+    """Make noise images with one to three captions, not all in ASCII."""
     captions = [[f"bruit {k}, numéro {text}" for text in range(k % 3 + 1)] for k in range(count)]
-    return CaptionedPictures(make_source(count), captions)
+    return CaptionedImages(make_source(count), captions)
 
 
 def encode(images):
-    """Map each 2x2 block of an 8x8 picture to a token."""
+    """Map each 2x2 block of an 8x8 image to a token."""
     blocks = images.reshape(len(images), 4, 2, 4, 2, 3).astype(np.int32)
     return (blocks.sum(axis=(2, 4, 5), dtype=np.int32) % VOCAB_SIZE).reshape(len(images), 16)
 

@@ -21,15 +21,15 @@ CUB_NAMES = (
 def write_coco(
     folder, *, images=COCO_IMAGES, captions=COCO_CAPTIONS, split="train2014", place=None
 ):
-    """Write a split of two pictures, which hold their names."""
-    pictures = {image["file_name"]: image["file_name"].encode() for image in COCO_IMAGES}
-    options = {"images": images, "captions": captions, "pictures": pictures, "place": place}
+    """Write a split of two images, which hold their names."""
+    files = {image["file_name"]: image["file_name"].encode() for image in COCO_IMAGES}
+    options = {"images": images, "captions": captions, "files": files, "place": place}
     return coco.write_coco(folder, split, **options)
 
 
 def write_cub(folder, *, train=(0, 2)):
-    """Write three pictures, which hold their captions."""
+    """Write three images, which hold their captions."""
     birds = "the bird {}\n\na  bird\ufffd\ufffd with wings\n"
     captions = {name: birds.format(name[-1]) for name in CUB_NAMES}
-    pictures = {name: text.encode() for name, text in captions.items()}
-    cub.write_cub(folder, captions=captions, pictures=pictures, train=train)
+    images = {name: text.encode() for name, text in captions.items()}
+    cub.write_cub(folder, captions=captions, images=images, train=train)

@@ -21,7 +21,7 @@ KEYS = json.loads(gzip.decompress(Path(__file__).with_name("published_keys.json.
 """The names, with shapes and dtypes, that modules of the published code have."""
 
 CASES = {"imagenet": F16, "cub200": F8}
-"""The codec of each model of pictures."""
+"""The codec of each model of images."""
 
 SMALL = {"width": 16, "mlp_ratio": 2, "vocab_size": 7, "num_steps": 5}
 SMALL_CODEC = {"channels": 2, "latent_dim": 4, "code_dim": 4, "num_codes": 9}
@@ -41,7 +41,7 @@ def denoiser_options(name: str, num_classes: int = 11) -> dict:
 def make_entries(
     name: str, text_sizes: dict[int, int] = SMALL_TEXT, num_classes: int = 11
 ) -> tuple[VQGAN, dict]:
-    """Make the codec and the entries ``model`` and ``ema`` of a checkpoint of pictures."""
+    """Make the codec and the entries ``model`` and ``ema`` of a checkpoint of images."""
     network = make_denoiser(**denoiser_options(name, num_classes))
     vqgan = make_vqgan(**CASES[name] | SMALL_CODEC)
     codec = vqgan_to_state_dict(random_like(template(vqgan), 0))

@@ -15,7 +15,7 @@ from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_whole
 from cdcd_jax.evaluation.metrics.images.frechet import Moments
 from cdcd_jax.evaluation.metrics.images.reference import Reference, load_reference
-from tests.support.small_model import DecodedPictures, make_small_model, random_params, score_on
+from tests.support.small_model import DecodedImages, make_small_model, random_params, score_on
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     one = Moments(1, np.zeros(2), np.zeros((2, 2)))
     nothing = Reference(one, np.zeros((0, 2), np.float32))
     for _ in range(2):
-        load_reference(kept, "nothing", DecodedPictures(()), lambda _: nothing)
+        load_reference(kept, "nothing", DecodedImages(()), lambda _: nothing)
     result = {
         "devices": jax.device_count(),
         "files": sorted(file.name for file in args.folder.glob("kept*")),

@@ -53,8 +53,8 @@ def examples(count, seed):
     return TokenExamples(tokens=tokens, cond=cond, group=cond)
 
 
-def small_inception(pictures):
-    features = pictures.reshape(len(pictures), -1)
+def small_inception(images):
+    features = images.reshape(len(images), -1)
     return InceptionOutputs(features, 9 * features[:, :5], 9 * features[:, :5])
 
 
@@ -62,8 +62,8 @@ def decode(tokens):
     return (np.asarray(tokens).reshape(-1, 2, 4, 1) / np.float32(VOCAB_SIZE)).repeat(3, axis=-1)
 
 
-class DecodedPictures:
-    """Real pictures that each host has its rows of."""
+class DecodedImages:
+    """Real images that each host has its rows of."""
 
     def __init__(self, tokens):
         self.tokens, self.num_distinct = tokens, len(tokens)
@@ -72,7 +72,7 @@ class DecodedPictures:
         return len(self.tokens)
 
     def name_of(self, place):
-        return f"picture {place}"
+        return f"image {place}"
 
     def batches(self, batch_size, *, title, progress):
         share = own_share(len(self), batch_size)
@@ -89,7 +89,7 @@ def score_on(mesh, params):
     fixed = {"top_k": None, "temperature": 1.0}
     train, test = examples(90, 1), examples(41, 2)
     reference = inception_reference(
-        small_inception, DecodedPictures(train.tokens), batch_size=19, dim=24, progress=False
+        small_inception, DecodedImages(train.tokens), batch_size=19, dim=24, progress=False
     )
     result = evaluate(
         jax.random.key(5),

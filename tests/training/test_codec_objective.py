@@ -34,16 +34,16 @@ CRITIC = make_discriminator(channels=4, num_layers=1)
 
 @pytest.fixture(scope="module")
 def images():
-    """Four pictures of a coloured disc each, uint8."""
+    """Four discs of a coloured disc each, uint8."""
     rng = np.random.default_rng(0)
     down, across = np.mgrid[:16, :16]
-    pictures = []
+    discs = []
     for _ in range(4):
         centre, radius = rng.uniform(5, 11, 2), rng.uniform(3, 6)
         inside = (down - centre[0]) ** 2 + (across - centre[1]) ** 2 < radius**2
         ink, paper = rng.integers(0, 256, (2, 3))
-        pictures.append(np.where(inside[..., None], ink, paper))
-    return np.stack(pictures).astype(np.uint8)
+        discs.append(np.where(inside[..., None], ink, paper))
+    return np.stack(discs).astype(np.uint8)
 
 
 def started(**options):
@@ -55,16 +55,16 @@ def started(**options):
 
 def by_the_formula(params, codebook, images, balance):
     """Generator's and critic's losses, written down as they stand in the paper."""
-    pictures = jnp.asarray(images, jnp.float32) / 127.5 - 1
+    scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
     complete = with_codes(params["generator"], codebook)
-    features = VQGAN.encode(complete, pictures)
+    features = VQGAN.encode(complete, scaled)
     codes = jax.lax.stop_gradient(VQGAN.lookup(complete, VQGAN.indices(complete, features)))
     made = VQGAN.decode(complete, features + jax.lax.stop_gradient(codes - features))
-    fidelity = jnp.mean(jnp.abs(pictures - made)) + jnp.mean(pyramid_distance(pictures, made))
+    fidelity = jnp.mean(jnp.abs(scaled - made)) + jnp.mean(pyramid_distance(scaled, made))
     commitment = 0.25 * jnp.mean((features - codes) ** 2)
     fixed = jax.lax.stop_gradient(params["discriminator"])
     adversarial = -jnp.mean(CRITIC.apply(fixed, made))
-    real = CRITIC.apply(params["discriminator"], pictures)
+    real = CRITIC.apply(params["discriminator"], scaled)
     fake = CRITIC.apply(params["discriminator"], jax.lax.stop_gradient(made))
     critic = (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))) / 2
     return {
@@ -127,7 +127,7 @@ def test_before_its_start_the_critic_moves_nothing_and_is_not_moved(images):
 
 
 @pytest.mark.slow
-def test_it_learns_a_few_pictures_and_uses_its_codes(images):
+def test_it_learns_a_few_images_and_uses_its_codes(images):
     objective, *_ = started(discriminator_weight=0.1, discriminator_start=100)
     init_params, init_stats = init_codec_training(VQGAN, CRITIC)
     optimizer = make_optimizer(

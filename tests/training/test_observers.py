@@ -109,7 +109,7 @@ def test_a_damaged_line_costs_that_line(tmp_path, capsys):
     assert "lost 5 damaged lines" in capsys.readouterr().out
 
 
-def test_pictures_that_cannot_be_drawn_are_tried_again(tmp_path, capsys, undisturbed):
+def test_images_that_cannot_be_drawn_are_tried_again(tmp_path, capsys, undisturbed):
     seen = []
 
     def draw(state):
@@ -120,7 +120,7 @@ def test_pictures_that_cannot_be_drawn_are_tried_again(tmp_path, capsys, undistu
     assert_same(state, undisturbed)
     assert seen == [4, 8]
     (warning,) = warnings_in(capsys)
-    assert "the picture of samples failed ([Errno 28] No space left on device)" in warning
+    assert "the image of samples failed ([Errno 28] No space left on device)" in warning
 
 
 @pytest.mark.parametrize("name", ["start_trace", "stop_trace"])
@@ -176,7 +176,7 @@ def test_a_computation_of_many_hosts_that_fails_is_no_observers_alone(monkeypatc
     def fail():
         raise jax.errors.JaxRuntimeError("INTERNAL: gone")
 
-    observer = Observer("the picture of samples", again=True)
+    observer = Observer("the image of samples", again=True)
     assert observer.call(fail) is None
     monkeypatch.setattr(observers.jax, "process_count", lambda: 2)
     with pytest.raises(jax.errors.JaxRuntimeError):

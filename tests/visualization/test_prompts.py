@@ -1,4 +1,4 @@
-"""Pictures with their texts, films of the denoising, and names of files."""
+"""Images with their texts, films of the denoising, and names of files."""
 
 import numpy as np
 import pytest

@@ -21,13 +21,13 @@ def click(time):
     return audio
 
 
-def count(picture, colour):
-    return int(np.all(np.asarray(picture) == colour, axis=-1).sum())
+def count(image, colour):
+    return int(np.all(np.asarray(image) == colour, axis=-1).sum())
 
 
-def columns(picture, colour):
+def columns(image, colour):
     """Where a colour is, without the legend above."""
-    return np.flatnonzero(np.all(np.asarray(picture)[22:] == colour, axis=-1).any(axis=0))
+    return np.flatnonzero(np.all(np.asarray(image)[22:] == colour, axis=-1).any(axis=0))
 
 
 def test_a_tone_is_bright_at_its_height():
@@ -57,11 +57,11 @@ def test_marks_stand_at_their_times():
 
 
 def test_silence_is_dark_without_onsets():
-    picture = draw_spectrogram(SILENCE, width=300, height=100)
-    assert count(picture, (0, 0, 3)) > 0.95 * 300 * 100
+    image = draw_spectrogram(SILENCE, width=300, height=100)
+    assert count(image, (0, 0, 3)) > 0.95 * 300 * 100
 
 
-def test_the_same_sound_gives_the_same_picture():
+def test_the_same_sound_gives_the_same_image():
     first, second = (draw_spectrogram(TONE, title="1 kHz").tobytes() for _ in range(2))
     assert first == second
 
@@ -71,11 +71,11 @@ def test_a_grid_has_a_row_for_each_dance():
     beats = [np.array([0.2]), np.array([0.2, 0.7])]
     labels = {"row_labels": ["dance 1", "dance 2"], "column_labels": ["real", "made", "codec"]}
     rows = [[TONE, SILENCE, TONE]] * 2
-    picture = draw_spectrogram_grid(rows, dance_beats=beats, caption="beats", **labels, **size)
+    image = draw_spectrogram_grid(rows, dance_beats=beats, caption="beats", **labels, **size)
     half = draw_spectrogram_grid([row[:1] for row in rows], **size)
-    assert picture.width > 2 * 120 + half.width - 300
+    assert image.width > 2 * 120 + half.width - 300
     triangle = count(draw_spectrogram_grid([[TONE]], dance_beats=beats[:1], **size), BEAT) // 2
-    assert count(picture, BEAT) == pytest.approx(triangle * (1 + 3 * 3), rel=0.2)
+    assert count(image, BEAT) == pytest.approx(triangle * (1 + 3 * 3), rel=0.2)
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,11 @@ def test_a_video_can_be_read_again(tmp_path, joints):
     assert np.abs(frames.astype(float) - expected).mean() < 12
 
 
-def ink(picture):
-    return np.all(np.asarray(picture) < 128, axis=-1)
+def ink(image):
+    return np.all(np.asarray(image) < 128, axis=-1)
 
 
-def test_figures_stand_upright_and_stay_in_the_picture(joints):
+def test_figures_stand_upright_and_stay_in_the_image(joints):
     first, *_, last = draw_figures(joints, EDGES, size=100)
     rows, columns = np.nonzero(ink(first))
     assert rows.min() >= 15

@@ -33,7 +33,7 @@ class MusicExamples:
 
     def __init__(self, shards: TokenShards, parts: Collection[str] | None = None):
         if shards.plan.waveforms is None:
-            raise ValueError(f"{shards.folder} holds tokens of pictures; give another folder")
+            raise ValueError(f"{shards.folder} holds tokens of images; give another folder")
         self.shards, self.genre_names = shards, shards.class_names
         self._records = shards.plan.views
         manifest = shards.folder / MANIFEST

@@ -6,7 +6,7 @@ Three kinds of features are known:
          matrices row by row. This is how AI Choreographer (Li et al. 2021) makes features of
          AIST++, and the number of features of the published dance-to-music models.
     51   COCO's 17 key points in three dimensions, as AIST++ has them besides.
-    75   OpenPose's 25 key points of a picture: x, y and confidence (TikTok Dance-Music).
+    75   OpenPose's 25 key points of an image: x, y and confidence (TikTok Dance-Music).
 
 Any other array of numbers is taken as it is.
 """
@@ -49,7 +49,7 @@ EDGES = {51: COCO_EDGES, 75: OPENPOSE_EDGES}
 def find_joints(motion: Float[np.ndarray, "frames features"]) -> np.ndarray | None:
     """Give the key points that features are, which their number tells: [frames joints 3].
 
-    Of OpenPose's, y of a picture points downwards and is turned; the third number is a confidence,
+    Of OpenPose's, y of an image points downwards and is turned; the third number is a confidence,
     not a depth, and becomes 0. Rotations are no positions without the body model, which has a
     licence of its own: None.
 

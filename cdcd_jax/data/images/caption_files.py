@@ -1,4 +1,4 @@
-"""Pictures with captions, and files that hold captions: read once, every mistake named."""
+"""Images with captions, and files that hold captions: read once, every mistake named."""
 
 import hashlib
 import json
@@ -6,70 +6,70 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cdcd_jax.data.images.sources import Picture, Source
+from cdcd_jax.data.images.sources import EncodedImage, Source
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.regular import read_lines, read_text, split_lines
 
 
-class CaptionedPictures:
-    """Give the pictures of a source their captions.
+class CaptionedImages:
+    """Give the images of a source their captions.
 
     Args:
-        pictures: The pictures.
+        images: The images.
         captions: The captions of each, in the same order.
-        listed_names: Name of the picture that each entry of the set's published list of negatives
-            is for; by default the entries are those of the pictures in order.
+        listed_names: Name of the image that each entry of the set's published list of negatives
+            is for; by default the entries are those of the images in order.
 
     Attributes:
         name: What the set is called.
-        class_names: Name of each class; empty where labels only tell pictures apart.
-        captions: The captions of each picture.
+        class_names: Name of each class; empty where labels only tell images apart.
+        captions: The captions of each image.
         listed_names: As given.
 
     Raises:
-        ValueError: If a picture has no captions.
+        ValueError: If an image has no captions.
 
-    >>> from cdcd_jax.data.images.sources import PictureBytes
-    >>> cat = CaptionedPictures(PictureBytes("cat", [b""], [0], []), [["a cat", "an animal"]])
+    >>> from cdcd_jax.data.images.sources import ImageBytes
+    >>> cat = CaptionedImages(ImageBytes("cat", [b""], [0], []), [["a cat", "an animal"]])
     >>> cat[0].captions
     ('a cat', 'an animal')
     """
 
     def __init__(
         self,
-        pictures: Source,
+        images: Source,
         captions: Iterable[Sequence[str]],
         *,
         listed_names: Sequence[str] | None = None,
     ):
-        self.name, self.class_names = pictures.name, pictures.class_names
+        self.name, self.class_names = images.name, images.class_names
         self.captions = tuple(tuple(texts) for texts in captions)
-        self._pictures, self._listed_names = pictures, listed_names
-        if len(self.captions) != len(pictures) or not all(self.captions):
-            raise ValueError(f"{self.name} has pictures without captions")
+        self._images, self._listed_names = images, listed_names
+        if len(self.captions) != len(images) or not all(self.captions):
+            raise ValueError(f"{self.name} has images without captions")
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the pictures' fingerprint and all captions."""
-        digest = hashlib.sha256(self._pictures.fingerprint.encode())
+        """Digest of the images' fingerprint and all captions."""
+        digest = hashlib.sha256(self._images.fingerprint.encode())
         for texts in self.captions:
             digest.update(json.dumps(texts).encode())
         return digest.hexdigest()
 
     @property
     def listed_names(self) -> Sequence[str]:
-        """Name of the picture that each entry of a published list of negatives is for."""
+        """Name of the image that each entry of a published list of negatives is for."""
         if self._listed_names is not None:
             return self._listed_names
-        return [self._pictures[index].name for index in range(len(self))]
+        return [self._images[index].name for index in range(len(self))]
 
     def __len__(self) -> int:
-        """Count the pictures."""
-        return len(self._pictures)
+        """Count the images."""
+        return len(self._images)
 
-    def __getitem__(self, index: int, /) -> Picture:
-        """Read a picture."""
-        return self._pictures[index]._replace(captions=self.captions[index])
+    def __getitem__(self, index: int, /) -> EncodedImage:
+        """Read an image."""
+        return self._images[index]._replace(captions=self.captions[index])
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,7 +123,7 @@ def check_caption(caption: Any, where: str) -> str:
         raise ValueError(f"{where}: a caption must be a text, not {caption!r:.60}")
     text = clean_line(caption)
     if not text:
-        raise ValueError(f"{where}: a caption is empty; write what the picture shows")
+        raise ValueError(f"{where}: a caption is empty; write what the image shows")
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError(f"{where}: a caption holds half a character, {text!r:.60}")
     return text

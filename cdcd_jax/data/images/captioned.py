@@ -13,49 +13,49 @@ class Captions(NamedTuple):
     """The captions of a set of examples.
 
     Attributes:
-        texts: Those of each picture.
-        picture_of: [examples] the picture that an example is a view of.
+        texts: Those of each image.
+        image_of: [examples] the image that an example is a view of.
     """
 
     texts: Sequence[Sequence[str]]
-    picture_of: Int[np.ndarray, " examples"]
+    image_of: Int[np.ndarray, " examples"]
 
 
 class CaptionedExamples:
-    """Give tokens of pictures the tokens of their captions as conditions.
+    """Give tokens of images the tokens of their captions as conditions.
 
     Args:
-        examples: The pictures' tokens and groups; their own conditions are not used.
-        texts: [captions text_length] int32 tokens of all captions, those of a picture together.
-        first: [pictures+1] where each picture's captions begin, and the end.
-        picture_of: [examples] the picture that an example is a view of.
+        examples: The images' tokens and groups; their own conditions are not used.
+        texts: [captions text_length] int32 tokens of all captions, those of an image together.
+        first: [images+1] where each image's captions begin, and the end.
+        image_of: [examples] the image that an example is a view of.
 
     Raises:
-        ValueError: If a picture has no caption, or the arrays do not fit together.
+        ValueError: If an image has no caption, or the arrays do not fit together.
 
     Attributes:
         texts: As given.
         caption_of: [examples] the caption that ``cond`` holds, for what must be the same each time:
-            the captions of a picture in turn, over its views or, with one view, over the pictures.
+            the captions of an image in turn, over its views or, with one view, over the images.
     """
 
     def __init__(
         self,
         examples: Examples,
         texts: Int32[np.ndarray, "captions text_length"],
-        first: Int[np.ndarray, " pictures_and_end"],
-        picture_of: Int[np.ndarray, " examples"],
+        first: Int[np.ndarray, " images_and_end"],
+        image_of: Int[np.ndarray, " examples"],
     ):
-        if first[-1] != len(texts) or len(picture_of) != len(examples):
+        if first[-1] != len(texts) or len(image_of) != len(examples):
             raise ValueError(
                 f"{len(texts)} captions and {len(examples)} examples do not fit the "
-                f"{first[-1]} captions and {len(picture_of)} examples that are numbered"
+                f"{first[-1]} captions and {len(image_of)} examples that are numbered"
             )
         counts = np.diff(first)
         if (counts < 1).any():
-            raise ValueError(f"picture {int(np.argmin(counts))} has no caption")
+            raise ValueError(f"image {int(np.argmin(counts))} has no caption")
         self._examples, self.texts = examples, texts
-        self._first, self._count = first[picture_of], counts[picture_of]
+        self._first, self._count = first[image_of], counts[image_of]
         self.caption_of = self._first + np.arange(len(examples)) % self._count
 
     @property
@@ -65,7 +65,7 @@ class CaptionedExamples:
 
     @property
     def group(self) -> np.ndarray:
-        """Groups of the pictures."""
+        """Groups of the images."""
         return self._examples.group
 
     @property
@@ -94,15 +94,15 @@ class CaptionedExamples:
         return self.texts[self._first[indices] + rng.integers(0, self._count[indices])]
 
     def take(self, indices: Integer[np.ndarray, "..."], /) -> np.ndarray:
-        """Read the tokens of some examples' pictures."""
+        """Read the tokens of some examples' images."""
         return self._examples.take(indices)
 
 
 def number_captions(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
-    """Put the captions of all pictures in one list.
+    """Put the captions of all images in one list.
 
     Returns:
-        The list, and [pictures+1] where each picture's begin, and the end.
+        The list, and [images+1] where each image's begin, and the end.
 
     >>> number_captions([["a"], ["b", "c"]])[1].tolist()
     [0, 1, 3]

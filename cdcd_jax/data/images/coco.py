@@ -1,8 +1,8 @@
 """COCO captions (Lin et al. 2014, Chen et al. 2015) in the official layout, cocodataset.org.
 
-``annotations/captions_<split>.json`` and the pictures in ``<split>/``, ``images/<split>/`` or
-``<split>/<split>/``, with the splits train2014 (82,783 pictures), val2014 (40,504), train2017
-(118,287) and val2017 (5,000); about five captions a picture. There are no classes: every picture is
+``annotations/captions_<split>.json`` and the images in ``<split>/``, ``images/<split>/`` or
+``<split>/<split>/``, with the splits train2014 (82,783 images), val2014 (40,504), train2017
+(118,287) and val2017 (5,000); about five captions an image. There are no classes: every image is
 a group of its own.
 """
 
@@ -12,31 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.data.images.caption_files import (
-    CaptionedPictures,
+    CaptionedImages,
     check_caption,
     find_repeated,
 )
-from cdcd_jax.data.images.sources import PictureFiles, picture_names
+from cdcd_jax.data.images.sources import ImageFiles, image_names
 from cdcd_jax.reading.json_text import read_json
 
 SPLITS = ("train2014", "val2014", "train2017", "val2017")
 
 
-def load_coco(folder: str | Path, split: str = "train2014") -> CaptionedPictures:
-    """List the pictures of a split with their captions.
+def load_coco(folder: str | Path, split: str = "train2014") -> CaptionedImages:
+    """List the images of a split with their captions.
 
-    Pictures without a caption are left out; how many is said on the standard error stream.
+    Images without a caption are left out; how many is said on the standard error stream.
 
     Args:
-        folder: Holds ``annotations/`` and the pictures.
+        folder: Holds ``annotations/`` and the images.
         split: One of ``SPLITS``.
 
     Returns:
-        The pictures in the order of their numbers. A label is the place in this order.
+        The images in the order of their numbers. A label is the place in this order.
 
     Raises:
-        ValueError: If something is missing, a picture is listed twice, or a caption is of no
-            picture, empty or no text; the sentence names it.
+        ValueError: If something is missing, an image is listed twice, or a caption is of no
+            image, empty or no text; the sentence names it.
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of COCO, only {", ".join(SPLITS)}')
@@ -56,38 +56,38 @@ def load_coco(folder: str | Path, split: str = "train2014") -> CaptionedPictures
         owners.append(number)
     described = [number for number in captions if captions[number]]
     if left_out := len(captions) - len(described):
-        print(f"Left out {left_out} pictures of {path} without a caption", file=sys.stderr)
+        print(f"Left out {left_out} images of {path} without a caption", file=sys.stderr)
     names = [file_names[number] for number in described]
-    root = _find_pictures(folder, split)
-    check_present(names, picture_names(root), root, path)
-    pictures = PictureFiles(f"coco, {split}", root, names, range(len(names)), ())
+    root = _find_images(folder, split)
+    check_present(names, image_names(root), root, path)
+    images = ImageFiles(f"coco, {split}", root, names, range(len(names)), ())
     # The published lists of negatives have an entry for each caption, in the file's order.
     listed = [file_names[number] for number in owners]
     texts = [captions[number] for number in described]
-    return CaptionedPictures(pictures, texts, listed_names=listed)
+    return CaptionedImages(images, texts, listed_names=listed)
 
 
 def check_present(
     names: Collection[str], present: Iterable[str], folder: Path, listing: Path
 ) -> None:
-    """Raise a ValueError if pictures that a file names are not in a folder."""
+    """Raise a ValueError if images that a file names are not in a folder."""
     known = set(present)
     if missing := [name for name in names if name not in known]:
         raise ValueError(
-            f"{folder} lacks {len(missing)} of the {len(names)} pictures that {listing} names, "
+            f"{folder} lacks {len(missing)} of the {len(names)} images that {listing} names, "
             f"{missing[0]} first; unpack all of them there"
         )
 
 
 def _read_images(content: Any, path: Path) -> dict[int, str]:
-    """Read the file name of each picture by its number."""
+    """Read the file name of each image by its number."""
     file_names: dict[int, str] = {}
     for where, entry in _entries(content, "images", {"id", "file_name"}, path):
         number, name = entry["id"], entry["file_name"]
         if not isinstance(number, int) or not isinstance(name, str):
             raise ValueError(f"{where}: an id must be a number and a file_name a text")
         if number in file_names:
-            raise ValueError(f"{where}: picture {number} is listed twice; list it once")
+            raise ValueError(f"{where}: image {number} is listed twice; list it once")
         file_names[number] = name
     if repeated := find_repeated(file_names.values()):
         raise ValueError(f"{path} lists {repeated} twice; list it once")
@@ -108,9 +108,9 @@ def _entries(
         yield where, entry
 
 
-def _find_pictures(folder: Path, split: str) -> Path:
+def _find_images(folder: Path, split: str) -> Path:
     places = [folder / split / split, folder / split, folder / "images" / split]
     for place in places:
         if place.is_dir():
             return place
-    raise ValueError(f"{folder} has no folder {split} with pictures; unpack {split}.zip there")
+    raise ValueError(f"{folder} has no folder {split} with images; unpack {split}.zip there")

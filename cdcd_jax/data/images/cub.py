@@ -1,13 +1,13 @@
 """Birds of 200 species with ten captions each: CUB-200-2011 (Wah et al. 2011; Reed et al. 2016).
 
-The pictures, ``CUB_200_2011/`` with ``images/<class>/*.jpg`` and its lists, are Caltech's. The
-captions, ``text/<class>/<picture>.txt`` (or ``text_c10/``, ``text/text/``, and all of them below
+The images, ``CUB_200_2011/`` with ``images/<class>/*.jpg`` and its lists, are Caltech's. The
+captions, ``text/<class>/<image>.txt`` (or ``text_c10/``, ``text/text/``, and all of them below
 ``cvpr2016_cub/`` or ``birds/``), are those that Reed et al. collected; the text-to-image literature
-passes them on. They may lie inside or beside ``CUB_200_2011``. A picture's class is its folder, as
+passes them on. They may lie inside or beside ``CUB_200_2011``. An image's class is its folder, as
 ``image_class_labels.txt`` says too.
 
 There are two splits. The official one, ``train_test_split.txt``, has every species in both parts
-(5,994 and 5,794 pictures). The literature since Reed et al., VQ-Diffusion and CDCD included, tests
+(5,994 and 5,794 images). The literature since Reed et al., VQ-Diffusion and CDCD included, tests
 on 50 species that training lacks (8,855 and 2,933), listed in ``train/filenames.pickle`` and
 ``test/filenames.pickle``.
 """
@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cdcd_jax.data.images.caption_files import (
-    CaptionedPictures,
+    CaptionedImages,
     clean_line,
     find_repeated,
     read_caption_lines,
 )
-from cdcd_jax.data.images.sources import PictureFiles, sub_folders
+from cdcd_jax.data.images.sources import ImageFiles, sub_folders
 from cdcd_jax.reading.pickles import SafeUnpickler, brief
 from cdcd_jax.reading.regular import open_regular, read_text, split_lines
 
@@ -35,8 +35,8 @@ CAPTION_FOLDERS = tuple(
 )
 
 
-def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
-    """List the pictures of a split with their captions.
+def load_cub(folder: str | Path, split: str = "train") -> CaptionedImages:
+    """List the images of a split with their captions.
 
     Args:
         folder: Holds ``CUB_200_2011``, or is it.
@@ -44,7 +44,7 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
             ``"test_classes"``, the one by species.
 
     Returns:
-        The pictures in the order of the split's list, with all species as classes.
+        The images in the order of the split's list, with all species as classes.
 
     Raises:
         ValueError: If something is missing or of another form; the sentence names the file.
@@ -67,8 +67,8 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedPictures:
     labels = _find_labels(names, classes, root / "images", path)
     captions = _read_captions(names, _find(folder, root, CAPTION_FOLDERS))
     class_names = [name.partition(".")[2].replace("_", " ") or name for name in classes]
-    pictures = PictureFiles(f"cub, {split}", root / "images", names, labels, class_names)
-    return CaptionedPictures(pictures, captions)
+    images = ImageFiles(f"cub, {split}", root / "images", names, labels, class_names)
+    return CaptionedImages(images, captions)
 
 
 def _find(folder: Path, root: Path, names: Iterable[str]) -> Path:
@@ -85,13 +85,13 @@ def _find(folder: Path, root: Path, names: Iterable[str]) -> Path:
 
 
 def _official_names(root: Path, split: str) -> list[str]:
-    """Read the names of a split's pictures from the set's own lists."""
+    """Read the names of a split's images from the set's own lists."""
     names = _read_pairs(root / "images.txt")
     path = root / "train_test_split.txt"
     flags = _read_pairs(path)
     if set(flags) != set(names) or not set(flags.values()) <= {"0", "1"}:
         raise ValueError(
-            f"{path} must say 1 (train) or 0 (test) of each picture of images.txt; "
+            f"{path} must say 1 (train) or 0 (test) of each image of images.txt; "
             "take both from one copy of the set"
         )
     wanted = "1" if split == "train" else "0"
@@ -124,7 +124,7 @@ def _read_names(path: Path) -> list[str]:
     if not isinstance(names, list) or not names:
         raise ValueError(f"{path} must hold a list of names, not {type(names).__name__}")
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"{path} must hold names of pictures, not {brief(wrong[0])}")
+        raise ValueError(f"{path} must hold names of images, not {brief(wrong[0])}")
     return names
 
 
@@ -133,20 +133,20 @@ def _find_labels(names: list[str], classes: list[str], images: Path, listing: Pa
     missing = [name for name in names if not (images / name).is_file()]
     if missing:
         raise ValueError(
-            f"{images} lacks {len(missing)} of the {len(names)} pictures that {listing} names, "
+            f"{images} lacks {len(missing)} of the {len(names)} images that {listing} names, "
             f"{missing[0]} first; unpack all of them there"
         )
     try:
         return [label_of[name.split("/")[0]] for name in names]
     except KeyError as error:
-        raise ValueError(f"{listing} names a picture in no folder of {images}: {error}") from error
+        raise ValueError(f"{listing} names an image in no folder of {images}: {error}") from error
 
 
 def _read_captions(names: list[str], folder: Path) -> list[list[str]]:
     files = [folder / Path(name).with_suffix(".txt") for name in names]
     if missing := [path for path in files if not path.is_file()]:
         raise ValueError(
-            f"{len(missing)} of {len(names)} pictures have no captions, "
+            f"{len(missing)} of {len(names)} images have no captions, "
             f"{missing[0]} first; unpack all of them there"
         )
     # Signs that were lost before publication stand there as U+FFFD.

@@ -1,6 +1,6 @@
-"""Encoded pictures to uint8 RGB squares: robust decoding and crops, the published one among them.
+"""Encoded images to uint8 RGB squares: robust decoding and crops, the published one among them.
 
-Pictures are resized with Pillow's bicubic filter.
+Images are resized with Pillow's bicubic filter.
 """
 
 import io
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 Crop: TypeAlias = Literal["center", "random", "dalle"]
-"""How a square is cut out of a picture; see ``crop_image``."""
+"""How a square is cut out of an image; see ``crop_image``."""
 
 CROPS: tuple[Crop, ...] = get_args(Crop)
 
@@ -21,10 +21,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What is decoded, whatever a file's name; Pillow would run Ghostscript for PostScript."""
 
 MAX_PIXELS = 250_000_000
-"""Of a picture, which take 1.75 GB while it is decoded; telephones make 200 million."""
+"""Of an image, which take 1.75 GB while it is decoded; telephones make 200 million."""
 
 FREE_PIXELS, PIXELS_PER_BYTE = 2**26, 100
-"""What a picture may unpack to: this many pixels, or so many for each byte. A photograph has less
+"""What an image may unpack to: this many pixels, or so many for each byte. A photograph has less
 than 20 for each, a page scanned in black and white 200, and a bomb of one colour 1000."""
 
 STRIP_PIXELS = 2**22
@@ -38,24 +38,24 @@ ORIENTATION = 0x0112
 
 
 class ImageError(ValueError):
-    """Name the picture that cannot be decoded."""
+    """Name the image that cannot be decoded."""
 
 
 def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "height width 3"]:
-    """Decode a picture of any common format and mode to RGB.
+    """Decode an image of any common format and mode to RGB.
 
-    Transparent pictures are laid over white, 16-bit grey is reduced to its 8 high bits (rounded),
+    Transparent images are laid over white, 16-bit grey is reduced to its 8 high bits (rounded),
     and a camera's EXIF orientation is applied.
 
     Args:
-        data: The encoded picture, e.g. the bytes of a JPEG or PNG file.
-        name: What the picture is called in the message.
+        data: The encoded image, e.g. the bytes of a JPEG or PNG file.
+        name: What the image is called in the message.
 
     Returns:
         RGB values 0..255, at least one pixel high and wide.
 
     Raises:
-        ImageError: If the data is truncated, damaged, or not a picture.
+        ImageError: If the data is truncated, damaged, or not an image.
 
     Note:
         The published code ignores the orientation, so it sees some photographs lying on their side.
@@ -72,19 +72,19 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
         raise ImageError(f"{name} cannot be read: {error}") from error
     except Exception as error:
         # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, ValueError ...
-        reason = "it is no picture in a known format"
+        reason = "it is no image in a known format"
         if not isinstance(error, Image.UnidentifiedImageError):
             reason = str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be decoded ({len(data)} bytes): {reason}") from error
 
 
 def image_rng(seed: int, index: int, view: int) -> np.random.Generator:
-    """Return the source of randomness of one view of one picture, whoever asks for it and when.
+    """Return the source of randomness of one view of one image, whoever asks for it and when.
 
     Args:
         seed: Seed of the preparation, >= 0.
-        index: The picture's number in its source, >= 0.
-        view: Which crop of the picture, >= 0.
+        index: The image's number in its source, >= 0.
+        view: Which crop of the image, >= 0.
 
     Returns:
         A generator that follows from the three numbers alone.
@@ -103,13 +103,13 @@ def crop_image(
     rng: np.random.Generator | None = None,
     flip: bool = False,
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Cut a square out of a picture and resize it.
+    """Cut a square out of an image and resize it.
 
     - ``center`` and ``random``: the shorter side is resized to ``size``, the longer side's length
       is rounded down to an integer, and the central square, or one anywhere, is taken.
     - ``dalle``: a square of the shorter side's length, whose place is drawn from the middle quarter
       of what the longer side has more, is resized to a random size between ``size`` and 9/8 of it,
-      and a square anywhere in it is taken. A picture smaller than 9/8 ``size`` is not enlarged
+      and a square anywhere in it is taken. An image smaller than 9/8 ``size`` is not enlarged
       further than to ``size``. DALL-E's crop, as VQ-Diffusion's and CDCD's code have it for all
       their data sets in training.
 
@@ -151,7 +151,7 @@ def crop_image(
     top, left = spare // 2 if rng is None or crop == "center" else rng.integers(0, spare + 1)
     height, width = image.shape[:2]
     rows, columns = height / new_height, width / new_width
-    # Pillow refuses a box that leaves the picture by a rounding error.
+    # Pillow refuses a box that leaves the image by a rounding error.
     box = (
         left * columns,
         top * rows,
@@ -177,7 +177,7 @@ def _square_near_the_middle(
 
 
 def _decode(data: bytes) -> tuple[UInt8[np.ndarray, "height width 3"], Any]:
-    """Return a picture as it is stored, and how the camera was turned, as EXIF has it."""
+    """Return an image as it is stored, and how the camera was turned, as EXIF has it."""
     with _open(data) as image:
         _check_pixels(image.size, len(data))
         image.load()
@@ -195,7 +195,7 @@ def _decode(data: bytes) -> tuple[UInt8[np.ndarray, "height width 3"], Any]:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the head of a picture, whose pixels are counted by us and not by Pillow."""
+    """Read the head of an image, whose pixels are counted by us and not by Pillow."""
     with PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -207,7 +207,7 @@ def _open(data: bytes) -> Image.Image:
 def _turn(
     pixels: UInt8[np.ndarray, "rows columns 3"], orientation: Any
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Turn a picture upright.
+    """Turn an image upright.
 
     >>> _turn(np.zeros((2, 5, 3), np.uint8), 6).shape
     (5, 2, 3)

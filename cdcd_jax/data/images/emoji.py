@@ -1,7 +1,7 @@
 """Emoji with their names and keywords, 64x64 pixels, in several art styles.
 
-A folder with ``<style>.npz`` (``images``, uint8 [pictures height width 3]) and ``<style>.jsonl``
-(line i describes picture i) for each style. A description has the emoji's ``caption``, its ``base``
+A folder with ``<style>.npz`` (``images``, uint8 [images height width 3]) and ``<style>.jsonl``
+(line i describes image i) for each style. A description has the emoji's ``caption``, its ``base``
 (the caption without a skin tone), ``tags`` (keywords), ``skin_tone`` and ``key``. Only emoji
 without a skin tone are used.
 
@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from cdcd_jax.data.images.caption_files import CaptionedPictures, check_caption, read_json_lines
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.caption_files import CaptionedImages, check_caption, read_json_lines
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.reading.arrays import read_array, read_layouts
 
 STYLES = {
@@ -42,11 +42,11 @@ MAX_TAGS = 5
 
 def load_emoji(
     folder: str | Path, split: str = "train", *, styles: Iterable[str] = tuple(STYLES)
-) -> CaptionedPictures:
+) -> CaptionedImages:
     """Load one split of the emoji.
 
     Each has one or two captions: its name and the style; the same with keywords between them. A
-    picture that a style has under several names counts once, under the first.
+    image that a style has under several names counts once, under the first.
 
     Args:
         folder: Holds the files of the styles.
@@ -54,7 +54,7 @@ def load_emoji(
         styles: Which of ``STYLES`` to load.
 
     Returns:
-        PNG pictures, style after style, without classes: a label is the number of the base.
+        PNG images, style after style, without classes: a label is the number of the base.
 
     Raises:
         ValueError: If there is no such split or style, or a file is missing or of another form.
@@ -66,22 +66,22 @@ def load_emoji(
         raise ValueError(
             f'there is no style "{unknown[0]}" of the emoji; choose among {", ".join(STYLES)}'
         )
-    names, bases, captions, images = [], [], [], []
+    names, bases, captions, drawings = [], [], [], []
     for style in styles:
         for row, image in _read_style(Path(folder), style):
             if _is_tested(row["base"]) == (split == "test"):
                 names.append(f"{style} {row['key']}")
                 bases.append(row["base"])
                 captions.append(caption_emoji(row["caption"], row["tags"], style))
-                images.append(image)
+                drawings.append(image)
     if not names:
         raise ValueError(f"{folder} holds no emoji of the split {split} in {styles}")
     numbers = {base: number for number, base in enumerate(sorted(set(bases)))}
     labels = [numbers[base] for base in bases]
-    pictures = PictureBytes(
-        f"emoji {' '.join(styles)}, {split}", list(map(_to_png, images)), labels, (), names=names
+    images = ImageBytes(
+        f"emoji {' '.join(styles)}, {split}", list(map(_to_png, drawings)), labels, (), names=names
     )
-    return CaptionedPictures(pictures, captions)
+    return CaptionedImages(images, captions)
 
 
 def caption_emoji(name: str, tags: Sequence[str], style: str) -> tuple[str, ...]:
@@ -103,13 +103,13 @@ def _is_tested(base: str) -> bool:
 
 
 def _read_style(folder: Path, style: str) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Read the emoji without a skin tone, each picture once."""
+    """Read the emoji without a skin tone, each image once."""
     path = folder / f"{style}.jsonl"
     rows = list(read_json_lines(path))
     images = _read_images(folder / f"{style}.npz")
     if len(rows) != len(images):
         raise ValueError(
-            f"{path} describes {len(rows)} pictures, and {style}.npz holds {len(images)}; "
+            f"{path} describes {len(rows)} images, and {style}.npz holds {len(images)}; "
             "take both files from one copy of the set"
         )
     kept, seen = [], set()
@@ -122,16 +122,16 @@ def _read_style(folder: Path, style: str) -> list[tuple[dict[str, Any], np.ndarr
     return kept
 
 
-def _read_images(path: Path) -> UInt8[np.ndarray, "pictures height width 3"]:
+def _read_images(path: Path) -> UInt8[np.ndarray, "images height width 3"]:
     try:
         shape, dtype, _ = read_layouts(path, ("images",))["images"]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} holds no pictures: {error}") from error
+        raise ValueError(f"{path} holds no images: {error}") from error
     if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
         raise ValueError(
-            f"the images of {path} must be uint8 [pictures height width 3], got {dtype} {shape}"
+            f"the images of {path} must be uint8 [images height width 3], got {dtype} {shape}"
         )
     return read_array(path, "images")
 

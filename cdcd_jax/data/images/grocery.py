@@ -3,13 +3,13 @@
 Made from the Grocery Store Dataset (Klasson, Zhang and Kjellstrom, WACV 2019; MIT licence,
 github.com/marcusklasson/GroceryStoreDataset): the central square of each photograph, resized to
 64x64, as JPEG bytes in one ``grocery64_jpeg.npz``, and ``classes.json`` with the classes' names.
-16 to 70 training pictures a class; the validation split lacks 21 classes.
+16 to 70 training images a class; the validation split lacks 21 classes.
 """
 
 from itertools import pairwise
 from pathlib import Path
 
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.reading.arrays import read_layouts, read_npz
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.regular import LIST_BYTES, read_bytes
@@ -19,17 +19,17 @@ FILE = "grocery64_jpeg.npz"
 SPLITS = ("train", "val", "test")
 
 
-def load_grocery(folder: str | Path, split: str = "train") -> PictureBytes:
+def load_grocery(folder: str | Path, split: str = "train") -> ImageBytes:
     """Load one split.
 
     Args:
-        folder: Holds ``grocery64_jpeg.npz``, with ``<split>_jpeg`` (all pictures' bytes, uint8),
+        folder: Holds ``grocery64_jpeg.npz``, with ``<split>_jpeg`` (all images' bytes, uint8),
             ``<split>_offsets`` (where each starts, and the end) and ``<split>_fine`` (labels), and
             ``classes.json``, a list of objects with ``id`` and ``name``.
-        split: ``"train"`` (2,640 pictures), ``"val"`` (296) or ``"test"`` (2,485).
+        split: ``"train"`` (2,640 images), ``"val"`` (296) or ``"test"`` (2,485).
 
     Returns:
-        The pictures with the fine classes' names.
+        The images with the fine classes' names.
 
     Raises:
         ValueError: If there is no such split, or a file is missing or of another form.
@@ -58,5 +58,5 @@ def load_grocery(folder: str | Path, split: str = "train") -> PictureBytes:
         ) from error
     if len(offsets) != len(labels) + 1 or offsets[-1] != len(data) or max(labels) >= len(names):
         raise ValueError(f"{folder / FILE} contradicts itself: its {split} split is damaged")
-    pictures = [data[a:b] for a, b in pairwise(offsets)]
-    return PictureBytes(f"grocery, {split}", pictures, labels, names)
+    images = [data[a:b] for a, b in pairwise(offsets)]
+    return ImageBytes(f"grocery, {split}", images, labels, names)

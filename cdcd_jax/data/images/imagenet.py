@@ -1,11 +1,11 @@
 """ImageNet (ILSVRC2012) in the forms that people have it in.
 
-The official tars unpack to ``train/<wnid>/`` and to 50,000 validation pictures in one folder, whose
+The official tars unpack to ``train/<wnid>/`` and to 50,000 validation images in one folder, whose
 classes are in the development kit, as numbers of its own order, which its ``meta.mat`` turns into
 wnids. Kaggle's release has both in ``ILSVRC/Data/CLS-LOC/``, and above it ``LOC_val_solution.csv``
 with the classes and ``LOC_synset_mapping.txt`` with their names. Hugging Face's has the wnid at the
-end of each picture's name, ``n01751748_123_n01751748.JPEG``. Many copies have the validation
-pictures in a folder for each wnid. A class's label is its wnid's place in order, as in the
+end of each image's name, ``n01751748_123_n01751748.JPEG``. Many copies have the validation
+images in a folder for each wnid. A class's label is its wnid's place in order, as in the
 published code and in torchvision.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from cdcd_jax.data.images.sources import PictureFiles, list_classes, picture_names, sub_folders
+from cdcd_jax.data.images.sources import ImageFiles, image_names, list_classes, sub_folders
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.matlab import check_mat
 from cdcd_jax.reading.regular import LIST_BYTES, read_text, split_lines
@@ -34,7 +34,7 @@ ROOTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
 
 WNID = re.compile(r"n\d{8}")
 NAMED_WNID = re.compile(r"_(n\d{8})\.[^.]+$|^(n\d{8})_")
-"""A picture's name that says its class: at its end, or, of a training picture, at its start."""
+"""An image's name that says its class: at its end, or, of a training image, at its start."""
 
 
 def load_imagenet(
@@ -43,22 +43,22 @@ def load_imagenet(
     *,
     class_index: str | Path | None = None,
     val_labels: str | Path | None = None,
-) -> PictureFiles:
+) -> ImageFiles:
     """List ImageNet, or a part of its classes in the same layout.
 
     Args:
         folder: Holds ``train/`` and ``val/``, of which one is enough for that split; or the top of
-            Kaggle's tree; or the pictures of the split themselves, in wnid folders or flat.
+            Kaggle's tree; or the images of the split themselves, in wnid folders or flat.
         split: ``"train"`` or ``"val"``.
         class_index: ``imagenet_class_index.json``, ``{"0": ["n01440764", "tench"], ...}``, or
             ``LOC_synset_mapping.txt``. Without it, or where none is found, the classes are called
             by their wnids.
-        val_labels: The classes of flat validation pictures: ``LOC_val_solution.csv``, or
+        val_labels: The classes of flat validation images: ``LOC_val_solution.csv``, or
             ``ILSVRC2012_validation_ground_truth.txt`` beside its ``meta.mat``. By default they are
-            taken from the pictures' names, or looked for around the pictures.
+            taken from the images' names, or looked for around the images.
 
     Returns:
-        The pictures, ordered by class and name, or by name where they are flat.
+        The images, ordered by class and name, or by name where they are flat.
 
     Raises:
         ValueError: If something is missing, a class is empty, or the files contradict each other.
@@ -78,20 +78,20 @@ def load_imagenet(
         unlike = sorted(set(named) ^ set(wnids))[0]
         raise ValueError(f"{named_by} and the folders of {folder} differ in class {unlike}")
     if folders := sub_folders(root):
-        if loose := picture_names(root):
+        if loose := image_names(root):
             raise ValueError(
-                f"{root} holds folders, {folders[0]} first, and beside them loose pictures, "
-                f"{loose[0]} first, {len(loose)} in all; put each picture into its class's folder, "
+                f"{root} holds folders, {folders[0]} first, and beside them loose images, "
+                f"{loose[0]} first, {len(loose)} in all; put each image into its class's folder, "
                 "or all of them flat"
             )
         names, labels = list_classes(root, wnids, all_classes=split == "train")
     else:
-        names = picture_names(root)
+        names = image_names(root)
         listing, wnid_of = _list_flat(names, root, places, val_labels)
         wnids = wnids or sorted(set(wnid_of.values()))
         labels = _flat_labels(names, wnid_of, wnids, listing)
     class_names = [named.get(wnid, wnid) for wnid in wnids]
-    return PictureFiles(f"imagenet, {split}", root, names, labels, class_names)
+    return ImageFiles(f"imagenet, {split}", root, names, labels, class_names)
 
 
 def _find_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
@@ -99,22 +99,22 @@ def _find_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     for place in ROOTS:
         root = folder / place
         if (root / split).is_dir():
-            # Kaggle's lists are above its pictures, whichever of its folders is given.
+            # Kaggle's lists are above its images, whichever of its folders is given.
             resolved = root.resolve()
             above = resolved.parents[:3] if resolved.name == "CLS-LOC" else ()
             return root / split, [root, *above, folder]
     other = "train" if split == "val" else "val"
     if any((folder / place / other).is_dir() for place in ROOTS):
         raise ValueError(
-            f"{folder} has no folder {split}, only {other}; unpack those pictures too, or take "
+            f"{folder} has no folder {split}, only {other}; unpack those images too, or take "
             f'the split "{other}"'
         )
-    pictures = picture_names(folder) or any(map(WNID.fullmatch, sub_folders(folder)))
-    if pictures and folder.resolve().name != other:
+    images = image_names(folder) or any(map(WNID.fullmatch, sub_folders(folder)))
+    if images and folder.resolve().name != other:
         return folder, [folder, folder.resolve().parent]
     raise ValueError(
         f"{folder} has neither {split}/ nor ILSVRC/Data/CLS-LOC/{split}/, and is no folder of "
-        "ImageNet's pictures, in folders such as n01440764 or flat"
+        "ImageNet's images, in folders such as n01440764 or flat"
     )
 
 
@@ -124,10 +124,10 @@ def _first(places: Sequence[Path], *names: str) -> Path | None:
 
 
 def _wnids(root: Path) -> list[str]:
-    """List the classes of a folder of pictures: its sub-folders, or what flat names say."""
+    """List the classes of a folder of images: its sub-folders, or what flat names say."""
     if not root.is_dir():
         return []
-    return sub_folders(root) or sorted(set(filter(None, map(_named_wnid, picture_names(root)))))
+    return sub_folders(root) or sorted(set(filter(None, map(_named_wnid, image_names(root)))))
 
 
 def _named_wnid(name: str) -> str | None:
@@ -176,7 +176,7 @@ def _read_class_index(path: Path) -> dict[str, str]:
 def _list_flat(
     names: Sequence[str], root: Path, places: Sequence[Path], val_labels: str | Path | None
 ) -> tuple[str, dict[str, str]]:
-    """Return what says the classes of flat pictures, and the wnid of each by its name's stem."""
+    """Return what says the classes of flat images, and the wnid of each by its name's stem."""
     if val_labels is None:
         by_name = {name.split(".")[0]: wnid for name in names if (wnid := _named_wnid(name))}
         if len(by_name) == len(names):
@@ -195,9 +195,7 @@ def _flat_labels(
         wnid = wnid_of.get(name.split(".")[0])
         if wnid not in label_of:
             known = f"of class {wnid}, which has no training folder" if wnid else "not listed"
-            raise ValueError(
-                f"{name} is {known}, by {listing}; take pictures and lists of one copy"
-            )
+            raise ValueError(f"{name} is {known}, by {listing}; take images and lists of one copy")
         labels.append(label_of[wnid])
     return labels
 
@@ -206,14 +204,14 @@ def _find_val_labels(root: Path, places: Sequence[Path]) -> Path:
     found = _first(places, SOLUTION, f"{DEVKIT}/{GROUND_TRUTH}", GROUND_TRUTH)
     if found is None:
         raise ValueError(
-            f"the pictures of {root} lie flat, so their classes are needed: put "
+            f"the images of {root} lie flat, so their classes are needed: put "
             f"{SOLUTION} into {places[0]}, or the development kit as {DEVKIT}"
         )
     return found
 
 
 def _read_solution(path: Path) -> dict[str, str]:
-    """Read Kaggle's file: each row has a picture and ``wnid x y x y`` of one box or more."""
+    """Read Kaggle's file: each row has an image and ``wnid x y x y`` of one box or more."""
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     wnid_of: dict[str, str] = {}
     try:
@@ -240,7 +238,7 @@ def _read_solution(path: Path) -> dict[str, str]:
 
 
 def _read_ground_truth(path: Path) -> dict[str, str]:
-    """Read the kit's file: line i is the number of the class of validation picture i."""
+    """Read the kit's file: line i is the number of the class of validation image i."""
     lines = read_text(path).split()
     if not all(re.fullmatch(r"\d+", line) for line in lines):
         raise ValueError(f"{path} must hold one class number a line")

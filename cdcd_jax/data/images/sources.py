@@ -1,7 +1,7 @@
-"""Where pictures come from: numbered, labelled, still encoded; and the folder with a class each.
+"""Sources of encoded images with their labels, and the source of a folder with one class each.
 
-Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``digit_pictures.py``; with captions
-``coco.py``, ``cub.py``, ``emoji.py``, ``glyphs.py`` and ``captions.py``.
+Other sources: ``imagenet.py``, ``tfds.py``, ``grocery.py`` and ``toy/digit_images.py``; with
+captions ``coco.py``, ``cub.py``, ``emoji.py``, ``toy/glyphs.py`` and ``caption_list.py``.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from cdcd_jax.reading.regular import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Endings of the files that count as pictures, in lower case."""
+"""Endings of the files that count as images, in lower case."""
 
 MAX_BYTES = 2**28
-"""Of an encoded picture; 40 megapixels of 16 bits have 240 million."""
+"""Of an encoded image; 40 megapixels of 16 bits have 240 million."""
 
 SPLITS = ("train", "val", "validation", "test")
 """Names of sub-folders that are splits, not classes."""
 
 
-class Picture(NamedTuple):
-    """One encoded picture.
+class EncodedImage(NamedTuple):
+    """One encoded image.
 
     Attributes:
         name: What it is called in its source, e.g. a path; unique there.
         label: Its class, 0..classes-1; in a set without classes a number that tells it from those
             it has nothing in common with.
         data: The encoded bytes.
-        captions: Texts that describe it; every picture of a set has some, or none has.
+        captions: Texts that describe it; every image of a set has some, or none has.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """A numbered set of labelled pictures."""
+    """A numbered set of labelled images."""
 
     @property
     def name(self) -> str:
@@ -55,30 +55,30 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes when the set's pictures, order, labels or captions do."""
+        """Digest of the images, their order, labels and captions."""
         ...
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         ...
 
-    def __getitem__(self, index: int, /) -> Picture:
-        """Read a picture; threads may do so at the same time."""
+    def __getitem__(self, index: int, /) -> EncodedImage:
+        """Read an image; threads may do so at the same time."""
         ...
 
 
-class PictureFiles:
-    """Read each picture from a file of its own.
+class ImageFiles:
+    """Read each image from a file of its own.
 
     Args:
         name: What the set is called.
         folder: What the names are relative to.
-        names: Path of each picture.
-        labels: Class of each picture.
+        names: Path of each image.
+        labels: Class of each image.
         class_names: Name of each class.
 
     Raises:
-        ValueError: If there are no pictures, or one is not inside of the folder.
+        ValueError: If there are no images, or one is not inside of the folder.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class PictureFiles:
         class_names: Iterable[str],
     ):
         if not names:
-            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+            raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
         if outside := next(filter(leaves_folder, names), None):
             raise ValueError(
                 f"{name} names {outside:.200}, which is not inside of {folder}; a list may name "
-                "pictures of its own folder only, so put them there, or a link to their folder"
+                "images of its own folder only, so put them there, or a link to their folder"
             )
         self.name = name
         self.class_names = tuple(class_names)
@@ -106,10 +106,10 @@ class PictureFiles:
         return listing_digest(self.class_names, self._names, self._labels)
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self._names)
 
-    def __getitem__(self, index: int, /) -> Picture:
+    def __getitem__(self, index: int, /) -> EncodedImage:
         """Read a file.
 
         Raises:
@@ -120,7 +120,7 @@ class PictureFiles:
             data = read_bytes(path, MAX_BYTES)
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-        return Picture(self._names[index], int(self._labels[index]), data)
+        return EncodedImage(self._names[index], int(self._labels[index]), data)
 
 
 def leaves_folder(name: str) -> bool:
@@ -128,19 +128,19 @@ def leaves_folder(name: str) -> bool:
     return name.startswith("/") or (".." in name and ".." in name.split("/"))
 
 
-class PictureBytes:
-    """Hold encoded pictures in memory.
+class ImageBytes:
+    """Hold encoded images in memory.
 
     Args:
         name: What the set is called.
-        data: The encoded pictures.
-        labels: Class of each picture.
+        data: The encoded images.
+        labels: Class of each image.
         class_names: Name of each class.
-        names: Name of each picture; by default its number.
+        names: Name of each image; by default its number.
 
-    >>> source = PictureBytes("two", [b"first", b"second"], [1, 0], ["cat", "dog"])
+    >>> source = ImageBytes("two", [b"first", b"second"], [1, 0], ["cat", "dog"])
     >>> len(source), source[1]
-    (2, Picture(name='1', label=0, data=b'second', captions=()))
+    (2, EncodedImage(name='1', label=0, data=b'second', captions=()))
     """
 
     def __init__(
@@ -158,24 +158,24 @@ class PictureBytes:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all pictures, labels and names that are not numbers."""
+        """Digest of all images, labels and names that are not numbers."""
         contents = [hashlib.sha256(data).hexdigest() for data in self._data]
         if self._names is not None:
             contents = [" ".join(pair) for pair in zip(contents, self._names, strict=True)]
         return listing_digest(self.class_names, contents, self._labels)
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self._data)
 
-    def __getitem__(self, index: int, /) -> Picture:
-        """Return a picture."""
+    def __getitem__(self, index: int, /) -> EncodedImage:
+        """Return an image."""
         name = str(index) if self._names is None else self._names[index]
-        return Picture(name, int(self._labels[index]), self._data[index])
+        return EncodedImage(name, int(self._labels[index]), self._data[index])
 
 
-def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
-    """List a folder that has a sub-folder of pictures for each class, or such a folder per split.
+def load_folder(folder: str | Path, split: str = "train") -> ImageFiles:
+    """List a folder that has a sub-folder of images for each class, or such a folder per split.
 
     Layouts: ``folder/<class>/*.jpg``, which has the one split "train", or
     ``folder/<split>/<class>/*.jpg`` with splits train, val, validation or test. Classes are
@@ -187,10 +187,10 @@ def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
         split: Which split.
 
     Returns:
-        The pictures, ordered by class and name.
+        The images, ordered by class and name.
 
     Raises:
-        ValueError: If the folder, the split or its pictures are missing, a class folder is empty,
+        ValueError: If the folder, the split or its images are missing, a class folder is empty,
             or a split has a class that ``train`` lacks.
     """
     folder = Path(folder)
@@ -200,7 +200,7 @@ def load_folder(folder: str | Path, split: str = "train") -> PictureFiles:
     root = folder / split if splits else folder
     classes = sub_folders(folder / "train" if "train" in splits else root)
     names, labels = list_classes(root, classes, all_classes=split == "train")
-    return PictureFiles(f"folder {folder.resolve().name}, {split}", root, names, labels, classes)
+    return ImageFiles(f"folder {folder.resolve().name}, {split}", root, names, labels, classes)
 
 
 def sub_folders(folder: Path) -> list[str]:
@@ -210,7 +210,7 @@ def sub_folders(folder: Path) -> list[str]:
         ValueError: If there is no such folder.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}; give the folder that holds the pictures")
+        raise ValueError(f"there is no folder {folder}; give the folder that holds the images")
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_clutter(p.name))
 
 
@@ -226,7 +226,7 @@ def is_clutter(name: str) -> bool:
 def list_classes(
     root: Path, classes: Sequence[str], *, all_classes: bool
 ) -> tuple[list[str], list[int]]:
-    """List the pictures of a folder that has a sub-folder for each class.
+    """List the images of a folder that has a sub-folder for each class.
 
     Args:
         root: The folder.
@@ -234,32 +234,32 @@ def list_classes(
         all_classes: Whether every class must have a folder.
 
     Returns:
-        Path relative to ``root`` and label of each picture, ordered by class and name.
+        Path relative to ``root`` and label of each image, ordered by class and name.
 
     Raises:
         ValueError: If a class folder is empty or missing, or is none of the classes.
     """
     present = sub_folders(root)
     if unknown := sorted(set(present) - set(classes)):
-        raise ValueError(f'{root} has a class "{unknown[0]}" that the training pictures lack')
+        raise ValueError(f'{root} has a class "{unknown[0]}" that the training images lack')
     if not present:
-        raise ValueError(f"{root} has no sub-folders; put each class's pictures in one of its own")
+        raise ValueError(f"{root} has no sub-folders; put each class's images in one of its own")
     names, labels = [], []
     for label, name in enumerate(classes):
         if name not in present and not all_classes:
             continue
-        pictures = picture_names(root / name) if name in present else []
-        if not pictures:
+        images = image_names(root / name) if name in present else []
+        if not images:
             raise ValueError(
-                f"{root / name} holds no pictures ({', '.join(SUFFIXES)}); every class needs some"
+                f"{root / name} holds no images ({', '.join(SUFFIXES)}); every class needs some"
             )
-        names += [f"{name}/{picture}" for picture in pictures]
-        labels += [label] * len(pictures)
+        names += [f"{name}/{image}" for image in images]
+        labels += [label] * len(images)
     return names, labels
 
 
-def picture_names(folder: Path) -> list[str]:
-    """List the names of the pictures that lie in a folder, in order."""
+def image_names(folder: Path) -> list[str]:
+    """List the names of the images that lie in a folder, in order."""
     # No Path for each: ImageNet has 1.28 million.
     names = os.listdir(folder)
     return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not is_clutter(n))

@@ -1,4 +1,4 @@
-"""The stream of pictures that a codec is trained on: shuffled anew each epoch, resumable."""
+"""The stream of images that a codec is trained on: shuffled anew each epoch, resumable."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from cdcd_jax.data.images.decoding import Crop, crop_image, decode_image
-from cdcd_jax.data.images.sources import Picture, Source
+from cdcd_jax.data.images.sources import EncodedImage, Source
 from cdcd_jax.data.pipeline import endless_order
 
 
@@ -24,18 +24,18 @@ def make_image_iterator(
     num_threads: int = 2,
     prefetch: int = 4,
 ) -> grain.DatasetIterator:
-    """Read batches of pictures ahead of their use, in threads.
+    """Read batches of images ahead of their use, in threads.
 
     Every batch follows from the seed and its number alone; of each a process holds its contiguous
     rows. The iterator's state counts the batches handed out.
 
     Args:
-        source: The pictures, still encoded.
-        image_size: Height and width of the pictures.
-        batch_size: Number of pictures in a batch, of all processes together.
+        source: The images, still encoded.
+        image_size: Height and width of the images.
+        batch_size: Number of images in a batch, of all processes together.
         seed: Seed of order and crops, 0..2**32-1.
-        crop: Which square of a picture is taken, see ``crop_image``.
-        flip: Whether to mirror half of the pictures.
+        crop: Which square of an image is taken, see ``crop_image``.
+        flip: Whether to mirror half of the images.
         process_index: Which process this is.
         num_processes: How many share the batch.
         num_threads: Threads that decode.
@@ -45,11 +45,11 @@ def make_image_iterator(
         An endless iterator of ``{"images": uint8 [batch height width 3]}``.
 
     Raises:
-        ValueError: If there are no pictures or a number is out of range; later, if a picture cannot
+        ValueError: If there are no images or a number is out of range; later, if an image cannot
             be decoded.
     """
     if len(source) == 0:
-        raise ValueError("there are no pictures to train on")
+        raise ValueError("there are no images to train on")
     if batch_size < 1 or batch_size % num_processes:
         raise ValueError(
             f"batch_size = {batch_size} must be a multiple of the {num_processes} processes"
@@ -60,11 +60,11 @@ def make_image_iterator(
     def load(indices: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         # Seeds drawn for the whole batch, so that the split over processes changes nothing.
         seeds = rng.integers(2**63, size=len(indices))[local]
-        pictures = [
+        images = [
             _decode(source[int(index)], image_size, crop, np.random.default_rng(seed), flip)
             for index, seed in zip(indices[local], seeds, strict=True)
         ]
-        return {"images": np.stack(pictures)}
+        return {"images": np.stack(images)}
 
     order = endless_order(len(source), seed=seed)
     dataset = order.batch(batch_size, batch_fn=np.asarray).random_map(load)
@@ -74,30 +74,30 @@ def make_image_iterator(
     return iter(dataset.to_iter_dataset(options))
 
 
-def load_pictures(
+def load_images(
     source: Source, indices: Sequence[int], *, image_size: int
-) -> tuple[UInt8[np.ndarray, "pictures size size 3"], Int[np.ndarray, " pictures"]]:
-    """Read the central square of some pictures.
+) -> tuple[UInt8[np.ndarray, "images size size 3"], Int[np.ndarray, " images"]]:
+    """Read the central square of some images.
 
     Args:
-        source: The pictures, still encoded.
+        source: The images, still encoded.
         indices: Which ones.
         image_size: Height and width of the result.
 
     Returns:
-        RGB values 0..255, and the pictures' labels.
+        RGB values 0..255, and the images' labels.
     """
     found = [source[index] for index in indices]
-    squares = [_decode(picture, image_size) for picture in found]
-    return np.stack(squares), np.array([picture.label for picture in found])
+    squares = [_decode(image, image_size) for image in found]
+    return np.stack(squares), np.array([image.label for image in found])
 
 
 def _decode(
-    picture: Picture,
+    encoded: EncodedImage,
     size: int,
     crop: Crop = "center",
     rng: np.random.Generator | None = None,
     flip: bool = False,
 ) -> np.ndarray:
-    image = decode_image(picture.data, name=picture.name)
+    image = decode_image(encoded.data, name=encoded.name)
     return crop_image(image, size=size, crop=crop, rng=rng, flip=flip)

@@ -1,4 +1,4 @@
-"""Pictures of a TensorFlow Datasets set, read without TensorFlow.
+"""Images of a TensorFlow Datasets set, read without TensorFlow.
 
 The set must lie on disk already, in the ArrayRecord format: ``tfds build imagenet2012
 --file_format=array_record``. Needs the extra "tfds" (``pip install "cdcd_jax[tfds]"``).
@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cdcd_jax.data.images.sources import Picture
+from cdcd_jax.data.images.sources import EncodedImage
 
 
-class TfdsPictures:
-    """Read the pictures of a set that has the features ``image`` and ``label``.
+class TfdsImages:
+    """Read the images of a set that has the features ``image`` and ``label``.
 
     Args:
         name: What TFDS calls the set, e.g. ``"imagenet2012"``.
@@ -47,15 +47,15 @@ class TfdsPictures:
             ) from error
         self.name = f"tfds {builder.info.full_name}, {split}"
         self.class_names = tuple(features["label"].names)
-        self.fingerprint = f"{self.name}, {len(self)} pictures"
+        self.fingerprint = f"{self.name}, {len(self)} images"
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self._records)
 
-    def __getitem__(self, index: int, /) -> Picture:
-        """Read a picture; it is called by its file name where the set has one."""
+    def __getitem__(self, index: int, /) -> EncodedImage:
+        """Read an image; it is called by its file name where the set has one."""
         record = self._records[index]
         name = record.get("file_name", b"")
         name = name.decode() if isinstance(name, bytes) else str(name)
-        return Picture(name or str(index), int(record["label"]), bytes(record["image"]))
+        return EncodedImage(name or str(index), int(record["label"]), bytes(record["image"]))

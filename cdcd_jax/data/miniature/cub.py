@@ -17,21 +17,21 @@ def write_cub(
     folder: Path,
     *,
     captions: Mapping[str, str],
-    pictures: Mapping[str, bytes],
+    images: Mapping[str, bytes],
     train: Collection[int],
 ) -> None:
     """Write the set with its official split, and its captions beside ``CUB_200_2011``.
 
     Args:
         folder: Where ``CUB_200_2011/`` and ``text/`` go.
-        captions: A picture's captions, a line each, by ``<class>/<picture>`` without a suffix.
-        pictures: Content of each picture file, by the same names.
+        captions: An image's captions, a line each, by ``<class>/<image>`` without a suffix.
+        images: Content of each image file, by the same names.
         train: Places in ``captions`` that are for training.
     """
     root = folder / "CUB_200_2011"
     for name, text in captions.items():
         for path, content in (
-            (root / "images" / f"{name}.jpg", pictures[name]),
+            (root / "images" / f"{name}.jpg", images[name]),
             (folder / "text" / f"{name}.txt", text.encode()),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_cub_list(folder: Path, part: str, names: Any, protocol: int = 0) -> Pa
     Args:
         folder: Beside or inside ``CUB_200_2011``.
         part: ``"train"`` or ``"test"``.
-        names: List of ``<class>/<picture>`` without a suffix; written as it is, right or wrong.
+        names: List of ``<class>/<image>`` without a suffix; written as it is, right or wrong.
         protocol: Of the pickle; 0 as published.
 
     Returns:
@@ -61,16 +61,16 @@ def write_cub_list(folder: Path, part: str, names: Any, protocol: int = 0) -> Pa
 
 
 def draw_cub(folder: Path) -> None:
-    """Draw six species of four pictures, ten captions each, with both splits."""
-    captions, pictures = {}, {}
+    """Draw six species of four images, ten captions each, with both splits."""
+    captions, images = {}, {}
     for number, colour in enumerate(SPECIES, start=1):
         title = f"{colour.title()}_Shape"
         for shape in SHAPES:
             index = len(captions)
             name = f"{number:03d}.{title}/{title}_{index:04d}_{1000 + index}"
             captions[name] = "\n".join(describe_shape(colour, shape)) + "\n"
-            pictures[name] = draw_shape(colour, shape, seed=index)
-    write_cub(folder, captions=captions, pictures=pictures, train=range(0, len(captions), 2))
+            images[name] = draw_shape(colour, shape, seed=index)
+    write_cub(folder, captions=captions, images=images, train=range(0, len(captions), 2))
     names, first_test = list(captions), (len(SPECIES) - NUM_TEST_SPECIES) * len(SHAPES)
     write_cub_list(folder, "train", names[:first_test])
     write_cub_list(folder, "test", [f"{name}\r" for name in names[first_test:]])  # as published

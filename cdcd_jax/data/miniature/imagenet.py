@@ -12,16 +12,16 @@ NUM_IMAGES = {"train": 8, "val": 4}
 """Of each class."""
 
 
-def write_imagenet(folder: Path, split: str, pictures: Mapping[str, Sequence[bytes]]) -> None:
+def write_imagenet(folder: Path, split: str, images: Mapping[str, Sequence[bytes]]) -> None:
     """Write a split.
 
     Args:
         folder: Where ``train/`` and ``val/`` go.
         split: ``"train"`` or ``"val"``.
-        pictures: Contents of the picture files of each WordNet id.
+        images: Contents of the image files of each WordNet id.
     """
     number = 0
-    for wnid, files in pictures.items():
+    for wnid, files in images.items():
         (folder / split / wnid).mkdir(parents=True, exist_ok=True)
         for data in files:
             number += 1
@@ -30,13 +30,13 @@ def write_imagenet(folder: Path, split: str, pictures: Mapping[str, Sequence[byt
 
 
 def draw_imagenet(folder: Path) -> None:
-    """Draw four classes, a shape each in colours of all kinds: 8 and 4 pictures of each."""
+    """Draw four classes, a shape each in colours of all kinds: 8 and 4 images of each."""
     for part, (split, number) in enumerate(NUM_IMAGES.items()):
-        pictures = {
+        images = {
             wnid: [
                 draw_shape(COLOURS[index % len(COLOURS)], shape, seed=100 * part + index)
                 for index in range(number)
             ]
             for wnid, shape in zip(WNIDS, SHAPES, strict=True)
         }
-        write_imagenet(folder, split, pictures)
+        write_imagenet(folder, split, images)

@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes, with captions that describe them."""
+"""Images of coloured shapes, with captions that describe them."""
 
 import io
 
@@ -18,8 +18,8 @@ def draw_shape(
     Args:
         colour: Any name that Pillow knows.
         shape: One of ``SHAPES``.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
         seed: Of the shape's size and place, and of the ground's brightness.
 
     Returns:
@@ -30,10 +30,10 @@ def draw_shape(
     """
     random = np.random.default_rng(seed)
     ground = int(random.integers(90, 150))
-    picture = Image.new("RGB", (width, height), (ground, ground, ground))
+    image = Image.new("RGB", (width, height), (ground, ground, ground))
     side = min(width, height) * random.uniform(0.4, 0.6)
     x, y = (np.array([width, height]) - side) * random.uniform(0.3, 0.7, 2)
-    box, draw = (x, y, x + side, y + side), ImageDraw.Draw(picture)
+    box, draw = (x, y, x + side, y + side), ImageDraw.Draw(image)
     if shape == "square":
         draw.rectangle(box, fill=colour)
     elif shape == "circle":
@@ -47,7 +47,7 @@ def draw_shape(
     else:
         raise ValueError(f'shape = "{shape}" must be one of {", ".join(SHAPES)}')
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=90)
+    image.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -64,7 +64,7 @@ def describe_shape(colour: str, shape: str) -> tuple[str, ...]:
         f"one {colour} {shape} on grey",
         f"There is a {shape} in {colour}.",
         f"the {shape} is {colour}",
-        f"a picture of a {colour} {shape}",
+        f"an image of a {colour} {shape}",
         f"a single {shape}, painted {colour}",
         f"a {colour} shape: a {shape}",
         f"grey, and in the middle a {colour} {shape}",

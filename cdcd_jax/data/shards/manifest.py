@@ -4,7 +4,7 @@
     tokens-*.arrayrecord      the shards
     tokens-*.<name>.npy       beside a shard of music: what its examples are generated from
     tokens-*.json             one beside each shard, written after it: that shard is complete
-    index.npz                 label, number and name of each picture, of all shards in order
+    index.npz                 label, number and name of each image, of all shards in order
     manifest.json             all of it is complete; written last
 
 Every file appears under its name only when it is complete, so a kill at any moment leaves nothing
@@ -40,17 +40,17 @@ class Plan:
         fingerprint: The codec's.
         source: Name of the source.
         source_fingerprint: Fingerprint of the source.
-        num_images: Number of pictures, or of pieces of music, in the source.
+        num_images: Number of images, or of pieces of music, in the source.
         class_names: Name of each class.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
         image_size: Height and width that the codec sees.
-        views: Number of crops of each picture, or of records of each piece of music.
-        crop: Which square of a picture they are, see ``images.crop_image``.
+        views: Number of crops of each image, or of records of each piece of music.
+        crop: Which square of an image they are, see ``images.crop_image``.
         flip: Whether random crops are mirrored at random.
         seed: Seed of all that is random.
-        shard_size: Number of pictures, or pieces, in a shard.
-        waveforms: How music is cut and varied; None for pictures, whose three keys on crops are
+        shard_size: Number of images, or pieces, in a shard.
+        waveforms: How music is cut and varied; None for images, whose three keys on crops are
             left out for music.
     """
 
@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def length(self) -> int:
-        """Number of tokens of a picture."""
+        """Number of tokens of an image."""
         return self.grid[0] * self.grid[1]
 
     @property
@@ -84,15 +84,15 @@ class Plan:
         return f"tokens-{shard:05d}-of-{self.num_shards:05d}.arrayrecord"
 
     def images_of(self, shard: int) -> range:
-        """Return the numbers of a shard's pictures."""
+        """Return the numbers of a shard's images."""
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, self.num_images))
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON types, with the format's name and version."""
         plan = asdict(self) | {"class_names": list(self.class_names), "grid": list(self.grid)}
-        of_pictures = ("image_size", "crop", "flip")
-        for key in ("waveforms",) if self.waveforms is None else of_pictures:
+        of_images = ("image_size", "crop", "flip")
+        for key in ("waveforms",) if self.waveforms is None else of_images:
             del plan[key]
         return {"format": FORMAT, "version": VERSION, "plan": plan}
 

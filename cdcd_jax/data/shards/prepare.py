@@ -1,6 +1,6 @@
-"""Turn pictures, or music, into token shards, once, instead of encoding at every training step.
+"""Turn images, or music, into token shards, once, instead of encoding at every training step.
 
-A shard holds a fixed range of pictures, and its bytes follow from the plan alone. Whatever was
+A shard holds a fixed range of images, and its bytes follow from the plan alone. Whatever was
 killed, restarted or shared among hosts, the folder ends up the same, file by file.
 """
 
@@ -68,7 +68,7 @@ def prepare(
     makes shards p, p+n, ...; nobody waits, and the last to finish publishes the manifest.
 
     Args:
-        source: The pictures.
+        source: The images.
         encode_fn: Turns uint8 [batch height width 3] into tokens [batch length], values 0..K-1,
             deterministically. A shard's last batch is smaller.
         folder: Where the shards are written; the same for all hosts.
@@ -76,16 +76,16 @@ def prepare(
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens; their product is the length.
         image_size: Height and width of the crops.
-        views: Number of crops of each picture, >= 1.
-        crop: Which square of a picture is taken, see ``crop_image``.
+        views: Number of crops of each image, >= 1.
+        crop: Which square of an image is taken, see ``crop_image``.
         flip: Whether to mirror random crops at random.
         seed: Seed of the random crops, >= 0.
-        shard_size: Number of pictures in a shard, >= 1.
+        shard_size: Number of images in a shard, >= 1.
         batch_size: Number of crops encoded at once, >= 1.
         process_index: Which host this is.
         num_processes: Number of hosts.
-        num_threads: Threads that read and decode pictures ahead of the encoder.
-        on_bad: What to do with a picture that cannot be decoded: ``"stop"``, or ``"skip"``
+        num_threads: Threads that read and decode images ahead of the encoder.
+        on_bad: What to do with an image that cannot be decoded: ``"stop"``, or ``"skip"``
             it and list it in the manifest.
         bond: Which split this is, and which other one is prepared with it.
         progress: Whether to show a progress bar with the time left.
@@ -94,7 +94,7 @@ def prepare(
         How many shards of all hosts are complete.
 
     Raises:
-        ImageError: If a picture cannot be decoded and ``on_bad`` is ``"stop"``.
+        ImageError: If an image cannot be decoded and ``on_bad`` is ``"stop"``.
         ValueError: If an option is out of range, the folder was begun with other ones, a file
             cannot be read or written, or the encoder's result does not fit.
     """
@@ -162,7 +162,7 @@ def prepare_views(
     unit: str = "images",
     progress: bool = True,
 ) -> Progress:
-    """Encode this host's part of anything that has views, as ``prepare`` does pictures.
+    """Encode this host's part of anything that has views, as ``prepare`` does images.
 
     Args:
         load_views: Reads number 0..num_images-1; threads call it at the same time. What is broken
@@ -210,11 +210,11 @@ def prepare_views(
     left = [index for shard in pending for index in plan.images_of(shard)]
     total = sum(len(plan.images_of(shard)) for shard in own)
     with (
-        closing(_load_ahead(load_views, left, num_threads, ahead=2 * batch_size)) as pictures,
+        closing(_load_ahead(load_views, left, num_threads, ahead=2 * batch_size)) as images,
         tqdm(total=total, initial=total - len(left), unit=f" {unit}", disable=not progress) as bar,
     ):
         for shard in pending:
-            part = _counted(islice(pictures, len(plan.images_of(shard))), bar, on_bad)
+            part = _counted(islice(images, len(plan.images_of(shard))), bar, on_bad)
             path = folder / plan.shard_name(shard)
             write_shard(path, part, plan, encode_fn, batch_size=batch_size)
     shards = [folder / plan.shard_name(shard) for shard in range(plan.num_shards)]
@@ -227,7 +227,7 @@ def prepare_views(
 def _load_ahead(
     load_views: Callable[[int], Views], indices: Sequence[int], num_threads: int, *, ahead: int
 ) -> Generator[Views, None, None]:
-    """Yield the views of some pictures in order, while threads prepare those that follow."""
+    """Yield the views of some images in order, while threads prepare those that follow."""
     with ThreadPoolExecutor(num_threads) as pool:
         futures: deque[Future[Views]] = deque()
         try:
@@ -271,14 +271,14 @@ def load_crops(source: Source, plan: Plan, index: int) -> Views:
     return Views(index, name, label, crops, captions=captions)
 
 
-def _counted(pictures: Iterable[Views], bar: tqdm, on_bad: str) -> Iterator[Views]:
-    """Move the bar for each picture, and stop at one without crops unless it may be skipped."""
-    for picture in pictures:
-        if picture.error is not None and on_bad == "stop":
-            if not isinstance(picture.error, ImageError):
-                raise picture.error
+def _counted(images: Iterable[Views], bar: tqdm, on_bad: str) -> Iterator[Views]:
+    """Move the bar for each image, and stop at one without crops unless it may be skipped."""
+    for image in images:
+        if image.error is not None and on_bad == "stop":
+            if not isinstance(image.error, ImageError):
+                raise image.error
             raise ImageError(
-                f'{picture.error}; repair the picture, or skip such ones with on_bad="skip"'
+                f'{image.error}; repair the image, or skip such ones with on_bad="skip"'
             )
-        yield picture
+        yield image
         bar.update()

@@ -16,7 +16,7 @@ def check_options(
     Args:
         views: As for ``prepare``, and so are the others.
         seed: Of all that is random.
-        shard_size: Pictures or pieces in a shard.
+        shard_size: Images or pieces in a shard.
         batch_size: Views encoded at once.
         on_bad: What to do with what is broken.
 

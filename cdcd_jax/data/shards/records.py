@@ -4,8 +4,8 @@ Little-endian and of fixed size, so that a batch of records is one structured ar
 
     crc    uint32            CRC-32 of everything that follows
     label  int32             class, 0..classes-1
-    index  int64             number of the picture in its source
-    view   int32             which crop of the picture
+    index  int64             number of the image in its source
+    view   int32             which crop of the image
     tokens uint16 or uint32  row-major; 16 bits where K <= 65,536
 """
 
@@ -68,8 +68,8 @@ def pack_records(
     Args:
         tokens: Values 0..K-1.
         labels: Class of each.
-        indices: Number of each one's picture in the source.
-        views: Which crop of the picture each is.
+        indices: Number of each one's image in the source.
+        views: Which crop of the image each is.
         dtype: From ``record_dtype``.
 
     Returns:

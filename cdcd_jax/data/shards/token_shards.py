@@ -43,12 +43,12 @@ class TokenShards:
     Attributes:
         cond: [examples] int32 labels.
         group: The same labels: classes are each other's inter negatives.
-        class_names: Name of each class; empty where labels only tell pictures apart.
-        captions: The captions of each picture; empty for a set without captions.
-        picture_of: [examples] the picture that an example is a view of.
-        source_index: [pictures] number of each picture in its source.
+        class_names: Name of each class; empty where labels only tell images apart.
+        captions: The captions of each image; empty for a set without captions.
+        image_of: [examples] the image that an example is a view of.
+        source_index: [images] number of each image in its source.
         rows: What music is generated from: arrays by name, with a row for each piece, read from
-            disk when they are indexed; empty for pictures.
+            disk when they are indexed; empty for images.
         bond: Which split it is, and which other one was prepared with it.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
@@ -106,7 +106,7 @@ class TokenShards:
         self._load_index(manifest["index"]["sha256"])
 
     def __len__(self) -> int:
-        """Count the examples: views of pictures."""
+        """Count the examples: views of images."""
         return len(self.cond)
 
     @property
@@ -162,14 +162,12 @@ class TokenShards:
             self.take(ends[counts > 0])
 
     @property
-    def picture_names(self) -> list[str]:
-        """Name of each picture in its source."""
-        return [
-            self.name_of(picture * self.plan.views) for picture in range(len(self.source_index))
-        ]
+    def image_names(self) -> list[str]:
+        """Name of each image in its source."""
+        return [self.name_of(image * self.plan.views) for image in range(len(self.source_index))]
 
     def name_of(self, index: int) -> str:
-        """Say which picture of the source an example was made of, by its name there."""
+        """Say which image of the source an example was made of, by its name there."""
         image = index // self.plan.views
         start, end = self._name_offsets[image : image + 2]
         return bytes(self._names[start:end]).decode(errors="surrogateescape")
@@ -241,7 +239,7 @@ class TokenShards:
         self._names, self._name_offsets = index["names"], index["name_offsets"]
         self.cond = self.group = np.repeat(index["labels"], self.plan.views)
         self.source_index = index["indices"]
-        self.picture_of = np.repeat(np.arange(len(self.source_index)), self.plan.views)
+        self.image_of = np.repeat(np.arange(len(self.source_index)), self.plan.views)
         self.captions = _unpack_captions(index) if "captions" in index else ()
 
     def _describe_damage(self, keys: Sequence[int]) -> str:

@@ -30,13 +30,13 @@ WRITER_OPTIONS = "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class Views:
-    """Hold what is encoded of one picture or piece of music, or why there is nothing.
+    """Hold what is encoded of one image or piece of music, or why there is nothing.
 
     Attributes:
         index: Its number in its source.
         name: Its name there.
         label: Its class.
-        crops: What the encoder takes: uint8 [size size 3] of a picture, float32 [samples] of music;
+        crops: What the encoder takes: uint8 [size size 3] of an image, float32 [samples] of music;
             empty for one that is skipped.
         error: Why it is skipped.
         captions: Texts that describe it.
@@ -54,17 +54,17 @@ class Views:
 
 def write_shard(
     path: Path,
-    pictures: Iterable[Views],
+    images: Iterable[Views],
     plan: Plan,
     encode_fn: Callable[[np.ndarray], Any],
     *,
     batch_size: int,
 ) -> None:
-    """Encode a shard's pictures, write the shard, then the JSON beside it that says it is complete.
+    """Encode a shard's images, write the shard, then the JSON beside it that says it is complete.
 
     Args:
         path: The shard's file.
-        pictures: All its pictures in order.
+        images: All its images in order.
         plan: What is prepared.
         encode_fn: Turns uint8 [batch height width 3] into tokens [batch length].
         batch_size: Number of crops encoded at once.
@@ -73,7 +73,7 @@ def write_shard(
         ValueError: If the file cannot be written, or the encoder's result does not fit.
     """
     seen = _Seen()
-    crops = _list_crops(pictures, seen)
+    crops = _list_crops(images, seen)
     with writing(path) as temporary:
         with _disk_errors():
             writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
@@ -91,23 +91,23 @@ def write_shard(
         "count": len(seen.kept) * plan.views,
         "bytes": path.stat().st_size,
         "sha256": file_digest(path),
-        "labels": [picture.label for picture in seen.kept],
-        "indices": [picture.index for picture in seen.kept],
-        "names": [picture.name for picture in seen.kept],
-        "skipped": [[picture.index, picture.name, str(picture.error)] for picture in seen.skipped],
+        "labels": [image.label for image in seen.kept],
+        "indices": [image.index for image in seen.kept],
+        "names": [image.name for image in seen.kept],
+        "skipped": [[image.index, image.name, str(image.error)] for image in seen.skipped],
     }
-    if any(picture.captions for picture in seen.kept):
-        content["captions"] = [picture.captions for picture in seen.kept]
+    if any(image.captions for image in seen.kept):
+        content["captions"] = [image.captions for image in seen.kept]
     if seen.kept and seen.kept[0].cond:
         content["cond"] = {
-            name: _write_rows(path, name, [picture.cond[name] for picture in seen.kept])
+            name: _write_rows(path, name, [image.cond[name] for image in seen.kept])
             for name in seen.kept[0].cond
         }
     write_json(path.with_suffix(".json"), content)
 
 
 def _write_rows(path: Path, name: str, rows: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Write an array with a row for each picture beside the shard, to be read by index."""
+    """Write an array with a row for each image beside the shard, to be read by index."""
     file = path.with_suffix(f".{name}.npy")
     with writing(file) as temporary, temporary.open("wb") as opened:
         np.save(opened, np.stack(rows))
@@ -135,14 +135,14 @@ def publish(folder: Path, plan: Plan, bond: Bond) -> None:
         bond: Which split it is, if it is one of two.
 
     Raises:
-        ValueError: If every picture was skipped, or a file cannot be read or written.
+        ValueError: If every image was skipped, or a file cannot be read or written.
     """
     names = [plan.shard_name(shard) for shard in range(plan.num_shards)]
     shards = [read_json((folder / name).with_suffix(".json")) for name in names]
     skipped = [entry for shard in shards for entry in shard["skipped"]]
     labels = np.array([label for shard in shards for label in shard["labels"]], np.int32)
     if not len(labels):
-        raise ValueError(f"none of the {len(skipped)} pictures of {plan.source} can be decoded")
+        raise ValueError(f"none of the {len(skipped)} images of {plan.source} can be decoded")
     encoded = [name.encode(errors="surrogateescape") for shard in shards for name in shard["names"]]
     captions = [
         texts for shard in shards for texts in shard.get("captions", [()] * len(shard["names"]))
@@ -156,7 +156,7 @@ def publish(folder: Path, plan: Plan, bond: Bond) -> None:
             name_offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
             **_pack_captions(captions),
         )
-    # Labels without classes only tell pictures apart: there is nothing to count.
+    # Labels without classes only tell images apart: there is nothing to count.
     counts = np.bincount(labels) * plan.views if plan.class_names else np.zeros(0, int)
     counts = np.pad(counts, (0, max(0, len(plan.class_names) - len(counts))))
     bound = asdict(bond) if bond.split else {}
@@ -180,7 +180,7 @@ def publish(folder: Path, plan: Plan, bond: Bond) -> None:
 
 
 def _pack_captions(captions: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Lay the captions of all pictures out as arrays; without captions there are no arrays."""
+    """Lay the captions of all images out as arrays; without captions there are no arrays."""
     if not any(captions):
         return {}
     encoded = [text.encode() for texts in captions for text in texts]
@@ -202,17 +202,17 @@ class _Crop(NamedTuple):
 
 @dataclass
 class _Seen:
-    """The pictures that a shard holds and those it skips, without their crops."""
+    """The images that a shard holds and those it skips, without their crops."""
 
     kept: list[Views] = field(default_factory=list)
     skipped: list[Views] = field(default_factory=list)
 
 
-def _list_crops(pictures: Iterable[Views], seen: _Seen) -> Iterator[_Crop]:
-    for picture in pictures:
-        (seen.kept if picture.error is None else seen.skipped).append(replace(picture, crops=()))
-        for view, image in enumerate(picture.crops):
-            yield _Crop(picture.index, picture.label, view, image)
+def _list_crops(images: Iterable[Views], seen: _Seen) -> Iterator[_Crop]:
+    for image in images:
+        (seen.kept if image.error is None else seen.skipped).append(replace(image, crops=()))
+        for view, crop in enumerate(image.crops):
+            yield _Crop(image.index, image.label, view, crop)
 
 
 def _encode(
@@ -221,7 +221,7 @@ def _encode(
     tokens = np.asarray(encode_fn(np.stack([crop.image for crop in batch])))
     if tokens.shape != (len(batch), plan.length):
         raise ValueError(
-            f"the encoder made tokens of shape {tokens.shape} of {len(batch)} pictures, "
+            f"the encoder made tokens of shape {tokens.shape} of {len(batch)} images, "
             f"not {(len(batch), plan.length)} as grid {plan.grid} says"
         )
     check_tokens(tokens, vocab_size=plan.vocab_size)

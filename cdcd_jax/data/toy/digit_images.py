@@ -1,23 +1,23 @@
-"""The handwritten digits as RGB pictures, to try on them what is meant for photographs."""
+"""The handwritten digits as RGB images, to try on them what is meant for photographs."""
 
 import io
 
 import numpy as np
 from PIL import Image
 
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.toy.digits import GRID, NUM_CLASSES, VOCAB_SIZE, load_digits
 
 
-def load_digit_pictures(split: str, *, size: int = 64) -> PictureBytes:
-    """Load one split of the digits as enlarged RGB pictures.
+def load_digit_pictures(split: str, *, size: int = 64) -> ImageBytes:
+    """Load one split of the digits as enlarged RGB images.
 
     Args:
         split: ``"train"`` or ``"test"``, as ``load_digits``.
         size: Height and width, >= 8.
 
     Returns:
-        PNG pictures, white ink on black, smoothly enlarged.
+        PNG images, white ink on black, smoothly enlarged.
 
     Raises:
         ValueError: If there is no such split, or the size is too small.
@@ -31,12 +31,12 @@ def load_digit_pictures(split: str, *, size: int = 64) -> PictureBytes:
     examples = load_digits(split)
     grey = (examples.tokens.reshape(-1, *GRID) * 255 // (VOCAB_SIZE - 1)).astype(np.uint8)
     labels = examples.cond.tolist()
-    pictures = [_enlarged_png(image, size) for image in grey]
-    return PictureBytes(f"digits, {split}", pictures, labels, map(str, range(NUM_CLASSES)))
+    images = [_enlarged_png(image, size) for image in grey]
+    return ImageBytes(f"digits, {split}", images, labels, map(str, range(NUM_CLASSES)))
 
 
-def _enlarged_png(image: np.ndarray, size: int) -> bytes:
+def _enlarged_png(grey: np.ndarray, size: int) -> bytes:
     file = io.BytesIO()
-    picture = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
-    picture.save(file, "PNG", compress_level=1)
+    image = Image.fromarray(grey).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()

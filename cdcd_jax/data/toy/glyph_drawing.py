@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from cdcd_jax.data.toy.glyph_names import CHARACTERS, STYLES
 
 SIZE = 32
-"""Height and width of a picture, in pixels, unless told."""
+"""Height and width of an image, in pixels, unless told."""
 
 
 LETTER_SIZE, BASELINE = 0.66, 0.76
-"""Font size and height of the baseline, in pictures: Ж fits in serif bold italic, and so does Å."""
+"""Font size and height of the baseline, in images: Ж fits in serif bold italic, and so does Å."""
 
 
 class Variant(NamedTuple):
@@ -37,12 +37,12 @@ def draw_glyph(character: str, style: str, size: int, variant: Variant) -> Image
     Args:
         character: One of ``CHARACTERS``.
         style: One of ``STYLES``.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         variant: How it departs from the middle and from the usual size; a letter that would leave
-            the picture is moved less.
+            the image is moved less.
 
     Returns:
-        A grey picture, black on white.
+        A grey image, black on white.
 
     Raises:
         ValueError: If the font is missing.
@@ -68,7 +68,7 @@ def _load_font(style: str, points: float) -> ImageFont.FreeTypeFont:
 def shape_classes() -> dict[str, int]:
     """Number the shapes of all characters, in the order of ``CHARACTERS``.
 
-    Characters whose pictures in DejaVu Sans are the same, pixel by pixel, share a number: nobody
+    Characters whose images in DejaVu Sans are the same, pixel by pixel, share a number: nobody
     can tell them apart.
 
     Returns:

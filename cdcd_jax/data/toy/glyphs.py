@@ -1,4 +1,4 @@
-"""Letters as pictures with captions: outlines of the DejaVu fonts, which come with matplotlib.
+"""Letters as images with captions: outlines of the DejaVu fonts, which come with matplotlib.
 
 239 characters (digits, Latin, Greek and Cyrillic letters) in 12 styles (sans, serif or mono; bold
 or not; italic or not), black on white. A caption is the character's Unicode name and the style:
@@ -7,7 +7,7 @@ or not; italic or not), black on white. A caption is the character's Unicode nam
 The split is by combination: every character is tested in two of the twelve styles and trained in
 the ten others, so that a test caption joins known words in a way never seen. Characters that look
 alike in some style (Latin A, Greek Alpha and Cyrillic A) are tested in the same two, so that no
-test picture is a training picture under another name. (One of the 478 is like a training picture
+test image is a training image under another name. (One of the 478 is like a training image
 of another style all the same: the strokes of the Greek Xi are as thick as those of its bold form
 drawn smaller.)
 """
@@ -22,7 +22,7 @@ from jaxtyping import Int
 from PIL import Image
 
 from cdcd_jax.data.images.decoding import image_rng
-from cdcd_jax.data.images.sources import Picture
+from cdcd_jax.data.images.sources import EncodedImage
 from cdcd_jax.data.toy.glyph_drawing import SIZE, Variant, draw_glyph, look_alikes, shape_classes
 from cdcd_jax.data.toy.glyph_names import (
     CHARACTERS,
@@ -36,49 +36,51 @@ from cdcd_jax.data.toy.glyph_names import (
 SPLITS = ("train", "test")
 
 MIN_SIZE = 16
-"""Of a picture; in fewer pixels the styles run together."""
+"""Of an image; in fewer pixels the styles run together."""
 
 NUM_TEST_STYLES = 2
 """Of the twelve, those that a character is tested in."""
 
 SCALES, MAX_SHIFT = (1.0, 0.95, 0.9), 1
-"""Sizes of the training variants, and their shifts in pixels of a picture of 32."""
+"""Sizes of the training variants, and their shifts in pixels of an image of 32."""
 
 
-class GlyphPictures:
+class GlyphImages:
     """Hold drawn characters in memory; made by ``load_glyphs``.
 
     Attributes:
-        characters: The character of each picture.
-        styles: [pictures] number of its style in ``STYLES``.
-        shapes: [pictures] number of its shape, as ``shape_classes`` has it.
-        class_names: Empty: a picture's label is its combination, 12 * character + style.
+        characters: The character of each image.
+        styles: [images] number of its style in ``STYLES``.
+        shapes: [images] number of its shape, as ``shape_classes`` has it.
+        class_names: Empty: an image's label is its combination, 12 * character + style.
     """
 
     def __init__(
         self,
         name: str,
-        pictures: Sequence[bytes],
+        images: Sequence[bytes],
         characters: Sequence[str],
-        styles: Int[np.ndarray, " pictures"],
+        styles: Int[np.ndarray, " images"],
         fingerprint: str,
     ):
         self.name, self.fingerprint = name, fingerprint
         self.class_names: tuple[str, ...] = ()
         self.characters, self.styles = tuple(characters), styles
         self.shapes = np.array([shape_classes()[character] for character in characters])
-        self._pictures = pictures
+        self._images = images
 
     def __len__(self) -> int:
-        """Count the pictures."""
-        return len(self._pictures)
+        """Count the images."""
+        return len(self._images)
 
-    def __getitem__(self, index: int, /) -> Picture:
-        """Return a picture, its canonical caption first."""
+    def __getitem__(self, index: int, /) -> EncodedImage:
+        """Return an image, its canonical caption first."""
         character, style = self.characters[index], int(self.styles[index])
         label = CHARACTERS.index(character) * len(STYLES) + style
         name = f"{index} U+{ord(character):04X} {STYLES[style]}"
-        return Picture(name, label, self._pictures[index], caption_glyph(character, STYLES[style]))
+        return EncodedImage(
+            name, label, self._images[index], caption_glyph(character, STYLES[style])
+        )
 
 
 def load_glyphs(
@@ -89,20 +91,20 @@ def load_glyphs(
     seed: int = 0,
     scripts: Sequence[str] = SCRIPTS,
     families: Sequence[str] = FAMILIES,
-) -> GlyphPictures:
+) -> GlyphImages:
     """Draw one split of the characters.
 
     Args:
         split: ``"train"``, or ``"test"``: the combinations that training lacks.
-        size: Height and width of the pictures, >= 16.
-        num_variants: Pictures of each training combination, >= 1: the first is centred, the others
+        size: Height and width of the images, >= 16.
+        num_variants: Images of each training combination, >= 1: the first is centred, the others
             are smaller or shifted a little. A test combination has a centred one only.
         seed: Seed of the variants, >= 0.
         scripts: Which of ``SCRIPTS`` to draw.
         families: Which of ``FAMILIES`` to draw.
 
     Returns:
-        PNG pictures, those of one combination together.
+        PNG images, those of one combination together.
 
     Raises:
         ValueError: If there is no such split, script or family, a number is too small, or a font is
@@ -121,7 +123,7 @@ def load_glyphs(
         )
     _check_choice("scripts", scripts, SCRIPTS)
     _check_choice("families", families, FAMILIES)
-    pictures, characters, styles = [], [], []
+    images, characters, styles = [], [], []
     digest = hashlib.sha256()
     for character in CHARACTERS:
         if find_script(character) not in scripts:
@@ -136,16 +138,16 @@ def load_glyphs(
                 drawn = _choose_variant(seed, number, variant, size)
                 cell = draw_glyph(character, style_name, size, drawn)
                 digest.update(cell.tobytes())
-                pictures.append(_to_png(cell))
+                images.append(_to_png(cell))
                 characters.append(character)
                 styles.append(style)
-    if not pictures:
+    if not images:
         raise ValueError(
             f"no combination of {list(scripts)} and {list(families)} is in the split {split}; "
             "choose more of them"
         )
     name = f"glyphs, {split}"
-    return GlyphPictures(name, pictures, characters, np.array(styles), digest.hexdigest())
+    return GlyphImages(name, images, characters, np.array(styles), digest.hexdigest())
 
 
 @cache

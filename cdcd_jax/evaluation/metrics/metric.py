@@ -14,14 +14,14 @@ class EvaluationError(ValueError):
     """What ends an evaluation: said in a sentence, without a traceback."""
 
 
-Inputs = Literal["tokens", "pictures", "audio"]
+Inputs = Literal["tokens", "images", "audio"]
 
 
 class Metric(NamedTuple):
     """A score as pure functions, so that examples need not be kept nor be on one host.
 
     Attributes:
-        inputs: Whether it is of ``tokens`` [batch length], ``pictures`` [batch height width] or
+        inputs: Whether it is of ``tokens`` [batch length], ``images`` [batch height width] or
             [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
             values -1..1, 22,050 Hz.
         look: ``look(batch) -> seen``, the expensive part; does not know the labels.
@@ -46,7 +46,7 @@ class RawExamples(NamedTuple):
 
     Attributes:
         name: What the table calls them.
-        inputs: What they are: ``pictures`` or ``audio``.
+        inputs: What they are: ``images`` or ``audio``.
         num_examples: How many.
         batches: ``batches(batch_size, progress) -> pairs`` of examples and labels, this host's
             share of each batch.
@@ -73,7 +73,7 @@ def score_examples(
     Args:
         metrics: The metrics.
         share: Which examples of the set are in this host's stream.
-        batches: Pairs of what there is to look at, ``tokens``, ``pictures``, ``audio``, and of
+        batches: Pairs of what there is to look at, ``tokens``, ``images``, ``audio``, and of
             labels [batch], once for each labelling.
         num_labellings: How many labels each example has; each gives a result of its own, but the
             examples are looked at once, and what does not use labels is computed once.
@@ -83,7 +83,7 @@ def score_examples(
         For each labelling the results of all metrics together, of the examples of all hosts.
 
     Raises:
-        EvaluationError: If a picture or its features are not finite; the sentence names it.
+        EvaluationError: If an image or its features are not finite; the sentence names it.
     """
     # Of a metric that does not use labels there is one state, for all labellings.
     counts = [num_labellings if metric.uses_labels else 1 for metric in metrics]
@@ -98,7 +98,7 @@ def score_examples(
         for metric, own in zip(metrics, states, strict=True):
             examples = inputs[metric.inputs]
             seen = metric.look(examples)
-            if metric.inputs == "pictures":
+            if metric.inputs == "images":
                 for leaf in jax.tree.leaves((examples, seen)):
                     check_finite(leaf, examples, places, name_of)
             for index, labels in zip(range(len(own)), labellings, strict=False):

@@ -1,4 +1,4 @@
-"""The metrics of pictures, with those that need published weights where these are given."""
+"""The metrics of images, with those that need published weights where these are given."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from cdcd_jax.evaluation.metrics.images.inception import (
     inception_metric,
     inception_reference,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages
 from cdcd_jax.evaluation.metrics.images.recognition import recognition_metric
 from cdcd_jax.evaluation.metrics.images.reference import load_reference
 from cdcd_jax.evaluation.metrics.metric import EvaluationError, Metric
@@ -32,8 +32,8 @@ from cdcd_jax.models.features.resnet import make_resnet
 IMAGENET_CLASSES = 1000
 
 
-def make_picture_metrics(
-    train_pictures: RealPictures,
+def make_image_metrics(
+    train_images: RealImages,
     *,
     vocab_size: int,
     num_classes: int,
@@ -43,19 +43,19 @@ def make_picture_metrics(
     batch_size: int = 100,
     progress: bool = True,
 ) -> list[Metric]:
-    """Make all metrics of generated pictures that there are weights for.
+    """Make all metrics of generated images that there are weights for.
 
     Args:
-        train_pictures: Real training pictures, which were not encoded: the classifier is fitted
+        train_images: Real training images, which were not encoded: the classifier is fitted
             to them, and the Frechet Inception distance is measured to them.
         vocab_size: K.
         num_classes: Number of classes of the data.
         inception_weights: File of the distance's InceptionV3; None leaves the distance out.
         resnet_weights: File of torchvision's ResNet-101; None leaves its accuracy out. The data's
             classes must be ImageNet's, in the order of the sorted WordNet ids.
-        reference: File that keeps the real pictures' Inception statistics; made if not there.
-            Others' files of ``mu`` and ``sigma``, or of pictures as ``arr_0``, are taken too.
-        batch_size: Pictures at once.
+        reference: File that keeps the real images' Inception statistics; made if not there.
+            Others' files of ``mu`` and ``sigma``, or of images as ``arr_0``, are taken too.
+        batch_size: Images at once.
         progress: Whether to show progress bars.
 
     Returns:
@@ -63,15 +63,15 @@ def make_picture_metrics(
 
     Raises:
         ValueError: If a file is missing, damaged or of another network, the statistics are of
-            other pictures, or the classes are not ImageNet's. Begins with the argument's name.
+            other images, or the classes are not ImageNet's. Begins with the argument's name.
     """
-    real = train_pictures.batches(
-        batch_size, title="pictures for the classifier", progress=progress, everywhere=True
+    real = train_images.batches(
+        batch_size, title="images for the classifier", progress=progress, everywhere=True
     )
     metrics = [classifier_metric(image_classifier(real)), codebook_metric(vocab_size)]
     if inception_weights is not None:
         metrics.append(
-            _inception_metric(train_pictures, inception_weights, reference, batch_size, progress)
+            _inception_metric(train_images, inception_weights, reference, batch_size, progress)
         )
     if resnet_weights is not None:
         _check_imagenet(num_classes)
@@ -81,7 +81,7 @@ def make_picture_metrics(
 
 
 def make_caption_metrics(
-    real_pictures: RealPictures,
+    real_images: RealImages,
     *,
     captions: Sequence[str],
     vocab_size: int,
@@ -93,18 +93,18 @@ def make_caption_metrics(
     any_clip: bool = False,
     progress: bool = True,
 ) -> list[Metric]:
-    """Make all metrics of pictures that were asked for by captions, where there are weights.
+    """Make all metrics of images that were asked for by captions, where there are weights.
 
     Args:
-        real_pictures: Those that the Frechet Inception distance is measured to.
+        real_images: Those that the Frechet Inception distance is measured to.
         captions: What is asked for, by the number that metrics are given.
         vocab_size: K.
         inception_weights: File of the distance's InceptionV3; None leaves the distance out.
         clip_weights: File of CLIP ViT-B/32; None leaves CLIPScore and R-precision out.
         clip_merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``, which those need, too.
-        reference: File that keeps the real pictures' Inception statistics; made if not there.
-            Others' files of ``mu`` and ``sigma``, or of pictures as ``arr_0``, are taken too.
-        batch_size: Pictures at once.
+        reference: File that keeps the real images' Inception statistics; made if not there.
+            Others' files of ``mu`` and ``sigma``, or of images as ``arr_0``, are taken too.
+        batch_size: Images at once.
         any_clip: Whether CLIP may be another than ViT-B/32, whose scores are not comparable.
         progress: Whether to show progress bars.
 
@@ -113,12 +113,12 @@ def make_caption_metrics(
 
     Raises:
         ValueError: If a file is missing, damaged or of another network, or the statistics are of
-            other pictures. Begins with the argument's name.
+            other images. Begins with the argument's name.
     """
     metrics = [codebook_metric(vocab_size)]
     if inception_weights is not None:
         metrics.append(
-            _inception_metric(real_pictures, inception_weights, reference, batch_size, progress)
+            _inception_metric(real_images, inception_weights, reference, batch_size, progress)
         )
     if clip_weights is not None:
         options: dict[str, Any] = {"batch_size": batch_size, "any_clip": any_clip}
@@ -191,7 +191,7 @@ def _check_imagenet(num_classes: int) -> None:
 
 
 def _inception_metric(
-    real_pictures: RealPictures,
+    real_images: RealImages,
     weights: str,
     reference: str | Path,
     batch_size: int,
@@ -200,9 +200,9 @@ def _inception_metric(
     inception_fn = load_inception(weights, batch_size=batch_size)
 
     compute = partial(inception_reference, inception_fn, batch_size=batch_size, progress=progress)
-    fingerprint = f"{real_pictures.fingerprint}; InceptionV3 {_digest(weights)}"
+    fingerprint = f"{real_images.fingerprint}; InceptionV3 {_digest(weights)}"
     try:
-        found = load_reference(reference, fingerprint, real_pictures, compute)
+        found = load_reference(reference, fingerprint, real_images, compute)
     except EvaluationError:
         raise
     except ValueError as error:
@@ -215,10 +215,10 @@ def load_inception(path: str | Path, *, batch_size: int = 100) -> InceptionFn:
 
     Args:
         path: ``pt_inception-2015-12-05-6726825d.pth``, or its arrays in another usual form.
-        batch_size: Pictures that are computed at once.
+        batch_size: Images that are computed at once.
 
     Returns:
-        A function of pictures [batch height width 3], values 0..1.
+        A function of images [batch height width 3], values 0..1.
 
     Raises:
         ValueError: If the file is missing, damaged or of another network.
@@ -233,10 +233,10 @@ def load_resnet(path: str | Path, *, batch_size: int = 100) -> Callable[[np.ndar
 
     Args:
         path: ``resnet101-63fe2227.pth``, or its arrays in another usual form.
-        batch_size: Pictures that are computed at once.
+        batch_size: Images that are computed at once.
 
     Returns:
-        A function of pictures [batch height width 3], values 0..1, that gives logits.
+        A function of images [batch height width 3], values 0..1, that gives logits.
 
     Raises:
         ValueError: If the file is missing, damaged or of another network.

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from cdcd_jax.models.features.layers import (
     ConvRelu,
     FrozenNetwork,
-    Pictures,
+    Images,
     make_frozen,
     max_pool,
     mean_pool,
@@ -147,19 +147,19 @@ def make_inception(*, compute_dtype: str = "float32") -> FrozenNetwork:
             quick looks only: published distances are in float32.
 
     Returns:
-        ``init``, and ``apply(params, images) -> InceptionOutputs`` for pictures [batch height width
+        ``init``, and ``apply(params, images) -> InceptionOutputs`` for images [batch height width
         3] RGB, values 0..1, of any size: they are resized to 299 x 299 first.
 
     Note:
         Resizing is bilinear between pixel centres without averaging, as the most used port does it
         (pytorch-fid: ``interpolate(..., mode="bilinear", align_corners=False)``). The first
         implementation, in TensorFlow, places the pixels differently; distances differ by some
-        hundredths for pictures of 256 pixels and by more for smaller ones.
+        hundredths for images of 256 pixels and by more for smaller ones.
 
     >>> network = make_inception()
     >>> params = jax.eval_shape(network.init, jax.random.key(0))
-    >>> pictures = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
-    >>> jax.eval_shape(network.apply, params, pictures).features.shape
+    >>> images = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    >>> jax.eval_shape(network.apply, params, images).features.shape
     (2, 2048)
     """
     dtype = jnp.dtype(compute_dtype)
@@ -181,7 +181,7 @@ class _Inception(nnx.Module):
             width = block.out_features
         self.fc = Dense(NUM_FEATURES, NUM_LOGITS, std=1 / math.sqrt(NUM_FEATURES), rngs=rngs)
 
-    def __call__(self, images: Pictures) -> InceptionOutputs:
+    def __call__(self, images: Images) -> InceptionOutputs:
         shape = (len(images), IMAGE_SIZE, IMAGE_SIZE, 3)
         x = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=False)
         x = (2 * x - 1).astype(self.dtype)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from cdcd_jax.nn import Conv
 from cdcd_jax.typing import Params, PRNGKey
 
-Pictures = Float[Array, "batch height width 3"]
+Images = Float[Array, "batch height width 3"]
 
 
 class FrozenNetwork(NamedTuple):
@@ -113,7 +113,7 @@ def max_pool(
 def mean_pool(
     x: Float[Array, "batch height width features"],
 ) -> Float[Array, "batch height width features"]:
-    """Average 3x3 windows, of those at the edge what lies inside the picture.
+    """Average 3x3 windows, of those at the edge what lies inside the image.
 
     >>> float(mean_pool(jnp.ones((1, 2, 2, 1))).min())
     1.0
@@ -125,8 +125,8 @@ def mean_pool(
     return add(x) / add(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
-def resize_shorter_side(images: Pictures, size: int) -> Float[Array, "batch rows columns 3"]:
-    """Resize pictures so that the shorter side has a length, by averaging when they shrink.
+def resize_shorter_side(images: Images, size: int) -> Float[Array, "batch rows columns 3"]:
+    """Resize images so that the shorter side has a length, by averaging when they shrink.
 
     >>> resize_shorter_side(jnp.zeros((1, 8, 16, 3)), 4).shape
     (1, 4, 8, 3)
@@ -137,7 +137,7 @@ def resize_shorter_side(images: Pictures, size: int) -> Float[Array, "batch rows
     return jax.image.resize(images, (batch, rows, columns, channels), "linear", antialias=True)
 
 
-def crop_centre(images: Pictures, size: int) -> Float[Array, "batch size size 3"]:
+def crop_centre(images: Images, size: int) -> Float[Array, "batch size size 3"]:
     """Cut the square of ``size`` pixels a side out of the middle.
 
     >>> crop_centre(jnp.zeros((1, 8, 16, 3)), 4).shape

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from cdcd_jax.models.features.layers import ConvRelu, Pictures, make_frozen, max_pool
+from cdcd_jax.models.features.layers import ConvRelu, Images, make_frozen, max_pool
 from cdcd_jax.typing import Params, PRNGKey
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Features and number of convolutions of VGG16's stages; all but the first halve the picture."""
+"""Features and number of convolutions of VGG16's stages; all but the first halve the image."""
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """From -1..1 to what VGG16 was trained on: ImageNet's mean and deviation, as LPIPS rounds them."""
@@ -27,7 +27,7 @@ class PerceptualDistance(NamedTuple):
     Attributes:
         init: ``init(key) -> params``, random; its shapes are the layout that converted weights must
             have.
-        apply: ``apply(params, first, second) -> [batch]`` distances >= 0 of pictures [batch height
+        apply: ``apply(params, first, second) -> [batch]`` distances >= 0 of images [batch height
             width 3] RGB, values -1..1, at least 16 pixels a side; differentiable in both.
     """
 
@@ -53,17 +53,17 @@ def make_lpips(*, compute_dtype: str = "float32") -> PerceptualDistance:
 
     >>> lpips = make_lpips()
     >>> params = jax.eval_shape(lpips.init, jax.random.key(0))
-    >>> pictures = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
-    >>> jax.eval_shape(lpips.apply, params, pictures, pictures).shape
+    >>> images = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
+    >>> jax.eval_shape(lpips.apply, params, images, images).shape
     (2,)
     """
     dtype = jnp.dtype(compute_dtype)
     network = make_frozen(lambda rngs: _Lpips(dtype, rngs=rngs))
 
-    def apply(params: Params, first: Pictures, second: Pictures) -> Float[Array, " batch"]:
+    def apply(params: Params, first: Images, second: Images) -> Float[Array, " batch"]:
         if first.shape != second.shape or min(first.shape[1:3]) < 16:
             raise ValueError(
-                f"LPIPS compares pictures of one shape and at least 16 pixels a side, got "
+                f"LPIPS compares images of one shape and at least 16 pixels a side, got "
                 f"{first.shape} and {second.shape}"
             )
         return network.apply(params, jnp.concatenate([first, second]))
@@ -89,7 +89,7 @@ class _Lpips(nnx.Module):
             ]
         )
 
-    def __call__(self, pairs: Float[Array, "pictures height width 3"]) -> Float[Array, " batch"]:
+    def __call__(self, pairs: Float[Array, "images height width 3"]) -> Float[Array, " batch"]:
         shift, scale = (jnp.array(values)[None, None, None] for values in (SHIFT, SCALE))
         x = ((pairs.astype(jnp.float32) - shift) / scale).astype(self.dtype)
         total = jnp.zeros(len(pairs) // 2)

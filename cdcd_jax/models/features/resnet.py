@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from cdcd_jax.models.features.layers import (
     ConvRelu,
     FrozenNetwork,
-    Pictures,
+    Images,
     crop_centre,
     make_frozen,
     max_pool,
@@ -21,7 +21,7 @@ from cdcd_jax.nn import Dense
 
 RESIZED, CROPPED = 256, 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's training pictures, values 0..1."""
+"""Of ImageNet's training images, values 0..1."""
 
 STAGE_FEATURES = (64, 128, 256, 512)
 EXPANSION = 4
@@ -42,18 +42,18 @@ def make_resnet(
         compute_dtype: ``float32`` or ``bfloat16``.
 
     Returns:
-        ``init``, and ``apply(params, images) -> logits [batch num_classes]`` for pictures [batch
+        ``init``, and ``apply(params, images) -> logits [batch num_classes]`` for images [batch
         height width 3] RGB, values 0..1, of any size: as in torchvision's evaluation of its first
         weights, the shorter side is resized to 256, bilinear and averaging when it shrinks, and the
-        middle 224 x 224 are taken. Blocks halve the picture in their 3x3 convolution.
+        middle 224 x 224 are taken. Blocks halve the image in their 3x3 convolution.
 
     Raises:
         ValueError: If there are not four stages of at least one block.
 
     >>> network = make_resnet(blocks=(1, 1, 1, 1), num_classes=5)
     >>> params = jax.eval_shape(network.init, jax.random.key(0))
-    >>> pictures = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
-    >>> jax.eval_shape(network.apply, params, pictures).shape
+    >>> images = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    >>> jax.eval_shape(network.apply, params, images).shape
     (2, 5)
     """
     if len(blocks) != len(STAGE_FEATURES) or min(blocks) < 1:
@@ -79,7 +79,7 @@ class _ResNet(nnx.Module):
         self.stages = nnx.List(stages)
         self.fc = Dense(width, num_classes, std=1 / math.sqrt(width), rngs=rngs)
 
-    def __call__(self, images: Pictures) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images) -> Float[Array, "batch classes"]:
         x = crop_centre(resize_shorter_side(images.astype(jnp.float32), RESIZED), CROPPED)
         mean, deviation = (jnp.array(values)[None, None, None] for values in (MEAN, DEVIATION))
         x = ((x - mean) / deviation).astype(self.dtype)

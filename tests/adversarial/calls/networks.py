@@ -57,7 +57,7 @@ def cases() -> Iterator[Case]:
     for what, tokens, says in (
         ("floats", np.zeros((2, 6)), "tokens must be integers"),
         ("the mask", np.full((2, 6), 9), "tokens must have values 0..8"),
-        ("another length", np.zeros((2, 5), int), "a picture has 2 x 3 tokens, got 5"),
+        ("another length", np.zeros((2, 5), int), "an image has 2 x 3 tokens, got 5"),
         ("no batch", np.zeros(6, int), "tokens must be integers [batch length]"),
     ):
         run = lambda tokens=tokens: check_codes(tokens, (2, 3), 9)  # noqa: E731

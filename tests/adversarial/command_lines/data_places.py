@@ -24,7 +24,7 @@ PLACE = "--config.data.path=data"
 
 
 def jpeg(size: int = 40) -> bytes:
-    """Return a picture of noise."""
+    """Return an image of noise."""
     pixels = np.random.default_rng(size).integers(0, 255, (size, size, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
@@ -45,7 +45,7 @@ def _loop(data: Path) -> None:
 
 def _text_only(data: Path) -> None:
     data.mkdir()
-    (data / "README.txt").write_text("the pictures are elsewhere")
+    (data / "README.txt").write_text("the images are elsewhere")
 
 
 def _flat(data: Path) -> None:
@@ -72,7 +72,7 @@ PLACES: dict[str, Callable[[Path], None] | None] = {
     "a file": _file,
     "a link to itself": _loop,
     "of texts only": _text_only,
-    "of pictures without classes": _flat,
+    "of images without classes": _flat,
     "of empty splits": _empty_splits,
     "of another layout": _other_layout,
 }
@@ -100,7 +100,7 @@ def cases() -> Iterator[Case]:
                 codes=(1, 2),
             )
     yield from _splits()
-    yield from _pictures()
+    yield from _images()
     yield from _captions()
 
 
@@ -113,19 +113,19 @@ def _splits() -> Iterator[Case]:
                           leaves=("run", "run/*"))  # fmt: skip
 
 
-def _pictures() -> Iterator[Case]:
-    """A folder of classes, one file of which is no picture."""
+def _images() -> Iterator[Case]:
+    """A folder of classes, one file of which is no image."""
     files = {
         "empty": b"",
-        "text": b"no picture",
+        "text": b"no image",
         "cut": jpeg()[:300],
         "zeros": b"\0" * 5000,
         "of a web page": b"<!DOCTYPE html><html>404</html>",
-        "a picture of a million by a million": _huge_png(),
+        "an image of a million by a million": _huge_png(),
     }
     for name, content in files.items():
         yield command(
-            f"a picture that is {name}",
+            f"an image that is {name}",
             *OWN["folder"],
             PLACE,
             "--mode=codec",
@@ -165,20 +165,20 @@ def _huge_png() -> bytes:
 def _captions() -> Iterator[Case]:
     """Captions of one's own, in JSON lines."""
     config = f"{ROOT}/configs/glyphs_vanilla.py:smoke"
-    good = [{"image": f"{k}.jpg", "captions": [f"picture {k}"]} for k in range(4)]
+    good = [{"image": f"{k}.jpg", "captions": [f"image {k}"]} for k in range(4)]
     lines = {
         "no JSON": "a caption\n",
         "cut": json.dumps(good[0])[:20],
         "a list": "[1, 2]\n",
-        "a picture outside the folder": json.dumps(good[0] | {"image": "../../etc/passwd"}),
-        "an absolute picture": json.dumps(good[0] | {"image": "/etc/passwd"}),
+        "an image outside the folder": json.dumps(good[0] | {"image": "../../etc/passwd"}),
+        "an absolute image": json.dumps(good[0] | {"image": "/etc/passwd"}),
         "no captions": json.dumps(good[0] | {"captions": []}),
         "an empty caption": json.dumps(good[0] | {"captions": [""]}),
         "a caption that is a number": json.dumps(good[0] | {"captions": [3]}),
-        "a picture that is not there": json.dumps(good[0] | {"image": "none.jpg"}),
+        "an image that is not there": json.dumps(good[0] | {"image": "none.jpg"}),
         "100,000 brackets": "[" * 100_000,
         "a number of 5,000 digits": '{"image": %s}' % ("9" * 5000),
-        "a picture twice": json.dumps(good[1]),
+        "an image twice": json.dumps(good[1]),
     }
     for name, line in lines.items():
         content = "\n".join([*map(json.dumps, good[1:]), line])

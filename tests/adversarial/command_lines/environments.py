@@ -128,7 +128,7 @@ def _streams() -> Iterator[Case]:
 
 
 def _sampled(folder: Path) -> str:
-    return "" if [*(folder / "run").glob("samples/*.png")] else "there is no picture"
+    return "" if [*(folder / "run").glob("samples/*.png")] else "there is no image"
 
 
 def _can_be_sampled_or_nothing(folder: Path) -> str:

@@ -47,7 +47,7 @@ PROMPT_FILES: dict[str, bytes | None] = {
     "of zeros": b"\0" * 1000,
     "one line of 10 MB": b"a " * 5_000_000,
     "of 100,000 lines": b"".join(b"digit %d\n" % k for k in range(100_000)),
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(100),
 }
 
 
@@ -91,7 +91,7 @@ DANCE_FLAGS = {
     "denoise is NaN": ("--denoise=nan", "denoise"),
     "denoise is infinite": ("--denoise=inf", "denoise"),
     "two takes of one file": ("--num_samples=0", "num_samples"),
-    "sound to a picture": ("--audio_out=out.png", "out.png"),
+    "sound to an image": ("--audio_out=out.png", "out.png"),
     "sound without a suffix": ("--audio_out=out", "out"),
     "sound to MP3": ("--audio_out=out.mp3", "out.mp3"),
     "sound to nothing": ("--audio_out=", "audio_out"),
@@ -109,7 +109,7 @@ EXPORTS = {
     "to spaces": ("  ", "export"),
     "to an existing folder": ("folder.wav", "folder.wav"),
     "to an existing file": ("file.npz", "file.npz"),
-    "to a picture": ("out.png", "out.png"),
+    "to an image": ("out.png", "out.png"),
     "to an array": ("out.npy", "out.npy"),
     "to a misspelt archive": ("out.npzz", "out.npzz"),
     "to a zip": ("out.zip", "out.zip"),
@@ -205,4 +205,4 @@ def _inside(folder: Path) -> str:
     """Whatever a prompt says, samples are in the run's folder."""
     outside = [path.name for path in folder.iterdir() if path.name != "run"]
     samples = list((folder / "run" / "samples").glob("**/*.png"))
-    return f"outside: {outside}" if outside else "" if samples else "there is no picture"
+    return f"outside: {outside}" if outside else "" if samples else "there is no image"

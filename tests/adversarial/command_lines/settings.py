@@ -142,7 +142,7 @@ CODEC_WRONG = {
     "prepare.on_bad": ("ignore",),
     "prepare.seed": ("-1", f"{2**64}"),
 }
-"""The same of the pictures' configuration."""
+"""The same of the images' configuration."""
 
 
 def cases() -> Iterator[Case]:
@@ -167,7 +167,7 @@ def cases() -> Iterator[Case]:
     for key, values in CODEC_WRONG.items():
         for value in values:
             yield command(
-                f"pictures: {key} = {value}",
+                f"images: {key} = {value}",
                 f"--config.{key}={value}",
                 config=f"{ROOT}/configs/grocery_vanilla.py:smoke",
                 says=key.partition(".")[2],

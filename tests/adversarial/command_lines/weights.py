@@ -37,7 +37,7 @@ class Hostile:
 FILES = {
     "empty": b"",
     "text": b"these are no weights\n",
-    "a picture": jpeg(),
+    "an image": jpeg(),
     "a web page": b"<!DOCTYPE html><html><body>Not Found</body></html>",
     "an LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
     "zeros": b"\0" * 100_000,

@@ -121,7 +121,7 @@ def cases() -> Iterator[Case]:
             name = Path(place).name
             yield file_case(f"{kind} in {name}", _write(place, prepare, data), read, name)
     for name in PLACES:
-        yield file_case(f"the picture {name!r}", _named(name), captions, "set")
+        yield file_case(f"the image {name!r}", _named(name), captions, "set")
     yield file_case("a line of 1 GB in train.jsonl", _long_line, captions, "line 1: this line has")
     for name in ("solution.csv", "mapping.txt", "truth.txt", "list.txt", "prompts.txt"):
         says = "bytes, and a file of this kind at most"

@@ -1,4 +1,4 @@
-"""Pictures and sound: bombs, damage and headers that lie, and unusual files that are right."""
+"""Images and sound: bombs, damage and headers that lie, and unusual files that are right."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from cdcd_jax.data.dance.audio import audio_seconds, load_audio
 from tests.adversarial import seeds
 from tests.adversarial.cases import Case
 from tests.adversarial.files.forked import file_case
-from tests.adversarial.files.readers import picture
+from tests.adversarial.files.readers import image
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -33,7 +33,7 @@ def png(width: int, height: int, rows: int, *more: bytes, depth: int = 8, kind: 
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return a picture encoded by Pillow."""
+    """Return an image encoded by Pillow."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -55,7 +55,7 @@ def _texts() -> bytes:
     return saved(SMALL, "PNG", pnginfo=info)
 
 
-PICTURES: dict[str, Callable[[], bytes]] = {
+IMAGES: dict[str, Callable[[], bytes]] = {
     "PNG of 40,000 x 40,000": lambda: png(40_000, 40_000, 1),
     "PNG of 2^31 x 2^31": lambda: png(2**31 - 1, 2**31 - 1, 1),
     "PNG of one colour, 12,000 x 12,000": lambda: png(12_000, 12_000, 12_000),
@@ -92,7 +92,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 ALPHA = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
-GOOD_PICTURES: dict[str, Callable[[], bytes]] = {
+GOOD_IMAGES: dict[str, Callable[[], bytes]] = {
     "PNG of 25 megapixels": lambda: png(5000, 5000, 5000),
     "CMYK": lambda: saved(SMALL.convert("CMYK"), "JPEG"),
     "a palette": lambda: saved(SMALL.convert("P"), "PNG", transparency=0),
@@ -217,16 +217,16 @@ def _hole(folder: Path) -> Path:
 
 
 def cases() -> Iterator[Case]:
-    """Yield pictures, then sound."""
-    for kinds, taken in ((PICTURES, False), (GOOD_PICTURES, True)):
+    """Yield images, then sound."""
+    for kinds, taken in ((IMAGES, False), (GOOD_IMAGES, True)):
         for kind, make in kinds.items():
 
             def paint(folder: Path, make: Callable = make) -> Path:
-                (folder / "picture.png").write_bytes(make())
-                return folder / "picture.png"
+                (folder / "image.png").write_bytes(make())
+                return folder / "image.png"
 
-            says = [] if taken else ["picture.png"]
-            yield file_case(f"picture: {kind}", paint, picture, *says, taken=taken)
+            says = [] if taken else ["image.png"]
+            yield file_case(f"image: {kind}", paint, image, *says, taken=taken)
     for sounds, taken in ((SOUNDS, False), (GOOD_SOUNDS, True)):
         for kind, data in sounds.items():
 

@@ -16,7 +16,7 @@ from cdcd_jax.data.images.coco import load_coco
 from cdcd_jax.data.images.cub import _read_names
 from cdcd_jax.data.images.decoding import decode_image
 from cdcd_jax.data.images.imagenet import _read_ground_truth, _read_mapping, _read_solution
-from cdcd_jax.data.images.sources import PictureFiles
+from cdcd_jax.data.images.sources import ImageFiles
 from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.shards.manifest import Plan, read_json
 from cdcd_jax.evaluation.metrics.images.reference import check_reference
@@ -25,9 +25,9 @@ from cdcd_jax.interop.vqgan import read_used_codes
 from cdcd_jax.reading.regular import read_text
 
 
-def picture(path: Path) -> Any:
-    """Read and decode a picture of a folder."""
-    source = PictureFiles("set", path.parent, [path.name], [0], ("a",))
+def image(path: Path) -> Any:
+    """Read and decode an image of a folder."""
+    source = ImageFiles("set", path.parent, [path.name], [0], ("a",))
     return decode_image(source[0].data, name=str(path))
 
 
@@ -42,7 +42,7 @@ def coco(path: Path) -> Any:
 
 
 def negatives(path: Path) -> Any:
-    """Read a list of negatives of two pictures."""
+    """Read a list of negatives of two images."""
     return load_negatives(path, ["a.jpg", "b.jpg"], np.arange(2), np.arange(2))
 
 
@@ -79,7 +79,7 @@ READERS = {
     "sound.wav": load_audio, "seconds.flac": audio_seconds, "reference.npz": check_reference,
     "used.npy": read_used_codes, "train.jsonl": captions, "negatives.json": negatives,
     "manifest.json": plan, "merges.txt.gz": merges, "filenames.pickle": _read_names,
-    "prompts.txt": prompts, "picture.png": picture, "solution.csv": _read_solution,
+    "prompts.txt": prompts, "image.png": image, "solution.csv": _read_solution,
     "mapping.txt": _read_mapping, "truth.txt": _read_ground_truth, "list.txt": read_text,
 }  # fmt: skip
 """Name of a file -> what reads it."""

@@ -32,7 +32,7 @@ def test_both_layouts_are_read(tmp_path, suffix):
     assert segments[1].motion.shape == (60, 75)
 
 
-def test_points_of_a_picture_are_turned_upright(tmp_path):
+def test_points_of_an_image_are_turned_upright(tmp_path):
     write_tiktok(tmp_path)
     dances = load_tiktok(tmp_path, "train")
     motion = dances[0].motion

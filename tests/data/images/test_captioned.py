@@ -12,15 +12,15 @@ VIEWS = 2
 
 
 def captioned():
-    """Three pictures of two views each; a caption's token is its number."""
+    """Three images of two views each; a caption's token is its number."""
     flat, first = number_captions(CAPTIONS)
     texts = np.arange(len(flat), dtype=np.int32)[:, None]
-    picture = np.repeat(np.arange(3), VIEWS)
-    tokens = TokenExamples(tokens=np.arange(6)[:, None], cond=picture, group=picture)
-    return CaptionedExamples(tokens, texts, first, picture)
+    image = np.repeat(np.arange(3), VIEWS)
+    tokens = TokenExamples(tokens=np.arange(6)[:, None], cond=image, group=image)
+    return CaptionedExamples(tokens, texts, first, image)
 
 
-def test_each_epoch_draws_one_of_a_pictures_own_captions():
+def test_each_epoch_draws_one_of_an_images_own_captions():
     examples = captioned()
     assert isinstance(examples, Examples)
     seen = [set() for _ in range(6)]
@@ -54,11 +54,11 @@ def test_what_is_always_the_same_goes_round_the_captions():
     np.testing.assert_array_equal(examples.cond[:, 0], examples.caption_of)
 
 
-def test_pictures_without_captions_are_refused():
+def test_images_without_captions_are_refused():
     flat, first = number_captions([["a"], []])
     tokens = TokenExamples(tokens=np.zeros((2, 1), int), cond=np.arange(2), group=np.arange(2))
     texts = np.zeros((len(flat), 1), np.int32)
-    with pytest.raises(ValueError, match="picture 1 has no caption"):
+    with pytest.raises(ValueError, match="image 1 has no caption"):
         CaptionedExamples(tokens, texts, first, np.arange(2))
     with pytest.raises(ValueError, match="do not fit"):
         CaptionedExamples(tokens, texts, first, np.arange(3))

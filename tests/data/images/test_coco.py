@@ -10,7 +10,7 @@ from tests.support.official_layouts import write_coco
 
 
 @pytest.mark.parametrize("place", ["train2014", "images/train2014", "train2014/train2014"])
-def test_pictures_come_with_their_captions(tmp_path, place):
+def test_images_come_with_their_captions(tmp_path, place):
     write_coco(tmp_path, place=place)
     source = load_coco(tmp_path, "train2014")
     assert isinstance(source, Source)
@@ -28,11 +28,11 @@ def test_the_fingerprint_covers_the_captions(tmp_path):
     assert len(load_coco(tmp_path)) == 2
 
 
-def test_pictures_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
+def test_images_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
     write_coco(tmp_path, captions=CAPTIONS[:1])
     source = load_coco(tmp_path)
     assert [source[k].name for k in range(len(source))] == ["COCO_9.jpg"]
-    assert "Left out 1 pictures of " in capsys.readouterr().err
+    assert "Left out 1 images of " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_pictures_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
     [
         ({"images": None}, 'json has no list "images", so it is no file of COCO captions'),
         ({"images": [{"id": 1}]}, r"images\[0\]: this must be an object with file_name and id"),
-        ({"images": [*IMAGES, IMAGES[0]]}, r"images\[2\]: picture 9 is listed twice"),
+        ({"images": [*IMAGES, IMAGES[0]]}, r"images\[2\]: image 9 is listed twice"),
         ({"images": [*IMAGES, IMAGES[0] | {"id": 1}]}, r"lists COCO_9\.jpg twice"),
         ({"images": [{"id": "9", "file_name": "a"}]}, r"images\[0\]: an id must be a number"),
         (
@@ -74,12 +74,12 @@ def test_a_bad_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no .*captions_val2014\.json; unpack ann"):
         load_coco(tmp_path, "val2014")
     (tmp_path / "train2014" / "COCO_4.jpg").unlink()
-    message = r"train2014 lacks 1 of the 2 pictures that \S*train2014\.json names, COCO_4\.jpg fir"
+    message = r"train2014 lacks 1 of the 2 images that \S*train2014\.json names, COCO_4\.jpg fir"
     with pytest.raises(ValueError, match=message):
         load_coco(tmp_path)
     (tmp_path / "train2014" / "COCO_9.jpg").unlink()
     (tmp_path / "train2014").rmdir()
-    with pytest.raises(ValueError, match=r"no folder train2014 with pictures; unpack train2014\.z"):
+    with pytest.raises(ValueError, match=r"no folder train2014 with images; unpack train2014\.z"):
         load_coco(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[:40])

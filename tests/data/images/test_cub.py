@@ -85,7 +85,7 @@ def test_a_pickle_is_never_executed(root, capsys):
     ("names", "message"),
     [
         ({"a": 1}, "must hold a list of names, not dict"),
-        ([3], "must hold names of pictures, not 3"),
+        ([3], "must hold names of images, not 3"),
         ([NAMES[0], NAMES[0]], r"lists .*a\.jpg twice"),
         (
             [NAMES[0], "x/y", "z"],
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_named(root):
     with pytest.raises(ValueError, match=r"c\.txt holds no caption"):
         load_cub(root)
     text.unlink()
-    with pytest.raises(ValueError, match=r"1 of 2 pictures have no captions, \S*c\.txt first"):
+    with pytest.raises(ValueError, match=r"1 of 2 images have no captions, \S*c\.txt first"):
         load_cub(root)
     shutil.rmtree(root / "text")
     with pytest.raises(ValueError, match="has no text or text_c10 or text/text, which"):

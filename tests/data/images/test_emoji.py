@@ -49,7 +49,7 @@ def test_every_emoji_is_in_one_split_and_that_in_every_style(tmp_path):
     assert train.fingerprint != load_emoji(tmp_path, "train", styles=["twemoji"]).fingerprint
 
 
-def test_skin_tones_and_pictures_under_a_second_name_are_left_out(tmp_path):
+def test_skin_tones_and_images_under_a_second_name_are_left_out(tmp_path):
     rows = [row_of(name) for name in NAMES] + [row_of("hand", skin_tone=1), row_of("old name")]
     pixels = np.array([*range(40), 40, 7], np.uint8)
     images = np.broadcast_to(pixels[:, None, None, None], (42, 2, 2, 3))
@@ -70,7 +70,7 @@ def test_skin_tones_and_pictures_under_a_second_name_are_left_out(tmp_path):
         (row_of("a", caption=" "), "line 41: a caption is empty"),
         (row_of("a", tags=[3]), "line 41: a caption must be a text, not 3"),
         (row_of("a", tags="word"), "line 41: tags must be a list of words, not 'word'"),
-        ("", r"describes 40 pictures, and twemoji\.npz holds 41"),
+        ("", r"describes 40 images, and twemoji\.npz holds 41"),
     ],
 )
 def test_a_bad_description_is_named(tmp_path, row, message):
@@ -90,13 +90,13 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"must be uint8 .*, got uint8 \(1, 2, 2\)"):
         load_emoji(tmp_path, styles="twemoji")
     (tmp_path / "twemoji.npz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"twemoji\.npz holds no pictures"):
+    with pytest.raises(ValueError, match=r"twemoji\.npz holds no images"):
         load_emoji(tmp_path, styles="twemoji")
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the emoji are not at hand")
 def test_the_real_set():
-    """About a tenth is tested, and the splits hold every picture without a skin tone once."""
+    """About a tenth is tested, and the splits hold every image without a skin tone once."""
     train, test = (load_emoji(REAL, split, styles=["emojione"]) for split in ("train", "test"))
     lines = (REAL / "emojione.jsonl").read_text(encoding="utf-8").splitlines()
     plain = [json.loads(line)["skin_tone"] is None for line in lines]

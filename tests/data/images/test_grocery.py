@@ -10,15 +10,15 @@ from cdcd_jax.data.images.grocery import load_grocery
 
 
 def write_grocery(folder, **changes):
-    """Write three pictures in the set's form."""
-    pictures = []
+    """Write three images in the set's form."""
+    images = []
     for value in (0, 100, 200):
         file = io.BytesIO()
         Image.new("RGB", (64, 64), (value, value, value)).save(file, "JPEG")
-        pictures.append(file.getvalue())
+        images.append(file.getvalue())
     arrays = {
-        "val_jpeg": np.frombuffer(b"".join(pictures), np.uint8),
-        "val_offsets": np.cumsum([0] + [len(picture) for picture in pictures]),
+        "val_jpeg": np.frombuffer(b"".join(images), np.uint8),
+        "val_offsets": np.cumsum([0] + [len(image) for image in images]),
         "val_fine": np.array([1, 0, 1], np.uint8),
     }
     np.savez(folder / "grocery64_jpeg.npz", **arrays | changes)
@@ -26,7 +26,7 @@ def write_grocery(folder, **changes):
     (folder / "classes.json").write_text(json.dumps(classes))
 
 
-def test_pictures_are_cut_out_at_the_offsets(tmp_path):
+def test_images_are_cut_out_at_the_offsets(tmp_path):
     write_grocery(tmp_path)
     source = load_grocery(tmp_path, "val")
     assert (len(source), source.class_names) == (3, ("Kiwi", "Milk"))

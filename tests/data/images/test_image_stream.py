@@ -1,4 +1,4 @@
-"""The stream of pictures for a codec: the same for any restart and any number of processes."""
+"""The stream of images for a codec: the same for any restart and any number of processes."""
 
 import io
 
@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from cdcd_jax.data.images.decoding import ImageError
-from cdcd_jax.data.images.sources import PictureBytes
-from cdcd_jax.data.images.stream import load_pictures, make_image_iterator
+from cdcd_jax.data.images.sources import ImageBytes
+from cdcd_jax.data.images.stream import load_images, make_image_iterator
 
 
 def encoded(number):
-    """A picture of 12 x 8 pixels that differ, its number in the blue channel."""
+    """An image of 12 x 8 pixels that differ, its number in the blue channel."""
     down, across = np.mgrid[:8, :12]
     blue = np.full_like(down, number)
     buffer = io.BytesIO()
@@ -20,7 +20,7 @@ def encoded(number):
     return buffer.getvalue()
 
 
-SOURCE = PictureBytes("toy", [encoded(number) for number in range(6)], [0, 0, 1, 1, 2, 2], "abc")
+SOURCE = ImageBytes("toy", [encoded(number) for number in range(6)], [0, 0, 1, 1, 2, 2], "abc")
 OPTIONS = {"image_size": 8, "batch_size": 4, "seed": 3}
 
 
@@ -29,7 +29,7 @@ def take(count, **options):
     return np.stack([next(iterator)["images"] for _ in range(count)])
 
 
-def test_an_epoch_has_every_picture_and_batches_follow_from_the_seed():
+def test_an_epoch_has_every_image_and_batches_follow_from_the_seed():
     batches = take(6)
     assert batches.dtype == np.uint8
     assert batches.shape == (6, 4, 8, 8, 3)
@@ -63,17 +63,17 @@ def test_two_processes_read_the_batch_of_one():
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), take(3))
 
 
-def test_pictures_are_read_by_number_with_their_labels():
-    pictures, labels = load_pictures(SOURCE, [5, 0], image_size=8)
-    assert pictures[:, 0, 0].tolist() == [[0, 2, 5], [0, 2, 0]]
+def test_images_are_read_by_number_with_their_labels():
+    images, labels = load_images(SOURCE, [5, 0], image_size=8)
+    assert images[:, 0, 0].tolist() == [[0, 2, 5], [0, 2, 0]]
     assert labels.tolist() == [2, 0]
 
 
 def test_what_cannot_be_read_is_named():
     with pytest.raises(ValueError, match="batch_size = 3 must be a multiple of the 2 processes"):
         make_image_iterator(SOURCE, **OPTIONS | {"batch_size": 3, "num_processes": 2})
-    with pytest.raises(ValueError, match="no pictures"):
-        make_image_iterator(PictureBytes("none", [], [], "a"), **OPTIONS)
-    broken = PictureBytes("broken", [encoded(0)[:50]] * 4, [0] * 4, "a")
+    with pytest.raises(ValueError, match="no images"):
+        make_image_iterator(ImageBytes("none", [], [], "a"), **OPTIONS)
+    broken = ImageBytes("broken", [encoded(0)[:50]] * 4, [0] * 4, "a")
     with pytest.raises(ImageError, match="cannot be decoded"):
         next(make_image_iterator(broken, **OPTIONS))

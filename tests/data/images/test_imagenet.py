@@ -24,7 +24,7 @@ def make_imagenet(root, *, flat=True):
 def write_devkit(folder):
     """Write the kit's two files: numbers in another order than the wnids', inner nodes after."""
     folder.mkdir(parents=True)
-    # Picture 1 is of class number 1, n02085620, and so on.
+    # Image 1 is of class number 1, n02085620, and so on.
     (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n3\n1\n2\n")
     rows = [(1, WNIDS[2], "chihuahua", 0), (2, WNIDS[1], "goldfish", 0), (3, WNIDS[0], "tench", 0)]
     rows.append((4, "n00000001", "entity", 3))
@@ -49,13 +49,13 @@ def test_training_classes_are_numbered_in_the_order_of_wnids(tmp_path):
     assert source[1] == (f"{WNIDS[1]}/{WNIDS[1]}_1.JPEG", 1, WNIDS[1].encode(), ())
 
 
-def test_flat_validation_pictures_by_the_development_kit(tmp_path):
+def test_flat_validation_images_by_the_development_kit(tmp_path):
     make_imagenet(tmp_path)
     write_devkit(tmp_path / "ILSVRC2012_devkit_t12/data")
     assert labels_of(load_imagenet(tmp_path, "val")) == [2, 0, 2, 1]
 
 
-def test_flat_validation_pictures_by_the_kaggle_file(tmp_path):
+def test_flat_validation_images_by_the_kaggle_file(tmp_path):
     make_imagenet(tmp_path)
     write_solution(tmp_path / "elsewhere.csv")
     source = load_imagenet(tmp_path, "val", val_labels=tmp_path / "elsewhere.csv")
@@ -63,7 +63,7 @@ def test_flat_validation_pictures_by_the_kaggle_file(tmp_path):
     assert source[0].name == "ILSVRC2012_val_00000001.JPEG"
 
 
-def test_validation_pictures_in_wnid_folders(tmp_path):
+def test_validation_images_in_wnid_folders(tmp_path):
     source = load_imagenet(make_imagenet(tmp_path, flat=False), "val")
     assert labels_of(source) == [0, 1, 2, 2]
 
@@ -122,7 +122,7 @@ def test_kaggles_list_of_classes_must_be_of_the_folders(tmp_path):
 
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("given", ["", "val"])
-def test_validation_pictures_alone(tmp_path, flat, given):
+def test_validation_images_alone(tmp_path, flat, given):
     """They are enough for an evaluation; the classes are those of the list or of the folders."""
     make_imagenet(tmp_path, flat=flat)
     shutil.rmtree(tmp_path / "train")
@@ -136,7 +136,7 @@ def test_validation_pictures_alone(tmp_path, flat, given):
 
 
 def test_names_that_say_their_class(tmp_path):
-    """As Hugging Face's archives have them, all pictures of a split in one folder."""
+    """As Hugging Face's archives have them, all images of a split in one folder."""
     names = {
         "train": [f"{wnid}_{k}_{wnid}.JPEG" for k, wnid in enumerate((*WNIDS, WNIDS[0]))],
         "val": [f"ILSVRC2012_val_{k:08d}_{wnid}.JPEG" for k, wnid in enumerate(WNIDS[1:], 1)],
@@ -149,7 +149,7 @@ def test_names_that_say_their_class(tmp_path):
     assert train.class_names == val.class_names == WNIDS
     assert [train[k].name for k in range(4)] == sorted(names["train"])
     assert (labels_of(train), labels_of(val)) == ([0, 0, 1, 2], [1, 2])
-    # The folder of the pictures itself; the training pictures beside it number the classes.
+    # The folder of the images itself; the training images beside it number the classes.
     assert labels_of(load_imagenet(tmp_path / "val", "val")) == [1, 2]
     with pytest.raises(ValueError, match=r"has neither val/ nor ILSVRC/Data/CLS-LOC/val/"):
         load_imagenet(tmp_path / "train", "val")
@@ -177,7 +177,7 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path):
         load_imagenet(tmp_path / "nowhere")
 
 
-def test_loose_pictures_beside_class_folders_are_named(tmp_path):
+def test_loose_images_beside_class_folders_are_named(tmp_path):
     root = make_imagenet(tmp_path, flat=False) / "val"
     (root / WNIDS[0] / "ILSVRC2012_val_00000002.JPEG").rename(root / "loose.JPEG")
     (root / WNIDS[0]).rmdir()

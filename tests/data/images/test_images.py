@@ -21,7 +21,7 @@ def encode(image, kind="PNG", **options):
 
 
 def ramp(height, width):
-    """Return a smooth RGB picture whose channels tell rows, columns and neither."""
+    """Return a smooth RGB image whose channels tell rows, columns and neither."""
     rows, columns = np.mgrid[:height, :width]
     channels = [rows * 255 // max(height - 1, 1), columns * 255 // max(width - 1, 1), 0 * rows + 80]
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -78,7 +78,7 @@ def exif_tag(number, kind, value):
     return struct.pack(">HHI4s", number, kind, 1, value)
 
 
-def test_exif_that_cannot_be_written_back_turns_a_picture_all_the_same():
+def test_exif_that_cannot_be_written_back_turns_an_image_all_the_same():
     tags = [exif_tag(0x0100, 2, b"x\0\0\0"), exif_tag(0x0112, 3, b"\0\6\0\0")]
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(tags) + bytes(4)
     data = encode(Image.fromarray(ramp(20, 40)), "JPEG", exif=exif)
@@ -87,7 +87,7 @@ def test_exif_that_cannot_be_written_back_turns_a_picture_all_the_same():
     assert decode_image(data).shape == (40, 20, 3)
 
 
-def test_exif_that_cannot_be_read_leaves_a_picture_as_it_is():
+def test_exif_that_cannot_be_read_leaves_an_image_as_it_is():
     data = encode(Image.fromarray(ramp(20, 40)), "JPEG", exif=b"Exif\0\0garbage!!!!")
     assert decode_image(data).shape == (20, 40, 3)
 
@@ -112,7 +112,7 @@ def test_the_limit_of_pixels_is_ours(monkeypatch):
 
 @pytest.mark.parametrize("lost", [2, 10, 300])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_truncated_picture_is_named(kind, lost):
+def test_a_truncated_image_is_named(kind, lost):
     noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
     data = encode(Image.fromarray(noise), kind)
     if kind == "PNG":
@@ -124,7 +124,7 @@ def test_a_truncated_picture_is_named(kind, lost):
 @pytest.mark.parametrize(
     "data", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 90]
 )
-def test_what_is_no_picture_is_named(data):
+def test_what_is_no_image_is_named(data):
     with pytest.raises(ImageError, match=r"a\.png cannot be decoded"):
         decode_image(data, name="a.png")
 
@@ -145,7 +145,7 @@ def resized(image, size):
 
 
 @pytest.mark.parametrize("shape", [(50, 33), (33, 50), (40, 40), (9, 14), (16, 500)])
-def test_the_central_crop_is_that_of_the_resized_picture(shape):
+def test_the_central_crop_is_that_of_the_resized_image(shape):
     image = ramp(*shape)
     whole = resized(image, 16)
     top, left = ((length - 16) // 2 for length in whole.shape[:2])
@@ -154,7 +154,7 @@ def test_the_central_crop_is_that_of_the_resized_picture(shape):
 
 
 @pytest.mark.parametrize("shape", [(50, 33), (33, 50)])
-def test_random_crops_are_windows_of_the_resized_picture_and_reach_both_ends(shape):
+def test_random_crops_are_windows_of_the_resized_image_and_reach_both_ends(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     whole = resized(image, 16)
     spare = max(whole.shape[:2]) - 16

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.images.decoding import decode_image
-from cdcd_jax.data.images.sources import PictureBytes, Source, load_folder
+from cdcd_jax.data.images.sources import ImageBytes, Source, load_folder
 from cdcd_jax.data.toy.digit_images import load_digit_pictures
 from cdcd_jax.data.toy.digits import load_digits
 
@@ -41,7 +41,7 @@ def test_splits_share_the_classes_of_train(tmp_path):
         load_folder(tmp_path, "test")
 
 
-def test_a_single_class_or_picture_is_a_source(tmp_path):
+def test_a_single_class_or_image_is_a_source(tmp_path):
     make_files(tmp_path, "only/0.jpg")
     assert len(load_folder(tmp_path)) == 1
 
@@ -49,21 +49,21 @@ def test_a_single_class_or_picture_is_a_source(tmp_path):
 @pytest.mark.parametrize(
     ("files", "split", "message"),
     [
-        ([], "train", "there is no folder .*pictures"),
-        (["0.jpg"], "train", "has no sub-folders; put each class's pictures in one"),
-        (["a/0.jpg", "b/notes.txt"], "train", r"pictures/b holds no pictures .*every class"),
+        ([], "train", "there is no folder .*images"),
+        (["0.jpg"], "train", "has no sub-folders; put each class's images in one"),
+        (["a/0.jpg", "b/notes.txt"], "train", r"images/b holds no images .*every class"),
         (["a/0.jpg"], "val", r"no split \"val\", only \['train'\]"),
-        (["train/a/0.jpg", "val/b/0.jpg"], "val", 'class "b" that the training pictures lack'),
-        (["train/a/0.jpg", "val/a/0.txt"], "val", "val/a holds no pictures"),
+        (["train/a/0.jpg", "val/b/0.jpg"], "val", 'class "b" that the training images lack'),
+        (["train/a/0.jpg", "val/a/0.txt"], "val", "val/a holds no images"),
     ],
 )
 def test_a_bad_folder_gets_a_sentence(tmp_path, files, split, message):
-    make_files(tmp_path, *(f"pictures/{name}" for name in files))
+    make_files(tmp_path, *(f"images/{name}" for name in files))
     with pytest.raises(ValueError, match=message):
-        load_folder(tmp_path / "pictures", split)
+        load_folder(tmp_path / "images", split)
 
 
-def test_a_picture_that_went_away_is_named(tmp_path):
+def test_an_image_that_went_away_is_named(tmp_path):
     make_files(tmp_path, "a/0.jpg")
     source = load_folder(tmp_path)
     (tmp_path / "a/0.jpg").unlink()
@@ -77,27 +77,27 @@ def test_the_fingerprint_follows_names_labels_and_classes(tmp_path):
     assert load_folder(tmp_path).fingerprint == before
     make_files(tmp_path, "b/1.jpg")
     assert load_folder(tmp_path).fingerprint != before
-    pictures = [b"x", b"y"]
+    images = [b"x", b"y"]
     sources = [
-        PictureBytes("s", pictures, [0, 1], ["a", "b"]),
-        PictureBytes("s", pictures, [1, 0], ["a", "b"]),
-        PictureBytes("s", pictures, [0, 1], ["a", "c"]),
-        PictureBytes("s", [b"x", b"z"], [0, 1], ["a", "b"]),
+        ImageBytes("s", images, [0, 1], ["a", "b"]),
+        ImageBytes("s", images, [1, 0], ["a", "b"]),
+        ImageBytes("s", images, [0, 1], ["a", "c"]),
+        ImageBytes("s", [b"x", b"z"], [0, 1], ["a", "b"]),
     ]
     assert len({source.fingerprint for source in sources}) == 4
 
 
-def test_digits_as_pictures_are_the_digits():
+def test_digits_as_images_are_the_digits():
     source = load_digit_pictures("test", size=32)
     digits = load_digits("test")
     assert (len(source), len(source.class_names)) == (382, 10)
     for index in (0, 200):
-        picture = source[index]
-        image = decode_image(picture.data).astype(int)
-        assert image.shape == (32, 32, 3)
-        assert np.array_equal(image[..., 0], image[..., 2])
-        assert picture.label == digits.cond[index]
-        blocks = image[..., 0].reshape(8, 4, 8, 4).mean(axis=(1, 3)).ravel()
+        image = source[index]
+        pixels = decode_image(image.data).astype(int)
+        assert pixels.shape == (32, 32, 3)
+        assert np.array_equal(pixels[..., 0], pixels[..., 2])
+        assert image.label == digits.cond[index]
+        blocks = pixels[..., 0].reshape(8, 4, 8, 4).mean(axis=(1, 3)).ravel()
         assert np.corrcoef(blocks, digits.tokens[index])[0, 1] > 0.97
     with pytest.raises(ValueError, match="size must be at least 8, got 4"):
         load_digit_pictures("test", size=4)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from cdcd_jax.data.images.decoding import decode_image
 from cdcd_jax.data.images.sources import Source
-from cdcd_jax.data.images.tfds import TfdsPictures
+from cdcd_jax.data.images.tfds import TfdsImages
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")
@@ -20,8 +20,8 @@ def jpeg(value):
     return file.getvalue()
 
 
-class TinyPictures(tfds.core.GeneratorBasedBuilder):
-    """A set as TFDS makes them: its real files on disk, with six pictures of two classes."""
+class TinyImages(tfds.core.GeneratorBasedBuilder):
+    """A set as TFDS makes them: its real files on disk, with six images of two classes."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = Path(__file__).parent  # tests are no package, where TFDS would look
@@ -39,38 +39,38 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for number in range(6):
-            picture = {"image": io.BytesIO(jpeg(40 * number)), "label": number % 2}
-            yield number, picture | {"file_name": f"{number}.JPEG"}
+            image = {"image": io.BytesIO(jpeg(40 * number)), "label": number % 2}
+            yield number, image | {"file_name": f"{number}.JPEG"}
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    TinyPictures(data_dir=folder, file_format="array_record").download_and_prepare()
+    TinyImages(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
 
-def test_pictures_come_encoded_with_their_label_and_name(data_dir):
-    source = TfdsPictures("tiny_pictures", data_dir=data_dir)
+def test_images_come_encoded_with_their_label_and_name(data_dir):
+    source = TfdsImages("tiny_images", data_dir=data_dir)
     assert isinstance(source, Source)
     assert source.class_names == ("cat", "dog")
-    pictures = [source[index] for index in range(len(source))]
-    assert sorted(picture.name for picture in pictures) == [f"{k}.JPEG" for k in range(6)]
-    for picture in pictures:
-        number = int(picture.name[0])
-        assert picture.label == number % 2
-        assert picture.data == jpeg(40 * number)
-        assert np.abs(decode_image(picture.data).astype(int) - 40 * number).max() <= 1
+    images = [source[index] for index in range(len(source))]
+    assert sorted(image.name for image in images) == [f"{k}.JPEG" for k in range(6)]
+    for image in images:
+        number = int(image.name[0])
+        assert image.label == number % 2
+        assert image.data == jpeg(40 * number)
+        assert np.abs(decode_image(image.data).astype(int) - 40 * number).max() <= 1
 
 
 def test_a_part_of_a_split_has_another_fingerprint(data_dir):
-    whole = TfdsPictures("tiny_pictures", data_dir=data_dir)
-    half = TfdsPictures("tiny_pictures", "train[:50%]", data_dir=data_dir)
+    whole = TfdsImages("tiny_images", data_dir=data_dir)
+    half = TfdsImages("tiny_images", "train[:50%]", data_dir=data_dir)
     assert (len(whole), len(half)) == (6, 3)
     assert whole.fingerprint != half.fingerprint
 
 
-@pytest.mark.parametrize(("name", "split"), [("tiny_pictures", "valid"), ("no_such_set", "train")])
+@pytest.mark.parametrize(("name", "split"), [("tiny_images", "valid"), ("no_such_set", "train")])
 def test_what_tfds_has_not_is_named_with_the_way_out(data_dir, name, split):
     with pytest.raises(ValueError, match=f"TFDS cannot read {name}, {split}, .* make it with"):
-        TfdsPictures(name, split, data_dir=data_dir)
+        TfdsImages(name, split, data_dir=data_dir)

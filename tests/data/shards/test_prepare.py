@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.images.decoding import ImageError, crop_image, decode_image, image_rng
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.shards.manifest import sweep_up, writing
 from cdcd_jax.data.shards.prepare import prepare
 from cdcd_jax.data.shards.token_shards import TokenShards
@@ -27,12 +27,12 @@ def prepare_noise(folder, count=50, **changes):
     return prepare(make_source(count), encode, folder, **options(**changes))
 
 
-def damage_picture(source, *indices):
+def damage_image(source, *indices):
     data = [source[k].data[:60] if k in indices else source[k].data for k in range(len(source))]
-    return PictureBytes("noise", data, [source[k].label for k in range(len(source))], "abcde")
+    return ImageBytes("noise", data, [source[k].label for k in range(len(source))], "abcde")
 
 
-def test_every_view_of_every_picture_becomes_its_record(tmp_path):
+def test_every_view_of_every_image_becomes_its_record(tmp_path):
     progress = prepare_noise(tmp_path, views=3, crop="dalle", flip=True, seed=7)
     assert progress.finished
     assert progress.num_shards == 4
@@ -131,8 +131,8 @@ def test_running_again_repairs_what_is_missing_or_truncated(tmp_path, trouble):
     assert digests(tmp_path) == before
 
 
-def test_a_bad_picture_stops_the_preparation_by_name(tmp_path):
-    source = damage_picture(make_source(50), 20)
+def test_a_bad_image_stops_the_preparation_by_name(tmp_path):
+    source = damage_image(make_source(50), 20)
     with pytest.raises(ImageError, match=r"^20 cannot be decoded .* on_bad=\"skip\"$"):
         prepare(source, encode, tmp_path, **options())
     # The shard before it is kept; no half-written file stays.
@@ -143,9 +143,9 @@ def test_a_bad_picture_stops_the_preparation_by_name(tmp_path):
     ]
 
 
-def test_skipped_pictures_are_listed_and_the_others_keep_their_names(tmp_path):
+def test_skipped_images_are_listed_and_the_others_keep_their_names(tmp_path):
     bad = {3, *range(16, 32)}  # one, and a whole shard
-    source = damage_picture(make_source(50), *bad)
+    source = damage_image(make_source(50), *bad)
     assert prepare(source, encode, tmp_path, **options(), on_bad="skip").finished
     shards = TokenShards(tmp_path, fingerprint="f" * 64)
     kept = [k for k in range(50) if k not in bad]
@@ -158,9 +158,9 @@ def test_skipped_pictures_are_listed_and_the_others_keep_their_names(tmp_path):
     assert "cannot be decoded" in skipped[0][2]
 
 
-def test_nothing_but_bad_pictures_is_no_data_set(tmp_path):
-    source = damage_picture(make_source(5), *range(5))
-    with pytest.raises(ValueError, match="none of the 5 pictures of noise can be decoded"):
+def test_nothing_but_bad_images_is_no_data_set(tmp_path):
+    source = damage_image(make_source(5), *range(5))
+    with pytest.raises(ValueError, match="none of the 5 images of noise can be decoded"):
         prepare(source, encode, tmp_path, **options(), on_bad="skip")
 
 
@@ -216,7 +216,7 @@ def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
         ({"count": 0}, "noise holds nothing to encode"),
         ({"process_index": 1}, r"process_index must lie in 0\.\.0, got 1"),
         ({"on_bad": "ignore"}, 'on_bad = "ignore" must be "stop" or "skip"'),
-        ({"grid": (2, 2)}, r"made tokens of shape \(6, 16\) of 6 pictures, not \(6, 4\)"),
+        ({"grid": (2, 2)}, r"made tokens of shape \(6, 16\) of 6 images, not \(6, 4\)"),
         ({"vocab_size": 40}, r"tokens must lie in 0\.\.39"),
     ],
 )
@@ -226,7 +226,7 @@ def test_options_that_cannot_be_are_named(tmp_path, changes, message):
 
 
 def test_a_label_outside_the_classes_is_named(tmp_path):
-    source = PictureBytes("noise", [make_source(1)[0].data], [5], "abcde")
+    source = ImageBytes("noise", [make_source(1)[0].data], [5], "abcde")
     with pytest.raises(ValueError, match="0 has label 5, but noise has 5 classes"):
         prepare(source, encode, tmp_path, **options())
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cdcd_jax.data.batch import Examples, TokenExamples, check_batch
-from cdcd_jax.data.images.caption_files import CaptionedPictures
+from cdcd_jax.data.images.caption_files import CaptionedImages
 from cdcd_jax.data.images.decoding import crop_image, decode_image
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.pipeline import make_train_dataset
 from cdcd_jax.data.shards.prepare import prepare
 from cdcd_jax.data.shards.token_shards import TokenShards
@@ -65,20 +65,20 @@ def test_batches_equal_those_from_memory(folder):
             np.testing.assert_array_equal(batch[key], array)
 
 
-def test_captions_come_back_with_the_pictures_that_are_kept(tmp_path):
+def test_captions_come_back_with_the_images_that_are_kept(tmp_path):
     source = make_captioned_source(50)
     bad = {0, *range(16, 32)}  # one, and a whole shard
     data = [b"" if k in bad else source[k].data for k in range(50)]
     # Without classes a label may be any number.
-    pictures = PictureBytes("noise", data, [100 + k for k in range(50)], [])
-    source = CaptionedPictures(pictures, source.captions)
+    images = ImageBytes("noise", data, [100 + k for k in range(50)], [])
+    source = CaptionedImages(images, source.captions)
     prepare(source, encode, tmp_path, **options(views=2, crop="random"), on_bad="skip")
     shards = TokenShards(tmp_path, fingerprint=FINGERPRINT)
     kept = [k for k in range(50) if k not in bad]
     assert shards.captions == tuple(source.captions[k] for k in kept)
     assert shards.source_index.tolist() == kept
-    assert shards.picture_names == [str(k) for k in kept]
-    assert shards.picture_of.tolist() == [k // 2 for k in range(2 * len(kept))]
+    assert shards.image_names == [str(k) for k in kept]
+    assert shards.image_of.tolist() == [k // 2 for k in range(2 * len(kept))]
     assert shards.cond.tolist() == [100 + k for k in kept for _ in range(2)]
     assert shards.class_names == ()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -88,7 +88,7 @@ def test_captions_come_back_with_the_pictures_that_are_kept(tmp_path):
 def test_other_captions_are_another_source(tmp_path):
     prepare(make_captioned_source(5), encode, tmp_path, **options())
     captions = [["other"], *make_captioned_source(5).captions[1:]]
-    other = CaptionedPictures(make_source(5), captions)
+    other = CaptionedImages(make_source(5), captions)
     with pytest.raises(ValueError, match="was begun with source_fingerprint"):
         prepare(other, encode, tmp_path, **options())
 

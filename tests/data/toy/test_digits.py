@@ -10,7 +10,7 @@ def test_the_splits_hold_every_digit_once():
     train, test = load_digits("train"), load_digits("test")
     assert (len(train), len(test)) == (1415, 382)
     rows = np.concatenate([train.tokens, test.tokens])
-    # The set has no two equal pictures, so a repeated row would be an example in both splits.
+    # The set has no two equal images, so a repeated row would be an example in both splits.
     assert len(np.unique(rows, axis=0)) == 1797
 
 

@@ -20,7 +20,7 @@ def splits():
     return load_glyphs("train", num_variants=2), load_glyphs("test")
 
 
-def pictures(glyphs, indices):
+def images(glyphs, indices):
     return [decode_image(glyphs[index].data) for index in indices]
 
 
@@ -54,7 +54,7 @@ def test_every_character_and_style_is_trained(splits):
     assert 0.8 < of_style.min() <= of_style.max() < 0.87
 
 
-def test_no_test_picture_is_trained_under_another_name(splits):
+def test_no_test_image_is_trained_under_another_name(splits):
     train, test = splits
     known = {train[index].data: index for index in range(len(train))}
     seen = [index for index in range(len(test)) if test[index].data in known]
@@ -67,7 +67,7 @@ def test_no_test_picture_is_trained_under_another_name(splits):
     assert letters["A"] == letters[ALPHA]
 
 
-def test_a_picture_is_what_its_caption_says(splits):
+def test_an_image_is_what_its_caption_says(splits):
     glyph = splits[0][splits[0].characters.index(ALPHA)]
     style = STYLES[glyph.label % len(STYLES)]
     assert CHARACTERS[glyph.label // len(STYLES)] == ALPHA
@@ -97,9 +97,7 @@ def test_nothing_is_cut_off():
         for letter in wide:
             cell = draw_glyph(letter, style, 64, Variant(right=50, down=-50))
             roomy = draw_glyph(letter, style, 64, Variant())
-            sums = [
-                255 * 64 * 64 - int(np.asarray(picture, int).sum()) for picture in (cell, roomy)
-            ]
+            sums = [255 * 64 * 64 - int(np.asarray(image, int).sum()) for image in (cell, roomy)]
             assert sums[0] == sums[1] > 0
 
 
@@ -108,10 +106,10 @@ def test_variants_differ_and_the_same_seed_gives_the_same(splits):
     first, again, other = (load_glyphs("train", seed=seed, **chosen) for seed in (0, 0, 1))
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert [first[i] for i in range(8)] == [again[i] for i in range(8)]
-    centred, *others = pictures(first, range(4))
-    assert all(picture.shape == (32, 32, 3) for picture in (centred, *others))
-    assert any((picture != centred).any() for picture in others)
-    np.testing.assert_array_equal(centred, pictures(splits[0], [splits[0].styles.tolist().index(
+    centred, *others = images(first, range(4))
+    assert all(image.shape == (32, 32, 3) for image in (centred, *others))
+    assert any((image != centred).any() for image in others)
+    np.testing.assert_array_equal(centred, images(splits[0], [splits[0].styles.tolist().index(
         first.styles[0])])[0])  # fmt: skip
     assert set(first.characters) == set("0123456789")
     assert {STYLES[style].split()[0] for style in first.styles} == {"mono"}

@@ -24,7 +24,7 @@ def close(actual, expected, tolerance):
 
 
 def test_inception(golden):
-    """Two pictures of 40 x 56 pixels, so that resizing is part of it."""
+    """Two images of 40 x 56 pixels, so that resizing is part of it."""
     data = golden("features/inception.npz")
     network = make_inception()
     params = inception_from_torch(procedural_state(layout_of(data)), template(network))
@@ -37,7 +37,7 @@ def test_inception(golden):
 
 
 def test_resnet101(golden):
-    """A picture of 48 x 64 pixels, enlarged and cropped on the way."""
+    """An image of 48 x 64 pixels, enlarged and cropped on the way."""
     data = golden("features/resnet101.npz")
     network = make_resnet()
     params = resnet_from_torch(procedural_state(layout_of(data)), template(network))
@@ -67,7 +67,7 @@ def test_lpips_and_its_gradient(golden, lpips):
     distance, gradient = measure(params, first, second)
     np.testing.assert_allclose(distance, data["distance"], rtol=1e-5)
     close(gradient, data["gradient"], 1e-3)
-    # Alike pictures have no distance, and the gradient there is a number.
+    # Alike images have no distance, and the gradient there is a number.
     distance, gradient = measure(params, second, second)
     np.testing.assert_allclose(distance, 0.0, atol=1e-9)
     assert np.abs(gradient).max() < 1e-3 * np.abs(data["gradient"]).max()

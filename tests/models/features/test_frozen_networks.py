@@ -15,11 +15,11 @@ from cdcd_jax.models.features.resnet import make_resnet
 def test_bfloat16_is_for_the_convolutions_only(make):
     network = make(compute_dtype="bfloat16")
     params = jax.eval_shape(network.init, jax.random.key(0))
-    pictures = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
-    outputs = jax.eval_shape(network.apply, params, pictures)
+    outputs = jax.eval_shape(network.apply, params, images)
     assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {np.dtype("float32")}
-    program = str(jax.make_jaxpr(network.apply)(params, pictures))
+    program = str(jax.make_jaxpr(network.apply)(params, images))
     convolutions = [line for line in program.splitlines() if "= conv_general_dilated" in line]
     assert len(convolutions) > 90
     assert all(":bf16[" in line for line in convolutions)
@@ -38,6 +38,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"four numbers of at least 1, got \(3, 0, 1, 1\)"):
         make_resnet(blocks=(3, 0, 1, 1))
     lpips = make_lpips()
-    pictures = jnp.zeros((1, 16, 15, 3))
+    images = jnp.zeros((1, 16, 15, 3))
     with pytest.raises(ValueError, match=r"at least 16 pixels a side, got \(1, 16, 15, 3\)"):
-        lpips.apply({}, pictures, pictures)
+        lpips.apply({}, images, images)

@@ -1,4 +1,4 @@
-"""How well pictures show what their captions say, by CLIP: CLIPScore and R-precision."""
+"""How well images show what their captions say, by CLIP: CLIPScore and R-precision."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,24 +33,24 @@ def clip_metric(
     num_rivals: int = NUM_RIVALS,
     seed: int = 0,
 ) -> Metric:
-    """Compare pictures with the captions that they were asked for by.
+    """Compare images with the captions that they were asked for by.
 
     CLIPScore = w max(cos(image, text), 0), w = 2.5 (Hessel et al. 2021, Eq. 1), is averaged over
-    the pictures. R-precision (Xu et al. 2018, AttnGAN, there with another encoder) is the share of
-    pictures to which their own text is closer than each of 99 others. Those are drawn at random
+    the images. R-precision (Xu et al. 2018, AttnGAN, there with another encoder) is the share of
+    images to which their own text is closer than each of 99 others. Those are drawn at random
     among all different texts, for each caption always the same, so that hosts agree. Where there
     are fewer texts, all are taken, and 1 is easier to reach.
 
     Args:
-        image_fn: Pictures [batch height width 3], values 0..1 -> embeddings [batch dim]; best
+        image_fn: Images [batch height width 3], values 0..1 -> embeddings [batch dim]; best
             jitted.
-        text_embeddings: Of each caption, by the number that is a picture's label. Of any length.
+        text_embeddings: Of each caption, by the number that is an image's label. Of any length.
         text_numbers: Of each caption: captions with the same number say the same.
-        num_rivals: Other texts a picture is compared with, >= 1.
+        num_rivals: Other texts an image is compared with, >= 1.
         seed: Of the choice of them.
 
     Returns:
-        A metric of pictures whose result is ``clip_score`` (0..2.5) and, with two texts or more,
+        A metric of images whose result is ``clip_score`` (0..2.5) and, with two texts or more,
         ``r_precision`` (0..1).
 
     Note:
@@ -73,8 +73,8 @@ def clip_metric(
         found = 0
         if len(first) > 1:
             found = sum(
-                np.all(cosine > texts[rivals(caption)] @ picture)
-                for picture, caption, cosine in zip(seen, labels.tolist(), own, strict=True)
+                np.all(cosine > texts[rivals(caption)] @ image)
+                for image, caption, cosine in zip(seen, labels.tolist(), own, strict=True)
             )
         return state + np.array([len(labels), WEIGHT * np.maximum(own, 0.0).sum(), found])
 
@@ -84,8 +84,8 @@ def clip_metric(
         return {"clip_score": score / total} | precision
 
     return Metric(
-        inputs="pictures",
-        look=lambda pictures: _unit(np.asarray(image_fn(pictures), np.float64)),
+        inputs="images",
+        look=lambda images: _unit(np.asarray(image_fn(images), np.float64)),
         init=lambda share: np.zeros(3),
         update=update,
         merge=lambda first_state, second_state: first_state + second_state,
@@ -103,14 +103,14 @@ def make_clip_metric(
     any_clip: bool = False,
     progress: bool = True,
 ) -> Metric:
-    """Load CLIP ViT-B/32, embed all captions, and compare pictures with them.
+    """Load CLIP ViT-B/32, embed all captions, and compare images with them.
 
     Args:
         weights: OpenAI's ``ViT-B-32.pt`` or Hugging Face's file of the same.
         merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``.
-        captions: All captions that may be asked for; a picture's label is a place in this list.
+        captions: All captions that may be asked for; an image's label is a place in this list.
             "A photo depicts " is put before each, for R-precision as well.
-        batch_size: Texts or pictures at once.
+        batch_size: Texts or images at once.
         compute_dtype: ``"float32"``, or ``"float16"`` or ``"bfloat16"``, which differ in the third
             digit of a score.
         any_clip: Whether it may be another than ViT-B/32, whose scores are not comparable.
@@ -124,7 +124,7 @@ def make_clip_metric(
             Begins with the argument's name.
     """
     if not len(captions):
-        raise ValueError("captions are none; CLIPScore needs what the pictures were asked for by")
+        raise ValueError("captions are none; CLIPScore needs what the images were asked for by")
     towers, tokenizer = read_clip(weights, merges, any_clip=any_clip)
     assert towers.image_options is not None
     assert towers.image_params is not None

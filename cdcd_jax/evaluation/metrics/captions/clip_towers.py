@@ -53,7 +53,7 @@ def load_clip(path: str | Path) -> ClipTowers:
         The towers.
 
     Raises:
-        ValueError: If the file is missing, damaged, or not of CLIP, or has a ResNet for pictures.
+        ValueError: If the file is missing, damaged, or not of CLIP, or has a ResNet for images.
             The sentence names the file.
     """
     try:

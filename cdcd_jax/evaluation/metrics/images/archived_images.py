@@ -1,4 +1,4 @@
-"""Pictures of an npz archive, such as ADM's, as real pictures for metrics."""
+"""Images of an npz archive, such as ADM's, as real images for metrics."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from cdcd_jax.evaluation.npz import stream_rows
 from cdcd_jax.reading.arrays import read_layouts
 
 
-class ArchivedPictures:
-    """Read pictures of an archive in their order, without labels.
+class ArchivedImages:
+    """Read images of an archive in their order, without labels.
 
     Args:
         path: The archive.
-        name: Its array, uint8 [pictures height width 3].
+        name: Its array, uint8 [images height width 3].
     """
 
     def __init__(self, path: Path, name: str):
@@ -25,16 +25,16 @@ class ArchivedPictures:
 
     @property
     def num_distinct(self) -> int:
-        """Number of pictures before they repeat."""
+        """Number of images before they repeat."""
         return self._total
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return self._total
 
     def name_of(self, place: int) -> str:
-        """Say which picture is in a place."""
-        return f"picture {place} of {self._path}"
+        """Say which image is in a place."""
+        return f"image {place} of {self._path}"
 
     def batches(
         self, batch_size: int, *, title: str = "reference", progress: bool = True
@@ -42,17 +42,17 @@ class ArchivedPictures:
         """Read this host's share of each batch.
 
         Args:
-            batch_size: Pictures at once, on all hosts together.
+            batch_size: Images at once, on all hosts together.
             title: What the progress bar says.
             progress: Whether to show one.
 
         Yields:
-            Pictures, RGB values 0..255, and their places.
+            Images, RGB values 0..255, and their places.
         """
         share = own_share(self._total, batch_size)
         rows = stream_rows(self._path, self._name, batch_size)
         numbers = even_batches(self._total, batch_size, title, progress)
-        for (number, _, _), pictures in zip(numbers, rows, strict=True):
-            own = pictures[share.rows]
+        for (number, _, _), images in zip(numbers, rows, strict=True):
+            own = images[share.rows]
             if len(own):
                 yield own, share.of_batch(number)

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int, Real, Shaped
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.svm import SVC
 
-from cdcd_jax.evaluation.metrics.images.descriptors import describe_pictures
+from cdcd_jax.evaluation.metrics.images.descriptors import describe_images
 from cdcd_jax.evaluation.metrics.images.frechet import (
     Moments,
     frechet_distance,
@@ -127,13 +127,13 @@ def token_classifier(tokens: Int[np.ndarray, "examples length"], labels: Labels)
 
 
 def image_classifier(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Classifier:
-    """Fit a classifier of colour pictures: their descriptors, and linear discriminants of them.
+    """Fit a classifier of colour images: their descriptors, and linear discriminants of them.
 
     It needs no pretrained weights and no long training, so it serves for comparing settings, not
     for comparing with published numbers. Its features have one dimension for each class.
 
     Args:
-        batches: Real training pictures [batch height width 3], uint8 or values 0..1, and their
+        batches: Real training images [batch height width 3], uint8 or values 0..1, and their
             classes [batch]; only descriptors are kept.
 
     Returns:
@@ -142,13 +142,11 @@ def image_classifier(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Classi
     Raises:
         ValueError: If there are fewer than two classes.
     """
-    described = [(describe_pictures(pictures), labels) for pictures, labels in batches]
+    described = [(describe_images(images), labels) for images, labels in batches]
     vectors, labels = (np.concatenate(parts) for parts in zip(*described, strict=True))
     # Shrinkage because there are about as many dimensions as examples.
     machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
-    return Classifier(
-        vectors, labels, inputs="pictures", machine=machine, describe=describe_pictures
-    )
+    return Classifier(vectors, labels, inputs="images", machine=machine, describe=describe_images)
 
 
 class _Verdict(NamedTuple):

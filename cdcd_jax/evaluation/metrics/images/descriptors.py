@@ -1,4 +1,4 @@
-"""Describe small colour pictures by what a classifier can be fitted to in seconds."""
+"""Describe small colour images by what a classifier can be fitted to in seconds."""
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -9,44 +9,44 @@ STRENGTHS = (0.02, 0.06, 0.15)
 """Where weak, middling, strong and very strong slopes part, per pixel of a square-rooted value."""
 
 SIDE = 64
-"""Larger pictures are averaged down to about this size first."""
+"""Larger images are averaged down to about this size first."""
 
 
-def describe_pictures(
-    pictures: Shaped[np.ndarray, "batch height width 3"],
+def describe_images(
+    images: Shaped[np.ndarray, "batch height width 3"],
 ) -> Float[np.ndarray, "batch dim"]:
-    """Describe pictures by their colours and by the directions of their edges.
+    """Describe images by their colours and by the directions of their edges.
 
     Two vectors of length 1, put end to end: the square roots of the frequencies of 8 x 8 x 8
-    colours in the whole picture, and those of 8 directions x 4 strengths of the slope of its
+    colours in the whole image, and those of 8 directions x 4 strengths of the slope of its
     brightness in each quarter, at full and at half size. (Square roots, so that distances are
     Hellinger's and a frequent colour does not outweigh all others.)
 
     Args:
-        pictures: uint8, or values 0..1, clipped; at least 8 pixels a side.
+        images: uint8, or values 0..1, clipped; at least 8 pixels a side.
 
     Returns:
-        768 numbers for each picture.
+        768 numbers for each image.
 
     Raises:
-        ValueError: If the pictures are not in colour or too small.
+        ValueError: If the images are not in colour or too small.
 
     Note:
         On 81 classes of groceries at 64 x 64 pixels, linear discriminants of these get 46% of the
-        test pictures right and 86% among the first five (colours alone: 44% and 82%, edges alone:
+        test images right and 86% among the first five (colours alone: 44% and 82%, edges alone:
         12% and 37%); histograms of oriented gradients in place of the edges are worse, as objects
         lie anywhere.
 
-    >>> describe_pictures(np.zeros((2, 16, 16, 3), np.uint8)).shape
+    >>> describe_images(np.zeros((2, 16, 16, 3), np.uint8)).shape
     (2, 768)
     """
-    if pictures.shape[-1] != 3 or min(pictures.shape[1:3]) < 8:
+    if images.shape[-1] != 3 or min(images.shape[1:3]) < 8:
         raise ValueError(
-            "pictures must be [batch height width 3] with at least 8 pixels a side, got "
-            f"{pictures.shape}"
+            "images must be [batch height width 3] with at least 8 pixels a side, got "
+            f"{images.shape}"
         )
-    scale = 255.0 if pictures.dtype == np.uint8 else 1.0
-    values = np.clip(pictures.astype(np.float32) / scale, 0.0, 1.0)
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    values = np.clip(images.astype(np.float32) / scale, 0.0, 1.0)
     values = _shrink(values, max(1, min(values.shape[1:3]) // SIDE))
     brightness = np.sqrt(values).mean(axis=-1, keepdims=True)
     edges = [_edges(_shrink(brightness, factor)[..., 0]) for factor in (1, 2)]
@@ -75,7 +75,7 @@ def _edges(brightness: np.ndarray) -> np.ndarray:
 
 
 def _root_frequencies(codes: np.ndarray, count: int) -> np.ndarray:
-    """Count codes 0..count-1 in each picture; the result has length 1."""
+    """Count codes 0..count-1 in each image; the result has length 1."""
     batch, pixels = len(codes), codes[0].size
     shifted = codes.reshape(batch, -1) + count * np.arange(batch)[:, None]
     return np.sqrt(np.bincount(shifted.ravel(), minlength=batch * count) / pixels).reshape(

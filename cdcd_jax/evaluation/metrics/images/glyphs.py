@@ -1,4 +1,4 @@
-"""The classifier of glyphs: which letter a picture shows, and in which style."""
+"""The classifier of glyphs: which letter an image shows, and in which style."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from cdcd_jax.data.images.decoding import decode_image
-from cdcd_jax.data.toy.glyphs import GlyphPictures
+from cdcd_jax.data.toy.glyphs import GlyphImages
 from cdcd_jax.evaluation.metrics.images.classifier import Classifier
 from cdcd_jax.evaluation.metrics.images.frechet import (
     Moments,
@@ -19,7 +19,7 @@ from cdcd_jax.evaluation.metrics.images.frechet import (
 from cdcd_jax.evaluation.metrics.images.stroke_features import describe_strokes
 from cdcd_jax.evaluation.metrics.metric import Metric
 
-Pictures = Shaped[np.ndarray, "batch height width 3"]
+Images = Shaped[np.ndarray, "batch height width 3"]
 
 # Where letters and styles that training lacks are told best; flat for half and twice as much.
 LETTER_SHRINKAGE, STYLE_SHRINKAGE = 0.05, 0.01
@@ -40,12 +40,12 @@ class GlyphClassifiers(NamedTuple):
     style: Classifier
 
 
-def fit_glyph_classifiers(train: GlyphPictures) -> GlyphClassifiers:
+def fit_glyph_classifiers(train: GlyphImages) -> GlyphClassifiers:
     """Fit the classifiers of letters and of styles: linear discriminants of stroke directions.
 
     The style is looked for in what is left when the mean of the letter is taken away. So it can be
     recognised in a letter that was never seen in it. Letters and styles are taken to add up,
-    picture = letter + style + rest; the letter is the one that the other classifier sees.
+    image = letter + style + rest; the letter is the one that the other classifier sees.
 
     Args:
         train: Real training glyphs, of at least two shapes and two styles.
@@ -62,19 +62,19 @@ def fit_glyph_classifiers(train: GlyphPictures) -> GlyphClassifiers:
     letter = Classifier(
         vectors,
         train.shapes,
-        inputs="pictures",
+        inputs="images",
         machine=_discriminants(LETTER_SHRINKAGE),
         describe=describe_strokes,
     )
     means = _letter_means(vectors, train.shapes, train.styles)
 
-    def describe_style(pictures: Pictures) -> np.ndarray:
-        return describe_strokes(pictures) - means[letter.predict(pictures)]
+    def describe_style(images: Images) -> np.ndarray:
+        return describe_strokes(images) - means[letter.predict(images)]
 
     style = Classifier(
         vectors - means[train.shapes],
         train.styles,
-        inputs="pictures",
+        inputs="images",
         machine=_discriminants(STYLE_SHRINKAGE),
         describe=describe_style,
     )
@@ -87,19 +87,19 @@ class _Verdict(NamedTuple):
 
 
 def make_glyph_metrics(
-    train: GlyphPictures, test: GlyphPictures, numbers: Int[np.ndarray, " asked"] | None = None
+    train: GlyphImages, test: GlyphImages, numbers: Int[np.ndarray, " asked"] | None = None
 ) -> list[Metric]:
-    """Fit classifiers to real training glyphs, to score pictures made for captions of test glyphs.
+    """Fit classifiers to real training glyphs, to score images made for captions of test glyphs.
 
     Args:
         train: Real training glyphs.
         test: The glyphs whose captions are asked for.
-        numbers: Those that are asked for, by their numbers in ``test``: the label of a picture to
+        numbers: Those that are asked for, by their numbers in ``test``: the label of an image to
             score is a place in this list. All in order if None.
 
     Returns:
-        One metric of pictures, whose result is ``letter_accuracy``, ``style_accuracy`` and
-        ``both_accuracy`` (0..1, how often a picture is taken for what was asked for) and
+        One metric of images, whose result is ``letter_accuracy``, ``style_accuracy`` and
+        ``both_accuracy`` (0..1, how often an image is taken for what was asked for) and
         ``frechet_distance`` to the training glyphs in the decision values for letters.
 
     Raises:
@@ -110,9 +110,9 @@ def make_glyph_metrics(
     chosen = slice(None) if numbers is None else numbers
     shapes, styles = test.shapes[chosen], test.styles[chosen]
 
-    def look(pictures: Pictures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        letters, features = classifiers.letter.look(pictures)
-        return letters[:, 0], classifiers.style.predict(pictures), features
+    def look(images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        letters, features = classifiers.letter.look(images)
+        return letters[:, 0], classifiers.style.predict(images), features
 
     def update(
         verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray, np.ndarray], labels: np.ndarray
@@ -132,7 +132,7 @@ def make_glyph_metrics(
         }
 
     metric = Metric(
-        inputs="pictures",
+        inputs="images",
         look=look,
         init=lambda share: _Verdict(np.zeros(4, np.int64), init_moments(reference.mean.size)),
         update=update,
@@ -142,9 +142,9 @@ def make_glyph_metrics(
     return [metric]
 
 
-def _decode(glyphs: GlyphPictures) -> np.ndarray:
-    pictures = (glyphs[index] for index in range(len(glyphs)))
-    return np.stack([decode_image(picture.data, name=picture.name) for picture in pictures])
+def _decode(glyphs: GlyphImages) -> np.ndarray:
+    images = (glyphs[index] for index in range(len(glyphs)))
+    return np.stack([decode_image(image.data, name=image.name) for image in images])
 
 
 def _discriminants(shrinkage: float) -> LinearDiscriminantAnalysis:

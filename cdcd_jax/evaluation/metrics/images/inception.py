@@ -1,4 +1,4 @@
-"""Distances to real pictures in Inception's features, and Inception score, by one pass of each."""
+"""Distances to real images in Inception's features, and Inception score, by one pass of each."""
 
 from collections.abc import Callable
 from functools import cache
@@ -34,7 +34,7 @@ from cdcd_jax.evaluation.metrics.images.neighbours import (
     compare_features,
     describe_features,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import PictureSet
+from cdcd_jax.evaluation.metrics.images.real_images import ImageSet
 from cdcd_jax.evaluation.metrics.images.reference import Reference
 from cdcd_jax.evaluation.metrics.metric import Metric, check_finite
 from cdcd_jax.models.features.inception import NUM_FEATURES
@@ -55,7 +55,7 @@ class Outputs(Protocol):
 
 
 InceptionFn = Callable[[np.ndarray], Outputs]
-"""Pictures [batch height width 3], values 0..1 -> outputs; best jitted."""
+"""Images [batch height width 3], values 0..1 -> outputs; best jitted."""
 
 
 class _State(NamedTuple):
@@ -67,26 +67,26 @@ class _State(NamedTuple):
 def inception_metric(
     inception_fn: InceptionFn, reference: Reference, *, num_logits: int = 1008
 ) -> Metric:
-    """Measure distances to real pictures, and the Inception score.
+    """Measure distances to real images, and the Inception score.
 
     Args:
         inception_fn: The network.
-        reference: Of real pictures' features, from ``inception_reference`` or a file.
+        reference: Of real images' features, from ``inception_reference`` or a file.
         num_logits: Number of the network's logits.
 
     Returns:
-        A metric of pictures whose result is ``fid``, ``inception_score`` and, over its ten parts,
+        A metric of images whose result is ``fid``, ``inception_score`` and, over its ten parts,
         ``inception_score_deviation``; and, where the reference has features, ``precision``,
-        ``recall`` and ``kid`` of at most 10,000 pictures on each side.
+        ``recall`` and ``kid`` of at most 10,000 images on each side.
 
     Note:
-        ``fid`` and the score depend on the number of pictures: published distances are of 50,000
+        ``fid`` and the score depend on the number of images: published distances are of 50,000
         samples, and the distance of fewer is larger. ``kid`` does not; precision and recall do.
     """
     dim = reference.gaussian.mean.size
 
-    def look(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = inception_fn(pictures)
+    def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = inception_fn(images)
         return np.asarray(outputs.features), np.asarray(outputs.unbiased_logits)
 
     @cache
@@ -116,7 +116,7 @@ def inception_metric(
         }
 
     return Metric(
-        inputs="pictures",
+        inputs="images",
         look=look,
         init=lambda share: _State(
             init_moments(dim), init_splits(share, num_logits), init_feature_sample(share, dim)
@@ -134,34 +134,34 @@ def inception_metric(
 
 def inception_reference(
     inception_fn: InceptionFn,
-    pictures: PictureSet,
+    images: ImageSet,
     *,
     batch_size: int,
     dim: int = NUM_FEATURES,
     progress: bool = True,
 ) -> Reference:
-    """Describe the features of real pictures, of all hosts' shares together.
+    """Describe the features of real images, of all hosts' shares together.
 
     Args:
         inception_fn: The network.
-        pictures: The pictures.
-        batch_size: Pictures at once, on all hosts together.
+        images: The images.
+        batch_size: Images at once, on all hosts together.
         dim: Number of features.
         progress: Whether to show a progress bar.
 
     Returns:
-        Moments of all features, and some of the features, each picture's once.
+        Moments of all features, and some of the features, each image's once.
 
     Raises:
-        EvaluationError: If a feature is not finite; the sentence names the picture.
+        EvaluationError: If a feature is not finite; the sentence names the image.
     """
-    share = own_share(len(pictures), batch_size)
+    share = own_share(len(images), batch_size)
     moments = init_moments(dim)
-    sample = init_feature_sample(share, dim, distinct=pictures.num_distinct)
-    for images, _ in pictures.batches(batch_size, title="reference", progress=progress):
-        features = np.asarray(inception_fn(images / np.float32(255)).features)
+    sample = init_feature_sample(share, dim, distinct=images.num_distinct)
+    for batch, _ in images.batches(batch_size, title="reference", progress=progress):
+        features = np.asarray(inception_fn(batch / np.float32(255)).features)
         places = share.places(sample.num_done, len(features))
-        check_finite(features, images, places, pictures.name_of)
+        check_finite(features, batch, places, images.name_of)
         moments = update_moments(moments, features)
         sample = update_feature_sample(sample, features)
     moments = merge_hosts(merge_moments, moments)

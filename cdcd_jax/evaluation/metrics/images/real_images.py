@@ -1,4 +1,4 @@
-"""Real pictures for metrics: a spread of a source, decoded and cropped as the codec gets them."""
+"""Real images for metrics: a spread of a source, decoded and cropped as the codec gets them."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -7,48 +7,48 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from cdcd_jax.data.images.sources import Source
-from cdcd_jax.data.images.stream import load_pictures
+from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.evaluation.batches import Share, even_batches, own_share
 from cdcd_jax.evaluation.metrics.metric import RawExamples
 
 
 @runtime_checkable
-class PictureSet(Protocol):
-    """A numbered set of real pictures, some of which may come more than once."""
+class ImageSet(Protocol):
+    """A numbered set of real images, some of which may come more than once."""
 
     @property
     def num_distinct(self) -> int:
-        """Number of pictures before they repeat."""
+        """Number of images before they repeat."""
         ...
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         ...
 
     def name_of(self, place: int) -> str:
-        """Say which picture is in a place, for messages."""
+        """Say which image is in a place, for messages."""
         ...
 
     def batches(
         self, batch_size: int, *, title: str = ..., progress: bool = ...
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Read this host's share of each batch: pictures [batch height width 3], 0..255."""
+        """Read this host's share of each batch: images [batch height width 3], 0..255."""
         ...
 
 
-class RealPictures:
-    """Read pictures of a source evenly spread over it, so that all classes are among them.
+class RealImages:
+    """Read images of a source evenly spread over it, so that all classes are among them.
 
     Args:
-        source: The pictures, still encoded.
+        source: The images, still encoded.
         image_size: Height and width they are cropped to.
         limit: At most so many, >= 1.
-        numbers: The pictures to choose from, by their numbers in the source; their place in this
+        numbers: The images to choose from, by their numbers in the source; their place in this
             list is then their label. All, with their own labels, if None.
         oversample: Whether to take exactly ``limit``, some of them more than once.
 
     Raises:
-        ValueError: If a number is out of range; later, if a picture cannot be decoded.
+        ValueError: If a number is out of range; later, if an image cannot be decoded.
     """
 
     def __init__(
@@ -72,23 +72,23 @@ class RealPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Say which pictures these are: a text that changes when they do."""
+        """Say which images these are: a text that changes when they do."""
         return (
             f"{len(self)} of {self._source.name} ({self._source.fingerprint[:16]}), "
             f"{self._size} pixels"
         )
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self._chosen)
 
     @property
     def num_distinct(self) -> int:
-        """Number of pictures before they repeat."""
+        """Number of images before they repeat."""
         return self._num_distinct
 
     def name_of(self, place: int) -> str:
-        """Say which picture is in a place, by its name in the source."""
+        """Say which image is in a place, by its name in the source."""
         number = (
             self._chosen[place] if self._numbers is None else self._numbers[self._chosen[place]]
         )
@@ -98,20 +98,20 @@ class RealPictures:
         self,
         batch_size: int,
         *,
-        title: str = "real pictures",
+        title: str = "real images",
         progress: bool = True,
         everywhere: bool = False,
     ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int[np.ndarray, " batch"]]]:
         """Read this host's share of each batch.
 
         Args:
-            batch_size: Pictures at once, on all hosts together.
+            batch_size: Images at once, on all hosts together.
             title: What the progress bar says.
             progress: Whether to show one.
-            everywhere: Whether each host reads all pictures, and so learns the same from them.
+            everywhere: Whether each host reads all images, and so learns the same from them.
 
         Yields:
-            Pictures, RGB values 0..255, and their classes.
+            Images, RGB values 0..255, and their classes.
         """
         total = len(self._chosen)
         share = (
@@ -122,18 +122,18 @@ class RealPictures:
             if not len(places):
                 continue
             indices = places if self._numbers is None else self._numbers[places]
-            pictures, labels = load_pictures(self._source, indices.tolist(), image_size=self._size)
-            yield pictures, labels if self._numbers is None else places
+            images, labels = load_images(self._source, indices.tolist(), image_size=self._size)
+            yield images, labels if self._numbers is None else places
 
 
-def raw_pictures(pictures: RealPictures) -> RawExamples:
-    """Give real pictures to metrics, with values 0..1."""
+def raw_images(images: RealImages) -> RawExamples:
+    """Give real images to metrics, with values 0..1."""
 
     def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for images, labels in pictures.batches(batch_size, progress=progress):
-            yield images / np.float32(255), labels
+        for batch, labels in images.batches(batch_size, progress=progress):
+            yield batch / np.float32(255), labels
 
-    return RawExamples("real test pictures", "pictures", len(pictures), batches, pictures.name_of)
+    return RawExamples("real test images", "images", len(images), batches, images.name_of)
 
 
 def evenly_spaced(total: int, limit: int) -> Int[np.ndarray, " chosen"]:

@@ -16,18 +16,18 @@ def recognition_metric(
     """Count how often the class asked for is a classifier's first guess, or among its five first.
 
     Args:
-        logits_fn: Pictures [batch height width 3], values 0..1 -> logits [batch outputs]; best
+        logits_fn: Images [batch height width 3], values 0..1 -> logits [batch outputs]; best
             jitted.
         classes: For each of our labels, which output of the classifier stands for it.
         name: Of the classifier, in the keys.
 
     Returns:
-        A metric of pictures whose result is ``<name>_top1`` and ``<name>_top5`` (0..1).
+        A metric of images whose result is ``<name>_top1`` and ``<name>_top5`` (0..1).
     """
     outputs = np.asarray(classes)
 
-    def look(pictures: np.ndarray) -> np.ndarray:
-        return np.argsort(-np.asarray(logits_fn(pictures)), axis=1, kind="stable")[:, :TOP]
+    def look(images: np.ndarray) -> np.ndarray:
+        return np.argsort(-np.asarray(logits_fn(images)), axis=1, kind="stable")[:, :TOP]
 
     def update(counts: np.ndarray, guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
         right = guesses == outputs[labels][:, None]
@@ -38,7 +38,7 @@ def recognition_metric(
         return {f"{name}_top1": first / total, f"{name}_top5": among / total}
 
     return Metric(
-        inputs="pictures",
+        inputs="images",
         look=look,
         init=lambda share: np.zeros(3, np.int64),
         update=update,

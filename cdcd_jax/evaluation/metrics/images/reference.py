@@ -1,8 +1,8 @@
-"""What generated pictures are compared with: features of real ones, kept in files of many forms.
+"""What generated images are compared with: features of real ones, kept in files of many forms.
 
 A file of our own keeps mean and scatter of the features, what they are of, and a part of the
 features. Others' files are taken too: ``mu`` and ``sigma``, the mean and the covariance, as
-pytorch-fid, clean-fid and ADM (Dhariwal and Nichol 2021) write them, and pictures in ``arr_0``.
+pytorch-fid, clean-fid and ADM (Dhariwal and Nichol 2021) write them, and images in ``arr_0``.
 """
 
 import os
@@ -14,22 +14,22 @@ import numpy as np
 from jaxtyping import Float32
 
 from cdcd_jax.evaluation.hosts import gather_hosts
-from cdcd_jax.evaluation.metrics.images.archived_images import ArchivedPictures
+from cdcd_jax.evaluation.metrics.images.archived_images import ArchivedImages
 from cdcd_jax.evaluation.metrics.images.frechet import Gaussian, Moments
-from cdcd_jax.evaluation.metrics.images.real_images import PictureSet
+from cdcd_jax.evaluation.metrics.images.real_images import ImageSet
 from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.models.features.inception import NUM_FEATURES
 from cdcd_jax.reading.arrays import ArrayLayout, read_array, read_layouts
 
 OURS = {"fingerprint", "num_examples", "mean", "scatter"}
 STATISTICS = {"mu", "sigma"}
-PICTURES = "arr_0"
+IMAGES = "arr_0"
 
-Form = Literal["ours", "statistics", "pictures"]
+Form = Literal["ours", "statistics", "images"]
 
 
 class Reference(NamedTuple):
-    """What is known of the features of real pictures.
+    """What is known of the features of real images.
 
     Attributes:
         gaussian: Their mean and covariance.
@@ -43,17 +43,17 @@ class Reference(NamedTuple):
 def load_reference(
     path: str | os.PathLike,
     fingerprint: str,
-    pictures: PictureSet,
-    compute: Callable[[PictureSet], Reference],
+    images: ImageSet,
+    compute: Callable[[ImageSet], Reference],
 ) -> Reference:
     """Read the reference that a file keeps, or compute it and write the file.
 
     Args:
         path: An ``.npz`` file.
-        fingerprint: What the reference must be of, where the file says it: pictures, their size and
+        fingerprint: What the reference must be of, where the file says it: images, their size and
             number, the network.
-        pictures: The real pictures that it is computed of where there is no file.
-        compute: Computes it of a set of pictures; called on all hosts if on any.
+        images: The real images that it is computed of where there is no file.
+        compute: Computes it of a set of images; called on all hosts if on any.
 
     Returns:
         The reference.
@@ -64,9 +64,9 @@ def load_reference(
     path = Path(path)
     # Hosts that do not all see the file compute together, or some would wait for the others.
     form = find_form(path) if all(gather_hosts(path.exists())) else None
-    if form in ("statistics", "pictures"):
+    if form in ("statistics", "images"):
         print(describe_reference(path))
-        archived = ArchivedPictures(path, PICTURES) if PICTURES in read_layouts(path) else None
+        archived = ArchivedImages(path, IMAGES) if IMAGES in read_layouts(path) else None
         computed = compute(archived) if archived is not None else None
         if form == "statistics":
             return Reference(_read_statistics(path), computed and computed.features)
@@ -76,7 +76,7 @@ def load_reference(
         kept = _read_ours(path, fingerprint)
         if kept.features is not None:
             return kept  # Files of version 0.1 have none.
-    reference = compute(pictures)
+    reference = compute(images)
     if is_first_host():
         write_reference(path, fingerprint, reference)
     return reference
@@ -88,7 +88,7 @@ def find_form(path: str | os.PathLike) -> Form:
     Raises:
         ValueError: If it is damaged or of another form; the sentence says what it holds.
     """
-    layouts = read_layouts(Path(path), {*OURS, *STATISTICS, PICTURES})
+    layouts = read_layouts(Path(path), {*OURS, *STATISTICS, IMAGES})
     if set(layouts) >= OURS:
         return "ours"
     if set(layouts) >= STATISTICS:
@@ -104,15 +104,15 @@ def find_form(path: str | os.PathLike) -> Form:
                 f"{path}: mu and sigma are {types[0]} and {types[1]}, and not floating-point "
                 "numbers; take another copy"
             )
-    elif PICTURES not in layouts:
+    elif IMAGES not in layouts:
         raise ValueError(
             f"{path} holds {', '.join(sorted(layouts)) or 'nothing'}, which is another format: a "
-            "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or pictures "
-            f"as {PICTURES}; name such a file, or a new one to have it made"
+            "reference has mu and sigma, as pytorch-fid, clean-fid and ADM write them, or images "
+            f"as {IMAGES}; name such a file, or a new one to have it made"
         )
-    if PICTURES in layouts:
-        _check_pictures(path, layouts[PICTURES])
-    return "statistics" if set(layouts) >= STATISTICS else "pictures"
+    if IMAGES in layouts:
+        _check_images(path, layouts[IMAGES])
+    return "statistics" if set(layouts) >= STATISTICS else "images"
 
 
 def check_reference(path: str | os.PathLike) -> None:
@@ -140,25 +140,25 @@ def describe_reference(path: Path) -> str:
     """
     layouts = read_layouts(path)
     if not set(layouts) >= STATISTICS:
-        return f"FID, precision, recall and KID are measured to the pictures of {path}."
+        return f"FID, precision, recall and KID are measured to the images of {path}."
     words = path.stem.split("_")
     origin = "of features that were computed elsewhere, as pytorch-fid has them"
     if "mu_s" in layouts:
         origin = "ADM's, of features from TensorFlow's graph"
     elif "clean" in words or "legacy" in words:
         mode = "clean" if "clean" in words else "legacy"
-        origin = f"clean-fid's in mode {mode}, of pictures that it resized in its own way"
-    rest = "" if PICTURES in layouts else "; precision, recall and KID need pictures or features"
+        origin = f"clean-fid's in mode {mode}, of images that it resized in its own way"
+    rest = "" if IMAGES in layouts else "; precision, recall and KID need images or features"
     return f"FID is measured to mu and sigma of {path}, {origin} (docs/guides/metrics.md){rest}."
 
 
-def _check_pictures(path: str | os.PathLike, layout: ArrayLayout) -> None:
+def _check_images(path: str | os.PathLike, layout: ArrayLayout) -> None:
     shape, dtype, by_rows = layout
     known = len(shape) == 4 and shape[3] == 3 and dtype == np.uint8 and by_rows
     if not known or shape[0] < 2 or min(shape) < 1:
         raise ValueError(
-            f"{path}: {PICTURES} is {dtype} {list(shape)}, and no pictures, which are uint8 "
-            "[pictures, height, width, 3]"
+            f"{path}: {IMAGES} is {dtype} {list(shape)}, and no images, which are uint8 "
+            "[images, height, width, 3]"
         )
 
 
@@ -183,7 +183,7 @@ def _check_statistics(
 
 
 def _read_ours(path: Path, fingerprint: str | None = None) -> Reference:
-    """Read our own file; None as the fingerprint accepts it of any pictures and network."""
+    """Read our own file; None as the fingerprint accepts it of any images and network."""
     layouts = read_layouts(path)
     kept = [name for name in (*sorted(OURS), "features") if name in layouts]
     floats = [layouts[name] for name in ("mean", "scatter", "features") if name in layouts]

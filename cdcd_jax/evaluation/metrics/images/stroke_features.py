@@ -1,4 +1,4 @@
-"""Describe pictures of letters by the directions of their outlines, place by place."""
+"""Describe images of letters by the directions of their outlines, place by place."""
 
 from collections.abc import Iterator
 
@@ -13,21 +13,21 @@ BATCH = 512
 
 
 def describe_strokes(
-    pictures: Shaped[np.ndarray, "batch height width 3"],
+    images: Shaped[np.ndarray, "batch height width 3"],
 ) -> Float32[np.ndarray, "batch dim"]:
-    """Describe pictures by histograms of oriented gradients (Dalal and Triggs, CVPR 2005).
+    """Describe images by histograms of oriented gradients (Dalal and Triggs, CVPR 2005).
 
     The slope of the brightness at each pixel votes with its strength for the directions it goes
     in, in the cells nearby: 8 x 8 cells, 12 directions. Square roots of the votes, length 1.
 
     Args:
-        pictures: uint8, or values 0..1, clipped; at least 8 pixels a side.
+        images: uint8, or values 0..1, clipped; at least 8 pixels a side.
 
     Returns:
-        768 numbers for each picture, all zero for an empty one.
+        768 numbers for each image, all zero for an empty one.
 
     Raises:
-        ValueError: If the pictures are not in colour or too small.
+        ValueError: If the images are not in colour or too small.
 
     Note:
         12 directions in place of 8 make linear discriminants of glyphs take 2 in 100 styles more
@@ -36,23 +36,23 @@ def describe_strokes(
     >>> describe_strokes(np.zeros((2, 16, 16, 3), np.uint8)).shape
     (2, 768)
     """
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or min(pictures.shape[1:3]) < CELLS:
+    if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < CELLS:
         raise ValueError(
-            f"pictures must be [batch height width 3] with at least {CELLS} pixels a side, got "
-            f"{pictures.shape}"
+            f"images must be [batch height width 3] with at least {CELLS} pixels a side, got "
+            f"{images.shape}"
         )
-    described = [_describe(part) for part in _parts(pictures)]
+    described = [_describe(part) for part in _parts(images)]
     return np.concatenate([np.zeros((0, CELLS**2 * DIRECTIONS), np.float32), *described])
 
 
-def _parts(pictures: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(pictures), BATCH):
-        yield pictures[start : start + BATCH]
+def _parts(images: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
 
 
-def _describe(pictures: np.ndarray) -> np.ndarray:
-    scale = 255.0 if pictures.dtype == np.uint8 else 1.0
-    values = np.clip(pictures.astype(np.float32) / np.float32(scale), 0.0, 1.0).mean(axis=-1)
+def _describe(images: np.ndarray) -> np.ndarray:
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    values = np.clip(images.astype(np.float32) / np.float32(scale), 0.0, 1.0).mean(axis=-1)
     values = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
     down = values[:, 2:, 1:-1] - values[:, :-2, 1:-1]
     right = values[:, 1:-1, 2:] - values[:, 1:-1, :-2]
@@ -63,7 +63,7 @@ def _describe(pictures: np.ndarray) -> np.ndarray:
         along = right * np.float32(np.cos(angle)) + down * np.float32(np.sin(angle))
         cosine = np.maximum(along, 0.0) / np.maximum(strength, np.float32(1e-6))
         votes.append(rows @ (strength * cosine**SHARPNESS) @ columns)
-    roots = np.sqrt(np.stack(votes, axis=-1).reshape(len(pictures), -1))
+    roots = np.sqrt(np.stack(votes, axis=-1).reshape(len(images), -1))
     return roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), np.float32(1e-6))
 
 

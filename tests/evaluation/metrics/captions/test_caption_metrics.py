@@ -1,14 +1,14 @@
-"""The metrics of pictures from captions: which there are, and what they are measured to."""
+"""The metrics of images from captions: which there are, and what they are measured to."""
 
 import io
 
 import numpy as np
 from PIL import Image
 
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.evaluation.metrics import pretrained
 from cdcd_jax.evaluation.metrics.codebook import codebook_metric
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages
 from cdcd_jax.evaluation.metrics.pretrained import make_caption_metrics
 
 
@@ -19,25 +19,25 @@ def bright(level):
     return file.getvalue()
 
 
-SOURCE = PictureBytes("greys", [bright(10 * k) for k in range(6)], list(range(6)), [])
+SOURCE = ImageBytes("greys", [bright(10 * k) for k in range(6)], list(range(6)), [])
 
 
-def test_real_pictures_are_repeated_to_the_number_that_is_drawn():
+def test_real_images_are_repeated_to_the_number_that_is_drawn():
     numbers = np.array([1, 2, 5])  # the others could not be decoded
-    pictures = RealPictures(SOURCE, image_size=4, limit=8, numbers=numbers, oversample=True)
-    assert len(pictures) == 8
+    images = RealImages(SOURCE, image_size=4, limit=8, numbers=numbers, oversample=True)
+    assert len(images) == 8
     seen = [
-        (int(picture[0, 0, 0]), int(label))
-        for batch, labels in pictures.batches(3, progress=False)
-        for picture, label in zip(batch, labels, strict=True)
+        (int(image[0, 0, 0]), int(label))
+        for batch, labels in images.batches(3, progress=False)
+        for image, label in zip(batch, labels, strict=True)
     ]
     assert seen == [(10, 0), (20, 1), (50, 2)] * 2 + [(10, 0), (20, 1)]
-    once = RealPictures(SOURCE, image_size=4, limit=8, numbers=numbers)
+    once = RealImages(SOURCE, image_size=4, limit=8, numbers=numbers)
     assert len(once) == 3
 
 
 def test_clip_scores_need_both_files(monkeypatch):
-    real = RealPictures(SOURCE, image_size=4, limit=6)
+    real = RealImages(SOURCE, image_size=4, limit=6)
     asked, clip = {}, codebook_metric(9)
 
     def make_clip_metric(weights, merges, captions, *, batch_size, any_clip):

@@ -24,10 +24,10 @@ def data():
     return load_golden("clip_score/transformers.npz")
 
 
-def run(metric, pictures, labels):
+def run(metric, images, labels):
     state = metric.init(len(labels))
     for start in range(0, len(labels), 3):
-        seen = metric.look(pictures[start : start + 3])
+        seen = metric.look(images[start : start + 3])
         state = metric.update(state, seen, labels[start : start + 3])
     return state
 
@@ -35,9 +35,9 @@ def run(metric, pictures, labels):
 def test_the_score_is_that_of_transformers(data):
     lengths = 1 + np.arange(4)[:, None]  # of no matter
     asked, numbers = data["asked"], np.arange(4)
-    metric = clip_metric(lambda pictures: data["image_fp32"], data["text_fp32"] * lengths, numbers)
+    metric = clip_metric(lambda images: data["image_fp32"], data["text_fp32"] * lengths, numbers)
     [result] = score_examples(
-        [metric], Share(4, 4, 0, 4), [({"pictures": data["pictures"]}, [asked])]
+        [metric], Share(4, 4, 0, 4), [({"images": data["pictures"]}, [asked])]
     )
     assert result["clip_score"] == pytest.approx(float(data["clip_score"]), abs=1e-6)
     rest = np.where(np.eye(4)[asked] == 1, -np.inf, data["cosines"])
@@ -47,32 +47,32 @@ def test_the_score_is_that_of_transformers(data):
 
 def test_only_other_texts_are_rivals():
     texts = np.eye(3)[[0, 1, 0, 2, 0]]
-    pictures, labels = np.eye(3)[[0, 0, 1, 2, 0, 1]], np.array([0, 2, 1, 3, 1, 0])
-    metric = clip_metric(lambda pictures: pictures, texts, np.array([7, 1, 7, 2, 7]))
-    state = run(metric, pictures, labels)
+    images, labels = np.eye(3)[[0, 0, 1, 2, 0, 1]], np.array([0, 2, 1, 3, 1, 0])
+    metric = clip_metric(lambda images: images, texts, np.array([7, 1, 7, 2, 7]))
+    state = run(metric, images, labels)
     # The first four are right, the captions 0, 2 and 4 being one text.
     assert metric.result(state) == {"clip_score": 2.5 * 4 / 6, "r_precision": 4 / 6}
-    halves = [run(metric, pictures[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
+    halves = [run(metric, images[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
     assert metric.result(metric.merge(*halves)) == metric.result(state)
-    same = clip_metric(lambda pictures: pictures, np.ones((5, 3)), np.arange(5))
-    assert same.result(run(same, pictures, labels))["r_precision"] == 0  # a tie is no find
-    alone = clip_metric(lambda pictures: -pictures, texts, np.zeros(5, int))
-    assert alone.result(run(alone, pictures, labels)) == {"clip_score": 0}  # no other text
+    same = clip_metric(lambda images: images, np.ones((5, 3)), np.arange(5))
+    assert same.result(run(same, images, labels))["r_precision"] == 0  # a tie is no find
+    alone = clip_metric(lambda images: -images, texts, np.zeros(5, int))
+    assert alone.result(run(alone, images, labels)) == {"clip_score": 0}  # no other text
 
 
 def test_rivals_are_as_many_as_asked_for():
     random = np.random.default_rng(0)
     texts = random.normal(size=(400, 6))
-    pictures, labels = texts + 1.2 * random.normal(size=(400, 6)), np.arange(400)
+    images, labels = texts + 1.2 * random.normal(size=(400, 6)), np.arange(400)
 
     def precision(num_rivals, seed=0):
         metric = clip_metric(lambda x: x, texts, labels, num_rivals=num_rivals, seed=seed)
-        return metric.result(run(metric, pictures, labels))["r_precision"]
+        return metric.result(run(metric, images, labels))["r_precision"]
 
     def unit(rows):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    cosines = unit(pictures) @ unit(texts).T
+    cosines = unit(images) @ unit(texts).T
     worse = (cosines < np.diag(cosines)[:, None]).sum(axis=1)
     for num_rivals in (1, 9, 99):
         # Drawn without replacement among the 399 others.
@@ -100,8 +100,8 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     monkeypatch.setattr(clip_score, "check_vit_b_32", lambda towers, path: None)
     captions = ["a red cat", "blue", "A  Red cat", "xyz"]
     metric = make_clip_metric(weights, merges, captions, batch_size=3, progress=False)
-    pictures = data["pictures"] / np.float32(255)
-    seen = metric.look(pictures)
+    images = data["pictures"] / np.float32(255)
+    seen = metric.look(images)
     exact = data["image_fp32"] / np.linalg.norm(data["image_fp32"], axis=1, keepdims=True)
     np.testing.assert_allclose(seen, exact, atol=1e-6)
 

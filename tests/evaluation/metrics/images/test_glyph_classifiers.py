@@ -23,8 +23,8 @@ def splits():
 @pytest.fixture(scope="module")
 def real(splits):
     test = splits[1]
-    pictures = np.stack([decode_image(test[index].data) for index in range(len(test))])
-    return pictures / np.float32(255)
+    images = np.stack([decode_image(test[index].data) for index in range(len(test))])
+    return images / np.float32(255)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def metrics(splits, fitted_once):
     return make_glyph_metrics(*splits)
 
 
-def score(metrics, pictures, labels):
-    halves = np.array_split(np.arange(len(pictures)), 2)
-    batches = [({"pictures": pictures[half]}, [labels[half]]) for half in halves]
-    return score_examples(metrics, own_share(len(pictures), 10), batches)[0]
+def score(metrics, images, labels):
+    halves = np.array_split(np.arange(len(images)), 2)
+    batches = [({"images": images[half]}, [labels[half]]) for half in halves]
+    return score_examples(metrics, own_share(len(images), 10), batches)[0]
 
 
 def test_real_glyphs_in_new_styles_are_recognised(metrics, real):

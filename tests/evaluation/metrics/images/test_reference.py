@@ -1,18 +1,18 @@
-"""References that others publish: mu and sigma, pictures in arr_0, and what is none of them."""
+"""References that others publish: mu and sigma, images in arr_0, and what is none of them."""
 
 import zipfile
 
 import numpy as np
 import pytest
 
-from cdcd_jax.data.images.sources import PictureBytes
+from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.evaluation.metrics.images.frechet import (
     Gaussian,
     frechet_distance,
     init_moments,
     update_moments,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import RealPictures
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages
 from cdcd_jax.evaluation.metrics.images.reference import (
     Reference,
     check_reference,
@@ -27,12 +27,12 @@ SIGMA = np.diag(np.linspace(1, 2, DIM))
 OURS = {"fingerprint": "ours", "num_examples": 3, "mean": MU, "scatter": SIGMA}
 
 
-def never(pictures):
+def never(images):
     raise AssertionError("nothing is to be computed")
 
 
 def load(path, compute=never):
-    unused = RealPictures(PictureBytes("none", [b""], [0], []), image_size=8, limit=1)
+    unused = RealImages(ImageBytes("none", [b""], [0], []), image_size=8, limit=1)
     return load_reference(path, "ours", unused, compute)
 
 
@@ -43,7 +43,7 @@ def load(path, compute=never):
         (
             "cifar10_clean_train_32.npz",
             (),
-            "clean-fid's in mode clean, of pictures that it resized",
+            "clean-fid's in mode clean, of images that it resized",
         ),
         ("cifar10_legacy_tensorflow_train_32.npz", (), "clean-fid's in mode legacy"),
         ("VIRTUAL_imagenet256_labeled.npz", ("mu_s", "sigma_s"), "ADM's, of features from Tensor"),
@@ -58,7 +58,7 @@ def test_statistics_of_others_are_taken_as_they_are(tmp_path, capsys, save, name
     assert reference.features is None
     printed = capsys.readouterr().out
     assert said in printed
-    assert "precision, recall and KID need pictures or features" in printed
+    assert "precision, recall and KID need images or features" in printed
 
 
 def test_the_distance_to_statistics_is_that_to_their_examples():
@@ -69,19 +69,19 @@ def test_the_distance_to_statistics_is_that_to_their_examples():
 
 
 @pytest.mark.parametrize("with_statistics", [True, False])
-def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
-    """ADM's files: features are computed of the pictures, the statistics taken if there are any."""
-    pictures = np.random.default_rng(0).integers(0, 255, (23, 6, 5, 3), dtype=np.uint8)
+def test_images_in_arr_0(tmp_path, capsys, with_statistics):
+    """ADM's files: features are computed of the images, the statistics taken if there are any."""
+    images = np.random.default_rng(0).integers(0, 255, (23, 6, 5, 3), dtype=np.uint8)
     statistics = {"mu": MU, "sigma": SIGMA} if with_statistics else {}
-    np.savez(tmp_path / "adm.npz", arr_0=pictures, **statistics)
+    np.savez(tmp_path / "adm.npz", arr_0=images, **statistics)
     read = []
 
     def compute(archived):
         assert len(archived) == archived.num_distinct == 23
-        for images, places in archived.batches(10, progress=False):
-            np.testing.assert_array_equal(images, pictures[places])
+        for batch, places in archived.batches(10, progress=False):
+            np.testing.assert_array_equal(batch, images[places])
             read.extend(places.tolist())
-        assert archived.name_of(3).startswith("picture 3 of ")
+        assert archived.name_of(3).startswith("image 3 of ")
         return Reference(update_moments(init_moments(2), np.eye(2)), np.ones((4, 2), np.float32))
 
     reference = load(tmp_path / "adm.npz", compute)
@@ -103,7 +103,7 @@ def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
             r"shapes \(64,\) and \(64, 64\), and not those",
         ),
         ({"mu": MU + np.nan, "sigma": SIGMA}, r"mu or sigma has values that are not finite"),
-        ({"arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures, which are uint8"),
+        ({"arr_0": MU}, r"arr_0 is float64 \[2048\], and no images, which are uint8"),
         (
             {"mu": np.array([None] * DIM), "sigma": SIGMA},
             r"mu: it holds Python objects, records",
@@ -116,7 +116,7 @@ def test_pictures_in_arr_0(tmp_path, capsys, with_statistics):
         ({"mu": MU.astype(str), "sigma": SIGMA}, r"mu and sigma are <U\d+ and float64"),
         ({"mu": MU, "sigma": np.triu(SIGMA + 1)}, r"sigma is not symmetric"),
         ({"mu": MU, "sigma": -SIGMA}, r"sigma has negative variances"),
-        ({"mu": MU, "sigma": SIGMA, "arr_0": MU}, r"arr_0 is float64 \[2048\], and no pictures"),
+        ({"mu": MU, "sigma": SIGMA, "arr_0": MU}, r"arr_0 is float64 \[2048\], and no images"),
         (OURS | {"num_examples": [3, 4]}, r"no file of .*num_examples int64 \[2\]"),
         (OURS | {"num_examples": -3}, r"no file of reference statistics"),
         (
@@ -185,12 +185,12 @@ def test_arrays_of_other_kinds_beside_statistics_are_left(tmp_path, kind):
     check_reference(tmp_path / "reference.npz")
 
 
-def test_black_pictures_may_be_compressed(tmp_path, monkeypatch):
-    path, pictures = tmp_path / "black.npz", np.zeros((1400, 128, 128, 3), np.uint8)
-    np.savez_compressed(path, arr_0=pictures, more=np.array([None]))
-    assert max(2**26, 100 * path.stat().st_size) < pictures.nbytes
+def test_black_images_may_be_compressed(tmp_path, monkeypatch):
+    path, images = tmp_path / "black.npz", np.zeros((1400, 128, 128, 3), np.uint8)
+    np.savez_compressed(path, arr_0=images, more=np.array([None]))
+    assert max(2**26, 100 * path.stat().st_size) < images.nbytes
     check_reference(path)
-    assert sum(len(rows) for rows in stream_rows(path, "arr_0", 500)) == len(pictures)
+    assert sum(len(rows) for rows in stream_rows(path, "arr_0", 500)) == len(images)
     monkeypatch.setattr("cdcd_jax.reading.arrays.WANTED_BYTES", 2**26)
     with pytest.raises(ValueError, match=r"black\.npz .* it would unpack"):
         next(stream_rows(path, "arr_0", 500))

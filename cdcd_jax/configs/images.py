@@ -1,4 +1,4 @@
-"""The settings that all experiments on tokens of pictures share: a VQGAN codec and its training.
+"""The settings that all experiments on tokens of images share: a VQGAN codec and its training.
 
 The sections of ``common.py`` are kept, but for the data and the codec; those on the codec's
 training are read only where it is trained here.
@@ -12,11 +12,11 @@ from cdcd_jax.configs import common
 
 
 def get_config(arg: str = "") -> Any:
-    """Return the settings of pictures of 64x64; ``configs/imagenet_*.py`` enlarge them.
+    """Return the settings of images of 64x64; ``configs/imagenet_*.py`` enlarge them.
 
     Args:
         arg: ``""``, or ``"smoke"`` for a run of a minute or two on handwritten digits drawn as
-            colour pictures of 32x32, which need no download.
+            colour images of 32x32, which need no download.
 
     Returns:
         The configuration, a ``ConfigDict``.
@@ -145,7 +145,7 @@ def get_config(arg: str = "") -> Any:
         "checkpoint_every": 200,
         # Newest checkpoints that are kept.
         "keep_checkpoints": 2,
-        # Updates between two pictures of reconstructions.
+        # Updates between two images of reconstructions.
         "sample_every": 300,
     }
     if arg == "smoke":

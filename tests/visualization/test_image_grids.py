@@ -8,15 +8,15 @@ from cdcd_jax.visualization.samples import (
     draw_reconstructions,
     draw_samples,
     draw_trajectory,
-    save_picture,
+    save_image,
 )
 
 CODEC = PixelCodec(vocab_size=5, grid=(2, 2))
 
 
 def test_the_file_is_a_png_of_the_expected_size(tmp_path):
-    picture = draw_grid(np.zeros((2, 3, 8, 8)), cell_size=50)
-    path = save_picture(picture, tmp_path / "new" / "grid.png")
+    image = draw_grid(np.zeros((2, 3, 8, 8)), cell_size=50)
+    path = save_image(image, tmp_path / "new" / "grid.png")
     with Image.open(path) as read:
         assert read.format == "PNG"
         assert read.size == (3 * (48 + GAP) + GAP, 2 * (48 + GAP) + GAP)  # 50 // 8 * 8 = 48
@@ -28,7 +28,7 @@ def test_pixels_are_enlarged_without_smoothing():
     assert np.array_equal(drawn, np.kron([[0, 128], [255, 255]], np.ones((4, 4))))
 
 
-def test_colours_are_kept_and_large_pictures_are_not_made_smaller():
+def test_colours_are_kept_and_large_images_are_not_made_smaller():
     images = np.zeros((1, 2, 64, 80, 3))
     images[0, 0] = [1.0, 0.0, 0.5]
     images[0, 1] = np.nan
@@ -38,14 +38,14 @@ def test_colours_are_kept_and_large_pictures_are_not_made_smaller():
     assert drawn[GAP + 30, GAP + 83 + 30].tolist() == list(EMPTY)
 
 
-def test_reconstructions_stand_below_their_pictures():
-    """Three pictures in two columns: two pairs of rows, the last place empty."""
+def test_reconstructions_stand_below_their_images():
+    """Three images in two columns: two pairs of rows, the last place empty."""
     originals = np.broadcast_to(np.array([0.0, 0.2, 0.4])[:, None, None, None], (3, 8, 8, 3))
-    picture = draw_reconstructions(originals, originals + 0.5, num_columns=2, cell_size=8)
-    left = picture.width - 2 * 11
-    cells = np.asarray(picture)[GAP + 4 :: 11, left + 4 :: 11, 0]
+    image = draw_reconstructions(originals, originals + 0.5, num_columns=2, cell_size=8)
+    left = image.width - 2 * 11
+    cells = np.asarray(image)[GAP + 4 :: 11, left + 4 :: 11, 0]
     assert cells.tolist() == [[0, 51], [128, 178], [102, EMPTY[0]], [230, EMPTY[0]]]
-    with pytest.raises(ValueError, match="0 pictures in 2 columns"):
+    with pytest.raises(ValueError, match="0 images in 2 columns"):
         draw_reconstructions(originals[:0], originals[:0], num_columns=2)
 
 
@@ -76,9 +76,9 @@ def test_labels_and_caption_take_room_and_are_drawn():
 def test_samples_are_sorted_into_a_row_for_each_class():
     """Class 1 has a single white sample, class 0 two black ones; the gap shows as empty."""
     tokens = np.array([[0] * 4, [4] * 4, [0] * 4])
-    picture = draw_samples(tokens, np.array([0, 1, 0]), decode_fn=CODEC.decode, cell_size=10)
-    pixels = np.asarray(picture)
-    left, top = picture.width - 2 * (10 + GAP), GAP
+    image = draw_samples(tokens, np.array([0, 1, 0]), decode_fn=CODEC.decode, cell_size=10)
+    pixels = np.asarray(image)
+    left, top = image.width - 2 * (10 + GAP), GAP
     cells = [
         [pixels[top + row * 13 + 5, left + column * 13 + 5].tolist() for column in range(2)]
         for row in range(2)
@@ -90,7 +90,7 @@ def test_a_trajectory_goes_from_masks_to_the_sample():
     trajectory = np.full((9, 2, 4), 5)
     trajectory[-1] = 4
     trajectory[4, :, 0] = 0
-    picture = draw_trajectory(
+    image = draw_trajectory(
         trajectory,
         np.array([3, 8]),
         decode_fn=CODEC.decode,
@@ -99,7 +99,7 @@ def test_a_trajectory_goes_from_masks_to_the_sample():
         num_frames=3,
         cell_size=10,
     )
-    pixels = np.asarray(picture)[-13:, -39:]  # the last row's three frames: 0, 4 and 8 steps
+    pixels = np.asarray(image)[-13:, -39:]  # the last row's three frames: 0, 4 and 8 steps
     assert pixels[2, 2].tolist() == list(MASK)
     assert pixels[2, 15].tolist() == [0, 0, 0]
     assert pixels[8, 21].tolist() == list(MASK)
@@ -117,24 +117,24 @@ def test_more_frames_than_steps_shows_them_all_once():
 def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "grid.png"
     for level in (0.0, 1.0):
-        save_picture(draw_grid(np.full((1, 1, 2, 2), level), cell_size=4), path)
+        save_image(draw_grid(np.full((1, 1, 2, 2), level), cell_size=4), path)
     assert [file.name for file in tmp_path.iterdir()] == ["grid.png"]
     with Image.open(path) as read:
         assert read.getpixel((GAP, GAP)) == (255, 255, 255)
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
-    path = save_picture(draw_grid(np.zeros((1, 1, 2, 2))), tmp_path / "grid.png")
+    path = save_image(draw_grid(np.zeros((1, 1, 2, 2))), tmp_path / "grid.png")
     before = path.read_bytes()
-    picture = draw_grid(np.ones((1, 1, 2, 2)))
+    image = draw_grid(np.ones((1, 1, 2, 2)))
 
     def half_a_save(part, format):
         part.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(picture, "save", half_a_save)
+    monkeypatch.setattr(image, "save", half_a_save)
     with pytest.raises(OSError, match="No space left"):
-        save_picture(picture, path)
+        save_image(image, path)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -147,7 +147,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="0 samples in 10 columns"):
         draw_samples(np.zeros((0, 4), int), np.zeros(0, int), decode_fn=CODEC.decode)
     with pytest.raises(ValueError, match=r"must end in \.png"):
-        save_picture(draw_grid(np.zeros((1, 1, 2, 2))), tmp_path / "grid.jpg")
+        save_image(draw_grid(np.zeros((1, 1, 2, 2))), tmp_path / "grid.jpg")
     with pytest.raises(ValueError, match="at least 2 frames, got 1"):
         draw_trajectory(
             np.zeros((1, 1, 4), int),

@@ -1,4 +1,4 @@
-"""The command line on pictures: codec, tokens, diffusion, scores and samples, one after another."""
+"""The command line on images: codec, tokens, diffusion, scores and samples, one after another."""
 
 import dataclasses
 import importlib
@@ -60,7 +60,7 @@ def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(run, tmp
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["config"]["loss"]["mechanism"] == "sample"
     names = [row["name"] for row in summary["rows"]]
-    assert names[0] == "real test pictures"
+    assert names[0] == "real test images"
     assert {"accuracy", "frechet_distance", "codes_used", "code_perplexity"} <= set(summary)
     assert Image.open(summary["sample_grid"]).size[0] > 100
 
@@ -107,8 +107,8 @@ def test_imagenet_in_miniature(run_here, tmp_path):
     assert np.isfinite(loaded.bits_per_token(images, [3, WNIDS[1]])).all()
     code, output = run_here("--mode=sample", f"--workdir={copy}", *sampling[1:])
     assert code == 0, output
-    (picture,) = (path for path in (workdir / "samples").iterdir() if "label3" in path.name)
-    assert (copy / "samples" / picture.name).read_bytes() == picture.read_bytes()
+    (image,) = (path for path in (workdir / "samples").iterdir() if "label3" in path.name)
+    assert (copy / "samples" / image.name).read_bytes() == image.read_bytes()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Configurations on pictures: they build, dry_run, and name what is missing or does not fit."""
+"""Configurations on images: they build, dry_run, and name what is missing or does not fit."""
 
 import importlib
 from pathlib import Path
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for kind in ("grocery", "imagenet") for path in
                (ROOT / "configs").glob(f"{kind}_*.py"))  # fmt: skip
 SMALL = [name for name in NAMES if name.startswith("grocery")]
-"""Those whose smoke variant is on digits drawn as pictures."""
+"""Those whose smoke variant is on digits drawn as images."""
 WNIDS = ("n01440764", "n01443537", "n01484850")
 
 
@@ -32,15 +32,15 @@ def at_the_root(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Three classes in ImageNet's folders, two pictures each."""
+def images(tmp_path_factory):
+    """Three classes in ImageNet's folders, two images each."""
     folder = tmp_path_factory.mktemp("imagenet")
     for split in ("train", "val"):
         for number, wnid in enumerate(WNIDS):
             (folder / split / wnid).mkdir(parents=True)
             for index in range(2):
-                picture = Image.new("RGB", (40, 36), (80 * number, 100 * index, 50))
-                picture.save(folder / split / wnid / f"{wnid}_{index}.JPEG")
+                image = Image.new("RGB", (40, 36), (80 * number, 100 * index, 50))
+                image.save(folder / split / wnid / f"{wnid}_{index}.JPEG")
     return folder
 
 
@@ -55,10 +55,10 @@ def one_device():
     return make_mesh(jax.devices()[:1])
 
 
-def small_imagenet(pictures, **changes):
-    """A smoke variant on pictures of the folders, with a codec that is nobody's."""
+def small_imagenet(images, **changes):
+    """A smoke variant on images of the folders, with a codec that is nobody's."""
     return load(
-        "grocery_sample_inter", "smoke", data__name="imagenet", data__path=str(pictures),
+        "grocery_sample_inter", "smoke", data__name="imagenet", data__path=str(images),
         data__test_split="val", train__batch_size=4, prepare__shard_size=2, **changes,
     )  # fmt: skip
 
@@ -83,8 +83,8 @@ def test_every_configuration_builds(name, tmp_path):
     assert experiment.conditioned.num_classes == 10
 
 
-def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
-    config = load("imagenet_sample_inter", data__path=str(pictures), train__batch_size=8)
+def test_imagenet_has_the_size_of_the_paper(images, tmp_path):
+    config = load("imagenet_sample_inter", data__path=str(images), train__batch_size=8)
     used = tmp_path / "used.npy"
     np.save(used, np.where(np.arange(16384) < 974, np.arange(16384), 0))
     with config.unlocked():
@@ -99,8 +99,8 @@ def test_imagenet_has_the_size_of_the_paper(pictures, tmp_path):
     assert size + 997 * 512 * 24 == 517_779_918
 
 
-def test_from_pictures_to_batches(pictures, tmp_path):
-    config = small_imagenet(pictures)
+def test_from_images_to_batches(images, tmp_path):
+    config = small_imagenet(images)
     save_codec(config, tmp_path)
     prepare_tokens(preparation(config, tmp_path))
     assert find_places(config, tmp_path).has_tokens()
@@ -109,13 +109,13 @@ def test_from_pictures_to_batches(pictures, tmp_path):
     batch = next(experiment.training.make_batches())
     assert batch["tokens"].shape == (4, 64)
     assert batch["negatives"].shape == (4, 2, 64)
-    # The shards hold what the codec makes of the pictures.
+    # The shards hold what the codec makes of the images.
     codec = load_codec(config, find_places(config, tmp_path))
-    flat = Image.open(pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG").resize((32, 32))
+    flat = Image.open(images / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG").resize((32, 32))
     tokens = experiment.data.train.take(np.array([3]))
     np.testing.assert_array_equal(tokens, codec.encode(np.asarray(flat)[None]))
     experiment.scoring.check()
-    gone = pictures / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG"
+    gone = images / "train" / WNIDS[1] / f"{WNIDS[1]}_1.JPEG"
     gone.rename(gone.with_suffix(".gone"))
     with pytest.raises(ValueError, match=r"data\.path = .* holds other data than the tokens in"):
         experiment.scoring.check()
@@ -127,8 +127,8 @@ def test_from_pictures_to_batches(pictures, tmp_path):
         build(config, tmp_path, mesh=one_device())
 
 
-def test_tokens_of_another_codec_are_refused(pictures, tmp_path):
-    config = small_imagenet(pictures)
+def test_tokens_of_another_codec_are_refused(images, tmp_path):
+    config = small_imagenet(images)
     save_codec(config, tmp_path)
     prepare_tokens(preparation(config, tmp_path))
     save_codec(config, tmp_path, seed=1)
@@ -136,15 +136,15 @@ def test_tokens_of_another_codec_are_refused(pictures, tmp_path):
         build(config, tmp_path)
 
 
-def test_a_codec_of_another_architecture_is_refused(pictures, tmp_path):
-    save_codec(small_imagenet(pictures), tmp_path)
-    config = small_imagenet(pictures, codec__channels=4)
+def test_a_codec_of_another_architecture_is_refused(images, tmp_path):
+    save_codec(small_imagenet(images), tmp_path)
+    config = small_imagenet(images, codec__channels=4)
     with pytest.raises(ValueError, match=r"codec: .* \(channels = 8 there, 4 now\)"):
         build(config, tmp_path)
 
 
-def test_a_damaged_codec_is_named(pictures, tmp_path):
-    config = small_imagenet(pictures)
+def test_a_damaged_codec_is_named(images, tmp_path):
+    config = small_imagenet(images)
     file = find_places(config, tmp_path).codec_file
     file.parent.mkdir()
     file.write_bytes(b"damaged")
@@ -152,20 +152,20 @@ def test_a_damaged_codec_is_named(pictures, tmp_path):
         build(config, tmp_path)
 
 
-def test_a_single_class_has_no_inter_negatives(pictures, tmp_path):
+def test_a_single_class_has_no_inter_negatives(images, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
-        (tmp_path / split / WNIDS[0]).symlink_to(pictures / split / WNIDS[0])
+        (tmp_path / split / WNIDS[0]).symlink_to(images / split / WNIDS[0])
     with pytest.raises(ValueError, match="data: inter negatives need at least two classes"):
         build(small_imagenet(tmp_path), tmp_path, mesh=one_device(), dry_run=True)
     build(small_imagenet(tmp_path, loss__negatives="intra"), tmp_path, mesh=one_device(),
           dry_run=True)  # fmt: skip
 
 
-def test_a_class_that_one_split_lacks_is_named(pictures, tmp_path):
-    (tmp_path / "train").symlink_to(pictures / "train")
+def test_a_class_that_one_split_lacks_is_named(images, tmp_path):
+    (tmp_path / "train").symlink_to(images / "train")
     (tmp_path / "val").mkdir()
-    (tmp_path / "val" / "n99999999").symlink_to(pictures / "val" / WNIDS[0])
+    (tmp_path / "val" / "n99999999").symlink_to(images / "val" / WNIDS[0])
     with pytest.raises(ValueError, match=r"data.*n99999999"):
         build(small_imagenet(tmp_path), tmp_path, dry_run=True)
 
@@ -250,8 +250,8 @@ def test_a_wrong_value_of_codec_training_is_named(tmp_path, changes, message):
                         mesh=one_device())  # fmt: skip
 
 
-def test_without_a_codec_there_is_nothing_to_prepare_with(pictures, tmp_path):
+def test_without_a_codec_there_is_nothing_to_prepare_with(images, tmp_path):
     with pytest.raises(ValueError, match=r"codec: there is no codec .*; train one with --mode"):
-        preparation(small_imagenet(pictures), tmp_path)
+        preparation(small_imagenet(images), tmp_path)
     with pytest.raises(ValueError, match="has nothing to prepare"):
         preparation(load("digits_vanilla"), tmp_path)
