@@ -144,7 +144,8 @@ def common_rows():
     values["timestep"] = yaml["timestep"] if table else None
     shares = ours(lambda config: {k: v for k, v in config.schedule.items() if k != "num_steps"})
     alpha1 = {"name": "mask_replace", "final_keep": 9e-6, "final_uniform": 1e-6,
-              "first_keep": 0.99999, "first_uniform": 1e-6}  # fmt: skip
+              "first_keep": 0.99999, "first_uniform": 1e-6, "curve": "linear",
+              "power": 2.0}  # fmt: skip
     values["schedule"] = "alpha1" if shares == alpha1 else shares
     values["batch_is"] = "of all devices"  # tests/test_configs.py divides it over them
     for key, published in yaml.items():

@@ -44,7 +44,7 @@ ACCEPTED = {
     "codec_loss.log_spectral_weight codec_loss.perceptual_weight codec_loss.spectral_weight "
     "codec_loss.waveform_weight data.dance_seconds data.stride data.test_rest data.test_stride "
     "loss.aux_weight loss.contrast_weight sample.guidance sample.temperature clip_norm end_lr lr "
-    "seconds warmup_from weight_decay",
+    "power seconds warmup_from weight_decay",
     # Steps and limits; what takes memory is refused by its need.
     "1000000000": "codec_fit.num_pictures codec_fit.num_recordings codec_loss.discriminator_start "
     "train.num_steps codec_train.num_steps eval.num_judged loss.chains_per_pass "

@@ -76,6 +76,10 @@ def _add_schedule(config: Any) -> None:
         "first_keep": 0.99999,
         # Probability of having been replaced at t = 1.
         "first_uniform": 1e-6,
+        # How these shares run from the first step to the last: linear, cosine or polynomial.
+        "curve": "linear",
+        # Exponent of the polynomial.
+        "power": 2.0,
     }
 
 
@@ -110,6 +114,9 @@ def _add_loss(config: Any) -> None:
         # Positions at which the head and the loss are computed at once, to save memory; all
         # unless given.
         "positions_per_pass": config_dict.placeholder(int),
+        # Spread the steps t of a batch evenly over their distribution: the same loss in
+        # expectation, with less variance.
+        "stratified_timesteps": False,
     }
 
 

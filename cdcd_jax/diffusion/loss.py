@@ -83,6 +83,7 @@ class Loss:
     contrasts: tuple[Contrast, ...] = ()
     chains_per_pass: int | None = None
     positions_per_pass: int | None = None
+    stratified_timesteps: bool = False
 
     def __post_init__(self):
         check_schedule(self.schedule)
@@ -128,7 +129,10 @@ class Loss:
         z0, given = self._check_tokens(z0, negatives)
         if stats is not None:
             check_stats(stats, self.schedule.num_steps)
-        return draw_noise(key, self.schedule, self.contrasts, z0, given, stats)
+        stratified = self.stratified_timesteps
+        return draw_noise(
+            key, self.schedule, self.contrasts, z0, given, stats, stratified=stratified
+        )
 
     def at(
         self,
@@ -314,6 +318,7 @@ def make_loss(
     contrast: Contrast | Sequence[Contrast] | None = None,
     chains_per_pass: int | None = None,
     positions_per_pass: int | None = None,
+    stratified_timesteps: bool = False,
 ) -> Loss:
     """Compose the training loss of CDCD (Eq. 5, Algorithm 1).
 
@@ -329,6 +334,9 @@ def make_loss(
         positions_per_pass: At how many positions of a sequence the network's head and the loss are
             evaluated at once, to bound memory: nothing of size [batch length K] is made then. It
             need not divide the length. None takes all at once.
+        stratified_timesteps: Spread the steps t of a batch evenly over their distribution instead
+            of drawing each on its own: the same expectation with less variance, see
+            `cdcd_jax.diffusion.timesteps.sample_timesteps`.
 
     Returns:
         ``loss(key, denoise_fn, z0, cond, *, negatives=None, stats=None, head_fn=None) ->
@@ -361,4 +369,5 @@ def make_loss(
         contrasts=as_tuple(contrast),
         chains_per_pass=chains_per_pass,
         positions_per_pass=positions_per_pass,
+        stratified_timesteps=stratified_timesteps,
     )

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from cdcd_jax.checks import check_ids, check_negatives, check_tokens, check_type
 from cdcd_jax.diffusion.contrastive import Contrast
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.diffusion.timesteps import TimestepStats, sample_timesteps
+from cdcd_jax.diffusion.timesteps import TimestepStats, init_timestep_stats, sample_timesteps
 from cdcd_jax.diffusion.transitions import corrupt
 from cdcd_jax.typing import Leaf, PRNGKey, Tokens
 
@@ -45,6 +45,8 @@ def draw_noise(
     z0: Tokens,
     negatives: Sequence[Array] = (),
     stats: TimestepStats | None = None,
+    *,
+    stratified: bool = False,
 ) -> Noise:
     """Draw all that is random in an evaluation of the loss; nothing is checked here.
 
@@ -55,6 +57,8 @@ def draw_noise(
         z0: Clean tokens, values 0..K-1.
         negatives: One array for each contrastive term.
         stats: Running statistics by which steps are drawn; None draws uniformly.
+        stratified: Spread the steps of a batch evenly over their distribution, see
+            `cdcd_jax.diffusion.timesteps.sample_timesteps`.
 
     Returns:
         See `Noise`.
@@ -62,11 +66,13 @@ def draw_noise(
     step_key, noise_key, term_key = jax.random.split(key, 3)
     negative_key, subset_key = jax.random.split(term_key)
     batch, num_steps = z0.shape[0], schedule.num_steps
+    if stats is None and stratified:
+        stats = init_timestep_stats(num_steps)  # by which all steps are as probable
     if stats is None:
         t = jax.random.randint(step_key, (batch,), 1, num_steps + 1)
         p_t = jnp.full((batch,), 1.0 / num_steps)
     else:
-        t, p_t = sample_timesteps(step_key, stats, batch)
+        t, p_t = sample_timesteps(step_key, stats, batch, stratified=stratified)
 
     # All negatives of an example are at its step t, each with noise of its own.
     zt_negatives, clean = None, join_corrupted(contrasts, negatives)

@@ -18,6 +18,9 @@ from cdcd_jax.typing import Leaf
 MAX_STEPS = 1_000_000
 """Most steps of a schedule: float32 tells the rates of more of them no longer apart."""
 
+CURVES = ("linear", "cosine", "polynomial")
+"""How the shares of a schedule may run from the first step to the last."""
+
 MAX_VOCAB_SIZE = 2**31 - 1
 """Most real tokens: the mask, one past them, must be an int32."""
 
@@ -77,14 +80,16 @@ def mask_replace_schedule(
     first_keep: float = 0.99999,
     first_uniform: float = 1e-6,
     denominator: int | None = None,
+    curve: str = "linear",
+    power: float = 2.0,
 ) -> Schedule:
-    """Build the linear mask-and-replace schedule of VQ-Diffusion and CDCD.
+    """Build the mask-and-replace schedule of VQ-Diffusion and CDCD.
 
-    The shares of a token's fate after t steps run linearly from t=1 to t=T: alpha_bar from
+    The shares of a token's fate after t steps run along a curve from t=1 to t=T: alpha_bar from
     ``first_keep`` to ``final_keep``, K beta_bar from ``first_uniform`` to ``final_uniform``, and
     gamma_bar takes the rest (VQ-Diffusion Sec. 4.1; CDCD Appendix C). The defaults are the
-    published ones, whose uniform share is 1e-6 throughout: absorbing in all but name. The
-    VQ-Diffusion paper describes ``final_uniform=0.1``.
+    published ones, a straight line whose uniform share is 1e-6 throughout: absorbing in all but
+    name. The VQ-Diffusion paper describes ``final_uniform=0.1``.
 
     Args:
         num_steps: T >= 1. With T = 1 the only step has the final shares.
@@ -96,6 +101,10 @@ def mask_replace_schedule(
         denominator: Number that the uniform share is divided by to give beta: K, the default, or
             K+1 as in the published music code, so that its rates sum to 1 - beta; only its
             checkpoints need that.
+        curve: How far the shares have run at u = (t-1) / (T-1): "linear" u, "cosine"
+            sin(pi u / 2), of which the first reverse steps reveal few tokens (MaskGIT Sec. 3.3),
+            or "polynomial" u**power (MD4 Sec. 2).
+        power: Exponent of the polynomial, above 0; others do not use it.
 
     Returns:
         The schedule.
@@ -134,6 +143,7 @@ def mask_replace_schedule(
             )
     # Zero at t=1 and one at t=T; T=1 has the final shares.
     along = np.linspace(0.0, 1.0, num_steps) if num_steps > 1 else np.ones(1)
+    along = _follow(curve, power, along)
     return _from_shares(
         keep=first_keep + along * (final_keep - first_keep),
         uniform=first_uniform + along * (final_uniform - first_uniform),
@@ -142,15 +152,20 @@ def mask_replace_schedule(
     )
 
 
-def absorbing_schedule(*, num_steps: int, vocab_size: int) -> Schedule:
+def absorbing_schedule(
+    *, num_steps: int, vocab_size: int, curve: str = "linear", power: float = 2.0
+) -> Schedule:
     """Build the pure absorbing schedule: tokens are masked, never replaced.
 
-    alpha_bar_t = 1 - t/T and gamma_bar_t = t/T (D3PM Sec. 3.1, with a linear schedule). An unmasked
-    token is the original for certain, so reverse steps carry it over whatever the network says.
+    gamma_bar_t runs along a curve from 0 at t=0 to 1 at t=T, and alpha_bar_t = 1 - gamma_bar_t;
+    the linear one is gamma_bar_t = t/T (D3PM Sec. 3.1). An unmasked token is the original for
+    certain, so reverse steps carry it over whatever the network says.
 
     Args:
         num_steps: T >= 1.
         vocab_size: K >= 2.
+        curve: As for `mask_replace_schedule`, with u = t/T.
+        power: Exponent of the polynomial.
 
     Returns:
         The schedule; its beta tables are zero.
@@ -160,10 +175,40 @@ def absorbing_schedule(*, num_steps: int, vocab_size: int) -> Schedule:
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     _check_sizes(num_steps, vocab_size)
-    keep = 1.0 - np.arange(1, num_steps + 1) / num_steps
+    keep = 1.0 - _follow(curve, power, np.arange(1, num_steps + 1) / num_steps)
     return _from_shares(
         keep=keep, uniform=np.zeros_like(keep), vocab_size=vocab_size, denominator=vocab_size
     )
+
+
+def _follow(curve: str, power: float, u: np.ndarray) -> np.ndarray:
+    """Return how far the shares have run at the fractions u of the steps, from 0 to 1."""
+    if curve == "linear":
+        return u
+    if curve == "cosine":
+        return np.where(u == 1.0, 1.0, np.sin(0.5 * np.pi * u))
+    if curve == "polynomial":
+        check_scalar("power", power)
+        if not 0.0 < power < np.inf:
+            raise ValueError(f"power = {power:g} of a polynomial schedule must be above 0")
+        return u**power
+    raise ValueError(f'curve = "{curve}" is no curve; there are {", ".join(CURVES)}')
+
+
+def log_snr(schedule: Schedule) -> np.ndarray:
+    """Return log(alpha_bar_t / (1 - alpha_bar_t)) at every step 0..T, [T+1].
+
+    The signal-to-noise ratio of a token, kept against masked or replaced: the training objective of
+    absorbing diffusion depends on the schedule through it alone (MD4 Sec. 4).
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> log_snr(absorbing_schedule(num_steps=4, vocab_size=8)).round(2).tolist()
+        [inf, 1.1, 0.0, -1.1, -inf]
+    """
+    keep = np.asarray(schedule.alpha_bar, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.log(keep) - np.log1p(-keep)
 
 
 def check_schedule(schedule: Schedule) -> None:

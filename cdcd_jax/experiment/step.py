@@ -123,7 +123,8 @@ def check_heads(config: Any, mesh: Mesh) -> None:
 
 def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> Schedule:
     if name == "absorbing":
-        return absorbing_schedule(num_steps=num_steps, vocab_size=vocab_size)
+        along = {key: shares[key] for key in ("curve", "power") if key in shares}
+        return absorbing_schedule(num_steps=num_steps, vocab_size=vocab_size, **along)
     if name == "mask_replace":
         return mask_replace_schedule(num_steps=num_steps, vocab_size=vocab_size, **shares)
     raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')

@@ -172,7 +172,6 @@ MAYBE_WHOLES = {
 """The same for those that may be None."""
 
 NUMBERS = {
-    "(0, 100]": "lr",
     "[0, 100]": "end_lr warmup_from weight_decay",
     "(0, 1e30]": "clip_norm",
     "(0, 1]": "eps quietest truncation",
@@ -182,6 +181,7 @@ NUMBERS = {
     "[0, 1e6]": "aux_weight commitment_weight contrast_weight discriminator_weight "
     "log_spectral_weight perceptual_weight spectral_weight waveform_weight",
     "(0, 3600]": "dance_seconds seconds stride test_stride",
+    "(0, 100]": "lr power",
     "(0, 1000]": "temperature",
     "[0, 1000]": "guidance",
 }
@@ -196,11 +196,15 @@ KINDS: Mapping[str, Kind] = {
     },
     **{name: _number(ends) for ends, names in NUMBERS.items() for name in names.split()},
     **_by_name(_or_none(_number("(0, 3600]")), "test_rest"),
-    **_by_name(SWITCH, "all_captions flip genre importance_sampling synthetic condition.motion"),
+    **_by_name(
+        SWITCH,
+        "all_captions flip genre importance_sampling stratified_timesteps synthetic "
+        "condition.motion",
+    ),
     **_by_name(_or_none(SWITCH), "condition.video"),
     **_by_name(
         TEXT,
-        "activation attention aux_time_weight chains class_norm compute_dtype "
+        "activation attention aux_time_weight chains class_norm compute_dtype curve "
         "contrast_time_weight crop decay encoder intra kind mechanism mlp name null on_bad "
         "quantizer remat sampler test_split timestep train_split unused loss.negatives",
     ),

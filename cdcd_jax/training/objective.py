@@ -41,6 +41,7 @@ def make_objective(
     aux_time_weight: str = "decreasing",
     mask_weight: tuple[float, float] = (1.0, 1.0),
     positions_per_pass: int | None = None,
+    stratified_timesteps: bool = False,
 ) -> Objective:
     """Join a loss and a model to what ``make_train_step`` takes (CDCD Algorithm 1).
 
@@ -68,6 +69,7 @@ def make_objective(
         mask_weight: Weights of masked and of unmasked positions in the divergences.
         positions_per_pass: At how many positions of a sequence the model's head and the loss are
             evaluated at once; None for all.
+        stratified_timesteps: Spread the steps t of a batch evenly over their distribution.
 
     Returns:
         The objective, in nats per token; its ``stats`` are those of the timesteps, or None. The
@@ -106,6 +108,7 @@ def make_objective(
         contrast=(term,) * len(kinds) if term else None,
         chains_per_pass=chains_per_pass,
         positions_per_pass=positions_per_pass,
+        stratified_timesteps=stratified_timesteps,
     )
     denoise, head = model.denoise, None
     if positions_per_pass is not None:
@@ -129,7 +132,15 @@ def make_objective(
         if "intra" in kinds and "intra_negatives" not in batch:
             drawn["intra_negatives"] = shuffle(shuffle_key, z0)
         negatives = [drawn[name].astype(z0.dtype) for name in names]
-        drawn["noise"] = draw_noise(noise_key, schedule, loss_fn.contrasts, z0, negatives, stats)
+        drawn["noise"] = draw_noise(
+            noise_key,
+            schedule,
+            loss_fn.contrasts,
+            z0,
+            negatives,
+            stats,
+            stratified=stratified_timesteps,
+        )
         if model.dropout:
             dropout_key = jax.random.fold_in(key, 2)
             drawn["dropped"] = jax.random.bernoulli(dropout_key, model.dropout, (z0.shape[0],))

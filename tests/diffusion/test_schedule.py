@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import cdcd_jax as cdcd
+from cdcd_jax.diffusion.schedule import log_snr
 
 SCHEDULES = {
     "published": lambda T, K: cdcd.mask_replace_schedule(num_steps=T, vocab_size=K),
@@ -69,8 +70,48 @@ def test_reference_tables(golden, code, num_steps, vocab_size):
         ({"final_keep": 0.0}, "final_keep = 0 must lie in"),
         ({"final_uniform": 1.2}, "final_uniform = 1.2"),
         ({"first_keep": 0.5, "final_keep": 0.6}, "negative beta at step 2"),
+        ({"curve": "cosin"}, 'curve = "cosin" is no curve; there are linear, cosine, polynomial'),
+        ({"curve": "polynomial", "power": 0.0}, "power = 0 of a polynomial schedule must be above"),
     ],
 )
 def test_bad_values_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         cdcd.mask_replace_schedule(**{"num_steps": 10, "vocab_size": 4, **changes})
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0])
+def test_a_polynomial_runs_as_its_power(power):
+    schedule = cdcd.absorbing_schedule(num_steps=8, vocab_size=4, curve="polynomial", power=power)
+    np.testing.assert_allclose(schedule.gamma_bar, (np.arange(9) / 8) ** power, rtol=1e-12)
+    line = cdcd.absorbing_schedule(num_steps=8, vocab_size=4, curve="polynomial", power=1.0)
+    straight = cdcd.absorbing_schedule(num_steps=8, vocab_size=4)
+    np.testing.assert_array_equal(line.gamma_bar, straight.gamma_bar)
+
+
+def test_a_cosine_reveals_few_tokens_in_its_first_reverse_steps():
+    schedule = cdcd.absorbing_schedule(num_steps=50, vocab_size=4, curve="cosine")
+    # MaskGIT's: the masked share is cos(pi r / 2) after a share r of the reverse steps.
+    reversed_steps = 1.0 - np.arange(51) / 50
+    np.testing.assert_allclose(
+        schedule.gamma_bar, np.cos(0.5 * np.pi * reversed_steps), rtol=1e-12, atol=1e-12
+    )
+    assert schedule.gamma_bar[50] == 1.0
+    assert 1.0 - schedule.gamma_bar[49] < 1e-3
+
+
+@pytest.mark.parametrize("curve", ["linear", "cosine", "polynomial"])
+def test_curves_begin_and_end_at_the_given_shares(curve):
+    schedule = cdcd.mask_replace_schedule(
+        num_steps=20, vocab_size=8, final_uniform=0.1, final_keep=0.01, curve=curve, power=3.0
+    )
+    np.testing.assert_allclose(schedule.alpha_bar[[1, 20]], [0.99999, 0.01], rtol=1e-12)
+    np.testing.assert_allclose(8 * schedule.beta_bar[[1, 20]], [1e-6, 0.1], rtol=1e-9)
+    rates = schedule.alpha + 8 * schedule.beta + schedule.gamma
+    np.testing.assert_allclose(rates, 1.0, rtol=1e-14)
+
+
+def test_log_snr_falls_from_infinity():
+    snr = log_snr(cdcd.mask_replace_schedule(num_steps=20, vocab_size=8, curve="cosine"))
+    assert np.isposinf(snr[0])
+    assert np.all(np.diff(snr[1:]) < 0)
+    np.testing.assert_allclose(snr[20], np.log(9e-6 / (1 - 9e-6)), rtol=1e-9)

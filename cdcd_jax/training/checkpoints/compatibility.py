@@ -11,6 +11,13 @@ from cdcd_jax.training.checkpoints.folder import CheckpointError
 
 ABSENT = "absent"
 
+BEFORE = {
+    "loss.stratified_timesteps": False,
+    "schedule.curve": "linear",
+    "schedule.power": 2.0,
+}
+"""Keys that earlier versions did not have, and the values that compute as they did."""
+
 
 class OtherConfigError(ValueError):
     """Name the keys in which a checkpoint's configuration differs."""
@@ -41,6 +48,7 @@ def check_compatible(
             run where all of its values are known.
 
     >>> check_compatible(Path("run"), {"data.path": "a"}, {}, mutable_keys=("data.path",))
+    >>> check_compatible(Path("run"), {}, {"schedule.curve": "linear"})  # of an earlier version
     >>> check_compatible(Path("run"), {"optimizer.lr": 0.1}, {"optimizer.lr": 0.2})
     Traceback (most recent call last):
     cdcd_jax.training.checkpoints.compatibility.OtherConfigError: run holds checkpoints of another
@@ -51,7 +59,7 @@ def check_compatible(
     keys = [
         key
         for key in sorted({*ours, *theirs} - {*mutable_keys})
-        if ours.get(key, ABSENT) != theirs.get(key, ABSENT)
+        if ours.get(key, BEFORE.get(key, ABSENT)) != theirs.get(key, BEFORE.get(key, ABSENT))
     ]
     if not keys:
         return

@@ -40,6 +40,7 @@ def cases() -> Iterator[Case]:
         ("final_uniform", (-0.1, 1.0, NAN), "final_uniform = "),
         ("first_uniform", (-0.1, 0.5, NAN), "first_uniform = "),
         ("final_keep", ("0.1", None, [0.1]), "final_keep must be a number"),
+        ("curve", ("", "cosin", None), "is no curve"),
         ("first_keep", (1e-9,), "these shares need a negative"),
     ):
         for value in values:
