@@ -46,7 +46,7 @@ any positions of a sequence: the last layer of a network that is met in two part
 
 
 class Timed(NamedTuple):
-    """Features of a condition that stand at a time, such as a dance's.
+    """Features of a condition at given times, such as a dance's.
 
     Attributes:
         features: [batch source dim].

@@ -11,7 +11,7 @@ from cdcd_jax.visualization.video import check_video
 
 
 class DanceRequest(NamedTuple):
-    """What music is asked for on the command line.
+    """A request for music, from the flags of the command line.
 
     Attributes:
         motion: File of the dance.

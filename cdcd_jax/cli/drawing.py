@@ -27,7 +27,7 @@ MAX_ROWS = 16
 
 
 class Rows(NamedTuple):
-    """What the rows of an image are samples of.
+    """The rows of an image of samples.
 
     Attributes:
         names: What each row is called: a class or a text.
@@ -245,7 +245,7 @@ def _find_rows(
 def describe_steps(
     *, num_steps: int, truncation: float, guidance: float = 1.0, **other: Any
 ) -> str:
-    """Say above an image how its samples were drawn.
+    """Describe how samples were drawn, for the caption of an image.
 
     >>> describe_steps(num_steps=50, truncation=0.86, guidance=2.0, temperature=1.0)
     '50 steps, truncation 0.86, guidance 2'

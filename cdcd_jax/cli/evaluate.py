@@ -147,7 +147,7 @@ def name_evaluation(
     guidance: float = 1.0,
     **other: Any,
 ) -> str:
-    """Say in the name of a folder how samples were scored.
+    """Return a folder name that says how samples were scored.
 
     >>> name_evaluation(seed=1, num_samples=500, num_steps=(50, 10), truncations=(0.86,),
     ...                 guidance=2.0, batch_size=100)

@@ -36,7 +36,7 @@ USED_UP = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
 class Failure(NamedTuple):
-    """What is said of an exception, and what the program exits with.
+    """The sentence about an exception, and the exit code.
 
     Attributes:
         sentence: What is wrong and the way out.
@@ -108,7 +108,7 @@ def fail(error: BaseException) -> NoReturn:
 
 
 def watch_threads() -> None:
-    """Let exceptions that nothing can catch, in threads and finalizers, cost a line each."""
+    """Print one line for each exception raised in a thread or finalizer."""
     threading.excepthook = lambda failed: _note(failed.exc_value, f"thread {failed.thread}")
     sys.unraisablehook = lambda failed: _note(failed.exc_value, f"{failed.object}")
 
@@ -175,7 +175,7 @@ def _flag(name: str) -> Any:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether a ``raise`` of this package is where an exception comes from.
+    """Return whether an exception was raised by a ``raise`` of this package.
 
     >>> try:
     ...     int("x")
@@ -192,7 +192,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Say where in this package an exception came up."""
+    """Return the file and line of this package in which an exception was raised."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_relative_to(PACKAGE) and file.name not in ("main.py", Path(__file__).name):
@@ -201,7 +201,7 @@ def _place(error: BaseException) -> str:
 
 
 def _smaller() -> str:
-    """Say what takes less memory in the mode that was asked for."""
+    """Suggest what takes less memory in the current mode."""
     mode = _flag("mode")
     if mode in ("sample", "evaluate"):
         return "lower --num_samples or eval.batch_size, or take more devices"
@@ -214,7 +214,7 @@ def _smaller() -> str:
 
 
 def _on_one_line(words: str, most: int = 1000) -> str:
-    """Put a message on one line, with the beginning and the end of what is too long."""
+    """Join a message to one line; of a long one, keep the beginning and the end."""
     words = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}…{word[0][-20:]}", words)
     line = " ".join(words.split())
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"

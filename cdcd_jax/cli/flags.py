@@ -22,7 +22,7 @@ MAX_DEVICES = 4096
 
 
 class Use(NamedTuple):
-    """Where a flag is read; anywhere else it is refused.
+    """The modes that read a flag; it is refused in all others.
 
     Attributes:
         modes: Values of ``--mode``.
@@ -217,7 +217,7 @@ _define(
 
 
 def dance_request() -> DanceRequest:
-    """Take what is asked for by the flags on a dance."""
+    """Read the flags about a dance."""
     files = {name: getattr(FLAGS, name) for name in ("video", "audio_out", "video_out")}
     return DanceRequest(
         motion=Path(FLAGS.motion),

@@ -105,13 +105,13 @@ def _fill_table(
 
 
 def fitting_batch_size(run: PlannedRun, num_devices: int) -> int:
-    """Tell the smallest batch, the configured one or larger, that divides over the devices."""
+    """Return the smallest batch >= the configured one that divides over the devices."""
     unit = num_devices // run.config.mesh.tensor * run.planned.num_microbatches
     return -(-run.planned.batch_size // unit) * unit
 
 
 def _timed(devices: int, make: Callable[[], MeshPlan]) -> MeshPlan:
-    """Say what is being done, since a large step takes the compiler half a minute."""
+    """Print progress: the compiler takes half a minute for a large step."""
     print(f"compiling for {devices} device{'s' * (devices > 1)} ...", end="", file=sys.stderr)
     sys.stderr.flush()
     started = time.perf_counter()

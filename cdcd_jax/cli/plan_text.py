@@ -22,7 +22,7 @@ _REASONS = {
 
 
 def describe_model(planned: Planned, length: int, vocab_size: int, dtype: str) -> str:
-    """Say how large the model is and what a step of it has to compute."""
+    """Describe the size of the model and the FLOPs of a step."""
     counts = planned.count_parameters()
     total = sum(counts.values())
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
@@ -38,7 +38,7 @@ def describe_model(planned: Planned, length: int, vocab_size: int, dtype: str) -
 
 
 def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
-    """Say what a step takes on one mesh: memory, collectives and time."""
+    """Describe a step on one mesh: memory, collectives and time."""
     sizes = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
     memory, time = plan.memory, plan.time
     share = memory.total / hardware.memory
@@ -102,13 +102,13 @@ def _slow(dtype: str) -> str:
 
 
 def find_efficiency(row: MeshPlan, rows: Sequence[MeshPlan]) -> float:
-    """Tell the throughput per device as a share of that of the fewest devices."""
+    """Return the throughput per device, relative to that of the fewest devices."""
     first = rows[0]
     return (row.throughput / row.num_devices) / (first.throughput / first.num_devices)
 
 
 def find_limit(rows: Sequence[MeshPlan], batch_size: int) -> str:
-    """Say in a sentence or two where scaling stops, and why."""
+    """Explain in a sentence or two where scaling stops, and why."""
     fixed = [row for row in rows if row.batch_size == batch_size]
     sentences = []
     most = fixed[-1].num_devices if fixed else 0

@@ -9,7 +9,7 @@ from cdcd_jax.reading.regular import LIST_BYTES, check_lines, read_bytes
 
 
 def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ...]:
-    """Put the prompts of the command line and those of a file together.
+    """Join the prompts of the command line and those of a file.
 
     Args:
         given: Prompts of the command line.

@@ -33,7 +33,7 @@ class GuardedFile(io.FileIO):
 
 
 def guard_output(on_failure: Callable[[OSError], None]) -> None:
-    """Let no print raise: neither for the descriptor nor for a character that it cannot show.
+    """Make ``print`` never raise, neither for the descriptor nor for an unencodable character.
 
     Lines are passed on at once, so that nothing is lost where the program ends at once.
 

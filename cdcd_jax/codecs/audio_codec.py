@@ -20,7 +20,7 @@ from cdcd_jax.typing import Params
 
 
 class _Piece(NamedTuple):
-    """Say which tokens go through the network, which of these are kept, and as which."""
+    """The tokens that go through the network, and which of them are kept, as which."""
 
     read: slice
     inside: slice
@@ -28,7 +28,7 @@ class _Piece(NamedTuple):
 
 
 class AudioCodec:
-    """Code windows of mono sound by one level of a Jukebox codec.
+    """A codec of windows of mono sound: one level of a Jukebox codec.
 
     Windows go through the network in batches of one size, the last one filled up, so that encoding
     and decoding are compiled once each. Where the batch size divides by the number of this

@@ -18,7 +18,7 @@ from cdcd_jax.typing import Leaf, PRNGKey
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Codebook:
-    """Hold running sums; a code is their quotient.
+    """Running sums of a codebook; a code is their quotient.
 
     Attributes:
         counts: [num_codes] running number of features that chose the code at an update.

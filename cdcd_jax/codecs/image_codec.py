@@ -21,7 +21,7 @@ UNUSED = ("nearest", "first")
 
 
 class ImageCodec:
-    """Code square RGB images by a VQGAN, as tokens in row-major order.
+    """A codec of square RGB images by a VQGAN, with tokens in row-major order.
 
     Images go through the network in batches of one size, the last one filled up, so that
     encoding and decoding are compiled once each. Where the batch size divides by the number of

@@ -58,7 +58,7 @@ def _variance(path: list[str], shape: tuple[int, ...]) -> float:
 
 
 class ResidualBlock(nnx.Module):
-    """Add a rectified dilated convolution of 3 and one of 1 behind it to the input."""
+    """A rectified dilated convolution of width 3 and one of width 1, added to the input."""
 
     def __init__(self, features: int, dilation: int):
         self.dilated = Conv(features, features, (3,), dilation=dilation)
@@ -78,7 +78,7 @@ class Shorten(Conv):
 
 
 class Lengthen(nnx.Module):
-    """Convolve the other way round: each input is spread over 2 strides; the stride is even."""
+    """A transposed convolution: each input covers 2 strides; the stride is even."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int):
         self.kernel = nnx.Param(jnp.zeros((2 * stride, fan_in, fan_out)))

@@ -9,7 +9,7 @@ from cdcd_jax.codecs.vqgan import DTYPES
 
 @dataclass(frozen=True, kw_only=True)
 class JukeboxOptions:
-    """Say how a Jukebox codec is built.
+    """Options of a Jukebox codec.
 
     Attributes:
         sample_rate: Of the audio, in Hz.

@@ -19,7 +19,7 @@ def cut_patches(
 
 
 class PatchSearch:
-    """Find nearest codes exactly: argmin_k |x - c_k|^2 = argmin_k (|c_k|^2 / 2 - x.c_k).
+    """An exact search of nearest codes: argmin_k |x - c_k|^2 = argmin_k (|c_k|^2 / 2 - x.c_k).
 
     Values are shifted to -128..127, so that all sums are multiples of 1/2 below
     1.5 * 2^14 for each number in a patch. Up to 10 x 10 pixels these are float32's, whatever

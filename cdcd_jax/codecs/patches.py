@@ -22,7 +22,7 @@ BATCH, MAX_PASSES, PATIENCE = 8192, 100, 30
 
 
 class PatchCodec:
-    """Code square RGB images patch by patch, as tokens in row-major order.
+    """A codec of square RGB images, patch by patch, with tokens in row-major order.
 
     A token is the number of the code nearest to a patch, by the sum of squared differences; of
     equally near codes it is the first. Codes are whole numbers like the images, and the distances

@@ -21,7 +21,7 @@ MOMENTUM = 0.99
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumOptions:
-    """Say how sound is cut and described.
+    """Options of the spectra that sound is described by.
 
     Attributes:
         hop: Samples of a token, even.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCodec:
-    """Code grey images as one token per pixel, in row-major order.
+    """A codec of grey images with one token per pixel, in row-major order.
 
     Attributes:
         vocab_size: K >= 2 grey levels, from 0 (value 0.0) to K-1 (value 1.0).

@@ -25,7 +25,7 @@ MAX_FRAMES = 150_000
 
 
 class SpectrumCodec:
-    """Code mono sound frame by frame.
+    """A codec of mono sound, frame by frame.
 
     Args:
         codes: [codes bands] natural logarithms of magnitudes.

@@ -33,7 +33,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANOptions:
-    """Say how a VQGAN is built.
+    """Options of a VQGAN.
 
     Attributes:
         image_size: Height and width of the images, a multiple of 2^halvings.

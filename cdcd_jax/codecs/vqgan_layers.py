@@ -54,7 +54,7 @@ def draw_weights(key: PRNGKey, shapes: Params) -> Params:
 
 
 class ResidualBlock(nnx.Module):
-    """Add two normed, swished 3x3 convolutions to the input."""
+    """Two 3x3 convolutions with norms and swish, added to the input."""
 
     def __init__(self, fan_in: int, fan_out: int, groups: int):
         self.norm1 = GroupNorm(fan_in, groups)
@@ -71,7 +71,7 @@ class ResidualBlock(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Let every position attend to every other, with one head."""
+    """Self-attention over all positions, with one head."""
 
     def __init__(self, features: int, groups: int):
         self.norm = GroupNorm(features, groups)
@@ -93,7 +93,7 @@ class Attention(nnx.Module):
 
 
 class Downsample(nnx.Module):
-    """Halve height and width: a 3x3 convolution of stride 2, padded below and on the right only."""
+    """A 3x3 convolution of stride 2 that halves both sides, padded below and on the right only."""
 
     def __init__(self, features: int):
         self.conv = Conv(features, features, (3, 3), stride=2, padding=((0, 1), (0, 1)))
@@ -104,7 +104,7 @@ class Downsample(nnx.Module):
 
 
 class Upsample(nnx.Module):
-    """Double height and width by repetition, then convolve 3x3."""
+    """Both sides doubled by repetition, then a 3x3 convolution."""
 
     def __init__(self, features: int):
         self.conv = Conv(features, features, (3, 3))

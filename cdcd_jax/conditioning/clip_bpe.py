@@ -30,7 +30,7 @@ PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{
 
 
 class ClipTokenizer:
-    """Turn texts into CLIP's tokens.
+    """CLIP's tokenizer.
 
     Attributes:
         length: Tokens of a text, start and end included; 77 in every published model.

@@ -27,7 +27,7 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True, kw_only=True)
 class ClipImageOptions:
-    """Say how an image tower is built; the defaults are those of CLIP ViT-B/32.
+    """Options of an image tower; the defaults are those of CLIP ViT-B/32.
 
     Attributes:
         image_size: Height and width that images are brought to.

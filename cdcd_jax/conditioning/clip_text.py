@@ -27,7 +27,7 @@ from cdcd_jax.typing import Params, PRNGKey
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTextOptions:
-    """Say how a text tower is built; the defaults are those of CLIP ViT-B/32.
+    """Options of a text tower; the defaults are those of CLIP ViT-B/32.
 
     Attributes:
         vocab_size: Number of tokens.

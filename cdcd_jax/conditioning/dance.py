@@ -17,7 +17,7 @@ ENCODERS = {"temporal": make_temporal_motion, "reference": make_reference_motion
 
 
 class _Parts(NamedTuple):
-    """What of a dance is in use; a part that is not is None, or no genres."""
+    """The parts of a dance that are in use; others are None, or no genres."""
 
     motion: MotionEncoder | None
     video: int | None

@@ -44,7 +44,7 @@ def learn_vocabulary(captions: Iterable[str], *, vocab_size: int) -> str:
 
 
 class CaptionTokenizer:
-    """Turn captions into tokens of a learned vocabulary.
+    """A tokenizer of captions with a learned vocabulary.
 
     Args:
         vocabulary: From :func:`learn_vocabulary`.

@@ -59,7 +59,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenExamples:
-    """Hold a tokenised data set in memory, one row per example.
+    """A tokenised data set in memory, one row per example.
 
     Attributes:
         tokens: [examples length] int32, values 0..K-1.
@@ -126,7 +126,7 @@ class TokenExamples:
 
 
 def take_rows(cond: Any, rows: Any) -> Any:
-    """Take rows of what examples are generated from, be it one array or several by name.
+    """Take rows of a condition: one array, or several by name.
 
     >>> take_rows({"genre": np.array([4, 5, 6])}, np.array([2, 0]))
     {'genre': array([6, 4])}

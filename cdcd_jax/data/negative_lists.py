@@ -114,7 +114,7 @@ def _entry_names(
 
 
 class _Finder:
-    """Find an image by what a list calls it: its name, a path that ends in it, or its number."""
+    """A lookup of images by name, by a path that ends in it, or by number."""
 
     def __init__(self, names: Sequence[str], path: Path):
         self._path = path

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 @runtime_checkable
 class Negatives(Protocol):
-    """Where inter negatives are drawn from."""
+    """A source of inter negatives."""
 
     def draw(
         self, rng: np.random.Generator, indices: np.ndarray, *, num_negatives: int
@@ -19,7 +19,7 @@ class Negatives(Protocol):
 
 
 class OtherGroups:
-    """Draw examples uniformly from all groups but one's own, in time independent of the set's size.
+    """Uniform draws from all groups but one's own, in time independent of the set's size.
 
     The examples are ordered by group once, so that a group is one run of positions. A draw from
     ``0..total-size-1`` then skips over the run of the example's own group.
@@ -70,7 +70,7 @@ class OtherGroups:
 
 
 class ListedNegatives:
-    """Draw each example's negatives from the images that a list names for its own image.
+    """Draws from the images that a list names for each example's own image.
 
     As many different images of the list as there are, in random order, then the same again: with
     lists of ten and N = 10, as they are published, a step sees all ten. Of an image with several

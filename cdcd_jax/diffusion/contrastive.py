@@ -35,7 +35,7 @@ class SequenceTerms(NamedTuple):
 
 @runtime_checkable
 class Mechanism(Protocol):
-    """How a contrastive term scores its negatives; ``register("contrast", name, ...)`` adds one."""
+    """A way to score negatives; ``register("contrast", name, ...)`` adds one."""
 
     @property
     def corrupts_negatives(self) -> bool:

@@ -101,7 +101,7 @@ def _identify(lowered: Any, arrays: list[Any]) -> Any:
 
 
 class _Place:
-    """Where an array was in a value that was split."""
+    """The place of an array in a value that was split."""
 
 
 class _Bound:

@@ -39,7 +39,7 @@ from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens, show_numbe
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class LossTerms:
-    """What `make_loss` computes; minimise ``loss``.
+    """The output of `make_loss`; minimise ``loss``.
 
     Attributes:
         loss: Mean over the batch of ``total`` / length: nats per token, a scalar.

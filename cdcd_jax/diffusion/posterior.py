@@ -30,7 +30,7 @@ from cdcd_jax.typing import LogProbs, Timesteps, Tokens
 
 
 class ReverseRates(NamedTuple):
-    """What a reverse step t -> s needs of the schedule, each [batch 1].
+    """The rates of the schedule in a reverse step t -> s, each [batch 1].
 
     Attributes:
         bar_s: Cumulative rates at s.

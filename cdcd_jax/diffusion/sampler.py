@@ -250,7 +250,7 @@ def sample(
 
 
 class SampleOptions(NamedTuple):
-    """What of a call of `sample` is known before compiling."""
+    """The static options of `sample`."""
 
     shape: tuple[int, int]
     num_steps: int | None

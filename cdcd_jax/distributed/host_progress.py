@@ -21,7 +21,7 @@ WAITING_FOR_THREADS = 4
 
 @dataclass(frozen=True)
 class Report:
-    """What a host publishes of itself.
+    """A host's report about itself.
 
     Attributes:
         count: How often it has made progress.
@@ -61,7 +61,7 @@ def find_place() -> str:
 
 
 class Progress:
-    """How far the main thread of this process has come.
+    """Progress of the main thread of this process.
 
     Args:
         clock: Seconds since some moment.

@@ -34,7 +34,7 @@ LOST = re.compile(
 
 
 class Place(NamedTuple):
-    """Say where a process stands among those of a run.
+    """The position of a process among those of a run.
 
     Attributes:
         coordinator: ``HOST:PORT`` of host 0.

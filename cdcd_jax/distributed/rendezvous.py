@@ -42,7 +42,7 @@ MAX_UNKNOWN = 128
 
 
 class MissingHostError(Exception):
-    """Say in one sentence which hosts have not come."""
+    """An error that names the hosts that have not connected."""
 
 
 def meet_hosts(
@@ -86,7 +86,7 @@ class _Caller:
 
 
 class _Roll:
-    """Host 0's list of those that have come. It never waits for a single connection."""
+    """Host 0's list of connected hosts. It never waits for a single connection."""
 
     def __init__(
         self, server: socket.socket, address: str, num_hosts: int, timeout: int, token: bytes

@@ -13,7 +13,7 @@ from cdcd_jax.typing import Params
 
 
 class Share(NamedTuple):
-    """Say which examples of a set a host looks at: the same rows of every batch.
+    """The examples of a set that a host evaluates: the same rows of every batch.
 
     Attributes:
         total: Examples in the set.

@@ -1,4 +1,4 @@
-"""Bring together what the hosts of a run have counted."""
+"""Merging what the hosts of a run have counted."""
 
 from collections.abc import Callable
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Whether a configuration can be trained and scored at all, found out before any work.
+"""Checks that a configuration can be trained and scored, before any work.
 
 Misspelled, unknown and missing keys are named, and so are data, codec and condition that do not go
 together, and values of the wrong kind. Which values of the kind will do is checked where they are

@@ -63,7 +63,7 @@ EVAL_KEYS = (*PLACES, "num_judged", "all_captions", "metrics")
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Hold what an experiment is made of.
+    """The parts of an experiment.
 
     Attributes:
         training: What ``run_training`` takes.

@@ -205,7 +205,7 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
 
 
 class Weights(NamedTuple):
-    """Averaged weights and where they are from.
+    """Averaged weights and their origin.
 
     Attributes:
         params: On the devices.

@@ -22,7 +22,7 @@ STEP_OPTIONS = ("num_microbatches", "ema_decay", "ema_every", "max_skipped")
 
 
 class Step(NamedTuple):
-    """What is trained, and one update of it.
+    """The trained objective, and one update of it.
 
     Attributes:
         schedule: The noise schedule.

@@ -23,7 +23,7 @@ REASONS = {
 
 
 class Taken(NamedTuple):
-    """What a fresh run takes.
+    """The arrays that a fresh run takes.
 
     Attributes:
         arrays: By name, of the shapes that the run needs.

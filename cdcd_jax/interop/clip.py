@@ -101,7 +101,7 @@ NO_TOWER = (
 
 
 class Tower(NamedTuple):
-    """Say how a tower's arrays are found.
+    """The names of a tower's arrays.
 
     Attributes:
         names: Our part -> their names.

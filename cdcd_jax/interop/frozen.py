@@ -11,7 +11,7 @@ from cdcd_jax.typing import Params
 
 
 class Layer(NamedTuple):
-    """Say what a layer's arrays are called there.
+    """The names of a layer's arrays in a published file.
 
     Attributes:
         name: Before ``.weight``, and before ``.bias`` where no norm follows.

@@ -41,7 +41,7 @@ LEFT_OUT = {
 
 
 class Published(NamedTuple):
-    """Hold the parts of a checkpoint; names are without what stands before the part's own.
+    """The parts of a checkpoint; names have no prefix before the part's own.
 
     Attributes:
         path: The file, or the folder.

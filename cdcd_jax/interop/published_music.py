@@ -27,7 +27,7 @@ LEFT_OUT = NOT_IN_IMAGE_MODELS | {
 
 
 class PublishedMusic(NamedTuple):
-    """Hold the parts of a checkpoint.
+    """The parts of a checkpoint.
 
     Attributes:
         path: The file.

@@ -76,7 +76,7 @@ def stand_in_name(value: Any) -> str | None:
 
 
 class TensorUnpickler(SafeUnpickler):
-    """Unpickler of tensors that stay in their file; subclasses say where a storage is.
+    """An unpickler of tensors that stay in their file; subclasses locate the storages.
 
     Of texts and bytes longer than any key ``LEFT_OUT`` is left.
     """

@@ -64,7 +64,7 @@ def describe_start(path: Path) -> str:
 
 
 class ZipUnpickler(TensorUnpickler):
-    """Unpickler of a zip's ``data.pkl``; storages are the members in ``data/``."""
+    """An unpickler of a zip's ``data.pkl``; storages are the members in ``data/``."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, path: Path):
         self.archive, self.root = archive, root

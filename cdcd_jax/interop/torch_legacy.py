@@ -79,7 +79,7 @@ def _find_starts(
 
 
 class _LegacyUnpickler(TensorUnpickler):
-    """Unpickler of one of the pickles; where storages begin is known after the last."""
+    """An unpickler of one of the pickles; storages begin after the last."""
 
     def __init__(self, file: BufferedIOBase, path: Path):
         super().__init__(file, path)

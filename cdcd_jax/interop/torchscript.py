@@ -58,7 +58,7 @@ def read_torchscript(path: Path) -> dict[str, StoredTensor]:
 
 
 class _Module:
-    """Hold the attributes of a module, whichever class of the program it is of."""
+    """The attributes of a module, for any class of the program."""
 
     def __init__(self):
         self.attributes: dict[Any, Any] = {}
@@ -68,7 +68,7 @@ class _Module:
 
 
 class _ModuleUnpickler(ZipUnpickler):
-    """Unpickler that answers to all names of the archive's own program with the holder."""
+    """An unpickler that maps all names of the archive's own program to the holder."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Answer a name of the pickle, never by importing it."""

@@ -37,7 +37,7 @@ def split_heads(
 
 
 class SelfAttention(nnx.Module):
-    """Let every position attend to every position of its sequence."""
+    """Attention of every position to every position of its sequence."""
 
     def __init__(
         self, width: int, num_heads: int, *, attention: Attention = "auto", rngs: nnx.Rngs
@@ -64,7 +64,7 @@ class SelfAttention(nnx.Module):
 
 
 class CrossAttention(nnx.Module):
-    """Let every position attend to the condition's features.
+    """Attention of every position to the condition's features.
 
     Keys and values are made apart from the call: they depend on the condition only.
 

@@ -22,7 +22,7 @@ from cdcd_jax.typing import Timesteps, Tokens, wide_dtype
 
 
 class TokenEmbedding(nnx.Module):
-    """Embed tokens, plus a vector for the row and one for the column they stand in."""
+    """Embeddings of tokens, plus a vector for the row and one for the column of their position."""
 
     def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
         height, width = options.embedding_grid or options.grid
@@ -45,7 +45,7 @@ class TokenEmbedding(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Widen, activate and narrow the features, position by position or by 3x3 convolutions.
+    """An MLP, position by position or with 3x3 convolutions.
 
     The wide features are split over the tensor axis: each device makes some and narrows those.
     """
@@ -74,7 +74,7 @@ class Mlp(nnx.Module):
 
 
 class Modulation(NamedTuple):
-    """What a block takes from the timestep and the condition alone, the tokens apart."""
+    """The inputs of a block from timestep and condition, which do not depend on the tokens."""
 
     self_norm: Array
     cross: tuple[Array, Array, Array] | None = None  # scale and shift, keys, values
@@ -142,7 +142,7 @@ class Block(nnx.Module):
 
 
 class Denoiser(nnx.Module):
-    """Give unnormalised log-probabilities of the clean tokens."""
+    """A transformer that returns unnormalised log-probabilities of the clean tokens."""
 
     def __init__(self, options: DenoiserOptions, *, rngs: nnx.Rngs):
         def make_block(key: jax.Array) -> Block:

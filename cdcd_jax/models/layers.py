@@ -18,7 +18,7 @@ Activation: TypeAlias = Literal["gelu2", "gelu"]
 
 
 class Table(nnx.Module):
-    """Look rows up by integer; a row that does not exist comes back as NaN, never as another."""
+    """A lookup of rows by integer; a row that does not exist is NaN, never another row."""
 
     def __init__(self, rows: int, features: int, *, rngs: nnx.Rngs):
         self.embedding = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), (rows, features)))
@@ -48,7 +48,7 @@ def modulate(
 
 
 class ScaleShift(nnx.Module):
-    """Give the adaptive norm's scale and shift for an integer: a timestep or a class.
+    """Scale and shift of the adaptive norm for an integer: a timestep or a class.
 
     ``Dense(silu(embedding))``, where the embedding is a learned table or, for timesteps, sines and
     cosines. It does not depend on the tokens, so it is computed once however many chains use it.

@@ -15,7 +15,7 @@ Remat: TypeAlias = Literal["none", "blocks", "dots"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoiserOptions:
-    """Describe a denoiser; ``make_denoiser`` says what each field means."""
+    """Options of a denoiser; ``make_denoiser`` explains each field."""
 
     vocab_size: int
     num_steps: int

@@ -15,7 +15,7 @@ MOVERS = ("gather", "scatter", "scatter-add", "sort", "top_k", "cumsum")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a computation takes.
+    """The cost of a computation.
 
     Attributes:
         flops: Floating point operations of its matrix products and convolutions, a multiplication

@@ -59,7 +59,7 @@ HARDWARE = {
 
 
 class StepTime(NamedTuple):
-    """Say what a step should take, in seconds.
+    """Predicted time of a step, in seconds.
 
     Attributes:
         products: Matrix products, at ``EFFICIENCY`` of the peak.

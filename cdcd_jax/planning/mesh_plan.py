@@ -89,7 +89,7 @@ class MeshPlan(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """Hold a training whose steps are planned.
+    """A training whose steps are planned.
 
     Attributes:
         state: The shapes of its state.

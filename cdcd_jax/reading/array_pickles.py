@@ -46,7 +46,7 @@ def load_pickle(path: Path) -> Any:
 
 
 class _Type:
-    """What a pickle says of a dtype."""
+    """A pickled dtype."""
 
     def __init__(self, name: Any, *_: Any):
         if not (isinstance(name, str) and NUMBER_TYPE.fullmatch(name)):
@@ -62,7 +62,7 @@ class _Type:
 
 
 class _Array:
-    """What a pickle says of an array: ``state`` is version, shape, type, order and bytes."""
+    """A pickled array: ``state`` is version, shape, type, order and bytes."""
 
     def __init__(self, *_: Any):
         self.state: Any = None
@@ -124,7 +124,7 @@ for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
 
 
 class _ArrayUnpickler(SafeUnpickler):
-    """Know no names but those of arrays, and for these give stand-ins."""
+    """An unpickler that accepts the names of arrays only, and replaces them by records."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Give the stand-in of a name without importing it."""
@@ -136,7 +136,7 @@ class _ArrayUnpickler(SafeUnpickler):
 
 
 class _Builder:
-    """Turn records into arrays, within containers too, and count what is held."""
+    """A builder of arrays from records, within containers too, that counts what it holds."""
 
     def __init__(self) -> None:
         self.num_items = 0

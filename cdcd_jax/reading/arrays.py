@@ -36,7 +36,7 @@ HEAD_BYTES = 10_000
 
 
 class ArrayLayout(NamedTuple):
-    """What the head of an array says.
+    """The header of an array.
 
     Attributes:
         shape: Shape.

@@ -47,7 +47,7 @@ MAX_SKIPPED = 1000
 
 
 class Damage(Exception):
-    """What a pickle asks for and no reader allows."""
+    """An error in a pickle: damaged, or not allowed by the reader."""
 
 
 class _Source:
@@ -77,7 +77,7 @@ _Machine: Any = pickle._Unpickler  # the one in Python, whose opcodes can be rep
 
 
 class SafeUnpickler(_Machine):
-    """Unpickler that executes nothing and whose memory is limited.
+    """An unpickler that executes nothing and whose memory is limited.
 
     Subclasses say what names stand for (``find_class``). An object may be given a state (BUILD) if
     its class has ``__setstate__``; ordered dictionaries ignore theirs.

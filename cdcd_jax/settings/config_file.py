@@ -29,7 +29,7 @@ EXAMPLE = "configs/digits.py:sample_inter"
 
 
 class ConfigFileError(Exception):
-    """Why a configuration cannot be read, in one sentence."""
+    """An error that explains why a configuration cannot be read."""
 
 
 class ConfigFileParser(flags.ArgumentParser):

@@ -29,7 +29,7 @@ TRAIN_KEYS = Keys.of("seed", "batch_size", *TRAIN_MUTABLE_KEYS)
 
 
 class CodecTraining(NamedTuple):
-    """What a codec is trained by, step by step.
+    """The objective and optimizer that train a codec.
 
     Attributes:
         objective: What a step minimises.

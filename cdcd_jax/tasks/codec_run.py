@@ -35,7 +35,7 @@ from cdcd_jax.training.step import make_train_step
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRun:
-    """What a codec is made by: ``fit``, or ``training`` and ``codec_of``.
+    """A run that makes a codec: by ``fit``, or by ``training`` and ``codec_of``.
 
     Attributes:
         fit: Fits the codec in one pass over the data; None where it is trained.

@@ -35,7 +35,7 @@ CAPTIONS_AT_ONCE = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionedData(Conditioning):
-    """What a model is conditioned on, with the examples of an experiment.
+    """A condition, with the examples of an experiment.
 
     Attributes:
         train: The training set with its conditions.
@@ -56,7 +56,7 @@ class ConditionedData(Conditioning):
 
 
 class ConditionKind:
-    """How a model is conditioned: an entry of the table ``CONDITIONS``.
+    """A kind of condition: an entry of the table ``CONDITIONS``.
 
     The methods here are those of a condition on classes; a subclass needs ``load`` and ``keys``.
 

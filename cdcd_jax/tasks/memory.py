@@ -1,4 +1,4 @@
-"""Whether a configuration fits into the memory of this machine, before anything is allocated.
+"""Checks that a configuration fits into the memory of this machine, before allocation.
 
 Every estimate is a lower bound, so that nothing is refused that would work; what fits here may
 still be too much for a step, which ``--mode=plan`` computes.
@@ -42,7 +42,7 @@ class Memory(NamedTuple):
 
 
 class Need(NamedTuple):
-    """Memory that some values of a configuration take.
+    """The memory that some values of a configuration take.
 
     Attributes:
         what: What it is for.

@@ -12,7 +12,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the products of the stages before a training are.
+    """The folders of codec and tokens, which are made before a training.
 
     Attributes:
         codec_folder: Folder of the codec's training.

@@ -13,7 +13,7 @@ from cdcd_jax.tasks.places import Places
 
 
 class SplitPlan(NamedTuple):
-    """How a split becomes tokens.
+    """A split and how it becomes tokens.
 
     Attributes:
         plan: What the shards' bytes follow from.
@@ -32,7 +32,7 @@ class SplitPlan(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What the preparation of tokens needs.
+    """The inputs of a preparation of tokens.
 
     Attributes:
         codec: Turns examples into tokens.

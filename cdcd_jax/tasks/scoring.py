@@ -17,7 +17,7 @@ PLACES = tuple(dict.fromkeys((*CLASS_FILES, *CAPTION_FILES)))
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How samples are scored.
+    """The scoring of samples.
 
     Attributes:
         make_options: ``make_options() -> options of evaluate``: metrics, the codec's way back and

@@ -31,7 +31,7 @@ EVAL_KEYS = ("num_samples", "num_steps", "truncations", "batch_size", "seed")
 
 
 class Task:
-    """What is generated from what: the data, how they are prepared, their metrics.
+    """A task: the data, their preparation and their metrics.
 
     There is a subclass for each modality; ``find_task`` makes the one of a configuration. What is
     implemented here is for data that a codec encodes before training (``--mode=prepare``).

@@ -21,7 +21,7 @@ from cdcd_jax.tasks.places import Places
 
 @dataclass(frozen=True, kw_only=True)
 class TokenData:
-    """Tokens and what is known of them.
+    """Tokens and their metadata.
 
     Attributes:
         codec: Between tokens and data.

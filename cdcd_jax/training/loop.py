@@ -20,12 +20,12 @@ from cdcd_jax.training.step import COUNTS, Batch, Metrics, TrainStep
 
 
 class TrainingDivergedError(Exception):
-    """Say at which step the loss or its gradient stopped being finite."""
+    """An error that names the step at which the loss or its gradient stopped being finite."""
 
 
 @runtime_checkable
 class BatchIterator(Protocol):
-    """What the loop needs of a data iterator; grain's have it."""
+    """The data iterator of the loop; grain's iterators implement it."""
 
     def __next__(self) -> Mapping[str, np.ndarray]:
         """Return this process's rows of the next batch."""
@@ -42,7 +42,7 @@ class BatchIterator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """Say how long to train and how often to do what.
+    """Options of the loop: how long to train, and how often to do what.
 
     Attributes:
         num_steps: Updates in all, counted over all restarts, >= 1.

@@ -19,7 +19,7 @@ from cdcd_jax.training.observers import Observer
 
 
 class MetricsWriter:
-    r"""Append one line per report to ``metrics.jsonl`` and the same to ``tensorboard/``.
+    r"""A writer of one line per report to ``metrics.jsonl`` and the same to ``tensorboard/``.
 
     Of many hosts the first writes for all. A run that was killed may have written lines beyond its
     last checkpoint. Resuming drops them, so that each step is told once. A disk that refuses a line

@@ -11,7 +11,7 @@ from cdcd_jax.typing import Params, PRNGKey
 
 
 class Model(NamedTuple):
-    """What is trained and sampled, as pure functions.
+    """A model that is trained and sampled, as pure functions.
 
     Attributes:
         init: ``init(key) -> params``.

@@ -17,7 +17,7 @@ from cdcd_jax.typing import Params
 
 
 class Optimizer(NamedTuple):
-    """Pair an update rule with the learning rate it is about to use.
+    """An update rule with the learning rate of its next update.
 
     Attributes:
         init: ``(params) -> opt_state``.

@@ -13,7 +13,7 @@ from cdcd_jax.training.observers import Observer
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Say which steps to trace.
+    """The steps to trace.
 
     Attributes:
         first: Number of the first step, >= 1, counted over all restarts.
@@ -54,7 +54,7 @@ def parse_profile(text: str, *, num_steps: int, folder: Path) -> Profile:
 
 
 class Profiler:
-    """Start and stop the trace while the steps go by; what fails there costs the trace only.
+    """A tracer of some steps; its failures end the trace only.
 
     Args:
         profile: What to trace; None for nothing.

@@ -29,7 +29,7 @@ START = "start_from"
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Hold what a run needs, whatever it trains.
+    """A training of any model.
 
     Attributes:
         mesh: Where arrays live.

@@ -16,7 +16,7 @@ from cdcd_jax.typing import Leaf, Params, PRNGKey
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Hold a run between two steps.
+    """The state of a run between two steps.
 
     Attributes:
         step: Number of steps taken, with those that were skipped; int32.

@@ -21,7 +21,7 @@ Metrics: TypeAlias = dict[str, jax.Array]
 
 
 class Objective(NamedTuple):
-    """What is minimised, as pure functions between which a batch may be split into parts.
+    """A loss to minimise, as pure functions between which a batch may be split into parts.
 
     Whatever is random is drawn for the whole batch, and whatever is carried from step to step is
     updated once, from all rows in their order: only ``loss`` works through a part at a time.

@@ -73,7 +73,7 @@ def load_audio(
 
 
 def audio_seconds(path: str | Path) -> float:
-    """Tell how long a sound file is, from its header.
+    """Return the length of a sound file from its header.
 
     Raises:
         ValueError: If the file is missing, cut short or damaged.

@@ -1,4 +1,4 @@
-"""Sound files that are cut short: what their container announces is compared with what is there.
+"""Checks for truncated sound files: the length in the header against the content.
 
 Decoders return the part of such a file that is left, mostly without a word.
 """

@@ -19,7 +19,7 @@ VIDEO_FEATURES = 2048
 
 
 class DanceFile(NamedTuple):
-    """Where one dance of a set lies, and what is known of it.
+    """The files of one dance, and its metadata.
 
     Attributes:
         name: As ``Dance.name``.
@@ -41,7 +41,7 @@ class DanceFile(NamedTuple):
 
 
 class DanceFiles:
-    """Read each dance from files of its own.
+    """Dances with files of their own each.
 
     Args:
         name: What the set is called.

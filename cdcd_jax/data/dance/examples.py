@@ -13,7 +13,7 @@ from cdcd_jax.data.shards.token_shards import TokenShards
 
 
 class MusicExamples:
-    """Number the views of prepared pieces first, and their shuffled records behind them.
+    """The views of prepared pieces, followed by their shuffled records.
 
     ``len`` counts the views only, so that nothing trains on a shuffled record; ``take`` reads both.
 
@@ -80,7 +80,7 @@ class MusicExamples:
 
 
 class ShuffledWaveforms:
-    """Draw an example's intra negatives from what was shuffled before it was encoded.
+    """Intra negatives that were shuffled before they were encoded.
 
     As many different ones as there are, in random order, then the same again.
 
@@ -110,7 +110,7 @@ class ShuffledWaveforms:
 
 
 class _RowsOfViews:
-    """Give all views of a piece the same row."""
+    """An array with the same row for all views of a piece."""
 
     def __init__(self, rows: Any, views: int):
         self._rows, self._views = rows, views

@@ -42,7 +42,7 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """Number all windows of a set of dances, those of a dance together.
+    """All windows of a set of dances, those of a dance together.
 
     Args:
         dances: The set.

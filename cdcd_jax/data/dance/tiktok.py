@@ -97,7 +97,7 @@ def _whole_dances(path: Path, split: str, video: Path | bool | None) -> list[Pie
 
 
 def find_song(name: str) -> str:
-    """Tell a dance's song from its name, or what counts as one.
+    """Return the song in a dance's name, or the name without a song.
 
     >>> find_song("000011_82_354_seg1"), find_song("my_dance_seg2")
     ('82', 'my_dance')

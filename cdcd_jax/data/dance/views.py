@@ -12,12 +12,12 @@ from cdcd_jax.data.shards.writer import Views
 
 
 class PieceError(ValueError):
-    """Say which piece holds nothing to learn from, and why."""
+    """An error that names a piece of music without usable sound."""
 
 
 @runtime_checkable
 class Pieces(Protocol):
-    """Pieces of music with their dances, as ``Segments`` has them."""
+    """Pieces of music with their dances, as ``Segments`` provides them."""
 
     groups: np.ndarray
 
@@ -35,7 +35,7 @@ class Pieces(Protocol):
 
 
 class WaveformPlan(NamedTuple):
-    """Say how pieces are cut and varied.
+    """Options of how pieces are cut and varied.
 
     Attributes:
         seconds: Length of a piece.

@@ -66,7 +66,7 @@ def vary_amplitude(
 def shuffle_waveform(
     audio: Float[np.ndarray, " samples"], rng: np.random.Generator, num_chunks: int = 8
 ) -> Float[np.ndarray, " samples"]:
-    """Put chunks of sound in another order, never the given one (Zhu et al. 2023, Sec. 3.3).
+    """Permute chunks of sound, never to the given order (Zhu et al. 2023, Sec. 3.3).
 
     Chunks are whole numbers of samples; where the sound cannot be divided evenly, lengths differ by
     one. Every other order is as likely as the next.

@@ -24,7 +24,7 @@ def number_windows(
     stride: float,
     rest: float | None,
 ) -> tuple[list[tuple[int, float]], int]:
-    """Say where the windows of some dances begin.
+    """Find where the windows of some dances begin.
 
     Args:
         lengths: Of all dances, in seconds.

@@ -12,7 +12,7 @@ from cdcd_jax.reading.regular import read_lines, read_text, split_lines
 
 
 class CaptionedImages:
-    """Give the images of a source their captions.
+    """The images of a source with their captions.
 
     Args:
         images: The images.

@@ -22,7 +22,7 @@ class Captions(NamedTuple):
 
 
 class CaptionedExamples:
-    """Give tokens of images the tokens of their captions as conditions.
+    """Tokens of images, with the tokens of their captions as conditions.
 
     Args:
         examples: The images' tokens and groups; their own conditions are not used.

@@ -38,7 +38,7 @@ ORIENTATION = 0x0112
 
 
 class ImageError(ValueError):
-    """Name the image that cannot be decoded."""
+    """An error that names an image that cannot be decoded."""
 
 
 def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "height width 3"]:

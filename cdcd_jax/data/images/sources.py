@@ -68,7 +68,7 @@ class Source(Protocol):
 
 
 class ImageFiles:
-    """Read each image from a file of its own.
+    """Images with a file of their own each.
 
     Args:
         name: What the set is called.
@@ -129,7 +129,7 @@ def leaves_folder(name: str) -> bool:
 
 
 class ImageBytes:
-    """Hold encoded images in memory.
+    """Encoded images in memory.
 
     Args:
         name: What the set is called.

@@ -13,7 +13,7 @@ from cdcd_jax.data.images.sources import EncodedImage
 
 
 class TfdsImages:
-    """Read the images of a set that has the features ``image`` and ``label``.
+    """The images of a TFDS set that has the features ``image`` and ``label``.
 
     Args:
         name: What TFDS calls the set, e.g. ``"imagenet2012"``.

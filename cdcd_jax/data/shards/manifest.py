@@ -34,7 +34,7 @@ AGAIN = "run the same --mode=prepare command again"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say what is prepared; everything that the shards' bytes follow from.
+    """A plan of a preparation: everything that determines the shards' bytes.
 
     Attributes:
         fingerprint: The codec's.
@@ -131,7 +131,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bond:
-    """Which split a folder of shards is, and which other one was prepared with it.
+    """The split of a folder of shards, and the other split prepared with it.
 
     Attributes:
         split: ``"train"`` or ``"test"``; empty where the manifest is older than bonds.

@@ -24,7 +24,7 @@ from cdcd_jax.data.shards.writer import Views, is_complete, publish, write_shard
 
 
 class Progress(NamedTuple):
-    """Say how far a preparation is.
+    """Progress of a preparation.
 
     Attributes:
         num_shards: Number of shards in all.

@@ -19,7 +19,7 @@ _CRC_BYTES = 4
 
 
 class RecordError(ValueError):
-    """Say which of some records is damaged.
+    """An error that names a damaged record.
 
     Attributes:
         position: Its place among the records that were unpacked.

@@ -10,7 +10,7 @@ from cdcd_jax.reading.arrays import read_npy
 
 
 class ShardRows:
-    """Read rows of an array that lies in several files, mapped into memory.
+    """Rows of an array that is stored in several memory-mapped files.
 
     Args:
         paths: ``.npy`` files; what follows the first axis has the same shape in all.

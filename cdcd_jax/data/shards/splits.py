@@ -1,4 +1,4 @@
-"""Whether two folders of token shards are the two splits of one preparation."""
+"""The check that two folders of token shards are the two splits of one preparation."""
 
 from cdcd_jax.data.shards.manifest import AGAIN, Plan
 from cdcd_jax.data.shards.token_shards import TokenShards

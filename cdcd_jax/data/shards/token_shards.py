@@ -31,7 +31,7 @@ WHOLE = 256 * 2**20
 
 
 class TokenShards:
-    """Read the token shards that ``prepare`` has written.
+    """Token shards that ``prepare`` has written.
 
     Opening reads the manifest and the index and looks at the shards' sizes; a shard is opened when
     a record of it is first read. Threads may read at the same time.

@@ -30,7 +30,7 @@ WRITER_OPTIONS = "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class Views:
-    """Hold what is encoded of one image or piece of music, or why there is nothing.
+    """The views to encode of one image or piece of music, or an error.
 
     Attributes:
         index: Its number in its source.

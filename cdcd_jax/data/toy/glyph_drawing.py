@@ -18,7 +18,7 @@ LETTER_SIZE, BASELINE = 0.66, 0.76
 
 
 class Variant(NamedTuple):
-    """How a drawing departs from the centred one.
+    """The difference of a drawing from the centred one.
 
     Attributes:
         scale: Size of the letter, 0..1 of the usual one.

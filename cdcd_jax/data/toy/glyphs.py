@@ -46,7 +46,7 @@ SCALES, MAX_SHIFT = (1.0, 0.95, 0.9), 1
 
 
 class GlyphImages:
-    """Hold drawn characters in memory; made by ``load_glyphs``.
+    """Drawn characters in memory; made by ``load_glyphs``.
 
     Attributes:
         characters: The character of each image.

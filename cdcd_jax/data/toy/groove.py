@@ -31,7 +31,7 @@ VERSION = 1
 
 
 class Clock(NamedTuple):
-    """When a dance's beats are.
+    """The beats of a dance.
 
     Attributes:
         tempo: Beats per minute.
@@ -43,7 +43,7 @@ class Clock(NamedTuple):
 
 
 class GrooveDances:
-    """Make synthetic dances as they are read; made by ``load_groove``."""
+    """Synthetic dances, made when they are read; made by ``load_groove``."""
 
     def __init__(self, split: str, num_dances: int, seconds: float, seed: int):
         self.name = f"groove (synthetic), {split}"

@@ -35,7 +35,7 @@ DOWNBEAT_SCALE = 1.35
 
 
 class Style(NamedTuple):
-    """How a genre is danced.
+    """A genre's style of dancing.
 
     A pose's keys are names of ``BODY``, and of ``LIMBS`` for both sides or after "left" or "right"
     for one.

@@ -22,7 +22,7 @@ HIT_SECONDS = 0.24
 
 
 class Kit(NamedTuple):
-    """How a genre plays and sounds.
+    """A genre's rhythm and sound.
 
     Attributes:
         kick: Pattern of a bar: 16 digits, 0 silent .. 9 loudest.

@@ -11,7 +11,7 @@ from cdcd_jax.evaluation.hosts import merge_hosts
 
 
 class EvaluationError(ValueError):
-    """What ends an evaluation: said in a sentence, without a traceback."""
+    """An error that ends an evaluation, with one sentence for the user."""
 
 
 Inputs = Literal["tokens", "images", "audio"]

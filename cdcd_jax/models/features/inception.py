@@ -30,7 +30,7 @@ NUM_LOGITS = 1008
 
 
 class ConvSpec(NamedTuple):
-    """Name and shape of a convolution; what has a stride has no padding."""
+    """Name and shape of a convolution; strided ones have no padding."""
 
     name: str
     features: int
@@ -125,7 +125,7 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
 
 
 class InceptionOutputs(NamedTuple):
-    """What is taken from the network.
+    """Outputs of the network.
 
     Attributes:
         features: [batch 2048] of the last pool, float32; for the Frechet distance.

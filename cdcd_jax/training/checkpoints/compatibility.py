@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a run: the same configuration, and the same arrays."""
+"""The check that a checkpoint belongs to a run: the same configuration and arrays."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,11 +20,11 @@ BEFORE = {
 
 
 class OtherConfigError(ValueError):
-    """Name the keys in which a checkpoint's configuration differs."""
+    """An error that names the keys in which a checkpoint's configuration differs."""
 
 
 class OtherVersionError(CheckpointError):
-    """Name the arrays in which a whole checkpoint differs from what this version keeps."""
+    """An error that names the arrays in which a checkpoint differs from this version's state."""
 
 
 def check_compatible(

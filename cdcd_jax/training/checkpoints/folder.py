@@ -23,7 +23,7 @@ DAMAGED = "damaged"
 
 
 class CheckpointError(Exception):
-    """Say in one sentence why a checkpoint could not be written or read."""
+    """An error that explains why a checkpoint could not be written or read."""
 
 
 @contextmanager

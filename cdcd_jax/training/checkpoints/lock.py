@@ -39,7 +39,7 @@ LEAST_WATCHED = 3 * RENEWAL
 
 
 class FolderInUseError(CheckpointError):
-    """Say which other process writes to the folder of a run."""
+    """An error that names the other process that writes to the folder of a run."""
 
 
 class RunLock:

@@ -36,7 +36,7 @@ from cdcd_jax.training.state import TrainState
 
 
 class Checkpoints:
-    """Keep the newest checkpoints of a run and the one with the lowest loss.
+    """The checkpoints of a run: the newest ones and the one with the lowest loss.
 
     Args:
         folder: Where they lie, one folder per step; made if it does not exist.

@@ -38,7 +38,7 @@ MAX_VANISHED = 30
 
 
 class RunProgress(NamedTuple):
-    """Hold what a run needs besides its state to go on.
+    """What a run needs besides its state to resume.
 
     Attributes:
         data: State of the data iterator, made of JSON types.
@@ -64,7 +64,7 @@ class Restored(NamedTuple):
 
 
 class CheckpointReader:
-    """Read the checkpoints of a run.
+    """A reader of the checkpoints of a run.
 
     Of many hosts each reads its own parts of the arrays; what one of them cannot read is damaged
     for all.

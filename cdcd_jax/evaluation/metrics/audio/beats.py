@@ -36,7 +36,7 @@ class BeatScores(NamedTuple):
 
 
 class OnsetScores(NamedTuple):
-    """How many onsets are the same, of one example.
+    """Matching onsets of one example.
 
     Attributes:
         precision: Share of the made onsets that are real, 0..1.

@@ -32,7 +32,7 @@ MEANS = (
 
 
 class DanceTruth(NamedTuple):
-    """What belongs to the dances that music is made for.
+    """The dances that music is made for, with their own music.
 
     Attributes:
         audio: [examples samples] the music that was danced to, values -1..1, 22,050 Hz.

@@ -24,7 +24,7 @@ EMBED_DIM = 512
 
 
 class ClipTowers(NamedTuple):
-    """Hold both towers of a file.
+    """Both towers of a CLIP file.
 
     Attributes:
         text_options: For ``make_clip_text(**vars(text_options))``.

@@ -12,7 +12,7 @@ from cdcd_jax.reading.arrays import read_layouts
 
 
 class ArchivedImages:
-    """Read images of an archive in their order, without labels.
+    """The images of an archive in their order, without labels.
 
     Args:
         path: The archive.

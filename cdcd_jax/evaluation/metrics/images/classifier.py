@@ -25,7 +25,7 @@ TOP = 5
 
 
 class Classifier:
-    """Classify examples, and give the features a Frechet distance is measured in.
+    """A classifier of examples, whose features a Frechet distance is measured in.
 
     The features are the classifier's decision values, standardised by their mean and deviation over
     the training examples. Where there is one for each class, their mean over the classes is taken

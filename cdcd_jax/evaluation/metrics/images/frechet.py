@@ -12,7 +12,7 @@ Features = Real[np.ndarray, "examples dim"]
 
 
 class Moments(NamedTuple):
-    """Collect the mean and the scatter of features seen so far.
+    """Mean and scatter of features.
 
     Attributes:
         num_examples: How many there were.

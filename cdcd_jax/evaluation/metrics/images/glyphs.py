@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 class GlyphClassifiers(NamedTuple):
-    """Two classifiers that have seen real training glyphs only.
+    """Two classifiers fitted on real training glyphs only.
 
     Attributes:
         letter: Tells the shape of the letter, as numbered by ``shape_classes``.

@@ -41,7 +41,7 @@ from cdcd_jax.models.features.inception import NUM_FEATURES
 
 
 class Outputs(Protocol):
-    """What the network gives: [batch 2048] features and [batch 1008] logits without bias."""
+    """Outputs of the network: [batch 2048] features and [batch 1008] logits without bias."""
 
     @property
     def features(self) -> Any:

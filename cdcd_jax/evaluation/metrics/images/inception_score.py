@@ -11,7 +11,7 @@ NUM_SPLITS = 10
 
 
 class Splits(NamedTuple):
-    """Sum up class probabilities in ten parts.
+    """Sums of class probabilities in ten parts.
 
     Attributes:
         share: Which examples of the set these are.

@@ -37,7 +37,7 @@ class ImageSet(Protocol):
 
 
 class RealImages:
-    """Read images of a source evenly spread over it, so that all classes are among them.
+    """Images evenly spaced over a source, so that all classes are among them.
 
     Args:
         source: The images, still encoded.

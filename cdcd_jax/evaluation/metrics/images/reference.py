@@ -29,7 +29,7 @@ Form = Literal["ours", "statistics", "images"]
 
 
 class Reference(NamedTuple):
-    """What is known of the features of real images.
+    """Statistics of the features of real images.
 
     Attributes:
         gaussian: Their mean and covariance.
