@@ -1,4 +1,4 @@
-"""Checks of what users pass in: ids, steps and numbers that would give nonsense without a word.
+"""Checks of the arguments of public functions: ids, steps, shapes and numbers.
 
 Shapes and dtypes are always known and always checked. Values are checked where an array is
 concrete; under ``jax.jit`` they are not known, and a check adds nothing to the program. `checked`

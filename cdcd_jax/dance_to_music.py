@@ -1,4 +1,4 @@
-"""Music for a whole dance: windows that overlap, each going on from the one before."""
+"""Music for a whole dance: overlapping windows, each of which continues the one before."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""A trained model as a value: it samples, scores, encodes and decodes."""
+"""A trained model as a value that samples, scores, encodes and decodes."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""How files and folders are written: whole or not at all, and of many hosts by one."""
+"""Atomic writing of files and folders, by one of several hosts."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ REMOVAL_SECONDS = 10.0
 
 
 def is_first_host() -> bool:
-    """Say whether this host is the one that writes what all hosts know.
+    """Return whether this host writes what all hosts have in common.
 
     Nothing that hosts do together may stand behind this question: the others would be missed.
     """
@@ -29,7 +29,7 @@ def is_first_host() -> bool:
 
 
 def silence_other_hosts() -> None:
-    """Let one host of many print what all would say; errors are everybody's own."""
+    """Print on one of many hosts what all would print; errors are printed by each."""
     # A process that is alone need not start its devices for the answer.
     if jax.distributed.is_initialized() and not is_first_host():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
@@ -68,7 +68,7 @@ def wait_for_hosts(what: str) -> None:
 
 @contextmanager
 def _hidden(path: Path, suffix: str = ".part") -> Iterator[Path]:
-    """Give a name beside a path, hidden and nobody else's; what is left of that name is removed."""
+    """Return a hidden, unused name beside a path; leftovers of that name are removed."""
     # Beside its place: a rename is atomic within one file system only.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
     try:
@@ -84,7 +84,7 @@ def _hidden(path: Path, suffix: str = ".part") -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
-    """Give another name to write to, and put the file in its place when that succeeded.
+    """Yield another name to write to, and move the file into place if writing succeeded.
 
     A reader sees the old file, none or the whole new one, never half of it. Whatever goes wrong,
     nothing is left behind but by ``kill -9``.

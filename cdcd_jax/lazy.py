@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used, not with the package."""
+"""Lazy imports of a package's public names."""
 
 import importlib
 import sys

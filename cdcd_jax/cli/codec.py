@@ -1,4 +1,4 @@
-"""Fit or train a codec, and measure it on data it has not met."""
+"""The mode that fits or trains a codec and measures it on held-out data."""
 
 import time
 from pathlib import Path

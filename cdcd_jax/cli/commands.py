@@ -1,4 +1,4 @@
-"""What the command line does once its flags are parsed: one mode, from inputs to outputs."""
+"""The modes of the command line, from parsed flags to outputs."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""A dance that music is asked for on the command line, as files."""
+"""The dance in the flags of the command line."""
 
 from pathlib import Path
 from typing import NamedTuple

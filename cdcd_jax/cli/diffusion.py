@@ -1,4 +1,4 @@
-"""Train, evaluate and sample an experiment on diffusion."""
+"""Training, evaluation and sampling of a diffusion experiment."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a generator to images on disk."""
+"""Images of samples, drawn by a generator and written to disk."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Score parameters: the table, and the files of an evaluation."""
+"""Evaluation of parameters: the table of scores and its files."""
 
 import hashlib
 import json

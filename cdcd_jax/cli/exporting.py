@@ -1,4 +1,4 @@
-"""Samples as files for other people's metrics, see ``visualization/export.py``."""
+"""Export of samples to files for other evaluation code, see ``visualization/export.py``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

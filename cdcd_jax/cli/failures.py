@@ -1,4 +1,4 @@
-"""How a failure ends the program: with one sentence, an exit code, and the trace in a file."""
+"""Handling of errors: one sentence, an exit code, and the trace in a file."""
 
 import errno
 import os

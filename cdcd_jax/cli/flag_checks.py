@@ -1,4 +1,4 @@
-"""What is wrong with a command line, found out before anything else."""
+"""Checks of the command line before anything else runs."""
 
 import math
 import re

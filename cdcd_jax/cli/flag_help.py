@@ -1,4 +1,4 @@
-"""What ``--help`` shows: the flags of this package in groups, with examples."""
+"""The output of ``--help``: the flags of this package in groups, with examples."""
 
 from textwrap import fill
 

@@ -1,4 +1,4 @@
-"""The flags of the command line, and which modes read them."""
+"""The flags of the command line and the modes that read them."""
 
 from collections.abc import Mapping
 from pathlib import Path

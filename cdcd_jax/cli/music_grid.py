@@ -1,4 +1,4 @@
-"""Music for dances of the test set, beside what was danced to."""
+"""Music generated for dances of the test set, beside the original music."""
 
 from pathlib import Path
 from typing import Any

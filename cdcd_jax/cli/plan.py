@@ -1,4 +1,4 @@
-"""``--mode=plan``: what a training will take, and where more devices stop helping."""
+"""``--mode=plan``: the cost of a training, and how it scales with devices."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""How ``--mode=plan`` says what it found."""
+"""The report of ``--mode=plan``."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Turn data into token shards."""
+"""The mode that encodes data into token shards."""
 
 import jax
 

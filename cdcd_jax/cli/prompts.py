@@ -1,4 +1,4 @@
-"""Texts that a user asks for on the command line or in a file."""
+"""Prompts from the command line or a file."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Output that cannot fail: a reader that has gone or a full disk stops the run, without a trace."""
+"""Output streams that never raise: a closed pipe or a full disk stops the run cleanly."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Music to tokens and back with one level of a trained Jukebox codec."""
+"""Encoding and decoding of music by one level of a trained Jukebox codec."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ class AudioCodec:
     def __init__(
         self, jukebox: Jukebox, params: Params, *, level: int, length: int, batch_size: int = 16
     ):
-        """Take a network and its weights.
+        """Make a codec from a network and its weights.
 
         Args:
             jukebox: The functions.

@@ -1,4 +1,4 @@
-"""A codec of music in one file that describes itself: one level's weights, and its options."""
+"""The file of a music codec: the weights of one level, and its options."""
 
 import json
 from dataclasses import asdict

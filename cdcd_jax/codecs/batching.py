@@ -1,4 +1,4 @@
-"""How a codec runs any number of examples through a function compiled for one number of them."""
+"""Batches of one size for functions that are compiled once."""
 
 from collections.abc import Callable
 from typing import Any

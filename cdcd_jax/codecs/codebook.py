@@ -1,4 +1,4 @@
-"""The codebook of a VQ codec in training: a running mean of what each code is used for.
+"""The codebook of a VQ codec in training: exponential moving averages of the codes.
 
 van den Oord et al. 2017, appendix A.1, with the restart of unused codes of Jukebox (Dhariwal et
 al. 2020, section 3.1). Everything is float32, and sums go over the whole batch, so that the

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a codec."""
+"""The interface of a codec, and checks of its inputs."""
 
 from typing import Any, Protocol, runtime_checkable
 

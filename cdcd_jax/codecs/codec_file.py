@@ -1,4 +1,4 @@
-"""A codec in one file that describes itself: weights, options and the codes that are used."""
+"""The file of a codec: weights, options and the codes in use."""
 
 import json
 from collections.abc import Mapping

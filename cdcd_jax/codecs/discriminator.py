@@ -1,4 +1,4 @@
-"""The critic of codec training: real or made, patch by patch (Isola et al. 2017)."""
+"""The PatchGAN discriminator of codec training (Isola et al. 2017)."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Images to tokens and back with a trained VQGAN."""
+"""Encoding and decoding of images by a trained VQGAN."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ class ImageCodec:
         unused: str = "nearest",
         batch_size: int = 16,
     ):
-        """Take a network and its weights.
+        """Make a codec from a network and its weights.
 
         Args:
             vqgan: The functions.

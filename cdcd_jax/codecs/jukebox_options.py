@@ -1,4 +1,4 @@
-"""How a Jukebox codec is built, and what follows from it: samples to a token, reach."""
+"""Options of a Jukebox codec and what they imply: hop length, receptive field."""
 
 from dataclasses import dataclass
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""Cut images in patches, and find the nearest code of each."""
+"""Patches of images, and the nearest code of each."""
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8

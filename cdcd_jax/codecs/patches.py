@@ -1,4 +1,4 @@
-"""Images to tokens and back by a codebook of patches, which is found in seconds."""
+"""Encoding and decoding of images by a codebook of patches that is fitted in seconds."""
 
 import hashlib
 from pathlib import Path

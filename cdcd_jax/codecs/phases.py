@@ -1,4 +1,4 @@
-"""Sound to loudness in bands, and back: spectra without phases, and the search for phases.
+"""Spectra of loudness in bands, and sound from them by a search for the phases.
 
 Phases are found that frames which overlap agree on (Griffin and Lim 1984, with the acceleration of
 Perraudin et al. 2013).

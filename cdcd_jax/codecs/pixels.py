@@ -1,4 +1,4 @@
-"""The smallest codec: a token for each pixel, its grey level."""
+"""The smallest codec: one token per pixel, its grey level."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its image, where no perceptual network is at hand."""
+"""A distance of images that needs no perceptual network."""
 
 import jax
 import jax.numpy as jnp

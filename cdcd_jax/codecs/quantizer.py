@@ -1,4 +1,4 @@
-"""Which code a feature becomes, and back: the nearest one, or the one scored highest."""
+"""Quantisation of features: the nearest code, or the code scored highest."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def look_up(quantizer: Params, indices: Int[Array, "*lead"]) -> Float[Array, "*l
 
 
 def keep_codes(quantizer: Params, kept: Int[np.ndarray, " kept"]) -> Params:
-    """Leave out all codes but some, which are numbered anew in the order given.
+    """Keep some codes only, renumbered in the order given.
 
     Args:
         quantizer: See ``init_quantizer``.

@@ -1,4 +1,4 @@
-"""Music to tokens and back by a codebook of spectra, which is found in seconds.
+"""Encoding and decoding of music by a codebook of spectra that is fitted in seconds.
 
 Each token is a frame of sound: the number of the code nearest to its spectrum. Codes hold loudness
 in bands and no phases; these are found anew when sound is made (``phases.py``). It is meant for

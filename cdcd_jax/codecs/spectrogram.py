@@ -1,4 +1,4 @@
-"""How different two sounds are to an ear: spectrograms at several resolutions compared.
+"""A perceptual distance of sounds: spectrograms compared at several resolutions.
 
 Jukebox (Dhariwal et al. 2020, section 3.1) compares magnitudes, whose phases no ear hears; their
 logarithms besides let the quiet parts count (Yamamoto et al. 2020, arXiv 1910.11480, Eq. 4-6).

@@ -1,4 +1,4 @@
-"""The layers of a VQGAN: residual block, attention, resizing, and how their weights are drawn."""
+"""The layers of a VQGAN: residual block, attention, resizing and initialisation."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Frozen encoders of what a generation is asked for: they turn a condition into features."""
+"""Conditions and their encoders: classes, texts, CLIP, dances."""
 
 from cdcd_jax.lazy import attach
 

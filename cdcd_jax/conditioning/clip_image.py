@@ -114,7 +114,7 @@ def make_clip_image(*, compute_dtype: str = "float32", **options: int) -> ClipIm
 def prepare_images(
     images: Float[Array, "batch height width 3"], size: int
 ) -> Float[Array, "batch size size 3"]:
-    """Bring images into the form that CLIP was trained on.
+    """Preprocess images as for the training of CLIP.
 
     The shorter side is resized by bicubic interpolation, which averages when it shrinks; the middle
     is cut out; each colour loses its mean and is divided by its deviation.

@@ -1,4 +1,4 @@
-"""What both towers of CLIP are made of: blocks of a pre-norm transformer (Radford et al. 2021)."""
+"""The layers of both towers of CLIP: pre-norm transformer blocks (Radford et al. 2021)."""
 
 import math
 
@@ -86,7 +86,7 @@ def apply_blocks(
 def project(
     kernel: Float[Array, "width dim"], features: Float[Array, "batch width"], dtype: DTypeLike
 ) -> Float[Array, "batch dim"]:
-    """Take an image's or a text's features to the embedding that both are compared in; float32."""
+    """Project an image's or a text's features to the common embedding; float32."""
     return (features.astype(dtype) @ kernel.astype(dtype)).astype(jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a denoiser is told, as pure functions: labels, texts that it learns to read, or features.
+"""Conditions of a denoiser as pure functions: labels, learned texts or frozen features.
 
 Each kind also has something that stands for no condition at all. A model that is trained with it
 now and then can be guided (``diffusion/guidance.py``).
@@ -34,12 +34,12 @@ class Condition(NamedTuple):
 
 
 def no_condition() -> Condition:
-    """Tell the denoiser nothing."""
+    """Make an empty condition."""
     return Condition(lambda key: {}, lambda params, cond: None, None)
 
 
 def class_condition(num_classes: int) -> Condition:
-    """Tell the denoiser a label; no label is one more class, number ``num_classes``.
+    """Make a condition of labels; no label is one more class, number ``num_classes``.
 
     >>> condition = class_condition(3)
     >>> condition.null({}, 2).tolist()
@@ -110,7 +110,7 @@ def text_condition(
 
 
 def feature_condition(empty: np.ndarray, *, null: str = "learned") -> Condition:
-    """Take features that a frozen encoder has made before, as CLIP's text tower does.
+    """Make a condition of features from a frozen encoder, such as CLIP's text tower.
 
     Args:
         empty: [length features] what that encoder makes of the empty text.

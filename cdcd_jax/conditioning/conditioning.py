@@ -1,4 +1,4 @@
-"""What a model is conditioned on, without any examples: classes, texts, dances or nothing."""
+"""Facts about a condition that need no examples: classes, texts, dances or nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What music is made for: a dance's motion, its video's features and its genre."""
+"""The condition of dance-to-music: a dance's motion, its video's features and its genre."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ def dance_condition(
     genre_width: int = 256,
     null: str | None = "learned",
 ) -> Condition:
-    """Tell the denoiser a dance.
+    """Make a condition of dances.
 
     ``"temporal"`` gives a token for each few frames of the motion, for each step of the video and
     for the genre, with their times: :class:`~cdcd_jax.typing.Timed`. ``"reference"`` gives one
@@ -113,7 +113,7 @@ def dance_condition(
 def _joined(
     parts: _Parts, video_steps: int, width: int, genre_width: int, null: str | None
 ) -> Condition:
-    """Tell one token, made of all parts together."""
+    """Make one token of all parts together."""
     features = 0 if parts.motion is None else parts.motion.width
     features += (parts.video or 0) + (genre_width if parts.num_genres else 0)
 
@@ -146,7 +146,7 @@ def _joined(
 def _timed(
     parts: _Parts, times: np.ndarray, video_steps: int, width: int, null: str | None
 ) -> Condition:
-    """Tell all parts as tokens beside each other."""
+    """Make tokens of all parts, joined along the sequence."""
 
     def init(key: PRNGKey) -> Params:
         motion_key, video_key, genre_key, null_key = jax.random.split(key, 4)

@@ -1,4 +1,4 @@
-"""A motion encoder that keeps time: a token for each few frames, which knows when it is."""
+"""A motion encoder that keeps time: one token for every few frames, with its time."""
 
 import math
 from typing import Any
@@ -114,7 +114,7 @@ def make_temporal_motion(
 
 
 def clock_features(seconds: np.ndarray, width: int, *, shortest_wave: float) -> np.ndarray:
-    """Tell times by sinusoids, from LONGEST_WAVE down to ``shortest_wave`` in geometric steps.
+    """Encode times by sinusoids, from LONGEST_WAVE down to ``shortest_wave`` in geometric steps.
 
     Args:
         seconds: [tokens] times.

@@ -1,4 +1,4 @@
-"""Byte pairs learned on a set's own captions, for a text encoder that is trained with the model."""
+"""Byte pairs learned on a set's own captions, for a text encoder trained with the model."""
 
 from collections.abc import Iterable, Sequence
 

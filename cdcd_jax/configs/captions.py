@@ -1,4 +1,4 @@
-"""The settings that all small experiments on captioned images share: glyphs, until others say.
+"""Settings shared by all small experiments on captioned images; the data set is glyphs.
 
 Images are cut in patches of 4x4 pixels, each coded by the nearest of a codebook that is found in
 seconds; captions are read by a small transformer that is trained with the denoiser.

@@ -1,4 +1,4 @@
-"""The settings that all experiments on the handwritten digits share.
+"""Settings shared by all experiments on the handwritten digits.
 
 Each section is handed to one constructor, which documents and checks its values; see
 ``cdcd_jax/settings/``. A value that follows from others is not here: it is derived there.

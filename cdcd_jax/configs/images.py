@@ -1,4 +1,4 @@
-"""The settings that all experiments on tokens of images share: a VQGAN codec and its training.
+"""Settings shared by all experiments on tokens of images: a VQGAN codec and its training.
 
 The sections of ``common.py`` are kept, but for the data and the codec; those on the codec's
 training are read only where it is trained here.

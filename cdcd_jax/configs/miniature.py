@@ -1,4 +1,4 @@
-"""An experiment on published data in miniature: the same stages on small files that it writes.
+"""Miniature versions of experiments: the same stages on small synthetic files.
 
 What these functions leave alone is the experiment's own: reader, kinds of codec and condition,
 negatives, metrics, optimizer. Sizes shrink, and ``data.synthetic`` has the run write its data.

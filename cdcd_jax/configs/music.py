@@ -1,4 +1,4 @@
-"""The settings that all experiments on music for dances share: "groove", until others say.
+"""Settings shared by all dance-to-music experiments; the data set is groove.
 
 Groove is synthetic: a stick figure dances to drum machines of five genres, made as they are read
 (``cdcd_jax/data/toy/groove.py``). A small Jukebox codec turns 2 s of sound into tokens.
@@ -141,7 +141,7 @@ def get_config(arg: str = "") -> Any:
 
 
 def add_jukebox(config: Any) -> None:
-    """Take a Jukebox codec, in place of one of spectra, with the published size and training."""
+    """Replace the codec of spectra by a Jukebox codec of the published size and training."""
     del config.codec_fit
     config.codec = {
         "name": "jukebox",

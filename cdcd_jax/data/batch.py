@@ -1,4 +1,4 @@
-"""What a set of examples and a batch are, and checks that make a wrong one fail with a sentence."""
+"""Examples and batches, and checks of their shapes and values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read which images are each image's inter negatives, where a file says so.
+"""Lists of inter negatives in files.
 
 The published code draws the inter negatives of captioned images beforehand, ten for each example,
 and reads them from one JSON file (``negative_sample_path`` of its data sets). The file is a list of

@@ -1,4 +1,4 @@
-"""The stream of training batches: shuffled anew each epoch, endless, resumable at any step.
+"""The endless stream of training batches: shuffled each epoch and resumable at any step.
 
 Everything a batch holds follows from the seed and the batch's number alone. That makes the stream
 resumable by its position, and the same for any number of reading threads or processes.

@@ -1,4 +1,4 @@
-"""Anybody's tokens: plain ``.npy`` files in a folder."""
+"""Token arrays in plain ``.npy`` files."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The network and its terms in parts, for memory: a few positions, or a few chains, at a time."""
+"""The network and its terms in parts, to save memory: some positions or chains at a time."""
 
 from collections.abc import Callable
 

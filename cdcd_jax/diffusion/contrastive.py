@@ -1,4 +1,4 @@
-"""The CDCD term: how badly the model must explain tokens that do not belong to the condition.
+"""The contrastive term of CDCD: the bound of tokens that do not belong to the condition.
 
     contrast = -(1/N) sum_j neg_j
 
@@ -39,7 +39,7 @@ class Mechanism(Protocol):
 
     @property
     def corrupts_negatives(self) -> bool:
-        """Whether ``chains="parallel"`` gives every negative noise of its own."""
+        """True if ``chains="parallel"`` gives every negative its own noise."""
         ...
 
     def score(self, terms: SequenceTerms) -> Float[Array, "batch num_neg"]:
@@ -124,7 +124,7 @@ class Contrast:
 
     @property
     def corrupts_negatives(self) -> bool:
-        """Whether every negative is corrupted and denoised on its own."""
+        """True if every negative is corrupted and denoised on its own."""
         return self.chains == "parallel" and CONTRASTS[self.mechanism].corrupts_negatives
 
 

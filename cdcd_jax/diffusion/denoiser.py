@@ -1,4 +1,4 @@
-"""Where a network's output enters the diffusion."""
+"""Normalisation and checks of a network's output, where it enters the diffusion."""
 
 import jax
 import jax.numpy as jnp

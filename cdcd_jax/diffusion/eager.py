@@ -1,4 +1,4 @@
-"""Calls outside of JAX's transformations: traced anew each time, compiled once for each program.
+"""Calls outside of JAX's transformations: traced anew, but compiled once per program.
 
 A `jax.lax.scan` that is called by itself is compiled anew in every call, as its body is a new
 function each time. Here the whole computation is traced and lowered, and what was compiled of the
@@ -112,7 +112,7 @@ class _Bound:
 
 
 def _split(value: Any, arrays: list[Any]) -> Any:
-    """Take the arrays out of a value, also those bound by ``functools.partial``."""
+    """Split the arrays off a value, also those bound by ``functools.partial``."""
 
     def split(leaf: Any) -> Any:
         if isinstance(leaf, functools.partial):
@@ -128,7 +128,7 @@ def _split(value: Any, arrays: list[Any]) -> Any:
 
 
 def _join(value: Any, arrays: Iterator[Any]) -> Any:
-    """Put arrays back into a value that was split."""
+    """Join arrays and the value they were split from."""
 
     def join(leaf: Any) -> Any:
         if isinstance(leaf, _Bound):

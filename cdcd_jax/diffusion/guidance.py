@@ -1,4 +1,4 @@
-"""Classifier-free guidance: a guess that listens to its condition more than the network does."""
+"""Classifier-free guidance (Ho and Salimans 2022) of the prediction p(z0 | zt, cond)."""
 
 from typing import Any
 
@@ -131,7 +131,7 @@ def check_scale(scale: Number) -> None:
 
 
 def _join(cond: Any, null_cond: Any, batch: int) -> Any:
-    """Put the null condition behind the condition, repeated if it has a batch of 1."""
+    """Append the null condition to the condition, repeated if it has a batch of 1."""
 
     def join(cond: Any, null: Any) -> Array:
         cond, null = jnp.asarray(cond), jnp.asarray(null)

@@ -1,4 +1,4 @@
-"""Intra negatives: the same tokens with their chunks or patches in another order.
+"""Intra negatives: the same tokens with their chunks or patches permuted.
 
 The order is never the original one, but of equal chunks the tokens may be the same in any order;
 ``LossTerms.equal_negatives`` counts such negatives.

@@ -1,4 +1,4 @@
-"""All that is random in an evaluation of the loss, drawn for the whole batch before it is used."""
+"""All random numbers of one evaluation of the loss, drawn for the whole batch at once."""
 
 import dataclasses
 from collections.abc import Sequence

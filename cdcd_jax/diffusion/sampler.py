@@ -1,4 +1,4 @@
-"""Generate tokens: from masks to clean tokens in any number of exact reverse steps."""
+"""Sampling: from masks to clean tokens in any number of exact reverse steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -189,7 +189,7 @@ def sample(
     known: Tokens | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
-    """Generate tokens, one `jax.lax.scan` over the reverse steps.
+    """Generate tokens.
 
     Called by itself it compiles once for a network and its options; parameters that are bound as in
     ``functools.partial(apply, params)`` are arguments of that program. Pure: put it under `jax.jit`

@@ -1,4 +1,4 @@
-"""How the core works where an array's type says which devices hold which part of it.
+"""Support for arrays whose type carries a sharding.
 
 Inside ``jax.shard_map`` a type says whether values vary over devices; on a mesh of Explicit axes,
 over which of them an array is split. Elsewhere nothing here does anything.

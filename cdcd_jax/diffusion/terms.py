@@ -1,4 +1,4 @@
-"""The terms of the loss: clean sequences under what the network predicts from a noised one.
+"""The terms of the bound: KL and log-likelihood of clean sequences under the prediction.
 
 q(zs | zt, z0) takes at most four distinct values over the K+1 classes (at z0, at zt, at the mask,
 everywhere else), so KL(q || p) needs log p at two tokens and its sum over all of them. The sum is
@@ -63,7 +63,7 @@ def make_terms_fn(
 
 
 def split_terms(terms: SequenceTerms, parts: Sequence[Array]) -> list[SequenceTerms]:
-    """Take apart the terms of sequences that were joined, as many for each part."""
+    """Split the terms of joined sequences, equally many for each part."""
     ends = np.cumsum([0, *(part.shape[1] for part in parts)])
     return [
         SequenceTerms(terms.kl[:, start:end], terms.nll[:, start:end])

@@ -1,4 +1,4 @@
-"""Which diffusion step an example is trained at: importance sampling with explicit state."""
+"""Training steps t: importance sampling with explicit state."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Keep only the likely tokens: truncation by mass, top-k and temperature, without a sort.
+"""Filters of log-probabilities: truncation by mass, top-k and temperature, without a sort.
 
 Both filters keep every token at least as probable as some threshold, so they differ from a sort
 only in ties: tokens of equal probability stay or go together (a sort would pick some of them).

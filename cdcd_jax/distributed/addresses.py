@@ -1,4 +1,4 @@
-"""Names, numbers and ports of hosts: what they mean on this machine, and where it listens."""
+"""Addresses of hosts: names, numbers and ports, and where to listen."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ NAME_TIMEOUT = 10.0
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Take ``HOST:PORT`` apart.
+    """Parse ``HOST:PORT``.
 
     Args:
         address: A name or number of a host, and a port.
@@ -48,7 +48,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or number means the same machine wherever it is used.
+    """Return whether an address means the same machine on every host.
 
     >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("node7")
     (True, True, True, False)

@@ -1,4 +1,4 @@
-"""What all hosts of a run must decide alike, as each of them then goes where the others go.
+"""Decisions that all hosts of a run take together.
 
 On one host these cost nothing; on many, each is a wait for all.
 """
@@ -14,7 +14,7 @@ from cdcd_jax.io import is_first_host
 
 
 def all_agree(ours: bool) -> bool:
-    """Tell whether every host says yes.
+    """Return whether the answer is yes on every host.
 
     >>> all_agree(True), all_agree(False)
     (True, False)

@@ -1,4 +1,4 @@
-"""The start of JAX's devices, which an environment may name where there are none."""
+"""Initialisation of JAX's devices, with a clear error where there are none."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The lines that two processes of a run exchange before JAX joins them, and their signatures.
+"""The handshake of two processes before JAX joins them, with signatures.
 
 Host 0 opens with a nonce. The caller answers with its place, a nonce of its own and a signature of
 both, and host 0 signs everything it answers. So the shared token is never sent, an old line is of

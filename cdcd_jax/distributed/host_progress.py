@@ -1,4 +1,4 @@
-"""How far the main thread has come: counted where all hosts pass in the same order."""
+"""Progress of the main thread, counted at points that all hosts pass in the same order."""
 
 import sys
 import threading

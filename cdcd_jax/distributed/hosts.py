@@ -1,4 +1,4 @@
-"""Join the hosts of a run to one JAX program, and say what has happened when that breaks.
+"""Joining the hosts of a run to one JAX program, and explaining its failures.
 
 JAX's distributed runtime does the work. Added here: when to call it, so that one process alone
 starts as fast as ever; who is missing (``rendezvous.py``); and sentences for its failures.
@@ -206,7 +206,7 @@ def _local_devices(environment: Mapping[str, str], detected: object) -> list[int
 
 
 def explain_loss(error: BaseException) -> str | None:
-    """Say in a sentence that another host has gone, if that is what an error comes from.
+    """Describe the loss of another host, if that caused an error.
 
     Args:
         error: What a computation or a save of many hosts has raised.

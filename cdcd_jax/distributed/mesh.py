@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh of devices with three axes, and batches split over two of them."""
+"""The mesh of devices with its three axes, and batches split over two of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -67,12 +67,12 @@ def make_mesh(
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Say that an array is whole on every device."""
+    """Return the sharding of an array that is replicated on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Say that an array's first axis is split over ``data`` and ``fsdp``."""
+    """Return the sharding whose first axis is split over ``data`` and ``fsdp``."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
@@ -82,7 +82,7 @@ def num_batch_shards(mesh: Mesh) -> int:
 
 
 def batch_share(mesh: Mesh) -> tuple[int, int]:
-    """Tell which part of each batch this process reads.
+    """Return the part of each batch that this process reads.
 
     Processes whose devices differ along ``tensor`` only need the same rows.
 
@@ -144,7 +144,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, *, num_microbatches: int = 1) 
 
 
 def describe_mesh(mesh: Mesh, batch_size: int) -> str:
-    """Say in one line how work is divided.
+    """Describe on one line how work is divided.
 
     >>> describe_mesh(make_mesh(jax.devices()[:1]), 64)
     '1 device (data 1 x fsdp 1 x tensor 1), 64 of 64 examples on each'

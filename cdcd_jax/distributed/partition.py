@@ -1,4 +1,4 @@
-"""Which part of each parameter lies on which device: rules on the names of parameters."""
+"""Sharding of parameters: rules on their names."""
 
 import math
 import re

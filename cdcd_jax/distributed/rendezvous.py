@@ -1,4 +1,4 @@
-"""Wait until every host of a run is there, or name those that are not.
+"""The rendezvous of all hosts of a run before JAX starts, which names missing ones.
 
 JAX's runtime joins hosts, but ends the process with a C++ stack trace if one stays away, and does
 not say which. So all hosts meet here first: for a moment, on the port that JAX takes over next.

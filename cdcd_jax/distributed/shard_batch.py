@@ -1,4 +1,4 @@
-"""Let all devices of all hosts share the rows of a computation."""
+"""Computation of rows split over all devices of all hosts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,7 +80,7 @@ def place_rows(rows: Any, mesh: Mesh) -> Any:
 
 
 def place_whole(tree: Any, mesh: Mesh) -> Any:
-    """Put arrays that every host has on all devices.
+    """Place arrays that every host has on all devices.
 
     Args:
         tree: Arrays of this host, the same on all.
@@ -93,7 +93,7 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
 
 
 def place_split(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Put an array that every host has on the devices as a sharding says.
+    """Place an array that every host has on the devices of a sharding.
 
     Args:
         array: The same on all hosts.

@@ -1,4 +1,4 @@
-"""End a run of many hosts when one of them is alive but makes no progress, and name it.
+"""The watchdog that ends a run in which a host is alive but makes no progress.
 
 The main thread of each host counts its progress where all hosts pass in the same order: batches,
 steps, agreements. A thread of its own publishes that count in the store of JAX's coordination
@@ -58,7 +58,7 @@ def find_stuck(reports: Mapping[int, Report], host: int, timeout: float) -> list
 
 
 def describe_stuck(reports: Mapping[int, Report], stuck: list[int]) -> str:
-    """Say in a sentence who is stuck, where, and what to do."""
+    """Describe who is stuck, where, and what to do."""
     who = ", ".join(str(index) for index in stuck[:8]) + (", ..." if len(stuck) > 8 else "")
     report = reports[stuck[0]]
     at = f"{report.doing} ({report.place})" if report.place else report.doing
@@ -120,7 +120,7 @@ class Watchdog:
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Let the threads come to their end."""
+        """Stop the threads and wait for them."""
         self._over.set()
 
     def _repeat(self, work: Callable[[], None]) -> None:
@@ -159,7 +159,7 @@ class Watchdog:
             self._end(verdict)
 
     def _note_silence(self) -> None:
-        """Say early who is silent, as JAX, which then ends the run, says it in a stack trace."""
+        """Warn of silent hosts before JAX ends the run with a stack trace."""
         now = self._progress.clock()
         for index, report in self._reports.items():
             number, since = self._heard.get(index, (-1, now))
@@ -171,7 +171,7 @@ class Watchdog:
                 self._say_silent(index, now - since)
 
     def note_unanswered(self) -> None:
-        """Say so where host 0, which holds the store, does not answer."""
+        """Warn if host 0, which holds the store, does not answer."""
         now = self._progress.clock()
         if now - self._looked > 3 * self.pause:  # It was this process that was held up.
             self._answered = now

@@ -1,4 +1,4 @@
-"""Split sets of examples into batches, and those among hosts."""
+"""Batches of examples, and their division among hosts."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

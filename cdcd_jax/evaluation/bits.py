@@ -1,4 +1,4 @@
-"""Measure the bound of held-out examples in bits per token."""
+"""The bound of held-out examples in bits per token."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Score a conditional generator: the bound, and what metrics say of its samples.
+"""Evaluation of a conditional generator: the bound, and metrics of its samples.
 
 Beside the samples' scores stand those of the real test examples, which say what a score is worth,
 and those of the samples under shuffled labels, which say what chance would give.

@@ -1,4 +1,4 @@
-"""What samples are drawn for, where it is more than one condition for each test example."""
+"""Conditions to sample for, where there is more than one per test example."""
 
 from typing import Any, NamedTuple
 

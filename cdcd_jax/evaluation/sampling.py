@@ -1,4 +1,4 @@
-"""Drawing the samples of an evaluation, batch by batch."""
+"""Sampling for an evaluation, batch by batch."""
 
 import time
 from collections.abc import Callable, Iterator

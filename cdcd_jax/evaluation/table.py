@@ -1,4 +1,4 @@
-"""Lay scores out as a table to print."""
+"""The table of scores."""
 
 import math
 from typing import Any

@@ -1,1 +1,1 @@
-"""From a configuration to an ``Experiment``: checked as a whole before any long work starts."""
+"""From a configuration to an ``Experiment``, checked as a whole before any long work."""

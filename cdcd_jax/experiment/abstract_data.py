@@ -1,4 +1,4 @@
-"""Shapes of what a plan has no files of: CLIP's features of texts."""
+"""Abstract arrays for data that a plan has no files of: CLIP's text features."""
 
 from typing import Any
 

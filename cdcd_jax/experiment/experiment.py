@@ -1,4 +1,4 @@
-"""An experiment on diffusion, from its configuration."""
+"""A diffusion experiment, built from its configuration."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which sections and keys a configuration has.
+"""The sections and keys of a configuration.
 
 Keys of a section that one constructor takes are that constructor's arguments. Keys that are read
 one by one are listed here; a test compares them with the base configurations.

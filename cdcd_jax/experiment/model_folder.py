@@ -1,4 +1,4 @@
-"""What a run writes, beside its checkpoints, to be loaded again without its data.
+"""The model folder of a run: all that loading needs besides the checkpoints.
 
 ``<workdir>/model`` holds ``model.json`` (the configuration and facts about the data), the codec,
 and what reads texts. ``Generator.export`` copies it and adds the weights.
@@ -347,7 +347,7 @@ def _is_same(path: Path, described: dict[str, Any]) -> bool:
 
 
 def with_places(config: Any, folder: Path) -> Any:
-    """Take codec and encoder of texts from a model folder, not from published files."""
+    """Read codec and text encoder from a model folder instead of published files."""
     values: dict[str, dict[str, Any]] = {}
     own = {key: None for key in ("weights", "used_codes") if key in config.codec}
     if own:

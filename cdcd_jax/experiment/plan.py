@@ -1,4 +1,4 @@
-"""What a configuration's training will take, from shapes alone."""
+"""The cost of a configuration's training, from shapes alone."""
 
 import math
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def build_plan(config: Any) -> PlannedRun:
 
 
 def _unsaving(config: Any) -> Any:
-    """Take the settings with which nothing is computed twice to save memory."""
+    """Return the settings without recomputation."""
     saving = {"loss.chains_per_pass": None, "loss.positions_per_pass": None}
     return _changed(config, {"denoiser.remat": "none", **saving})
 

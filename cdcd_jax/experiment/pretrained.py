@@ -1,4 +1,4 @@
-"""A published model, converted into a folder, put into an experiment."""
+"""An experiment with a published model that was converted into a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ OURS = {
 
 
 def configure(config: Any, saved: Saved, path: Path) -> Any:
-    """Put the network, noise schedule, condition and codec of a model into a configuration.
+    """Set the network, noise schedule, condition and codec of a configuration to a model's.
 
     Args:
         config: The whole configuration.

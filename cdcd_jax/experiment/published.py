@@ -1,4 +1,4 @@
-"""A published checkpoint, converted into the folder of a model as ``Generator.export`` writes one.
+"""Conversion of a published checkpoint into a model folder, as ``Generator.export`` writes it.
 
 The architecture is read off the file's shapes. What no shape tells, the published models share.
 """
@@ -81,7 +81,7 @@ def convert_published(
 
 
 def _describe_files(files: list[Path]) -> str:
-    """Tell the files that a conversion reads from what they were at another time."""
+    """Return a digest of the files that a conversion reads."""
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise ValueError(f"there is no file {missing[0]}")
@@ -90,7 +90,7 @@ def _describe_files(files: list[Path]) -> str:
 
 
 def _is_converted(folder: Path, source: str) -> bool:
-    """Whether a folder was converted of the same files, and is still as it was written."""
+    """Return whether a folder is an unchanged conversion of the same files."""
     try:
         path = folder / WEIGHTS
         head, start = read_safetensors_head(path)

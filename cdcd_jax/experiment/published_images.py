@@ -1,4 +1,4 @@
-"""A published checkpoint of images as parameters and a configuration that has its network."""
+"""A published image checkpoint as parameters and the configuration of its network."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -146,7 +146,7 @@ def read_images(
 
 
 def describe_network(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the section ``denoiser`` from the options of a published denoiser.
+    """Derive the section ``denoiser`` from the options of a published denoiser.
 
     Args:
         architecture: Options of ``make_denoiser``, most of which the checkpoint's shapes tell.
@@ -177,7 +177,7 @@ def take_codec(
     used_codes: str | Path | None,
     image_size: int,
 ) -> tuple[Params, VQGANOptions, np.ndarray | None]:
-    """Take the codec of the checkpoint, or of a file of its own where that has none.
+    """Return the codec of the checkpoint, or of a separate file where it has none.
 
     Args:
         found: The checkpoint.

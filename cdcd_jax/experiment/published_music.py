@@ -1,4 +1,4 @@
-"""A published checkpoint of dance-to-music as parameters and a configuration with its network."""
+"""A published dance-to-music checkpoint as parameters and the configuration of its network."""
 
 import math
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What a run starts from: the weights of a published checkpoint or of another run."""
+"""``--start_from``: initial weights from a published checkpoint or another run."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class Start:
 def start_experiment(
     experiment: Experiment, start: Start, *, tell: Callable[[str], Any]
 ) -> Experiment:
-    """Let a fresh run of an experiment start from weights.
+    """Start a fresh run of an experiment from weights.
 
     Args:
         experiment: The run.
@@ -85,7 +85,7 @@ def start_experiment(
 
 
 def _readable(start: Start, experiment: Experiment) -> dict[str, np.ndarray]:
-    """Leave out the table of tokens where those of texts mean something else."""
+    """Drop the table of tokens where the vocabularies of texts differ."""
     texts = experiment.conditioned.texts
     if texts is None or start.vocabulary in (None, texts.fingerprint):
         return start.arrays
@@ -125,7 +125,7 @@ def _describe(start: Start, taken: Taken, shapes: Mapping[str, Any]) -> list[str
 
 
 def _put(start: Start, taken: Taken, state: TrainState) -> TrainState:
-    """Put what is taken in the place of a fresh state's arrays, and let go of it."""
+    """Replace arrays of a fresh state by the transferred ones, and free these."""
 
     def place(params: Params) -> Params:
         # Twice, for parameters and average: the step donates both.

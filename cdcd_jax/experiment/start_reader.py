@@ -1,4 +1,4 @@
-"""Reading what a run starts from, and keeping its codec and its text tower."""
+"""Reading the source of ``--start_from``, and keeping its codec and text tower."""
 
 import shutil
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def read_start(config: Any, path: Path, workdir: Path) -> Start:
 
 
 def with_kept_tower(config: Any, workdir: Path) -> Any:
-    """Let a run that started from a published checkpoint read texts with that one's tower."""
+    """Use the text tower of the published checkpoint that a run started from."""
     tower = workdir / KEPT / TOWER
     condition = config.condition
     if condition.kind != "clip" or condition.weights is not None or not tower.is_file():

@@ -1,4 +1,4 @@
-"""The step of a diffusion's training, from its configuration and the shapes of its data."""
+"""The training step of a diffusion, from its configuration and the shapes of its data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which arrays a run takes from other weights, which it adapts, and which are new."""
+"""Transfer of arrays to a new run: which are taken, adapted or new."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def take_arrays(
     num_classes: int,
     null_class: bool = False,
 ) -> Taken:
-    """Take the arrays whose name and shape match, and adapt those that can be.
+    """Transfer arrays of the same name and shape, and adapt others where possible.
 
     A table by timestep of another T is interpolated at equal shares of the way from data to noise,
     at which the published noise schedules are alike. A table by class that has one row more or

@@ -1,4 +1,4 @@
-"""The names of CLIP's two towers in OpenAI's and Hugging Face's files beside ours."""
+"""Names of CLIP's two towers in OpenAI's and Hugging Face's files, and ours."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What the shapes of CLIP's arrays tell of its towers, whichever family of names they have."""
+"""Options of CLIP's towers from the shapes of their arrays, for both naming schemes."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from cdcd_jax.interop.stored import StateDict
 
 
 def describe_clip_text(state: StateDict, *, embedding: bool = False) -> dict[str, Any]:
-    """Tell a text tower's options from its arrays.
+    """Infer a text tower's options from its arrays.
 
     Args:
         state: Arrays of the whole CLIP or of its text tower, such as ``Published.condition``.
@@ -47,7 +47,7 @@ def describe_clip_text(state: StateDict, *, embedding: bool = False) -> dict[str
 
 
 def describe_clip_image(state: StateDict) -> dict[str, Any] | None:
-    """Tell an image tower's options from its arrays.
+    """Infer an image tower's options from its arrays.
 
     Args:
         state: Arrays of the whole CLIP or of one tower.

@@ -1,4 +1,4 @@
-"""The published denoisers' parameter names, beside ours.
+"""Parameter names of the published denoisers, and ours.
 
 The published code keeps each block apart (``blocks.3.attn1.query.weight``) and dense kernels as
 [out in]; ours stacks the blocks on a leading axis and keeps kernels as [in out].

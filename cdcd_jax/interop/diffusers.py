@@ -1,4 +1,4 @@
-"""A folder that diffusers' ``VQDiffusionPipeline`` wrote, taken apart like a published checkpoint.
+"""Folders of diffusers' ``VQDiffusionPipeline``, read as published checkpoints.
 
 Its arrays are those of VQ-Diffusion's ITHQ model under other names, without the averaging: the
 public conversion script took the averaged weights. Here they get VQ-Diffusion's names back.
@@ -69,7 +69,7 @@ RATES = {
 
 
 def is_pipeline(path: str | Path) -> bool:
-    """Whether a path is a folder that diffusers wrote."""
+    """Return whether a path is a folder that diffusers wrote."""
     return (Path(path) / INDEX).is_file()
 
 

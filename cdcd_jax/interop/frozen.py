@@ -1,4 +1,4 @@
-"""Put PyTorch's convolutions, with the batch norms behind them, in the form of a frozen network."""
+"""PyTorch's convolutions with batch norms, folded into a frozen network."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

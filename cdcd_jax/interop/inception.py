@@ -1,4 +1,4 @@
-"""The names in ``pt_inception-2015-12-05-6726825d.pth``, the weights of the Frechet distance."""
+"""Names in ``pt_inception-2015-12-05-6726825d.pth``, the weights of the Frechet distance."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The names of Jukebox's VQ-VAE beside ours.
+"""Parameter names of Jukebox's VQ-VAE, and ours.
 
 Theirs counts the decoder's blocks from the bottom, ours in the order they are run; theirs keeps
 convolutions as [out in size] and the lengthening ones as [in out size], ours as [size in out].

@@ -1,4 +1,4 @@
-"""The names in the files of LPIPS: VGG16's convolutions and what LPIPS learned on top of them."""
+"""Names in the files of LPIPS: VGG16's convolutions and the linear layers of LPIPS."""
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def lpips_from_torch(state: StateDict, template: Params) -> Params:
 
 
 def _without_prefix(state: StateDict) -> StateDict:
-    """Take what lies beside ``lin0``, without the prefix of its name."""
+    """Return the arrays beside ``lin0``, without the prefix of its name."""
     mark = "lin0.model.1.weight"
     found = sorted(name.removesuffix(mark) for name in state if name.endswith(mark))
     if not found:

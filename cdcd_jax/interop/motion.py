@@ -1,4 +1,4 @@
-"""The published motion encoder's names, and those of what joins a dance to one token."""
+"""Parameter names of the published motion encoder and of the token that joins a dance."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ LEAVES = {"kernel": "weight", "direction": "weight_v", "length": "weight_g", "bi
 
 
 def describe_dance(state: StateDict, path: Any = "The checkpoint") -> dict[str, Any]:
-    """Tell a condition's options from its arrays.
+    """Infer a condition's options from its arrays.
 
     Args:
         state: Arrays by name: those of the motion encoder with their prefix

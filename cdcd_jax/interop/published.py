@@ -1,4 +1,4 @@
-"""A published CDCD or VQ-Diffusion checkpoint, taken apart: denoiser, codec, text tower.
+"""Published CDCD and VQ-Diffusion checkpoints, split into denoiser, codec and text tower.
 
 Such a file is ``torch.save({"model": ..., "ema": ..., ...})``. ``model`` holds everything by names
 such as ``transformer.transformer.blocks.0.ln1.linear.weight``; ``ema`` the running average of what
@@ -112,7 +112,7 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
 
 
 def is_music_checkpoint(path: Path) -> bool:
-    """Whether a published file is a model of music, not of images.
+    """Return whether a published file is a model of music, not of images.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -122,7 +122,7 @@ def is_music_checkpoint(path: Path) -> bool:
 
 
 def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:
-    """Tell a denoiser's options from its arrays.
+    """Infer a denoiser's options from its arrays.
 
     Args:
         state: Arrays by name, without a prefix.
@@ -176,7 +176,7 @@ def find_null_class(num_classes: int) -> int | None:
 
 
 def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]:
-    """Tell a codec's options from its arrays.
+    """Infer a codec's options from its arrays.
 
     Args:
         state: Arrays by taming-transformers' names.

@@ -1,4 +1,4 @@
-"""What a published checkpoint's file is made of: ``model``, ``ema`` and the state of training."""
+"""Entries of a published checkpoint's file: ``model``, ``ema`` and the training state."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A published checkpoint of dance-to-music, taken apart: denoiser, codec, condition.
+"""Published dance-to-music checkpoints, split into denoiser, codec and condition.
 
 The file is like those of images (``published.py``), but the codec lies in it twice, the motion
 encoder has no running average, and each name belongs to a part below, too, or is refused.
@@ -110,7 +110,7 @@ def read_vqvae(path: str | Path) -> StateDict:
 
 
 def describe_jukebox(state: StateDict) -> dict[str, Any]:
-    """Tell a codec's options from its arrays.
+    """Infer a codec's options from its arrays.
 
     Args:
         state: Arrays by Jukebox's names, without a prefix.

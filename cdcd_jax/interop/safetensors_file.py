@@ -1,4 +1,4 @@
-"""Read safetensors files as tensors that stay in the file.
+"""Safetensors files as tensors that stay in the file.
 
 The format is 8 bytes with the length of a JSON header, the header, and the numbers; the header
 gives each tensor's type, shape and place. ``safetensors`` reads the header, so that a file that it

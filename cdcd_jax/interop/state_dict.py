@@ -1,4 +1,4 @@
-"""Read a state dict, arrays by their dotted names, from any of the usual files."""
+"""State dicts, arrays by dotted names, from any of the usual files."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +105,7 @@ def read_tree(path: Path) -> Any:
 
 
 def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> StateDict:
-    """Take the arrays of one entry; see ``read_state_dict``."""
+    """Select the arrays of one entry; see ``read_state_dict``."""
     choices = [entry] if isinstance(entry, str) else list(entry or ())
     chosen = tree
     found = [inner for inner in (_descend(tree, name) for name in choices) if inner is not None]
@@ -160,7 +160,7 @@ def strip_prefix(state: StateDict, mark: str) -> StateDict:
 
 
 def is_flat(tree: Any) -> bool:
-    """Whether a file is a bare state dict."""
+    """Return whether a file is a bare state dict."""
     return isinstance(tree, Mapping) and any(isinstance(x, StoredTensor) for x in tree.values())
 
 

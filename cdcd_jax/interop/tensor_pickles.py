@@ -47,7 +47,7 @@ class StandIn:
     name: ClassVar[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
-        """Take any arguments and keep none.
+        """Accept any arguments and keep none.
 
         Pickles of protocols 2 and 3 get a class within another by a call, so ``cls`` may be the
         result of one: a stand-in itself.
@@ -128,7 +128,7 @@ class TensorUnpickler(SafeUnpickler):
         raise ValueError(f"{self.path} refers to an object that is no whole storage.")
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
-        """Say where the numbers of a storage are."""
+        """Locate the numbers of a storage."""
         raise NotImplementedError
 
     def _rebuild_tensor(

@@ -1,4 +1,4 @@
-"""CLIP at a tiny size with random weights, in the files that a real one is published in."""
+"""A tiny CLIP with random weights, in the file formats of the real one."""
 
 import gzip
 from collections.abc import Iterable, Sequence

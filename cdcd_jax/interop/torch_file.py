@@ -1,4 +1,4 @@
-"""Read PyTorch's zip checkpoints without PyTorch and without running what they contain.
+"""Reading PyTorch's zip checkpoints without PyTorch and without executing them.
 
 A checkpoint is a zip of one pickle, which describes tensors, and one member per storage with their
 bytes.
@@ -90,7 +90,7 @@ class ZipUnpickler(TensorUnpickler):
         return tree
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
-        """Say where the numbers of a storage are."""
+        """Locate the numbers of a storage."""
         name = f"{self.root}data/{key}"
         num_bytes = self.members[name].file_size if name in self.members else 0
         return Storage(

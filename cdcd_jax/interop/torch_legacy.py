@@ -1,4 +1,4 @@
-"""Read the files that PyTorch wrote before version 1.6, without running what they contain.
+"""Reading files of PyTorch before version 1.6 without executing them.
 
 The weights that metrics use are that old. Such a file is a row of pickles (a magic number, a
 version, the writer's machine, the object, the keys of its storages) and then the storages: for
@@ -24,7 +24,7 @@ VERSION = 1001
 
 
 def is_legacy_torch(path: Path) -> bool:
-    """Say whether a file begins as those that PyTorch wrote before version 1.6."""
+    """Return whether a file has the format of PyTorch before version 1.6."""
     with open_regular(path) as file:
         return file.read(len(HEAD)) == HEAD
 
@@ -86,7 +86,7 @@ class _LegacyUnpickler(TensorUnpickler):
         self.starts: dict[str, int] = {}
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
-        """Say where the numbers of a storage are."""
+        """Locate the numbers of a storage."""
 
         def open_at(byte: int) -> BufferedIOBase:
             return open_file_at(self.path, self.starts[key])(byte)

@@ -1,4 +1,4 @@
-"""Write PyTorch's zip checkpoints without PyTorch, as ``torch.save`` does since version 1.6."""
+"""Writing PyTorch's zip checkpoints without PyTorch, as ``torch.save`` does since 1.6."""
 
 import pickle
 import zipfile

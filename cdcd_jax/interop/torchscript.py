@@ -1,4 +1,4 @@
-"""Read the arrays of a TorchScript archive without PyTorch and without running what it contains.
+"""Reading the arrays of a TorchScript archive without PyTorch and without executing it.
 
 OpenAI publishes CLIP in this form. It is a zip of a program (``code/``), which is not looked at,
 and of a pickle of the module that the program belongs to. The pickle names classes of that program,
@@ -25,7 +25,7 @@ LONGEST_NAME = 1000
 
 
 def is_torchscript(path: Path) -> bool:
-    """Say whether a file is a TorchScript archive: a zip with a program beside its pickle."""
+    """Return whether a file is a TorchScript archive: a zip with a program beside its pickle."""
     try:
         with open_archive(path) as archive:
             names = archive.namelist()

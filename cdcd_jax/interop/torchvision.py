@@ -1,4 +1,4 @@
-"""The names in torchvision's ResNet files."""
+"""Names in torchvision's ResNet files."""
 
 from cdcd_jax.interop.frozen import Layer, frozen_from_state_dict
 from cdcd_jax.interop.stored import StateDict

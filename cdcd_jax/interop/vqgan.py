@@ -1,4 +1,4 @@
-"""The names of taming-transformers' VQGAN beside ours, and the map to the codes that are used.
+"""Names of taming-transformers' VQGAN and ours, and the map to the codes in use.
 
 Theirs counts the decoder's levels from the largest maps, ours in the order they are run; theirs
 keeps convolutions as [out in height width], ours as [height width in out].

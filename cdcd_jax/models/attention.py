@@ -1,4 +1,4 @@
-"""Multi-head attention, arranged for the machine it runs on."""
+"""Multi-head attention."""
 
 import math
 from typing import Literal, TypeAlias
@@ -32,7 +32,7 @@ def attend(
 def split_heads(
     x: Float[Array, "batch length width"], num_heads: int
 ) -> Float[Array, "batch length heads depth"]:
-    """Take the features apart by heads, which the tensor axis splits."""
+    """Split features into heads, which the tensor axis divides."""
     return constrain(x.reshape(*x.shape[:2], num_heads, -1), BATCH, None, "tensor", None)
 
 

@@ -192,7 +192,7 @@ class Denoiser(nnx.Module):
 
 
 def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
-    """Say of an operation whether it multiplies by parameters: in attention, both sides vary."""
+    """Return whether an operation multiplies by parameters: in attention, both operands vary."""
     if primitive.name == "conv_general_dilated":
         return True
     return jax.checkpoint_policies.dots_with_no_batch_dims_saveable(
@@ -203,7 +203,7 @@ def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
 def time_distance(
     source: Float[Array, "batch source"], length: int, seconds: float
 ) -> Float[Array, "batch length source"]:
-    """Say how far in time features are from tokens that evenly span some seconds.
+    """Return distances in time between features and tokens that evenly span some seconds.
 
     Args:
         source: When the features are, in seconds from the start; NaN for one of no time.

@@ -1,4 +1,4 @@
-"""Networks as pairs of pure functions: the rest of the package sees no modules."""
+"""Networks as pairs of pure functions; the rest of the package has no modules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

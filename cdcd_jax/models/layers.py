@@ -1,4 +1,4 @@
-"""The layers of a denoiser block beside those of nn.py: adaptive norms and embeddings."""
+"""The layers of a denoiser block besides those of nn.py: adaptive norms and embeddings."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where activations live when a step is compiled for several devices."""
+"""Sharding of activations in a step compiled for several devices."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ BATCH = ("data", "fsdp")
 
 
 def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
-    """Say over which axes of the mesh an activation is split; without a mesh, do nothing.
+    """Constrain the sharding of an activation; without a mesh, do nothing.
 
     The compiler then moves small things (weights, partial sums) and not this array. The mesh is the
     ambient one, ``jax.sharding.get_abstract_mesh()``. Axes that it lacks or that a ``shard_map``

@@ -1,4 +1,4 @@
-"""What a denoiser can be, and what it cannot."""
+"""Options of a denoiser and their checks."""
 
 import dataclasses
 from typing import Literal, TypeAlias

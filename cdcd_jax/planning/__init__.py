@@ -1,1 +1,1 @@
-"""What a training step will take, counted and read from its compiled program before it runs."""
+"""The cost of a training step, from its jaxpr and its compiled program."""

@@ -1,4 +1,4 @@
-"""What a compiled step says of itself: its collectives, read from the text of its program."""
+"""Collectives of a compiled step, parsed from its program text."""
 
 import math
 import re
@@ -86,7 +86,7 @@ def read_collectives(text: str, num_devices: int) -> list[Collective]:
 
 
 def _split(text: str) -> dict[str, list[str]]:
-    """Give the lines of each computation by its name; that of the whole program is ``""``."""
+    """Return the lines of each computation by its name; the whole program's is ``""``."""
     programs: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""What a function costs, counted in its jaxpr: nothing is compiled and no array is made."""
+"""FLOPs of a function, counted in its jaxpr: nothing is compiled and no array is made."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Accelerators by their data sheets, and how long a step should take on them."""
+"""Accelerators by their data sheets, and a step's predicted time on them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -95,7 +95,7 @@ class StepTime(NamedTuple):
 
 
 def find_hardware(name: str) -> Hardware:
-    """Look hardware up by name.
+    """Find hardware by name.
 
     Raises:
         ValueError: If it is not in the table.

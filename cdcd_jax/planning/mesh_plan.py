@@ -1,4 +1,4 @@
-"""What a training step will take on a mesh of devices, told by the compiler without running it."""
+"""The cost of a training step on a mesh, from the compiler, without running it."""
 
 import dataclasses
 import math
@@ -122,7 +122,7 @@ class Planned:
         )
 
     def cost(self, count: int, *, saving: bool = True) -> Cost:
-        """Tell what a step of so many examples costs on one device.
+        """Return the cost of a step of so many examples on one device.
 
         What it costs beyond the weights grows with the examples, so two small batches tell it.
 

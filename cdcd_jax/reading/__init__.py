@@ -1,1 +1,1 @@
-"""How files of others are read: regular files only, within limits, and never executed."""
+"""Reading untrusted files: regular files only, within limits, and never executed."""

@@ -1,4 +1,4 @@
-"""Zip archives of others, such as npz files and PyTorch checkpoints: no bombs, one meaning only."""
+"""Untrusted zip archives, such as npz files and PyTorch checkpoints: no bombs, one meaning only."""
 
 import os
 import struct
@@ -100,7 +100,7 @@ def open_archive(path: Path, *, whole: bool = True) -> Archive:
 
 
 def describe(error: BaseException) -> str:
-    """Say in a few words what went wrong."""
+    """Describe an error in a few words."""
     return f"{error!s:.200}".rstrip(".") or type(error).__name__
 
 

@@ -127,7 +127,7 @@ class _ArrayUnpickler(SafeUnpickler):
     """An unpickler that accepts the names of arrays only, and replaces them by records."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give the stand-in of a name without importing it."""
+        """Return the record of a name without importing it."""
         if (module, name) not in _STANDINS:
             raise Damage(
                 f"it asks for {module:.80}.{name:.80}, which arrays do not need and could do harm"

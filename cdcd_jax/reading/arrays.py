@@ -1,4 +1,4 @@
-"""Files of NumPy arrays: their heads are compared with their sizes before anything is allocated."""
+"""NumPy files: headers are compared with sizes before anything is allocated."""
 
 import math
 import os
@@ -96,7 +96,7 @@ def read_head(file: BinaryFile, size: int) -> ArrayLayout:
 
 
 def is_npy(path: Path) -> bool:
-    """Say whether a file begins as those of one array."""
+    """Return whether a file begins like a NumPy array file."""
     with open_regular(path) as file:
         return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
 

@@ -1,4 +1,4 @@
-"""JSON of others: limited in size, memory and depth, and with one meaning only."""
+"""Untrusted JSON: limited in size, memory and depth, and with one meaning only."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""MATLAB's files, looked at before a library unpacks them."""
+"""MATLAB files, checked before a library unpacks them."""
 
 import zlib
 from pathlib import Path

@@ -179,7 +179,7 @@ class SafeUnpickler(_Machine):
         raise Damage(f"extension {code} has no place in it")
 
     def load_build(self) -> None:
-        """Give an object its state, if its class takes one."""
+        """Set the state of an object, if its class accepts one."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, OrderedDict):
             return  # PyTorch's versions of modules

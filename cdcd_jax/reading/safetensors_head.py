@@ -1,4 +1,4 @@
-"""The head of a safetensors file, looked at before a library reads the file."""
+"""Headers of safetensors files, checked before a library reads the file."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,7 @@ def check_dtypes(head: dict[str, Any], path: Path) -> None:
 
 
 def no_such_type(path: Path, name: str, dtype: str) -> str:
-    """Say that an array cannot be read, and the way out.
+    """Explain that an array cannot be read, and what to do.
 
     >>> no_such_type(Path("a.safetensors"), "w", "F8_E4M3")
     'a.safetensors holds w as F8_E4M3, which is not supported; convert it to F32, F16 or BF16.'

@@ -1,4 +1,4 @@
-"""The configuration that ``--config`` names: a Python file that is run, and what is wrong with it.
+"""Configuration files: Python files that ``--config`` names, and their errors.
 
 Sentences name the file and the line, which is the user's own code however deep an error came up.
 """
@@ -136,7 +136,7 @@ def default_workdir(config_file: str) -> str:
 
 @contextmanager
 def _importing_neighbours(file: Path) -> Iterator[None]:
-    """Let a configuration import the files beside it: by name, and as ``from FOLDER import NAME``.
+    """Make a configuration import files beside it: by name, or as ``from FOLDER import NAME``.
 
     Neither depends then on the folder that the command is run in.
     """
@@ -163,7 +163,7 @@ def _run_file(name: str) -> Any:
 
 
 def _explain(error: BaseException, name: str, shown: str) -> str:
-    """Say what a configuration raised, and in which of its lines."""
+    """Describe what a configuration raised, and on which line."""
     if isinstance(error, SyntaxError):
         line = f", line {error.lineno}" if error.lineno else ""
         return f"{error.filename or shown}{line}: {error.msg}"

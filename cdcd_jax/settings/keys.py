@@ -1,4 +1,4 @@
-"""The keys of a section: those that it needs, those that it may have."""
+"""Keys of a section: required and optional ones."""
 
 from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
@@ -37,7 +37,7 @@ class Keys(NamedTuple):
 
 
 def argument_keys(make: Callable[..., Any], *, given: Iterable[str] = ()) -> Keys:
-    """Take the keys from the keyword arguments of a constructor, but for those that it is given."""
+    """Return the keyword arguments of a constructor as keys, except for given ones."""
     kinds = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     parameters = {
         name: parameter.default is Parameter.empty
@@ -49,5 +49,5 @@ def argument_keys(make: Callable[..., Any], *, given: Iterable[str] = ()) -> Key
 
 
 def field_keys(options: Callable[..., Any], *more: str, without: str = "") -> Keys:
-    """Take all fields of options, each of which is read from the section."""
+    """Return all fields of options as keys."""
     return Keys(argument_keys(options).known - {without} | frozenset(more))

@@ -1,4 +1,4 @@
-"""Of which kind the values of a configuration are, and in which range."""
+"""Types and ranges of the values of a configuration."""
 
 import math
 from collections.abc import Callable, Mapping

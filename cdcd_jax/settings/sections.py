@@ -1,4 +1,4 @@
-"""What all experiments do with the sections of a configuration."""
+"""Sections of a configuration that all experiments share."""
 
 import json
 import re
@@ -126,7 +126,7 @@ def find_mesh(config: Any) -> Mesh:
 
 
 def find_rules(config: Any, name: str = "rules") -> tuple[Rule, ...]:
-    """Take the rules on where parameters lie from the section ``mesh``.
+    """Read the partition rules of parameters from the section ``mesh``.
 
     Args:
         config: The whole configuration.

@@ -1,4 +1,4 @@
-"""A configuration with other values."""
+"""Copies of a configuration with other values."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is generated from what: data, codec, condition and metrics of each modality."""
+"""Tasks: data, codec, condition and metrics of each modality."""
 
 # Each registers its data sets.
 from cdcd_jax.tasks import captioned, dance_to_music, images, tokens  # noqa: F401

@@ -34,7 +34,7 @@ class CaptionedTask(ImageTask):
     def metric_options(
         self, data: TokenData, conditioned: ConditionedData, files: dict[str, Any]
     ) -> dict[str, Any]:
-        """Ask for the captions of the test images, which are the real ones to compare with, too."""
+        """Request the captions of the test images, which the real images are compared with, too."""
         config, source, test = self.config, self.open_split("test"), data.test
         assert isinstance(test, TokenShards)
 

@@ -1,4 +1,4 @@
-"""What the package knows of a kind of codec: an entry of the table ``CODECS``."""
+"""Kinds of codecs: entries of the table ``CODECS``."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -132,7 +132,7 @@ class CodecFamily:
 
 
 def take_options(section: Any, options: type[Any]) -> dict[str, Any]:
-    """Take the fields of a dataclass of options out of a section."""
+    """Read the fields of a dataclass of options from a section."""
     return {field.name: section[field.name] for field in fields(options) if field.name in section}
 
 

@@ -1,4 +1,4 @@
-"""The making of a codec, from the sections whose names begin with ``codec``."""
+"""Runs that make a codec, from the sections whose names begin with ``codec``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The codec of a configuration, found in the table ``CODECS``."""
+"""The codec of a configuration, from the table ``CODECS``."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def codec_shape(config: Any) -> tuple[int, tuple[int, int]]:
 
 
 def needs_codec(config: Any, places: Places) -> bool:
-    """Whether the codec has yet to be made."""
+    """True if the codec has yet to be made."""
     made = config.codec.get("weights") or places.codec_file.exists()
     return bool(find_codec(config).sections) and not made
 

@@ -1,4 +1,4 @@
-"""What is generated from, by the section ``condition``: classes, texts, dances, nothing."""
+"""Conditions, from the section ``condition``: classes, texts, dances, nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -296,7 +296,7 @@ def _describe_dances(config: Any, data: TokenData) -> DanceFormat:
 
 
 def _with_parts(examples: Examples, parts: Sequence[str]) -> Examples:
-    """Take examples with some parts of their dances only."""
+    """Keep some parts of the dances of examples."""
     if isinstance(examples, MusicExamples):
         return MusicExamples(examples.shards, parts)
     cond = {name: examples.cond[name] for name in parts}

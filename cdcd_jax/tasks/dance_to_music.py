@@ -1,4 +1,4 @@
-"""Music for dances, and sound alone that a codec can be trained on."""
+"""Music for dances, and sound alone to train a codec on."""
 
 from functools import cached_property, partial
 from pathlib import Path

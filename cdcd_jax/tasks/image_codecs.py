@@ -1,4 +1,4 @@
-"""Codecs of images: pixels of the digits, patches that are fitted, a VQGAN that is trained."""
+"""Codecs of images: pixels of the digits, fitted patches, a trained VQGAN."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -218,7 +218,7 @@ def _read_vqgan(section: Any, file: Path) -> tuple[VQGAN, Params, np.ndarray | N
 
 
 def _place(params: dict[Any, Any]) -> None:
-    """Put each array on the device in turn, so that no more than one is in memory twice."""
+    """Move arrays to the device one by one, so that no more than one is in memory twice."""
     for name, value in params.items():
         if isinstance(value, dict):
             _place(value)

@@ -227,7 +227,7 @@ def _shards(config: Any) -> int:
 
 
 def _take(config: Any, *names: str) -> dict[str, Any]:
-    """Take values by ``section.key``."""
+    """Look up values by ``section.key``."""
     return {name: config[name.split(".")[0]][name.split(".")[1]] for name in names}
 
 

@@ -1,4 +1,4 @@
-"""What a run on synthetic data reads: a set in miniature, a codec and CLIP, written once.
+"""Data of a run on synthetic files: a miniature set, a codec and CLIP, written once.
 
 Everything goes into ``<workdir>/data``, in the layouts and files that the real ones have, and is
 then read as those are.
@@ -62,7 +62,7 @@ WEIGHTS, MERGES = "model.safetensors", "bpe_simple_vocab_16e6.txt.gz"
 
 
 def is_synthetic(config: Any) -> bool:
-    """Whether a run writes its own data."""
+    """Return whether a run writes its own data."""
     return bool(config.data.get("synthetic", False))
 
 

@@ -1,4 +1,4 @@
-"""Where music and its dances come from, from the sections ``data`` and ``codec``."""
+"""Music and its dances, from the sections ``data`` and ``codec``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Codecs of music: spectra that are fitted, and a level of Jukebox's that is trained."""
+"""Codecs of music: fitted spectra, and a trained level of Jukebox's."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

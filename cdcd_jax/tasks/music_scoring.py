@@ -1,4 +1,4 @@
-"""What scores music made for dances, from the section ``eval``."""
+"""Metrics of music for dances, from the section ``eval``."""
 
 from collections.abc import Iterator
 from typing import Any

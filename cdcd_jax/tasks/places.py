@@ -1,4 +1,4 @@
-"""Where the codec and the tokens of a run are."""
+"""Folders of the codec and the tokens of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ class Places:
     tokens: Path
 
     def has_tokens(self) -> bool:
-        """Whether both splits have been prepared to the end."""
+        """True if both splits are completely prepared."""
         return all((self.tokens / split / MANIFEST).exists() for split in SPLITS)
 
     @classmethod
     def below(cls, workdir: Path, folder: str | None = None, tokens: str | None = None) -> "Places":
-        """Take the places that are given, else those of a run."""
+        """Return the given folders, else those of a run."""
         codec_folder = Path(folder) if folder else workdir / "codec"
         return cls(
             codec_folder=codec_folder,
@@ -40,5 +40,5 @@ class Places:
 
 
 def find_places(config: Any, workdir: Path) -> Places:
-    """Take the places from ``codec.folder`` and ``data.tokens``; by default they are the run's."""
+    """Read the folders from ``codec.folder`` and ``data.tokens``; by default they are the run's."""
     return Places.below(workdir, config.codec.get("folder"), config.data.get("tokens"))

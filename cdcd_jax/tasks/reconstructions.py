@@ -1,4 +1,4 @@
-"""What a codec makes of test images or recordings: to look at, to listen to, and in numbers."""
+"""Reconstructions of test images or recordings by a codec: files and numbers."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What scores the samples of an experiment, from the section ``eval``."""
+"""Metrics of an experiment's samples, from the section ``eval``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

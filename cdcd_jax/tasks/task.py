@@ -1,4 +1,4 @@
-"""What a task is: everything that differs between images, texts, music and plain tokens."""
+"""The interface of a task: all that differs between images, texts, music and tokens."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,7 +69,7 @@ class Task:
         return load_split(self.config, split)
 
     def has_tokens(self, places: Places) -> bool:
-        """Whether the tokens are there."""
+        """Return whether the tokens exist."""
         return places.has_tokens()
 
     def load_data(self, places: Places) -> TokenData:

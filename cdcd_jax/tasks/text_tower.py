@@ -1,4 +1,4 @@
-"""CLIP's text tower in one file that describes itself, as a published checkpoint brings it."""
+"""The file of CLIP's text tower, as a published checkpoint contains it."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def save_text_tower(path: Path, params: Params, options: dict[str, Any]) -> None
 
 
 def is_text_tower(path: str | Path) -> bool:
-    """Whether a file is one that ``save_text_tower`` wrote, and not CLIP's own."""
+    """Return whether a file was written by ``save_text_tower`` and is not CLIP's own."""
     try:
         head, _ = read_safetensors_head(Path(path))
     except (ValueError, OSError):

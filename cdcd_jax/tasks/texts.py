@@ -1,4 +1,4 @@
-"""Texts as conditions, from the section ``condition``: tokens, and who reads them."""
+"""Texts as conditions, from the section ``condition``: tokens and their encoder."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""The tokens that an experiment works on, and random ones in their place."""
+"""The tokens of an experiment, or random ones in their place."""
 
 import math
 from dataclasses import dataclass

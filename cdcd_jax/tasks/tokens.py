@@ -54,7 +54,7 @@ class TokenTask(Task):
     eval_keys = Keys.of(*EVAL_KEYS, other=("num_real", "metrics"))
 
     def has_tokens(self, places: Places) -> bool:
-        """Whether the tokens are there: nothing makes them."""
+        """Return whether the tokens exist: nothing makes them."""
         return True
 
     def load_data(self, places: Places) -> TokenData:

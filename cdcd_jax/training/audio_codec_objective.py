@@ -1,4 +1,4 @@
-"""What a step of training a codec of music minimises: Jukebox's losses (Dhariwal et al. 2020)."""
+"""The objective of a music codec: Jukebox's losses (Dhariwal et al. 2020)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -121,7 +121,7 @@ def init_audio_codec_training(
 
 
 def with_audio_codes(params: Params, codebook: Codebook, level: int) -> Params:
-    """Put the codebook where the codec's functions look for it."""
+    """Insert the codebook into the codec's parameters."""
     name = f"level_{level}"
     return {name: params[name] | {"quantizer": {"codebook": codebook.codes}}}
 

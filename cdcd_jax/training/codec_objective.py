@@ -1,4 +1,4 @@
-"""What a step of codec training minimises: VQGAN's losses (Esser et al. 2021, section 3.1)."""
+"""The objective of an image codec: VQGAN's losses (Esser et al. 2021, section 3.1)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -194,7 +194,7 @@ def init_codec_training(
 
 
 def with_codes(generator: Params, codebook: Codebook) -> Params:
-    """Put the codebook where the codec's functions look for it."""
+    """Insert the codebook into the codec's parameters."""
     return generator | {"quantizer": {"codebook": codebook.codes}}
 
 

@@ -1,4 +1,4 @@
-"""What a trained network is used for, as compiled functions of its parameters."""
+"""Compiled functions of a trained model's parameters: sampling and bounds."""
 
 import math
 from functools import partial

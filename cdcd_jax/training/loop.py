@@ -197,7 +197,7 @@ def _report(pending: list[Metrics]) -> dict[str, float]:
 
 
 def _divergence(step: int, skipped_in_row: int) -> str:
-    """Say what happened, for somebody who has to change something."""
+    """Explain the divergence, and what to change."""
     before = "nothing of that step"
     if skipped_in_row:
         before = (

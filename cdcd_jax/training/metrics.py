@@ -1,4 +1,4 @@
-"""Numbers of a run as JSON lines, for programs, and as TensorBoard events, for eyes."""
+"""Metrics of a run, as JSON lines and as TensorBoard events."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a step minimises: the diffusion loss on a batch, with its negatives made or read."""
+"""The objective of a training step: the diffusion loss on a batch with its negatives."""
 
 from functools import partial
 from typing import Any
@@ -185,7 +185,7 @@ def count_batch_negatives(mechanism: str, negatives: str, num_negatives: int) ->
 
 
 def needs_intra(mechanism: str, negatives: str) -> bool:
-    """Whether a loss has intra negatives.
+    """Return whether a loss has intra negatives.
 
     >>> needs_intra("step", "both"), needs_intra("none", "intra")
     (True, False)

@@ -1,4 +1,4 @@
-"""What watches a run without being part of it: its failures cost a warning, never the run."""
+"""Observers of a run, whose failures cost a warning and never the run."""
 
 import sys
 from collections.abc import Callable

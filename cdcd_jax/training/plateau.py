@@ -1,4 +1,4 @@
-"""Cutting the learning rate when the loss stops falling, as PyTorch's ``ReduceLROnPlateau``."""
+"""Reduction of the learning rate on a plateau, as PyTorch's ``ReduceLROnPlateau``."""
 
 from typing import Any, NamedTuple
 

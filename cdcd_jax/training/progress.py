@@ -1,4 +1,4 @@
-"""The progress bar of a training, timed by a clock that does not jump."""
+"""The progress bar of a training."""
 
 import sys
 import time
@@ -41,12 +41,12 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last line of the bar."""
+        """Finish the last line of the bar."""
         if self._bar is not None:
             self._observer.call(self._bar.close)
 
     def update(self, step: int, report: Mapping[str, float]) -> None:
-        """Go to a step.
+        """Advance to a step.
 
         Args:
             step: Number of updates.

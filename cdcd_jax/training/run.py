@@ -1,4 +1,4 @@
-"""One run from its newest checkpoint, or from nothing, to its last step."""
+"""A run, from its newest checkpoint or from scratch to its last step."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence

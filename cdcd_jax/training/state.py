@@ -1,4 +1,4 @@
-"""Everything a training step reads and writes, in one pytree that is checkpointed whole."""
+"""The training state: one pytree that is checkpointed as a whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

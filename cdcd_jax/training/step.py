@@ -1,4 +1,4 @@
-"""One update of the whole state: a pure function, compiled once and fed its own output."""
+"""The training step: a pure function, compiled once."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -169,7 +169,7 @@ def _mean_gradient(
 def _keep_if(
     good: jax.Array, updated: TrainState, state: TrainState, max_skipped: int
 ) -> TrainState:
-    """Take the update, or skip it and count, or stay where the run has diverged."""
+    """Apply the update, or skip it and count, or stay at the diverged state."""
     going = state.diverged_at == 0
     too_many = going & ~good & (state.skipped_in_row >= max_skipped)
     skip = going & ~good & ~too_many

@@ -1,4 +1,4 @@
-"""How a run ends: at a step boundary after a signal, and of several hosts not before all speak.
+"""Graceful stops: at a step boundary after a signal, together on all hosts.
 
 JAX is imported where it is needed, as signals must be handled during the seconds of its import.
 """
@@ -78,11 +78,11 @@ class Stopper:
 
     @property
     def requested(self) -> bool:
-        """Tell whether a signal has come, or, with other hosts, all have agreed to stop."""
+        """Return whether a signal has come; with several hosts, whether all have agreed to stop."""
         return self._received is not None
 
     def requested_at(self, step: int) -> bool:
-        """Tell whether to stop after a step; the same on all hosts.
+        """Return whether to stop after a step; the same on all hosts.
 
         Args:
             step: Number of updates applied. Every host must ask after every step; one process may
@@ -108,7 +108,7 @@ class Stopper:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leave the reaction to the code inside, which asks ``requested_at`` after each step."""
+        """Delegate the reaction to the caller, who calls ``requested_at`` after each step."""
         self._deferring, self._stepped = True, False
         try:
             yield
@@ -126,7 +126,7 @@ class Stopper:
         self._receive(signal.SIGPIPE if broken else OUTPUT_LOST, None)
 
     def uninstall(self) -> None:
-        """Give the signals back to whoever handled them before."""
+        """Restore the previous handlers of the signals."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -149,7 +149,7 @@ class Stopper:
             os._exit(ENDED[number])
 
     def _speak(self, number: int) -> None:
-        """Say what is kept, without Python's buffers, in which the program may just be."""
+        """Print what is kept, without Python's buffers, which the program may be using."""
         if number == signal.SIGPIPE:
             return  # Nobody listens.
         reason = "as its output cannot be written"

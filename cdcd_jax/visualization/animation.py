@@ -1,4 +1,4 @@
-"""How samples come out of the masks, as an animated GIF."""
+"""Animated GIFs of the reverse process."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Samples as files that other people's metrics read: a folder of PNG, or ADM's npz archive."""
+"""Export of samples for other evaluation code: a folder of PNG, or ADM's npz archive."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Images that were made for texts, each with its text below, and files named after a text."""
+"""Images of texts, each with its text below, and file names from texts."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Music for eyes and ears: spectrograms in an image, and a WAV file for each sound beside it."""
+"""Spectrograms in one image, with a WAV file for each sound."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

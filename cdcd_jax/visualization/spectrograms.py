@@ -1,4 +1,4 @@
-"""Sounds as images: loudness over pitch and time, with the beats of music and dance marked."""
+"""Spectrograms as images, with the beats of music and dance marked."""
 
 from collections.abc import Sequence
 

@@ -130,7 +130,7 @@ def _draw_figure(points: np.ndarray, edges: Sequence[tuple[int, int]], size: int
 
 
 def _image_codec(path: Path) -> list[str]:
-    """Ask ffmpeg what it has."""
+    """Query ffmpeg's encoders."""
     command = ["ffmpeg", "-hide_banner", "-encoders"]
     try:
         encoders = subprocess.run(command, capture_output=True, text=True, check=False).stdout

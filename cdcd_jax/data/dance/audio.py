@@ -1,4 +1,4 @@
-"""Sound files: read as mono float32 at one rate, written as 16-bit PCM.
+"""Reading sound files as mono float32 at one rate, and writing 16-bit PCM.
 
 Sound is a float32 array [samples] with values about -1..1 everywhere in the package.
 """
@@ -229,7 +229,7 @@ def _check_whole(path: str | Path) -> None:
 
 
 def _unreadable(path: str | Path, error: Exception) -> ValueError:
-    """Say why a file could not be read; libsndfile calls a missing file a system error."""
+    """Explain why a file cannot be read; libsndfile calls a missing file a system error."""
     if isinstance(error, FileNotFoundError):
         return ValueError(f"{path} is not there; a sound file is needed")
     reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", None)

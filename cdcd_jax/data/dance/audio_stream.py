@@ -1,4 +1,4 @@
-"""The stream of short sounds that a codec is trained on: endless, shuffled, resumable."""
+"""The endless stream of short sounds that trains a codec: shuffled and resumable."""
 
 from typing import TypedDict
 

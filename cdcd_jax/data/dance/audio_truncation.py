@@ -41,7 +41,7 @@ MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 def is_bomb(numbers: int, num_bytes: int) -> bool:
-    """Whether so many numbers in so few bytes are no sound.
+    """Return whether so many numbers in so few bytes cannot be sound.
 
     >>> is_bomb(2 * 44_100 * 3600, 40_000_000), is_bomb(2**36, 10_000)
     (False, True)
@@ -50,7 +50,7 @@ def is_bomb(numbers: int, num_bytes: int) -> bool:
 
 
 def find_missing(path: str | Path) -> str | None:
-    """Say what a sound file lacks at its end.
+    """Describe what is missing at the end of a sound file.
 
     WAV, AIFF, FLAC, Ogg and MP3 files are recognised by their first bytes. Of the sound itself
     nothing is decoded but, of FLAC, the last block.

@@ -1,4 +1,4 @@
-"""Sets of dances that lie on a disk, each in a sound file, a motion file and perhaps a video's."""
+"""Sets of dances on disk: a sound file, a motion file and maybe video features each."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a set of dances with their music is: numbered, each read whole.
+"""The interface of a set of dances with their music: numbered, each read whole.
 
 Sets: ``aist.py`` (AIST++), ``tiktok.py`` (TikTok Dance-Music) and ``groove.py`` (synthetic).
 Training takes windows of them, ``segments.py``.
@@ -96,7 +96,7 @@ class Dances(Protocol):
         ...
 
     def joints(self, motion: np.ndarray, /) -> np.ndarray | None:
-        """Give the positions that motion features hold.
+        """Return the positions in motion features.
 
         Args:
             motion: [frames features].

@@ -1,4 +1,4 @@
-"""Prepared music as a training set: tokens with their dances, and negatives made of waveforms."""
+"""Prepared music as a training set: tokens, their dances, and shuffled waveforms."""
 
 from collections.abc import Collection
 from typing import Any

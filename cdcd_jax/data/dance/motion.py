@@ -47,7 +47,7 @@ EDGES = {51: COCO_EDGES, 75: OPENPOSE_EDGES}
 
 
 def find_joints(motion: Float[np.ndarray, "frames features"]) -> np.ndarray | None:
-    """Give the key points that features are, which their number tells: [frames joints 3].
+    """Return features as key points, whose format follows from their number: [frames joints 3].
 
     Of OpenPose's, y of an image points downwards and is turned; the third number is a confidence,
     not a depth, and becomes 0. Rotations are no positions without the body model, which has a
@@ -169,7 +169,7 @@ def _load_numpy(path: Path, *, mapped: bool = False) -> Any:
 
 
 def why_not_read(error: Exception) -> str:
-    """Say why an array could not be read."""
+    """Explain why an array cannot be read."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return f"it holds no array of numbers, or was not downloaded whole ({error!s:.240})"

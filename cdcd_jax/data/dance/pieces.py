@@ -132,7 +132,7 @@ def list_pieces(
 
 
 def piece_name(line: str) -> str:
-    """Take the name of a piece out of a line of a list.
+    """Parse the name of a piece from a line of a list.
 
     >>> piece_name("/data/somebody/motion_s2/test/gPO_sBM_c01_d11_mPO1_ch02_seg1.npy")
     'gPO_sBM_c01_d11_mPO1_ch02_seg1'

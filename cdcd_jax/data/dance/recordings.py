@@ -1,4 +1,4 @@
-"""Recordings for a codec to learn from: the music of dances, or a folder of sound files."""
+"""Recordings to train a codec on: the music of dances, or a folder of sound files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -111,5 +111,5 @@ class SoundFolder:
 
 
 def _as_loud_as_can_be(audio: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
-    """Bring a recording to a peak of 0.95; silence stays silence, which a codec must know, too."""
+    """Normalise a recording to a peak of 0.95; silence stays, because a codec must learn it."""
     return audio if is_silent(audio) else normalise_peak(audio)

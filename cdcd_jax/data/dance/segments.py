@@ -1,4 +1,4 @@
-"""Windows of dances: numbered pieces of one length, each with its music, motion and video."""
+"""Windows of dances: pieces of one length with music, motion and video."""
 
 import hashlib
 from functools import lru_cache
@@ -233,7 +233,7 @@ def _cut_motion(dance: Dance, name: str, part: slice, most: int) -> np.ndarray:
 
 
 def cut_video(video: np.ndarray, start: float, share: float, steps: int) -> np.ndarray:
-    """Take the steps of a video that are nearest to those of a window.
+    """Select the steps of a video that are nearest to those of a window.
 
     Args:
         video: [steps features], evenly spread over a dance.

@@ -1,4 +1,4 @@
-"""Which files of a folder are sound, and which of them belongs to a name."""
+"""Lookup of the sound files of a folder by name."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
 
 
 def film_command(folder: Path, suffix: str) -> str:
-    r"""Give the command that takes the sound out of all films of a folder.
+    r"""Return the command that extracts the sound of all films of a folder.
 
     >>> film_command(Path("my films"), ".mp4")
     'for film in \'my films\'/*.mp4; do ffmpeg -i "$film" -vn "${film%.*}.wav"; done'

@@ -1,4 +1,4 @@
-"""What is encoded of a piece of music: the piece, quieter copies, and copies in disorder."""
+"""The records of a piece of music: the piece, quieter copies, and shuffled copies."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

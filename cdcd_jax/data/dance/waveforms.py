@@ -1,4 +1,4 @@
-"""What is done to a waveform before it is encoded: loudness, and chunks in another order."""
+"""Transformations of a waveform before it is encoded: amplitude and order of chunks."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ bits, -78 dB. Rounding with the usual dither takes up to two."""
 
 
 def is_silent(audio: Float[np.ndarray, " samples"]) -> bool:
-    """Whether sound is nothing but a constant and what rounding to 16 bits adds.
+    """Return whether sound is a constant plus the rounding to 16 bits.
 
     >>> is_silent(np.array([0.2, 0.2001])), is_silent(np.array([0.0, 0.001]))
     (True, False)

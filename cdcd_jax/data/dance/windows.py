@@ -1,4 +1,4 @@
-"""Where the windows of dances begin: evenly spread, or as a list says."""
+"""Start times of the windows of dances: evenly spaced, or from a list."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images with captions, and files that hold captions: read once, every mistake named."""
+"""Images with captions, and readers of caption files that name every error."""
 
 import hashlib
 import json
@@ -105,7 +105,7 @@ def read_caption_lines(path: Path) -> list[str]:
 
 
 def clean_line(text: str) -> str:
-    """Put one space in place of each run of white space, and none around.
+    """Replace each run of white space by one space, and strip both ends.
 
     >>> clean_line("  a  small bird ")
     'a small bird'

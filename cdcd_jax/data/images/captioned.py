@@ -1,4 +1,4 @@
-"""Examples that captions describe: each has one or several, and an epoch draws one."""
+"""Examples with one or several captions, of which each epoch draws one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -99,7 +99,7 @@ class CaptionedExamples:
 
 
 def number_captions(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
-    """Put the captions of all images in one list.
+    """Join the captions of all images in one list.
 
     Returns:
         The list, and [images+1] where each image's begin, and the end.

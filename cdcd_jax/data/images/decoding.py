@@ -1,4 +1,4 @@
-"""Encoded images to uint8 RGB squares: robust decoding and crops, the published one among them.
+"""Decoding of images to uint8 RGB squares, with the published crop among others.
 
 Images are resized with Pillow's bicubic filter.
 """

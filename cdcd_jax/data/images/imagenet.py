@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012) in the forms that people have it in.
+"""ImageNet (ILSVRC2012) in its usual layouts.
 
 The official tars unpack to ``train/<wnid>/`` and to 50,000 validation images in one folder, whose
 classes are in the development kit, as numbers of its own order, which its ``meta.mat`` turns into

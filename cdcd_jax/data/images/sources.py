@@ -124,7 +124,7 @@ class ImageFiles:
 
 
 def leaves_folder(name: str) -> bool:
-    """Whether a path leads out of its folder by what it says; links are followed."""
+    """Return whether a path lexically leaves its folder; links are followed."""
     return name.startswith("/") or (".." in name and ".." in name.split("/"))
 
 
@@ -215,7 +215,7 @@ def sub_folders(folder: Path) -> list[str]:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or left by macOS: ``.DS_Store``, ``._*``, ``__MACOSX``.
+    """Return whether a path is hidden or macOS's: ``.DS_Store``, ``._*``, ``__MACOSX``.
 
     >>> [is_clutter(name) for name in ("._cat.jpg", "__MACOSX", "cat.jpg")]
     [True, True, False]

@@ -1,4 +1,4 @@
-"""The stream of images that a codec is trained on: shuffled anew each epoch, resumable."""
+"""The endless stream of images that trains a codec: shuffled each epoch and resumable."""
 
 from collections.abc import Sequence
 

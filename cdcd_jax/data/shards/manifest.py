@@ -1,4 +1,4 @@
-"""What a folder of token shards says of itself, and how its files are written.
+"""The manifest of a folder of token shards, and how its files are written.
 
     preparation.json          what is being prepared; written first, must match at every restart
     tokens-*.arrayrecord      the shards
@@ -215,7 +215,7 @@ LEFTOVER = ".tmp"
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and put the file in its place when that succeeded.
+    """Yield a temporary path, and move the file into place if writing succeeded.
 
     Raises:
         ValueError: If the disk refuses.

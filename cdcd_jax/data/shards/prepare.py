@@ -1,4 +1,4 @@
-"""Turn images, or music, into token shards, once, instead of encoding at every training step.
+"""Encoding of images or music into token shards, once, instead of at every training step.
 
 A shard holds a fixed range of images, and its bytes follow from the plan alone. Whatever was
 killed, restarted or shared among hosts, the folder ends up the same, file by file.
@@ -36,7 +36,7 @@ class Progress(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the folder can be trained on."""
+        """True if the folder can be trained on."""
         return self.num_complete == self.num_shards
 
 

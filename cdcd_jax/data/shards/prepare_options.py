@@ -1,4 +1,4 @@
-"""What a preparation of tokens may be told."""
+"""Options of a preparation of tokens."""
 
 from cdcd_jax.data.images.decoding import CROPS
 

@@ -1,4 +1,4 @@
-"""One record of a token shard: checksum, label, where it came from, and the tokens.
+"""The record of a token shard: checksum, label, origin and tokens.
 
 Little-endian and of fixed size, so that a batch of records is one structured array:
 

@@ -1,4 +1,4 @@
-"""Arrays with a row for each piece of music, in several files, read by index."""
+"""Arrays with one row per piece of music, stored in several files and read by index."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prepared tokens on disk, read by index: an image set for training without its images."""
+"""Prepared tokens on disk, read by index: training without the images."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +144,7 @@ class TokenShards:
         return tokens.reshape(*indices.shape, self.length)
 
     def check(self) -> None:
-        """Look for damage and for files of another set, as far as the start of a run allows.
+        """Check for damage and for files of another set, as far as is cheap at the start of a run.
 
         Arrays beside the shards have no other checksum than the manifest's, so they are read whole.
         So are shards of ``WHOLE`` bytes together; of more, the first and the last record of each is
@@ -167,7 +167,7 @@ class TokenShards:
         return [self.name_of(image * self.plan.views) for image in range(len(self.source_index))]
 
     def name_of(self, index: int) -> str:
-        """Say which image of the source an example was made of, by its name there."""
+        """Return the name of an example's image in the source."""
         image = index // self.plan.views
         start, end = self._name_offsets[image : image + 2]
         return bytes(self._names[start:end]).decode(errors="surrogateescape")
@@ -209,7 +209,7 @@ class TokenShards:
             )
 
     def _place(self, key: int) -> tuple[Path, int]:
-        """Say in which file a record is, and where in it."""
+        """Return the file of a record, and its place there."""
         shard = int(np.searchsorted(self._ends, key, side="right"))
         place = key - int(self._ends[shard]) + self._shards[shard]["count"]
         return self.folder / self._shards[shard]["file"], place

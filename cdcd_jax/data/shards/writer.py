@@ -1,4 +1,4 @@
-"""Write one token shard, and publish the folder when all of them are there."""
+"""Writing one token shard, and publishing the folder when all shards exist."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,7 +115,7 @@ def _write_rows(path: Path, name: str, rows: Sequence[np.ndarray]) -> dict[str, 
 
 
 def is_complete(path: Path, plan: Plan) -> bool:
-    """Say whether a shard and the JSON beside it are there, of this plan, and agree in size."""
+    """Return whether a shard and its JSON exist, belong to this plan, and agree in size."""
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return False

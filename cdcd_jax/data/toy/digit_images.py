@@ -1,4 +1,4 @@
-"""The handwritten digits as RGB images, to try on them what is meant for photographs."""
+"""The handwritten digits as RGB images, to try the configurations of photographs on."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Draw characters in the DejaVu fonts, and tell which of them look the same."""
+"""Characters drawn in the DejaVu fonts, and groups of those that look the same."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which characters and styles the glyphs have, and what they are called."""
+"""The characters and styles of the glyphs, and their names."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Synthetic dances with synthetic music, to try without a download what is meant for real ones.
+"""Synthetic dances with synthetic music, which need no download.
 
 Nothing here was danced or played by anybody: drum machines of five genres (``groove_music.py``) and
 a stick figure (``groove_dancer.py``) are driven by one clock. The figure hits a pose on every beat
@@ -74,7 +74,7 @@ class GrooveDances:
         return Dance(self.names[index], audio, motion, int(self.groups[index]), clock.tempo)
 
     def clock(self, index: int) -> Clock:
-        """Tell when a dance's beats are."""
+        """Return when a dance's beats are."""
         rng = self._rng(index, 0)
         tempo = rng.uniform(*TEMPI)
         return Clock(tempo, -rng.uniform(0, 4 * 60 / tempo))
@@ -87,7 +87,7 @@ class GrooveDances:
         return times[(times >= 0) & (times < seconds)]
 
     def joints(self, motion: Float[np.ndarray, "frames features"], /) -> np.ndarray | None:
-        """Give the positions of the 17 joints, y upwards: [frames 17 3]."""
+        """Return the positions of the 17 joints, y upwards: [frames 17 3]."""
         return motion.reshape(len(motion), -1, 3)
 
     def _rng(self, index: int, part: int) -> np.random.Generator:

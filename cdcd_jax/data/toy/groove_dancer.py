@@ -143,7 +143,7 @@ def dance_groove(
 
 
 def _pose(settings: dict[str, int]) -> Float[np.ndarray, " angles"]:
-    """Give every angle of a pose its value: ``BODY``, the left ``LIMBS``, the right ones."""
+    """Return the value of every angle of a pose: ``BODY``, the left ``LIMBS``, the right ones."""
     body = [settings.get(name, 0) for name in BODY]
     sides = [
         settings.get(name, 0) + settings.get(f"{side} {name}", 0)
@@ -204,7 +204,7 @@ def _point(
 def _place(
     pose: Float[np.ndarray, "frames angles"], *, size: float
 ) -> Float[np.ndarray, "frames joints 3"]:
-    """Put the joints where the angles say, the lower foot on the ground."""
+    """Compute the joints from the angles, with the lower foot on the ground."""
     sway, twist, tilt, lean, nod = np.radians(pose[:, : len(BODY)]).T
     trunk = _turn(twist, 1) @ _turn(-tilt, 2) @ _turn(lean, 0)
     hips, up = _turn(twist * 0.3, 1), np.array([0.0, 1.0, 0.0])

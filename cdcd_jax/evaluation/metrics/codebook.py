@@ -1,4 +1,4 @@
-"""How much of its codebook a set of token sequences uses."""
+"""Codebook usage of token sequences."""
 
 import numpy as np
 from jaxtyping import Int

@@ -1,4 +1,4 @@
-"""Features of examples that are kept: of a large set a part, evenly spread over it."""
+"""A sample of features, evenly spaced over a large set."""
 
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ def update_feature_sample(
 
 
 def merge_feature_samples(first: FeatureSample, second: FeatureSample) -> FeatureSample:
-    """Put the samples of two hosts together."""
+    """Merge the samples of two hosts."""
     return first._replace(
         num_done=first.num_done + second.num_done,
         places=np.concatenate([first.places, second.places]),

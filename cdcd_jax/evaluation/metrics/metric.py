@@ -1,4 +1,4 @@
-"""What scores examples as they stream by: the interface, and running several at once."""
+"""The interface of a metric, and computing several at once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple

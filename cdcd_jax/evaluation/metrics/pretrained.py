@@ -1,4 +1,4 @@
-"""The metrics of images, with those that need published weights where these are given."""
+"""The metrics of images, including those that need published weights."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +127,7 @@ def make_caption_metrics(
 
 
 def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None) -> list[str]:
-    """Say in a sentence each what is not measured, and which file to give for it.
+    """List metrics that are not computed, with the file that each needs.
 
     Args:
         files: The files that are given, by the names of the metrics' arguments.

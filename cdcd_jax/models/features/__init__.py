@@ -1,1 +1,1 @@
-"""Frozen pretrained networks whose features metrics and perceptual losses compare."""
+"""Frozen pretrained networks, whose features metrics and perceptual losses compare."""

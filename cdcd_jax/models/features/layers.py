@@ -95,7 +95,7 @@ class ConvRelu(Conv):
 def max_pool(
     x: Float[Array, "batch height width features"], size: int, *, stride: int, pad: int = 0
 ) -> Float[Array, "batch rows columns features"]:
-    """Take the largest value of each window; padding never wins.
+    """Max pooling; padding never wins.
 
     >>> max_pool(-jnp.ones((1, 4, 4, 1)), 3, stride=2, pad=1).shape
     (1, 2, 2, 1)

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018), version 0.1 on VGG16: a distance that people agree with."""
+"""LPIPS (Zhang et al. 2018), version 0.1 on VGG16."""
 
 from collections.abc import Callable
 from itertools import pairwise

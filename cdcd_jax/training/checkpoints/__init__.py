@@ -1,1 +1,1 @@
-"""Checkpoints of a run: written whole, by one process, and read without changing anything."""
+"""Checkpoints of a run: written atomically by one process, read without side effects."""

@@ -1,4 +1,4 @@
-"""A number for each array that changes when its bytes, or their order, do."""
+"""Checksums of arrays."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: its path, its steps, and that it is the same for all hosts.
+"""The folder of a run's checkpoints: its path, its steps, and a check that all hosts share it.
 
 Of many hosts each writes its own parts of the arrays, so a folder of one host alone would keep
 checkpoints that are never complete. Nothing here removes a checkpoint: what cannot be read is moved
@@ -91,7 +91,7 @@ def check_step(step: int, path: Path) -> None:
 
 
 def is_step(name: str) -> bool:
-    """Tell whether a folder of this name is a complete checkpoint's.
+    """Return whether a folder of this name is a complete checkpoint.
 
     >>> [is_step(name) for name in ("10", "010", "4.orbax-checkpoint-tmp", "४")]
     [True, False, False, False]
@@ -187,7 +187,7 @@ def _set_aside_unreadable_losses(folder: Path) -> None:
 
 
 def cannot_write(folder: Path, error: BaseException) -> str:
-    """Say what went wrong and that what was complete stays."""
+    """Describe an error, and that complete checkpoints are kept."""
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     return (
         f"Checkpoints cannot be written to {folder} ({reason[:300]}); complete ones there are "

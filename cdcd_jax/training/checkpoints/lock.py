@@ -1,4 +1,4 @@
-"""A run owns its folder: a file there says which process writes to it.
+"""The lock of a run's folder: a file that says which process writes to it.
 
 A lock of a process of this machine is stale when there is no such process any more. Of another
 machine only the lock's file can be looked at: its owner renews it every ``RENEWAL`` seconds. That
@@ -60,7 +60,7 @@ class RunLock:
         self._folder: LockedFolder | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; to be called again after a second if it is in doubt.
+        """Acquire the lock if it is free; call again after a second if it is in doubt.
 
         Returns:
             Whether it is taken now; False while another machine's lock must be watched.
@@ -131,7 +131,7 @@ class RunLock:
         return create_file(path, (json.dumps(self._ours) + "\n").encode())
 
     def _replace(self, owner: dict[str, Any]) -> bool:
-        """Put this process's lock in the place of a stale one, unless another was quicker."""
+        """Replace a stale lock by this process's, unless another process was quicker."""
         digest = hashlib.sha256(json.dumps(owner, sort_keys=True).encode()).hexdigest()
         successor = self.path.with_name(f".{LOCK}.after.{digest[:32]}")
         if not self._create(successor):
@@ -148,7 +148,7 @@ class RunLock:
         return True
 
     def _find_stale(self, owner: dict[str, Any], renewed: int) -> str | None:
-        """Say why a lock is stale; on another machine, after watching it; None until then.
+        """Return why a lock is stale; on another machine after watching it, None until then.
 
         Raises:
             FolderInUseError: If it is not.

@@ -1,4 +1,4 @@
-"""The folder that a lock is for, known again by more than its path: it may be moved or copied."""
+"""The identity of a locked folder, which may be moved or copied."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ class LockedFolder:
         self._file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def describe_loss(self) -> str | None:
-        """Say that the path no longer leads to the folder; None if it does.
+        """Explain that the path no longer leads to the folder; None if it does.
 
         Raises:
             OSError: If that cannot be found out.
@@ -37,7 +37,7 @@ class LockedFolder:
         )
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the folder."""
         os.close(self._file)
 
 
@@ -51,7 +51,7 @@ def describe_folder(path: Path) -> dict[str, Any]:
 
 
 def is_copied(owner: dict[str, Any], path: Path) -> bool:
-    """Tell whether a lock was copied with its folder, while its owner writes to the original.
+    """Return whether a lock was copied with its folder, while its owner uses the original.
 
     Args:
         owner: Of the lock; a process of this machine, as others may number and mount otherwise.

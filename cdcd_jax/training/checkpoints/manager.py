@@ -1,4 +1,4 @@
-"""Save and restore a whole run: state, position in the data, and the configuration it belongs to.
+"""Saving and restoring a run: state, position in the data, and its configuration.
 
 A thin layer over Orbax, which writes in the background and publishes a checkpoint by renaming its
 folder, so that a kill at any moment leaves only complete ones. Added here: a checksum of every
@@ -66,7 +66,7 @@ class Checkpoints:
         self._checkpointer: ocp.training.Checkpointer | None = None
 
     def _open(self) -> ocp.training.Checkpointer:
-        """Let Orbax look into the folder and clean up what a killed save has left there.
+        """Open Orbax's manager, which removes what a killed save has left in the folder.
 
         It remembers what it finds, so damaged checkpoints must be out of its way by now.
         """

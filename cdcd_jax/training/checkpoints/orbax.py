@@ -1,4 +1,4 @@
-"""How Orbax is told what to keep, and made to read quietly, each host by itself."""
+"""Orbax set up to keep what this package decides, and to read silently on each host alone."""
 
 import gc
 import logging
@@ -32,7 +32,7 @@ def newest_and_best(keep: int) -> Any:
 
 @contextmanager
 def reading_alone(*, partly: bool = False) -> Iterator[None]:
-    """Let each host read without waiting for the others, who would wait long for one that fails.
+    """Read on each host without waiting for the others, which would wait for a failing one.
 
     Args:
         partly: Whether some of the arrays of a checkpoint are read and not all.

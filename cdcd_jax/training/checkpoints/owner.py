@@ -1,4 +1,4 @@
-"""Who owns a folder: a process, described so that no other is taken for it."""
+"""Identification of the process that owns a folder."""
 
 import errno
 import json
@@ -63,7 +63,7 @@ def describe_owner(owner: dict[str, Any]) -> str:
 
 
 def is_gone(owner: dict[str, Any]) -> bool | None:
-    """Tell whether the owner of a lock has ended; None if that cannot be known from here.
+    """Return whether the owner of a lock has ended; None if that cannot be determined.
 
     >>> is_gone(describe_process())
     False

@@ -1,4 +1,4 @@
-"""Read checkpoints and nothing else: no file is made, cleaned or removed.
+"""Reading checkpoints without side effects: no file is made, cleaned or removed.
 
 Another process may be training in the folder meanwhile, and remove older checkpoints as it writes
 newer ones.

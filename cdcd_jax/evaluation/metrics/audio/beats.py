@@ -1,4 +1,4 @@
-"""How well the beats of made music meet those of real music, and those of the dance."""
+"""Beats of generated music against those of the real music and of the dance."""
 
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ class OnsetScores(NamedTuple):
 def beats_per_second(
     audio: Float[np.ndarray, " samples"], *, sample_rate: int = SAMPLE_RATE
 ) -> Int[np.ndarray, " seconds"]:
-    """Say of each second whether there is an onset in it: the published notion of a beat.
+    """Return for each second whether it has an onset: the published notion of a beat.
 
     Args:
         audio: Mono, values -1..1.
@@ -68,7 +68,7 @@ def beats_per_second(
 def mark_seconds(
     times: Float[np.ndarray, " onsets"], num_seconds: int
 ) -> Int[np.ndarray, " seconds"]:
-    """Say of each second whether one of some times is in it.
+    """Return for each second whether it contains one of some times.
 
     >>> mark_seconds(np.array([0.2, 0.9, 2.0]), 4).tolist()
     [1, 0, 1, 0]

@@ -1,4 +1,4 @@
-"""The classifier of genres, by timbre and rhythm: a classifier that has heard real music only."""
+"""The classifier of genres by timbre and rhythm, fitted on real music only."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer

@@ -1,4 +1,4 @@
-"""Scores of music made for dances: its beats, tempo and genre against the music danced to."""
+"""Metrics of music for dances: beats, tempo and genre against the original music."""
 
 from collections.abc import Sequence
 from functools import cache

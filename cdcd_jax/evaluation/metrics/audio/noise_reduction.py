@@ -1,4 +1,4 @@
-"""Hiss taken out of sounds: what is quieter than the steady noise beneath them is turned down."""
+"""Noise reduction: a spectral gate that attenuates what is quieter than the noise floor."""
 
 import numpy as np
 import scipy.signal

@@ -1,4 +1,4 @@
-"""When something begins to sound: onset strength and onsets, as the published scores find them.
+"""Onset strength and onsets, as the published scores compute them.
 
 The published scores are made with librosa 0.7.2, whose numbers are reproduced here with NumPy and
 SciPy. Its spectra are padded by reflection; versions from 0.9 on pad with silence, which adds an

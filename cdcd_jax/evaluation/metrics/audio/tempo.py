@@ -1,4 +1,4 @@
-"""How fast music is: beats a minute, from the rhythm of its onset strength."""
+"""Tempo in beats per minute, from the periodicity of the onset strength."""
 
 import numpy as np
 import scipy.fft
@@ -66,7 +66,7 @@ def strength_tempo(
     tapered = autocorrelation * np.maximum(1 - known / LONGEST_LAG, 0.0)
 
     def highest(lag: float) -> float:
-        """Look for the peak near a lag; beyond the longest anything is possible."""
+        """Find the peak near a lag; beyond the longest lag anything is possible."""
         if lag > longest:
             return np.inf
         return float(np.interp(lag * np.linspace(0.96, 1.04, 17), known, tapered).max())
@@ -117,7 +117,7 @@ def onset_autocorrelation(
 
 
 def tempo_difference(first: float, second: float, *, fold_octaves: bool = True) -> float:
-    """Say how far two tempi are apart.
+    """Return the difference of two tempi.
 
     Args:
         first: Beats a minute.

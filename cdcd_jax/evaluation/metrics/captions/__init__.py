@@ -1,1 +1,1 @@
-"""How well images match captions, by CLIP."""
+"""Agreement of images with captions, by CLIP."""

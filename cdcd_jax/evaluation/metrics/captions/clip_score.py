@@ -1,4 +1,4 @@
-"""How well images show what their captions say, by CLIP: CLIPScore and R-precision."""
+"""CLIPScore and R-precision: agreement of images with captions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A published CLIP as options and parameters of our two towers."""
+"""A published CLIP as options and parameters of both towers."""
 
 from collections.abc import Callable
 from pathlib import Path

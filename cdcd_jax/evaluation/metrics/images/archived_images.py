@@ -33,7 +33,7 @@ class ArchivedImages:
         return self._total
 
     def name_of(self, place: int) -> str:
-        """Say which image is in a place."""
+        """Name the image of an index."""
         return f"image {place} of {self._path}"
 
     def batches(

@@ -1,4 +1,4 @@
-"""The classifier of conditional samples: a classifier that has seen real training examples only."""
+"""The reference classifier of samples, fitted on real training examples only."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Describe small colour images by what a classifier can be fitted to in seconds."""
+"""Descriptors of small colour images that a classifier is fitted on in seconds."""
 
 import numpy as np
 from jaxtyping import Float, Shaped

@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features, each taken as a Gaussian (Heusel et al. 2017).
+"""The Frechet distance of two sets of features, taken as Gaussians (Heusel et al. 2017).
 
 Everything is float64 NumPy: the distance is a small difference of large traces.
 """
@@ -80,7 +80,7 @@ def update_moments(moments: Moments, features: Features) -> Moments:
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:
-    """Put two sets together (the pairwise update of Chan, Golub and LeVeque, 1979).
+    """Merge two sets (the pairwise update of Chan, Golub and LeVeque, 1979).
 
     Unlike a running sum of squares it loses no digits when the mean is far from zero, and the order
     and size of the parts change the result by rounding only. So batches, and hosts, add up.

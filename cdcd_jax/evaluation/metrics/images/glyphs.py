@@ -1,4 +1,4 @@
-"""The classifier of glyphs: which letter an image shows, and in which style."""
+"""The classifier of glyphs: the letter and the style of an image."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Distances to real images in Inception's features, and Inception score, by one pass of each."""
+"""Frechet distance, KID, precision, recall and Inception score in one pass."""
 
 from collections.abc import Callable
 from functools import cache

@@ -51,7 +51,7 @@ def update_splits(splits: Splits, logits: Float[np.ndarray, "batch classes"]) ->
 
 
 def merge_splits(first: Splits, second: Splits) -> Splits:
-    """Put the parts of two hosts together, part by part."""
+    """Merge the sums of two hosts, part by part."""
     return Splits(
         first.share,
         first.counts + second.counts,

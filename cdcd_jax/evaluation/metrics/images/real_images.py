@@ -1,4 +1,4 @@
-"""Real images for metrics: a spread of a source, decoded and cropped as the codec gets them."""
+"""Real images for metrics: evenly spaced over a source, decoded and cropped as for the codec."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -26,7 +26,7 @@ class ImageSet(Protocol):
         ...
 
     def name_of(self, place: int) -> str:
-        """Say which image is in a place, for messages."""
+        """Name the image of an index, for messages."""
         ...
 
     def batches(
@@ -72,7 +72,7 @@ class RealImages:
 
     @property
     def fingerprint(self) -> str:
-        """Say which images these are: a text that changes when they do."""
+        """Digest of the images."""
         return (
             f"{len(self)} of {self._source.name} ({self._source.fingerprint[:16]}), "
             f"{self._size} pixels"
@@ -88,7 +88,7 @@ class RealImages:
         return self._num_distinct
 
     def name_of(self, place: int) -> str:
-        """Say which image is in a place, by its name in the source."""
+        """Return the name in the source of the image of an index."""
         number = (
             self._chosen[place] if self._numbers is None else self._numbers[self._chosen[place]]
         )
@@ -127,7 +127,7 @@ class RealImages:
 
 
 def raw_images(images: RealImages) -> RawExamples:
-    """Give real images to metrics, with values 0..1."""
+    """Make examples for metrics from real images, with values 0..1."""
 
     def batches(batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for batch, labels in images.batches(batch_size, progress=progress):

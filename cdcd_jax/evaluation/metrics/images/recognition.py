@@ -1,4 +1,4 @@
-"""How often a pretrained classifier recognises what was asked for."""
+"""Accuracy of a pretrained classifier on samples."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What generated images are compared with: features of real ones, kept in files of many forms.
+"""Reference statistics of real images, in files of several formats.
 
 A file of our own keeps mean and scatter of the features, what they are of, and a part of the
 features. Others' files are taken too: ``mu`` and ``sigma``, the mean and the covariance, as
@@ -133,7 +133,7 @@ def check_reference(path: str | os.PathLike) -> None:
 
 
 def describe_reference(path: Path) -> str:
-    """Say in a sentence what somebody else's reference is of, as far as the file tells.
+    """Describe a foreign reference, as far as its file allows.
 
     clean-fid's files are known by their names, ``cifar10_clean_train_32.npz``, and ADM's by the
     spatial features beside the others.

@@ -1,4 +1,4 @@
-"""Describe images of letters by the directions of their outlines, place by place."""
+"""Features of images of letters: directions of the outlines, cell by cell."""
 
 from collections.abc import Iterator
 
