@@ -76,7 +76,7 @@ def measure(folder: Path, *, megabytes: int, rounds: int) -> dict[str, Any]:
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params)) * COPIES
     template = abstract_state(init, shardings)
     times = []
-    with Checkpoints(folder, fingerprint={}, keep=1) as saved:
+    with Checkpoints(folder, compatibility={}, keep=1) as saved:
         saved.restore(template)
         for step in range(1, rounds + 2):
             state = replace(state, step=jax.device_put(jnp.int32(step), shardings.step))

@@ -226,14 +226,14 @@ def test_an_unknown_variant_is_named():
 
 
 def test_mutable_keys_may_change_between_two_parts_of_a_run_and_the_model_not():
-    base = built(load("digits_vanilla", "smoke")).training.fingerprint
+    base = built(load("digits_vanilla", "smoke")).training.compatibility
 
     def changed(**values):
         config = load("digits_vanilla", "smoke")
         with config.unlocked():
             config.update_from_flattened_dict({k.replace("__", "."): v for k, v in values.items()})
-        fingerprint = built(config).training.fingerprint
-        return {key for key in base | fingerprint if base.get(key) != fingerprint.get(key)}
+        compatibility = built(config).training.compatibility
+        return {key for key in base | compatibility if base.get(key) != compatibility.get(key)}
 
     places_and_pace = {"train__log_every": 7, "train__checkpoint_every": 3, "data__num_threads": 0}
     other_sections = {"eval__num_samples": 9, "sample__truncation": 0.5, "mesh__fsdp": 2}
@@ -248,20 +248,20 @@ def test_mutable_keys_may_change_between_two_parts_of_a_run_and_the_model_not():
 
 
 def test_a_longer_run_says_how_to_go_on_and_a_stable_rate_goes_on():
-    def fingerprint(**changes):
+    def compatibility(**changes):
         config = load("digits_vanilla", "smoke")
         with config.unlocked():
             config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         return compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
 
-    short = fingerprint()
+    short = compatibility()
     with pytest.raises(ValueError, match=r"resume it with --config\.optimizer\.decay_steps=20,"):
-        check_compatible(Path("run"), short, fingerprint(train__num_steps=30))
-    as_named = fingerprint(train__num_steps=30, optimizer__decay_steps=20)
+        check_compatible(Path("run"), short, compatibility(train__num_steps=30))
+    as_named = compatibility(train__num_steps=30, optimizer__decay_steps=20)
     check_compatible(Path("run"), short, as_named)
-    stable = [fingerprint(train__num_steps=n, optimizer__decay="wsd") for n in (20, 30)]
+    stable = [compatibility(train__num_steps=n, optimizer__decay="wsd") for n in (20, 30)]
     check_compatible(Path("run"), *stable)
-    longer_fall = fingerprint(optimizer__decay="wsd", optimizer__cooldown_steps=10)
+    longer_fall = compatibility(optimizer__decay="wsd", optimizer__cooldown_steps=10)
     check_compatible(Path("run"), stable[0], longer_fall)
 
 

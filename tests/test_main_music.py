@@ -142,14 +142,14 @@ def test_aist_in_miniature(run_here, tmp_path):
     assert (workdir / "codec" / "codec.safetensors").exists()
     code, output = run_here(*flags, "--mode=sample")
     assert code == 1, output  # built, but nothing is trained
-    told, data = run_here.built[-1].conditioned, run_here.built[-1].data
-    assert isinstance(told.train, MusicExamples)
+    conditioned, data = run_here.built[-1].conditioned, run_here.built[-1].data
+    assert isinstance(conditioned.train, MusicExamples)
     # Four dances of 5 s, four pieces of 2 s each, loud and quiet.
-    assert (len(told.train), len(told.test)) == (4 * 4 * 2, 4)
-    assert {name: rows.shape[1:] for name, rows in told.train.cond.items()} == {
+    assert (len(conditioned.train), len(conditioned.test)) == (4 * 4 * 2, 4)
+    assert {name: rows.shape[1:] for name, rows in conditioned.train.cond.items()} == {
         "motion": (120, 219), "video": (2, 2048), "genre": (),
     }  # fmt: skip
-    assert told.train.cond["genre"].tolist() == [0] * 16 + [5] * 16  # break and house
+    assert conditioned.train.cond["genre"].tolist() == [0] * 16 + [5] * 16  # break and house
     batch = next(run_here.built[-1].training.make_batches())
     assert batch["intra_negatives"].shape == (4, 2, 43)
     everything = data.train.shards.take(np.arange(16 * 4)).reshape(16, 4, 43)
@@ -253,11 +253,11 @@ def test_tiktok_in_miniature(run_here, tmp_path):
     assert summary["config"]["loss"]["negatives"] == "inter"
     assert "genre_accuracy" not in summary["rows"][0]
 
-    told = run_here.built[-1].conditioned
+    conditioned = run_here.built[-1].conditioned
     pieces = np.array([4, 4, 2]) * summary["config"]["prepare"]["views"]
-    assert told.train.group.tolist() == np.repeat([0, 1, 2], pieces).tolist()
-    rows = told.train.take(np.arange(len(told.train)))
-    songs = dict(zip(map(bytes, rows), told.train.group.tolist(), strict=True))
+    assert conditioned.train.group.tolist() == np.repeat([0, 1, 2], pieces).tolist()
+    rows = conditioned.train.take(np.arange(len(conditioned.train)))
+    songs = dict(zip(map(bytes, rows), conditioned.train.group.tolist(), strict=True))
     batch = next(run_here.built[-1].training.make_batches())
     assert set(batch["cond"]) == {"motion", "video"}  # what the paper tells of TikTok
     for own, negatives in zip(batch["tokens"], batch["negatives"], strict=True):

@@ -141,10 +141,10 @@ def test_a_codec_of_spectra_is_fitted(tmp_path, capsys):
 def test_a_single_piece_to_test_with_is_refused_before_training():
     config = load("groove_vanilla", "smoke")
     data = find_task(config).random_data()
-    told = load_condition(config, data, None)
-    find_task(config).make_scoring(data, told, Path("none")).check()
+    conditioned = load_condition(config, data, None)
+    find_task(config).make_scoring(data, conditioned, Path("none")).check()
     first = {name: rows[:1] for name, rows in data.test.cond.items()}
     one = TokenExamples(tokens=data.test.take(np.arange(1)), cond=first, group=data.test.group[:1])
     data = dataclasses.replace(data, test=one)
     with pytest.raises(ValueError, match="data: the test dances give one piece"):
-        find_task(config).make_scoring(data, told, Path("none")).check()
+        find_task(config).make_scoring(data, conditioned, Path("none")).check()

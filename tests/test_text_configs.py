@@ -88,11 +88,11 @@ def test_an_evaluation_of_birds_draws_samples_for_all_captions():
     for everything, count in ((True, 6), (False, 3)):
         config = load("glyphs_vanilla", "smoke", eval__all_captions=everything)
         data = random_tokens(config, np.arange(3), np.arange(3), (), captions)
-        told = load_condition(config, data, None)
-        assert len(told.test_texts) == count
-        asked = told.test.cond if told.requests is None else told.requests.cond
-        np.testing.assert_array_equal(asked, told.texts.tokenize(told.test_texts))
-    assert told.requests is None
+        conditioned = load_condition(config, data, None)
+        assert len(conditioned.test_texts) == count
+        asked = conditioned.test.cond if conditioned.requests is None else conditioned.requests.cond
+        np.testing.assert_array_equal(asked, conditioned.texts.tokenize(conditioned.test_texts))
+    assert conditioned.requests is None
 
 
 @pytest.mark.parametrize(

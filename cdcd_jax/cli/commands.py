@@ -16,7 +16,7 @@ from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.exporting import check_images
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
-from cdcd_jax.cli.plan import imagine_devices, plan_run
+from cdcd_jax.cli.plan import plan_run, simulate_devices
 from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
 from cdcd_jax.distributed.agreement import all_agree
@@ -118,7 +118,7 @@ def _run_experiment(workdir: Path, stopper: Stopper) -> None:
         _make_missing(config, workdir, stopper, start)
     experiment = build(config, workdir)
     if start is not None:
-        experiment = start_experiment(experiment, start, tell=print)
+        experiment = start_experiment(experiment, start, report=print)
     export = None
     if FLAGS.export:
         export = check_images(experiment.generator({}), FLAGS.export)
@@ -213,7 +213,7 @@ def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | N
         dry_built = build(config, workdir, dry_run=True)  # nothing may wait for hours
         dry_built.scoring.check()
         if start is not None:
-            start_experiment(dry_built, start, tell=lambda line: None)
+            start_experiment(dry_built, start, report=lambda line: None)
         if missing_codec:
             print(f"There is no codec {places.codec_file} yet: training it first")
             make_codec(build_codec_run(config, workdir), stopper)
@@ -268,10 +268,10 @@ def _make_tokens(config: Any, workdir: Path) -> None:
 
 def _plan(workdir: Path) -> None:
     hardware = find_hardware(FLAGS.hardware or "h200")
-    asked = FLAGS.devices
-    imagine_devices(count_devices(FLAGS.config) if asked is None else asked)
+    count = FLAGS.devices
+    simulate_devices(count_devices(FLAGS.config) if count is None else count)
     run = build_plan(FLAGS.config)
-    plan_run(run, hardware, workdir, devices=asked)
+    plan_run(run, hardware, workdir, devices=count)
 
 
 def _config_file() -> str:

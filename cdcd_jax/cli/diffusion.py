@@ -8,7 +8,7 @@ from cdcd_jax.cli.dances import DanceRequest
 from cdcd_jax.cli.drawing import describe, draw, draw_trajectory
 from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.exporting import export_samples
-from cdcd_jax.cli.music_files import name_music, perform
+from cdcd_jax.cli.music_files import name_music, write_music
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.experiment.experiment import Experiment
@@ -141,7 +141,7 @@ def make_music(
     sampling = {"num_samples": num_samples, **options}
     file = f"{name}-{name_music(request, seed, **sampling)}"
     path = request.audio_out or workdir / "samples" / file
-    for written in perform(generator, request, path, seed, **sampling):
+    for written in write_music(generator, request, path, seed, **sampling):
         print(f"Music: {written}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cdcd_jax.cli.music_grid import play
+from cdcd_jax.cli.music_grid import draw_music
 from cdcd_jax.cli.prompts import check_lengths
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
@@ -114,7 +114,7 @@ def draw(
         if dances is None:
             raise ValueError("motion: this is a model of dances; add --motion=FILE")
         steps = describe_steps(**options)
-        return play(
+        return draw_music(
             generator, *dances, path, seed, caption=steps, num_samples=num_samples, **options
         )
     wanted = _find_rows(generator, label, prompts, num_samples)

@@ -109,11 +109,11 @@ def fail(error: BaseException) -> NoReturn:
 
 def watch_threads() -> None:
     """Print one line for each exception raised in a thread or finalizer."""
-    threading.excepthook = lambda failed: _note(failed.exc_value, f"thread {failed.thread}")
-    sys.unraisablehook = lambda failed: _note(failed.exc_value, f"{failed.object}")
+    threading.excepthook = lambda failed: _warn(failed.exc_value, f"thread {failed.thread}")
+    sys.unraisablehook = lambda failed: _warn(failed.exc_value, f"{failed.object}")
 
 
-def _note(error: BaseException | None, where: str) -> None:
+def _warn(error: BaseException | None, where: str) -> None:
     """Print a line on what could not be raised, but for what a failed save leaves behind."""
     if error is None or isinstance(error, SystemExit) or str(error) == "Event loop is closed":
         return

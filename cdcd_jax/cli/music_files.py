@@ -26,7 +26,7 @@ MAX_WIDTH = 20_000
 """Pixels of the spectrogram of long music, of which a second gets fewer."""
 
 
-def perform(
+def write_music(
     generator: Generator,
     request: DanceRequest,
     path: Path,
@@ -117,6 +117,6 @@ def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:
     'jump-755a24-house-seed0-num_steps8-truncation0.8.wav'
     """
     videos = [name_after_file(request.video)] if request.video else []
-    asked = [name_after_file(request.motion), *filter(None, [request.genre]), *videos]
+    parts = [name_after_file(request.motion), *filter(None, [request.genre]), *videos]
     more = {"seconds": request.seconds, "denoise": request.denoise or None}
-    return "-".join([*asked, describe(seed, **more, **sampling)]) + ".wav"
+    return "-".join([*parts, describe(seed, **more, **sampling)]) + ".wav"

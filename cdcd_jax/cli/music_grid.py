@@ -16,7 +16,7 @@ from cdcd_jax.tasks.music_scoring import read_truth
 from cdcd_jax.visualization.sounds import show_sounds
 
 
-def play(
+def draw_music(
     generator: Generator,
     segments: Segments,
     test: MusicExamples,

@@ -20,7 +20,7 @@ TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Numbers of devices in the table."""
 
 
-def imagine_devices(count: int) -> None:
+def simulate_devices(count: int) -> None:
     """Make JAX offer so many devices, of which there need be none; before anything else uses it.
 
     Args:

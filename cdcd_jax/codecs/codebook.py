@@ -105,9 +105,9 @@ def update_codebook(
     counts = jnp.where(dead, even_share, counts)
     sums = jnp.where(dead[:, None], even_share * features[places], sums)
     share = counts / jnp.sum(counts)
-    told = {
+    metrics = {
         "usage": jnp.mean(chosen > 0),
         "perplexity": jnp.exp(-jnp.sum(share * jnp.log(jnp.maximum(share, 1e-20)))),
         "restarts": jnp.sum(dead).astype(jnp.float32),
     }
-    return Codebook(counts=counts, sums=sums, num_updates=codebook.num_updates + 1), told
+    return Codebook(counts=counts, sums=sums, num_updates=codebook.num_updates + 1), metrics

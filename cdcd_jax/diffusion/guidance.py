@@ -39,27 +39,27 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
         [[[0.94 0.06]]]
     """
     check_scale(scale)
-    for name, guess in (("log_cond", log_cond), ("log_null", log_null)):
-        check_array(name, guess, "batch length K")
-        real = any(jnp.issubdtype(guess.dtype, kind) for kind in (jnp.floating, jnp.integer))
-        if not real or not guess.ndim:
+    for name, log_p in (("log_cond", log_cond), ("log_null", log_null)):
+        check_array(name, log_p, "batch length K")
+        real = any(jnp.issubdtype(log_p.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        if not real or not log_p.ndim:
             raise ValueError(
-                f"{name} must be log-probabilities or logits [batch length K], got {guess.dtype} "
-                f"{guess.shape}"
+                f"{name} must be log-probabilities or logits [batch length K], got {log_p.dtype} "
+                f"{log_p.shape}"
             )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(_normalise(name, guess), LOG_FLOOR)
-        for name, guess in (("log_cond", log_cond), ("log_null", log_null))
+        jnp.maximum(_normalise(name, log_p), LOG_FLOOR)
+        for name, log_p in (("log_cond", log_cond), ("log_null", log_null))
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
 
 
-def _normalise(name: str, guess: LogProbs) -> LogProbs:
-    log_p = jax.nn.log_softmax(guess.astype(wide_dtype(guess.dtype)), axis=-1)
+def _normalise(name: str, log_p: LogProbs) -> LogProbs:
+    log_p = jax.nn.log_softmax(log_p.astype(wide_dtype(log_p.dtype)), axis=-1)
     require(
         lambda log_p: log_p == log_p,
         f"{name} holds no probabilities at {{place}}: there is NaN, +inf, or -inf for all tokens",

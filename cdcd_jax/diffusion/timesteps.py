@@ -125,10 +125,10 @@ def update_timestep_stats(
         whichever of them its scatter happens to write last.
     """
     vb = jax.lax.stop_gradient(vb)
-    seen = jnp.zeros_like(stats.count).at[t - 1].add(1.0)
+    drawn = jnp.zeros_like(stats.count).at[t - 1].add(1.0)
     total = jnp.zeros_like(stats.count).at[t - 1].add(jnp.square(vb))
-    moment = DECAY * stats.second_moment + (1.0 - DECAY) * total / jnp.maximum(seen, 1.0)
+    moment = DECAY * stats.second_moment + (1.0 - DECAY) * total / jnp.maximum(drawn, 1.0)
     return TimestepStats(
-        second_moment=jnp.where(seen > 0.0, moment, stats.second_moment),
-        count=stats.count + seen,
+        second_moment=jnp.where(drawn > 0.0, moment, stats.second_moment),
+        count=stats.count + drawn,
     )

@@ -113,7 +113,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Start the threads; they end with the process, or with ``stop``."""
-        for work in (self.exchange, self.note_unanswered):
+        for work in (self.exchange, self.warn_unanswered):
             threading.Thread(
                 target=self._repeat, args=(work,), name="cdcd_jax watchdog", daemon=True
             ).start()
@@ -137,7 +137,7 @@ class Watchdog:
             self._store.key_value_set(f"{FOLDER}/{self._host}", value, allow_overwrite=True)
             if own.waited > min(self._timeout / 3, self._heartbeat_timeout / 6):
                 self._read(self._store.key_value_dir_get(FOLDER))
-                self._note_silence()
+                self._warn_of_silence()
             else:
                 self._heard.clear()
             self._answered = self._progress.clock()
@@ -158,7 +158,7 @@ class Watchdog:
             self._over.set()
             self._end(verdict)
 
-    def _note_silence(self) -> None:
+    def _warn_of_silence(self) -> None:
         """Warn of silent hosts before JAX ends the run with a stack trace."""
         now = self._progress.clock()
         for index, report in self._reports.items():
@@ -170,7 +170,7 @@ class Watchdog:
             if now - since > self._heartbeat_timeout / 3:
                 self._say_silent(index, now - since)
 
-    def note_unanswered(self) -> None:
+    def warn_unanswered(self) -> None:
         """Warn if host 0, which holds the store, does not answer."""
         now = self._progress.clock()
         if now - self._looked > 3 * self.pause:  # It was this process that was held up.

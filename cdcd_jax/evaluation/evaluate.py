@@ -100,7 +100,7 @@ def evaluate(
         fitted = evenly_spaced(len(train), num_real)
         metrics = [classifier_metric(token_classifier(train.take(fitted), train.cond[fitted]))]
     metrics = [*metrics, *more_metrics]
-    look = _looking(metrics, decode_fn)
+    make_inputs = _input_maker(metrics, decode_fn)
     bound_key, sample_key, shuffle_key = jax.random.split(key, 3)
     real = evenly_spaced(len(test), num_real)
     bounds = _bounds(bound_key, bound_fn, test, real, by_example, batch_size, progress)
@@ -108,7 +108,7 @@ def evaluate(
         requests = SampleRequests(test.cond, np.arange(len(test)))
     test_labels = test.cond if requests is None else requests.of_example
     real_rows = _real_rows(
-        metrics, look, test, test_labels, real, raw, by_example, batch_size, progress
+        metrics, make_inputs, test, test_labels, real, raw, by_example, batch_size, progress
     )
     if requests is None:
         labels = conds = np.resize(np.unique(train.cond), num_samples)
@@ -136,7 +136,7 @@ def evaluate(
             right, chance = score_examples(
                 metrics,
                 own_share(num_samples, batch_size),
-                ((look(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
+                ((make_inputs(tokens), (labels[at], shuffled[at])) for tokens, at in drawn),
                 num_labellings=2,
                 name_of=lambda place: f"sample {place} of {num_samples}",
             )
@@ -175,7 +175,7 @@ def _bounds(
     return found | {"bits_per_token_shuffled": shuffled}
 
 
-def _looking(
+def _input_maker(
     metrics: Sequence[Metric], decode_fn: DecodeFn | None
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return what turns tokens into all that the metrics look at, and no more."""
@@ -183,17 +183,17 @@ def _looking(
     if decoded and decode_fn is None:
         raise ValueError(f"decode_fn is needed, as some metrics are for {', '.join(decoded)}")
 
-    def look(tokens: np.ndarray) -> dict[str, np.ndarray]:
+    def make_inputs(tokens: np.ndarray) -> dict[str, np.ndarray]:
         if not decoded or decode_fn is None:
             return {"tokens": tokens}
         return {"tokens": tokens} | dict.fromkeys(decoded, np.asarray(decode_fn(tokens)))
 
-    return look
+    return make_inputs
 
 
 def _real_rows(
     metrics: Sequence[Metric],
-    look: Callable[[np.ndarray], dict[str, np.ndarray]],
+    make_inputs: Callable[[np.ndarray], dict[str, np.ndarray]],
     test: Examples,
     test_labels: np.ndarray,
     chosen: np.ndarray,
@@ -223,9 +223,9 @@ def _real_rows(
             # Whole batches, since the decoder is compiled for their size.
             own = share.of_batch(index)
             if len(own):
-                inputs = look(test.take(chosen[at[share.rows]]))
-                seen = {sight: batch[: len(own)] for sight, batch in inputs.items()}
-                yield seen, (test_labels[chosen[own]],)
+                inputs = make_inputs(test.take(chosen[at[share.rows]]))
+                own_inputs = {kind: batch[: len(own)] for kind, batch in inputs.items()}
+                yield own_inputs, (test_labels[chosen[own]],)
 
     (scores,) = score_examples(
         metrics,

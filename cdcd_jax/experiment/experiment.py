@@ -163,11 +163,11 @@ def build(
     make_section(
         config, "sample", check_sampling, schedule, model, conditioned.num_classes, **config.sample
     )
-    fingerprint = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
+    compatibility = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
-        fingerprint["data.fingerprint"] = data.fingerprint
+        compatibility["data.fingerprint"] = data.fingerprint
     if conditioned.texts is not None:
-        fingerprint["condition.fingerprint"] = conditioned.texts.fingerprint
+        compatibility["condition.fingerprint"] = conditioned.texts.fingerprint
     training = Training(
         mesh=mesh,
         batch_size=train.batch_size,
@@ -181,7 +181,7 @@ def build(
         ),
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
-        fingerprint=fingerprint,
+        compatibility=compatibility,
         mutable_keys=find_mutable_keys("train"),
         preprocess=conditioned.preprocess,
         rules=find_rules(config),

@@ -171,7 +171,7 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
         ValueError: If a file is missing or damaged.
     """
     if config is not None:
-        theirs, ours = (_fingerprint(each) for each in (saved.config, config))
+        theirs, ours = (_compatibility(each) for each in (saved.config, config))
         check_compatible((saved.run or saved.folder) / "checkpoints", theirs, ours)
         return _assemble(config, saved, mesh)
     with _naming(saved.folder / FILE):
@@ -239,14 +239,14 @@ def load_weights(
         path, name = saved.folder / WEIGHTS, saved.folder.name
         arrays = read_weights(path)
     else:
-        found = read_newest_average(saved.run, tell=print)
+        found = read_newest_average(saved.run, report=print)
         if found is None:
             raise CheckpointError(
                 f"there is no checkpoint in {saved.run}, and no {WEIGHTS} in {saved.folder}; train "
                 "first with --mode=train, or give the --workdir of a run"
             )
         ignored = {*find_mutable_keys("train"), START, *OF_DATA}
-        theirs = _fingerprint(saved.config)
+        theirs = _compatibility(saved.config)
         check_compatible(found.path.parent, found.config, theirs, mutable_keys=ignored)
         path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
     unflatten(arrays, template, path)  # that there are the right ones
@@ -335,7 +335,7 @@ def _describe(experiment: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps(described))
 
 
-def _fingerprint(config: Any) -> dict[str, Any]:
+def _compatibility(config: Any) -> dict[str, Any]:
     return compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
 
 

@@ -47,14 +47,14 @@ class Start:
 
 
 def start_experiment(
-    experiment: Experiment, start: Start, *, tell: Callable[[str], Any]
+    experiment: Experiment, start: Start, *, report: Callable[[str], Any]
 ) -> Experiment:
     """Start a fresh run of an experiment from weights.
 
     Args:
         experiment: The run.
         start: From ``read_start``.
-        tell: Called with each line on what is taken and what is new.
+        report: Called with each line on what is taken and what is new.
 
     Returns:
         The experiment; its checkpoints say what it started from.
@@ -63,9 +63,9 @@ def start_experiment(
         ValueError: If the two networks share no array, or a value that no array tells differs.
     """
     training = experiment.training
-    known = {**training.fingerprint, START: start.path.name}
+    known = {**training.compatibility, START: start.path.name}
     if not start.arrays:
-        training = dataclasses.replace(training, fingerprint=known)
+        training = dataclasses.replace(training, compatibility=known)
         return dataclasses.replace(experiment, training=training)
     shapes = name_leaves(jax.eval_shape(experiment.model.init, jax.random.key(0)))
     theirs = _readable(start, experiment)
@@ -77,9 +77,9 @@ def start_experiment(
     )
     _check_taken(start, taken, experiment.config)
     for line in _describe(start, taken, shapes):
-        tell(line)
+        report(line)
     training = dataclasses.replace(
-        training, fingerprint=known, start=lambda state: _put(start, taken, state)
+        training, compatibility=known, start=lambda state: _put(start, taken, state)
     )
     return dataclasses.replace(experiment, training=training)
 

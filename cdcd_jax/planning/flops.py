@@ -119,8 +119,10 @@ def _conv_flops(eqn: Any) -> float:
         spread = params["lhs_dilation"][axis]
         places = np.arange(out[numbers.out_spec[2 + axis]]) * params["window_strides"][axis]
         taps = np.arange(kernel[numbers.rhs_spec[2 + axis]]) * params["rhs_dilation"][axis]
-        seen = places[:, None] + taps - before
-        pairs *= int(np.sum((seen >= 0) & (seen <= (size - 1) * spread) & (seen % spread == 0)))
+        origin = places[:, None] + taps - before
+        pairs *= int(
+            np.sum((origin >= 0) & (origin <= (size - 1) * spread) & (origin % spread == 0))
+        )
     return 2.0 * out[numbers.out_spec[0]] * features * pairs
 
 

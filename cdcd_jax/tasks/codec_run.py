@@ -141,7 +141,7 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
         ),
         loop=loop,
         keep_checkpoints=train.keep_checkpoints,
-        fingerprint=compatibility_values(
+        compatibility=compatibility_values(
             config, sections, train="codec_train", optimizer="codec_optimizer"
         )
         | {"data": data_fingerprint},

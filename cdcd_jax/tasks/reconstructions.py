@@ -57,7 +57,7 @@ class ImageReconstructions:
         every = RealImages(source, image_size=self._size, limit=len(source))
         for images, labels in every.batches(256, title="test images", everywhere=True):
             tokens = np.asarray(codec.encode(images))
-            counts = metric.update(counts, metric.look(tokens), labels)
+            counts = metric.update(counts, metric.extract(tokens), labels)
             made = np.asarray(codec.decode(tokens))
             error = (made - images / np.float32(255)) ** 2
             again = np.asarray(codec.encode(np.round(255 * made).clip(0, 255).astype(np.uint8)))
@@ -119,7 +119,7 @@ class SoundReconstructions:
             snr.append(10 * np.log10(max(np.mean(heard**2), 1e-10) / max(error, 1e-10)))
             off.append(np.abs(mel_decibels(heard) - mel_decibels(made[: len(heard)])).mean())
             kept.append(np.mean(codec.encode_long(made)[: len(tokens)] == tokens))
-            counts = metric.update(counts, metric.look(tokens[None]), np.zeros(1, int))
+            counts = metric.update(counts, metric.extract(tokens[None]), np.zeros(1, int))
             seconds += len(audio) / SAMPLE_RATE
         return {
             "num_test_recordings": len(snr),

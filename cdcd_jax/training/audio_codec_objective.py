@@ -87,14 +87,14 @@ def make_audio_codec_objective(
             + log_spectral_weight * log_spectral
             + commitment_weight * commitment
         )
-        told = {
+        metrics = {
             "waveform": waveform,
             "spectral": spectral,
             "log_spectral": log_spectral,
             "commitment": commitment,
             "snr": -10 * jnp.log10(_relative_error(audio, jnp.clip(reconstruction, -1, 1))),
         }
-        return total, jax.lax.stop_gradient((told, (features, indices)))
+        return total, jax.lax.stop_gradient((metrics, (features, indices)))
 
     return Objective(loss, update=codebook_update(codebook_decay, restart_below))
 

@@ -55,20 +55,20 @@ def find_newest(checkpoints: Path, *, besides: Collection[Path] = ()) -> Path | 
 
 
 def read_newest_average(
-    path: Path, *, tell: Callable[[str], object] | None = None
+    path: Path, *, report: Callable[[str], object] | None = None
 ) -> Average | None:
     """Read the averaged weights of the newest checkpoint, which may be removed meanwhile.
 
     Args:
         path: As for ``find_checkpoint``.
-        tell: Called with a sentence about each checkpoint that cannot be read, and the one before
+        report: Called with a sentence about each checkpoint that cannot be read, and the one before
             it is taken; None to raise.
 
     Returns:
         The weights; None if there is no checkpoint.
 
     Raises:
-        CheckpointError: As ``read_average``; with ``tell``, if none can be read.
+        CheckpointError: As ``read_average``; with ``report``, if none can be read.
     """
     damaged: list[Path] = []
     while (checkpoint := find_checkpoint(path, besides=damaged)) is not None:
@@ -78,7 +78,7 @@ def read_newest_average(
             # A training that goes on removes a checkpoint only after it has written a newer one.
             if find_checkpoint(path, besides=damaged) != checkpoint:
                 continue
-            if tell is None:
+            if report is None:
                 raise
             damaged.append(checkpoint)
             if find_checkpoint(path, besides=damaged) is None:
@@ -88,10 +88,10 @@ def read_newest_average(
                     f"({error}); all of them are still there, so make that storage readable and "
                     "try again"
                 ) from error
-            tell(f"The checkpoint {checkpoint} is damaged or cut short.")
+            report(f"The checkpoint {checkpoint} is damaged or cut short.")
             continue
-        if damaged and tell is not None:
-            tell(f"Going back to the checkpoint of step {checkpoint.name}.")
+        if damaged and report is not None:
+            report(f"Going back to the checkpoint of step {checkpoint.name}.")
         return average
     return None
 

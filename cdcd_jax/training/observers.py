@@ -54,10 +54,10 @@ class Observer:
 
     def _warn(self, error: Exception) -> None:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        way_on = "it is tried again" if self._again else "it is left out from now on"
+        what_next = "it is tried again" if self._again else "it is left out from now on"
         # stderr may be what has failed, or closed.
         with suppress(Exception):
             tqdm.write(  # above a progress bar, not into it
-                f"Warning: {self._name} failed ({reason[:200]}); training goes on and {way_on}",
+                f"Warning: {self._name} failed ({reason[:200]}); training goes on and {what_next}",
                 file=sys.stderr,
             )

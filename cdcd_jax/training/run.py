@@ -24,7 +24,7 @@ from cdcd_jax.training.step import Batch, TrainStep
 from cdcd_jax.training.stopping import Stopper
 
 START = "start_from"
-"""Key of the fingerprint that says what a run started from; only its training must know."""
+"""Key of the compatibility values that says what a run started from; only training reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Training:
         make_batches: Opens the stream of training batches at its start.
         loop: Length and intervals.
         keep_checkpoints: Number of newest checkpoints to keep.
-        fingerprint: The flat configuration, less what may change between two parts of a run.
+        compatibility: The flat configuration, less the keys that may change on resume.
         mutable_keys: Keys of what may, which checkpoints of earlier versions may still name.
         preprocess: What frozen networks make of a batch on its devices, before the step takes it.
         start: What a fresh state becomes before its first step, such as one with weights of
@@ -54,7 +54,7 @@ class Training:
     make_batches: Callable[[], BatchIterator]
     loop: LoopOptions
     keep_checkpoints: int
-    fingerprint: dict[str, Any]
+    compatibility: dict[str, Any]
     mutable_keys: Collection[str] = ()
     preprocess: Callable[[Batch], Batch] = lambda batch: batch
     start: Callable[[TrainState], TrainState] = lambda state: state
@@ -99,7 +99,7 @@ def run_training(
         owning(workdir) as check_owned,
         Checkpoints(
             workdir / "checkpoints",
-            fingerprint=training.fingerprint,
+            compatibility=training.compatibility,
             mutable_keys=training.mutable_keys,
             keep=training.keep_checkpoints,
         ) as checkpoints,
@@ -159,7 +159,7 @@ def load_training(training: Training, workdir: Path) -> tuple[TrainState, RunPro
     """
     reader = CheckpointReader(
         workdir / "checkpoints",
-        fingerprint=training.fingerprint,
+        compatibility=training.compatibility,
         mutable_keys={*training.mutable_keys, START},
     )
     found = reader.read_newest(abstract_state(training.init_state, training.shardings()))

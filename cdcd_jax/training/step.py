@@ -27,16 +27,16 @@ class Objective(NamedTuple):
     updated once, from all rows in their order: only ``loss`` works through a part at a time.
 
     Attributes:
-        loss: ``loss(params, batch, stats) -> (loss, (metrics, seen))``: a mean over the rows of
+        loss: ``loss(params, batch, stats) -> (loss, (metrics, aux))``: a mean over the rows of
             ``batch``, scalars that are means too, and arrays by row for ``update``.
         draw: ``draw(key, batch, stats) -> batch`` with all that is random added, by row.
-        update: ``update(key, stats, seen) -> (stats, metrics)``, with the key that ``draw`` was
+        update: ``update(key, stats, aux) -> (stats, metrics)``, with the key that ``draw`` was
             given: at most one of the two may use it.
     """
 
     loss: Callable[[Params, Batch, Any], tuple[jax.Array, tuple[Metrics, Any]]]
     draw: Callable[[PRNGKey, Batch, Any], Batch] = lambda key, batch, stats: batch
-    update: Callable[[PRNGKey, Any, Any], tuple[Any, Metrics]] = lambda key, stats, seen: (
+    update: Callable[[PRNGKey, Any, Any], tuple[Any, Metrics]] = lambda key, stats, aux: (
         stats,
         {},
     )
@@ -46,9 +46,9 @@ class Objective(NamedTuple):
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         """Return ``(loss, (metrics, stats))`` of a whole batch at once."""
         batch = self.draw(key, batch, stats)
-        loss, (metrics, seen) = self.loss(params, batch, stats)
-        stats, told = self.update(key, stats, seen)
-        return loss, (metrics | told, stats)
+        loss, (metrics, aux) = self.loss(params, batch, stats)
+        stats, more_metrics = self.update(key, stats, aux)
+        return loss, (metrics | more_metrics, stats)
 
 
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -111,10 +111,10 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         batch = objective.draw(key, batch, state.stats)
-        (loss, (metrics, seen)), grads = _mean_gradient(
+        (loss, (metrics, aux)), grads = _mean_gradient(
             objective, state.params, batch, state.stats, num_microbatches
         )
-        stats, told = objective.update(key, state.stats, seen)
+        stats, more_metrics = objective.update(key, state.stats, aux)
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params: Params = jax.tree.map(jnp.add, state.params, updates)
@@ -130,7 +130,7 @@ def make_train_step(
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         lr = optimizer.learning_rate(state.opt_state)
         state = _keep_if(good, updated, state, max_skipped)
-        metrics = metrics | told | {"loss": loss, "grad_norm": grad_norm, "lr": lr}
+        metrics = metrics | more_metrics | {"loss": loss, "grad_norm": grad_norm, "lr": lr}
         counts = {name: getattr(state, name) for name in COUNTS}
         return state, metrics | counts
 
@@ -149,8 +149,8 @@ def _mean_gradient(
         return gradient_fn(params, batch, stats)
 
     def add_part(total, part):
-        (loss, (metrics, seen)), grads = gradient_fn(params, part, stats)
-        return jax.tree.map(jnp.add, total, (loss, metrics, grads)), seen
+        (loss, (metrics, aux)), grads = gradient_fn(params, part, stats)
+        return jax.tree.map(jnp.add, total, (loss, metrics, grads)), aux
 
     # Every parts-th row goes to a part, so that a batch split over devices stays on them.
     rows = jax.tree.map(
@@ -160,10 +160,10 @@ def _mean_gradient(
         gradient_fn, params, jax.tree.map(lambda x: x[0], rows), stats
     )
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (loss, metrics, grads))
-    total, seen = jax.lax.scan(add_part, zeros, rows)
+    total, aux = jax.lax.scan(add_part, zeros, rows)
     loss, metrics, grads = jax.tree.map(lambda x: x / parts, total)
-    seen = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), seen)
-    return (loss, (metrics, seen)), grads
+    aux = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), aux)
+    return (loss, (metrics, aux)), grads
 
 
 def _keep_if(

@@ -107,10 +107,10 @@ def draw_figures(
         ValueError: If there is no joint to draw.
     """
     flat = joints[..., list(axes)].astype(np.float64)
-    seen = flat[np.isfinite(flat).all(axis=-1)]
-    if len(seen) == 0:
+    finite = flat[np.isfinite(flat).all(axis=-1)]
+    if len(finite) == 0:
         raise ValueError("a video needs a dance with at least one frame and one joint in it")
-    low, high = seen.min(axis=0), seen.max(axis=0)
+    low, high = finite.min(axis=0), finite.max(axis=0)
     scale = (size - 2 * MARGIN) / max(float((high - low).max()), 1e-9)
     centred = (flat - (low + high) / 2) * scale
     pixels = centred * np.array([1.0, -1.0]) + size / 2

@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 from cdcd_jax.cli import plan as plan_mode
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS
-from cdcd_jax.cli.plan import fitting_batch_size, imagine_devices, plan_run
+from cdcd_jax.cli.plan import fitting_batch_size, plan_run, simulate_devices
 from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_table, find_limit
 from cdcd_jax.experiment.plan import build_plan
 from cdcd_jax.planning.compiled import Collective
@@ -138,9 +138,9 @@ def test_flags_of_plans_are_for_plans():
 
 def test_devices_that_cannot_be_are_named():
     with pytest.raises(ValueError, match="devices = 0 must be at least 1"):
-        imagine_devices(0)
+        simulate_devices(0)
     with pytest.raises(ValueError, match=r"devices = 9, but JAX has started with 8"):
-        imagine_devices(9)
+        simulate_devices(9)
 
 
 def test_devices_that_do_not_fit_the_configuration_are_named(tmp_path):

@@ -253,7 +253,7 @@ def check_fine_tuning(config, checkpoint, workdir, new):
     config = with_kept_tower(config, workdir)
     experiment = build(config, workdir, mesh=make_mesh(jax.devices()[:1]))
     said: list[str] = []
-    training = start_experiment(experiment, start, tell=said.append).training
+    training = start_experiment(experiment, start, report=said.append).training
     assert sum("  new: " in line for line in said) == new, said
     return training.start(compute_state(training.init_state, training.shardings()))
 

@@ -46,10 +46,10 @@ def one_device():
     return make_mesh(jax.devices()[:1])
 
 
-def start_from(config, path, workdir, tell=print, **options):
+def start_from(config, path, workdir, report=print, **options):
     start = read_start(config, path, workdir)
     experiment = build(config, workdir, mesh=one_device(), **options)
-    return experiment, start_experiment(experiment, start, tell=tell)
+    return experiment, start_experiment(experiment, start, report=report)
 
 
 def fresh_state(experiment):
@@ -111,7 +111,7 @@ def test_other_classes_and_steps_of_a_published_checkpoint(published, tmp_path):
     _, options, used = load_vqgan(tmp_path / "codec" / "codec.safetensors")
     assert used is not None
     assert (options.num_codes, len(used)) == (9, 7)
-    assert started.training.fingerprint == experiment.training.fingerprint | {
+    assert started.training.compatibility == experiment.training.compatibility | {
         "start_from": "imagenet.pth"
     }
 
@@ -166,8 +166,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     experiment = build(tiny_digits(), folder, mesh=one_device())
     state = fresh_state(experiment)
-    fingerprint = experiment.training.fingerprint
-    with Checkpoints(folder / "checkpoints", fingerprint=fingerprint) as checkpoints:
+    compatibility = experiment.training.compatibility
+    with Checkpoints(folder / "checkpoints", compatibility=compatibility) as checkpoints:
         checkpoints.save(state, RunProgress(None, 0.0), loss=1.0)
         checkpoints.wait()
     return folder, state
@@ -259,7 +259,7 @@ def test_a_run_on_its_way_reads_nothing(run, tmp_path):
     said: list[str] = []
     _, started = start_from(tiny_digits(), Path("moved.pth"), folder, said.append)
     assert said == []
-    assert started.training.fingerprint["start_from"] == "moved.pth"
+    assert started.training.compatibility["start_from"] == "moved.pth"
 
 
 def test_tokens_of_texts_that_mean_something_else_are_new(tmp_path):
@@ -273,7 +273,7 @@ def test_tokens_of_texts_that_mean_something_else_are_new(tmp_path):
     for vocabulary, new in {experiment.conditioned.texts.fingerprint: 0, "another": 1}.items():
         said: list[str] = []
         start = Start(path=Path("run"), arrays=arrays, unseen={}, vocabulary=vocabulary)
-        start_experiment(experiment, start, tell=said.append)
+        start_experiment(experiment, start, report=said.append)
         assert sum("new: condition/encoder/token" in line for line in said) == new
 
 

@@ -28,12 +28,12 @@ def test_without_memory_a_code_is_the_mean_of_what_chose_it():
     codebook = init_codebook(jnp.ones((4, 3)))
     keys = jax.random.split(jax.random.key(0), 2)
     for key in keys:
-        codebook, told = update(key, codebook, features, indices, decay=0.0)
+        codebook, metrics = update(key, codebook, features, indices, decay=0.0)
     expected = np.stack([features[indices == code].mean(axis=0) for code in range(4)])
     np.testing.assert_allclose(codebook.codes, expected, rtol=1e-5, atol=1e-6)
-    assert float(told["usage"]) == 1.0
-    assert float(told["restarts"]) == 0.0
-    np.testing.assert_allclose(told["perplexity"], 4.0, rtol=1e-5)
+    assert float(metrics["usage"]) == 1.0
+    assert float(metrics["restarts"]) == 0.0
+    np.testing.assert_allclose(metrics["perplexity"], 4.0, rtol=1e-5)
 
 
 def test_counts_and_sums_decay_as_the_formula_says():
@@ -54,14 +54,14 @@ def test_a_dead_code_is_moved_onto_a_feature_and_a_live_one_is_not():
     features = rng.normal(size=(64, 2)).astype(np.float32)
     codebook = init_codebook(jnp.zeros((4, 2)))
     key, *keys = jax.random.split(jax.random.key(0), 101)
-    codebook, told = update(key, codebook, features, rng.integers(0, 4, 64))
-    assert float(told["restarts"]) == 4.0
+    codebook, metrics = update(key, codebook, features, rng.integers(0, 4, 64))
+    assert float(metrics["restarts"]) == 4.0
     moved = 0.0
     for key in keys:  # nobody chooses code 3 any more
         before = np.asarray(codebook.codes)
-        codebook, told = update(key, codebook, features, np.arange(64) % 3, decay=0.9)
-        if float(told["restarts"]):
-            moved += float(told["restarts"])
+        codebook, metrics = update(key, codebook, features, np.arange(64) % 3, decay=0.9)
+        if float(metrics["restarts"]):
+            moved += float(metrics["restarts"])
             assert np.isclose(features, np.asarray(codebook.codes)[3]).all(axis=1).any()
             assert not np.allclose(before[3], codebook.codes[3])
     assert moved == 3  # 0.9^n falls below 0.05 after 29 updates

@@ -102,20 +102,20 @@ def test_no_dance_takes_the_place_of_one_and_keeps_its_times(encoder):
     params = draw_params(condition)
 
     def some_left_out(cond):
-        told = condition.encode(params, cond)
+        conditioned = condition.encode(params, cond)
         dropped = jax.random.bernoulli(jax.random.key(1), 0.5, (8,))
-        return told, drop_condition(dropped, told, condition.null(params, 8))
+        return conditioned, drop_condition(dropped, conditioned, condition.null(params, 8))
 
     cond = draw_cond(motion["frames"], batch=8)
-    told, left = jax.jit(some_left_out)(cond)
+    conditioned, left = jax.jit(some_left_out)(cond)
     nothing = condition.null(params, 8)
-    assert jax.tree.structure(told) == jax.tree.structure(nothing)
-    if isinstance(told, Timed):
-        np.testing.assert_array_equal(left.seconds, told.seconds)
-        np.testing.assert_array_equal(nothing.seconds, told.seconds)
-        told, left, nothing = told.features, left.features, nothing.features
+    assert jax.tree.structure(conditioned) == jax.tree.structure(nothing)
+    if isinstance(conditioned, Timed):
+        np.testing.assert_array_equal(left.seconds, conditioned.seconds)
+        np.testing.assert_array_equal(nothing.seconds, conditioned.seconds)
+        conditioned, left, nothing = conditioned.features, left.features, nothing.features
     lost = np.array([np.array_equal(a, b) for a, b in zip(left, nothing, strict=True)])
-    kept = np.array([np.array_equal(a, b) for a, b in zip(left, told, strict=True)])
+    kept = np.array([np.array_equal(a, b) for a, b in zip(left, conditioned, strict=True)])
     assert 0 < lost.sum() < 8
     np.testing.assert_array_equal(lost, ~kept)
 

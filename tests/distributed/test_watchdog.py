@@ -59,7 +59,7 @@ class Run(list):
             for index, host in enumerate(self):
                 if index not in silent and not host.ended:
                     host.watchdog.exchange()
-                    host.watchdog.note_unanswered()
+                    host.watchdog.warn_unanswered()
 
     def sentences(self):
         return [sentence for host in self for sentence in host.ended]
@@ -152,14 +152,14 @@ def test_a_host_0_that_does_not_answer_is_named_once(capsys):
     host = run[1]
     for _ in range(5):  # the other thread waits for an answer
         host.now += host.watchdog.pause
-        host.watchdog.note_unanswered()
+        host.watchdog.warn_unanswered()
     assert capsys.readouterr().err.count("Warning on host 1: host 0 has not been heard of") == 1
 
 
 def test_a_process_that_was_itself_held_up_blames_nobody(capsys):
     host = Run(2)[1]
     host.now += 1000.0
-    host.watchdog.note_unanswered()
+    host.watchdog.warn_unanswered()
     assert capsys.readouterr().err == ""
 
 

@@ -45,16 +45,16 @@ TEST = captioned()
 def match_metric(sees, asked, shades=SHADES):
     """Count how often what is seen has the shade that belongs to the label."""
 
-    def update(state, seen, labels):
+    def update(state, features, labels):
         asked.extend(labels.tolist())
         return state + np.array([len(labels), np.sum(seen == shades[labels])])
 
-    def look(batch):
+    def extract(batch):
         return np.round(255 * batch[:, 0, 0, 0]) if sees == "images" else batch[:, 0]
 
     return Metric(
         inputs=sees,
-        look=look,
+        extract=extract,
         init=lambda share: np.zeros(2),
         update=update,
         merge=lambda first, second: first + second,

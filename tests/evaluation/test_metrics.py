@@ -97,7 +97,7 @@ def examples_of(metric):
 
 
 def run(metric, state, rows):
-    seen = metric.look(examples_of(metric)[rows])
+    seen = metric.extract(examples_of(metric)[rows])
     return metric.update(state, seen, LABELS[rows])
 
 
@@ -176,9 +176,9 @@ def test_examples_are_looked_at_once_for_all_labellings():
 def test_the_five_first_guesses_and_other_numbering_of_the_classes():
     """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
     metric = recognition_metric(lambda images: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
-    state = metric.update(metric.init(all_of(3)), metric.look(IMAGES[:3]), np.array([0, 1, 2]))
+    state = metric.update(metric.init(all_of(3)), metric.extract(IMAGES[:3]), np.array([0, 1, 2]))
     assert metric.result(state) == {"resnet_top1": 1 / 3, "resnet_top5": 1 / 3}
-    state = metric.update(state, metric.look(IMAGES[:3]), np.array([1, 1, 1]))
+    state = metric.update(state, metric.extract(IMAGES[:3]), np.array([1, 1, 1]))
     assert metric.result(state) == {"resnet_top1": 4 / 6, "resnet_top5": 4 / 6}
 
 
@@ -292,8 +292,8 @@ def test_a_classifier_of_images_sees_colours_and_ranks_its_guesses():
     classifier = image_classifier([(as_bytes[:50], labels[:50]), (as_bytes[50:], labels[50:])])
     assert classifier.accuracy(draw(labels), labels) > 0.8
     metric = classifier_metric(classifier)
-    fresh = metric.update(metric.init(all_of(120)), metric.look(draw(labels)), labels)
-    wrong = metric.update(metric.init(all_of(120)), metric.look(draw(0 * labels)), labels)
+    fresh = metric.update(metric.init(all_of(120)), metric.extract(draw(labels)), labels)
+    wrong = metric.update(metric.init(all_of(120)), metric.extract(draw(0 * labels)), labels)
     good, bad = metric.result(fresh), metric.result(wrong)
     assert good["top5_accuracy"] >= good["accuracy"] > 0.8
     assert bad["accuracy"] == pytest.approx(1 / 12, abs=0.02)

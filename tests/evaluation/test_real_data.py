@@ -136,7 +136,7 @@ def test_the_inception_distance_with_weights_and_its_cache(tmp_path, monkeypatch
     assert cache.stat().st_mtime_ns == before
     state = metric.init(own_share(30, 9))
     for batch, labels in images.batches(9, progress=False):
-        state = metric.update(state, metric.look(batch / np.float32(255)), labels)
+        state = metric.update(state, metric.extract(batch / np.float32(255)), labels)
     with np.load(cache) as kept:
         np.testing.assert_allclose(state.moments.mean, kept["mean"], rtol=1e-6)
         np.testing.assert_allclose(state.moments.scatter, kept["scatter"], rtol=1e-6)

@@ -48,7 +48,7 @@ def make_brightness(config: Any, data: Any) -> Metric:
     """Measure the mean of all values of the images."""
     return Metric(
         inputs="images",
-        look=lambda images: np.asarray(images).mean(axis=(1, 2)),
+        extract=lambda images: np.asarray(images).mean(axis=(1, 2)),
         init=lambda share: np.zeros(2),
         update=lambda state, seen, labels: state + np.array([seen.sum(), len(seen)]),
         merge=lambda first, second: first + second,

@@ -45,13 +45,13 @@ def assert_scores_agree(found, expected):
 
 def draw_and_measure(mesh, count):
     model = make_small_model()
-    told = examples(MOST, 3)
+    conditioned = examples(MOST, 3)
     params = placed(model, mesh)
     sample_fn = make_sample_fn(SCHEDULE, model, length=LENGTH, mesh=mesh)
-    cond = told.cond[:count]
+    cond = conditioned.cond[:count]
     tokens, states = sample_fn(params, jax.random.key(1), cond, return_trajectory=True, **SAMPLING)
     bound_fn = make_bound_fn(SCHEDULE, model, mesh=mesh)
-    bound = bound_fn(params, jax.random.key(2), told.tokens[:count], cond)
+    bound = bound_fn(params, jax.random.key(2), conditioned.tokens[:count], cond)
     assert bound.sharding.device_set == set(mesh.devices.flat)
     return [np.asarray(array) for array in (tokens, states, bound)]
 
@@ -91,7 +91,7 @@ def test_known_tokens_and_guidance_are_shared_out_too():
 
 def test_each_device_computes_its_rows_only():
     """Counted by the compiler, of a model that is told nothing the rows could be known by."""
-    model = make_small_model(told=False)
+    model = make_small_model(conditional=False)
     cond = np.zeros(16, np.int32)
 
     def flops(mesh):

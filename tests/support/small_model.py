@@ -21,7 +21,7 @@ SCHEDULE = mask_replace_schedule(num_steps=6, vocab_size=VOCAB_SIZE)
 SAMPLING = {"num_steps": 4, "truncation": 0.9, "top_k": None, "temperature": 1.0}
 
 
-def make_small_model(*, dropout=0.0, told=True):
+def make_small_model(*, dropout=0.0, conditional=True):
     network = make_denoiser(
         vocab_size=VOCAB_SIZE,
         num_steps=SCHEDULE.num_steps,
@@ -29,10 +29,10 @@ def make_small_model(*, dropout=0.0, told=True):
         num_layers=1,
         width=16,
         num_heads=4,
-        condition="class" if told else "none",
-        num_classes=NUM_CLASSES + (dropout > 0) if told else None,
+        condition="class" if conditional else "none",
+        num_classes=NUM_CLASSES + (dropout > 0) if conditional else None,
     )
-    condition = class_condition(NUM_CLASSES) if told else no_condition()
+    condition = class_condition(NUM_CLASSES) if conditional else no_condition()
     return make_model(network, condition, dropout=dropout)
 
 
@@ -48,8 +48,8 @@ def examples(count, seed):
     rng = np.random.default_rng(seed)
     cond = np.arange(count, dtype=np.int32) % NUM_CLASSES
     noise = rng.integers(0, VOCAB_SIZE, (count, LENGTH))
-    told = rng.uniform(size=(count, LENGTH)) < 0.6
-    tokens = np.where(told, 2 * cond[:, None], noise).astype(np.int32)
+    conditional = rng.uniform(size=(count, LENGTH)) < 0.6
+    tokens = np.where(conditional, 2 * cond[:, None], noise).astype(np.int32)
     return TokenExamples(tokens=tokens, cond=cond, group=cond)
 
 

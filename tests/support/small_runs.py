@@ -42,7 +42,7 @@ class SmallRun(NamedTuple):
     init_state: Callable[[], Any]
     train_step: Any
     draw_batch: Callable[[int], dict[str, np.ndarray]]
-    look: Callable[[Any], list[Any]]
+    inspect: Callable[[Any], list[Any]]
 
 
 def make_toy():
@@ -85,13 +85,13 @@ def make_diffusion():
         tokens = (cond[:, None] + rng.integers(0, 2, (8, 4))).astype(np.int32)
         return {"tokens": tokens, "cond": cond}
 
-    def look(state):
+    def inspect(state):
         params, key = state.ema_params, jax.random.key(1)
         options = {"num_steps": 2, "truncation": 0.9, "top_k": None, "temperature": 1.0}
         drawn = sample_fn(params, key, labels, **options)
         return [drawn, bound_fn(params, key, np.asarray(drawn), labels)]
 
-    return SmallRun(fresh, make_train_step(objective, optimizer), draw_batch, look)
+    return SmallRun(fresh, make_train_step(objective, optimizer), draw_batch, inspect)
 
 
 def make_codec():
@@ -147,11 +147,11 @@ def make_codec():
         indices = vqgan.indices(complete, vqgan.encode(complete, images))
         return vqgan.decode(complete, vqgan.lookup(complete, indices))
 
-    def look(state):
+    def inspect(state):
         images = draw_batch(0)["images"].astype(np.float32) / 127.5 - 1
         return [reconstruct(state.params, state.stats, images)]
 
-    return SmallRun(fresh, make_train_step(objective, optimizer), draw_batch, look)
+    return SmallRun(fresh, make_train_step(objective, optimizer), draw_batch, inspect)
 
 
 def _mean_distance(images, others):

@@ -119,7 +119,7 @@ def main(argv):
             sample_every=arguments.checkpoint_every if arguments.digests else 0,
         ),
         keep_checkpoints=2,
-        fingerprint=CONFIG,
+        compatibility=CONFIG,
     )
     if arguments.read:
         read(small, training, arguments.workdir, arguments.read)
@@ -149,7 +149,7 @@ def read(small, training, workdir, digests):
             early = "there is no checkpoint" in str(error)
             print("EARLY" if early else f"FAILED {error}", flush=True)
             continue
-        finite = all(np.isfinite(np.asarray(array)).all() for array in small.look(state))
+        finite = all(np.isfinite(np.asarray(array)).all() for array in small.inspect(state))
         same = digest(name_arrays(state)) == wanted[int(state.step)]
         print("SAME" if same and finite else f"DIFFERENT at {int(state.step)}", flush=True)
 

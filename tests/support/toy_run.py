@@ -89,7 +89,7 @@ def run(
     max_skipped=0,
     config=None,
     devices=1,
-    tell=print,
+    report=print,
     keep=2,
     num_microbatches=1,
     checkpoint_every=2,
@@ -102,8 +102,8 @@ def run(
     mesh = make_mesh(jax.devices()[:devices])
     fresh, step = make_run(num_microbatches, max_skipped=max_skipped)
     batches = CountingBatches(bad=bad)
-    with Checkpoints(workdir / "checkpoints", fingerprint=config or CONFIG, keep=keep) as saved:
-        found = saved.restore(abstract_state(fresh, replicated(mesh)), tell=tell)
+    with Checkpoints(workdir / "checkpoints", compatibility=config or CONFIG, keep=keep) as saved:
+        found = saved.restore(abstract_state(fresh, replicated(mesh)), report=report)
         seconds = 0.0
         if found is None:
             state = compute_state(fresh, replicated(mesh))

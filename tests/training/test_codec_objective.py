@@ -136,17 +136,17 @@ def test_it_learns_a_few_images_and_uses_its_codes(images):
     keys = jax.random.split(jax.random.key(0))
     state = init_state(keys[0], init_params, optimizer, init_stats(keys[1]))
     step = jax.jit(make_train_step(objective, optimizer, ema_decay=0.0), donate_argnums=0)
-    told = []
+    history = []
     for _ in range(200):
         state, metrics = step(state, {"images": images})
-        told.append(jax.device_get(metrics))
+        history.append(jax.device_get(metrics))
     assert int(state.diverged_at) == 0
-    assert told[0]["psnr"] < 12
-    assert told[-1]["psnr"] > 17
-    assert told[-1]["loss"] < told[0]["loss"] / 5
-    assert told[-1]["perplexity"] > 8
-    assert told[99]["critic"] == 0
-    assert told[-1]["critic"] < 1  # it tells real from made better than by saying nothing
+    assert history[0]["psnr"] < 12
+    assert history[-1]["psnr"] > 17
+    assert history[-1]["loss"] < history[0]["loss"] / 5
+    assert history[-1]["perplexity"] > 8
+    assert history[99]["critic"] == 0
+    assert history[-1]["critic"] < 1  # it tells real from made better than by saying nothing
 
 
 def test_a_scored_quantiser_cannot_be_trained():

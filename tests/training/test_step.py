@@ -42,8 +42,8 @@ def test_four_microbatches_of_16_are_one_batch_of_64():
 def test_every_row_meets_the_noise_of_the_whole_batch():
     def loss(params, batch, stats):
         noise = batch["noise"]
-        told = {"noise": jnp.mean(noise), "square": jnp.mean(noise**2)}
-        return jnp.sum(params["w"] ** 2), (told, noise)
+        metrics = {"noise": jnp.mean(noise), "square": jnp.mean(noise**2)}
+        return jnp.sum(params["w"] ** 2), (metrics, noise)
 
     def update(key, stats, seen):
         # In the order of the rows: a sum would not notice another one.

@@ -72,8 +72,8 @@ def write_shard(
     Raises:
         ValueError: If the file cannot be written, or the encoder's result does not fit.
     """
-    seen = _Seen()
-    crops = _list_crops(images, seen)
+    found = _Found()
+    crops = _list_crops(images, found)
     with writing(path) as temporary:
         with _disk_errors():
             writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
@@ -88,20 +88,20 @@ def write_shard(
                 writer.close()
     content = {
         "plan": plan.digest,
-        "count": len(seen.kept) * plan.views,
+        "count": len(found.kept) * plan.views,
         "bytes": path.stat().st_size,
         "sha256": file_digest(path),
-        "labels": [image.label for image in seen.kept],
-        "indices": [image.index for image in seen.kept],
-        "names": [image.name for image in seen.kept],
-        "skipped": [[image.index, image.name, str(image.error)] for image in seen.skipped],
+        "labels": [image.label for image in found.kept],
+        "indices": [image.index for image in found.kept],
+        "names": [image.name for image in found.kept],
+        "skipped": [[image.index, image.name, str(image.error)] for image in found.skipped],
     }
-    if any(image.captions for image in seen.kept):
-        content["captions"] = [image.captions for image in seen.kept]
-    if seen.kept and seen.kept[0].cond:
+    if any(image.captions for image in found.kept):
+        content["captions"] = [image.captions for image in found.kept]
+    if found.kept and found.kept[0].cond:
         content["cond"] = {
-            name: _write_rows(path, name, [image.cond[name] for image in seen.kept])
-            for name in seen.kept[0].cond
+            name: _write_rows(path, name, [image.cond[name] for image in found.kept])
+            for name in found.kept[0].cond
         }
     write_json(path.with_suffix(".json"), content)
 
@@ -123,7 +123,7 @@ def is_complete(path: Path, plan: Plan) -> bool:
     if content.get("plan") != plan.digest or content.get("bytes") != path.stat().st_size:
         return False
     rows = [(path.with_name(file["file"]), file) for file in content.get("cond", {}).values()]
-    return all(file.exists() and file.stat().st_size == told["bytes"] for file, told in rows)
+    return all(file.exists() and file.stat().st_size == row["bytes"] for file, row in rows)
 
 
 def publish(folder: Path, plan: Plan, bond: Bond) -> None:
@@ -201,16 +201,16 @@ class _Crop(NamedTuple):
 
 
 @dataclass
-class _Seen:
+class _Found:
     """The images that a shard holds and those it skips, without their crops."""
 
     kept: list[Views] = field(default_factory=list)
     skipped: list[Views] = field(default_factory=list)
 
 
-def _list_crops(images: Iterable[Views], seen: _Seen) -> Iterator[_Crop]:
+def _list_crops(images: Iterable[Views], found: _Found) -> Iterator[_Crop]:
     for image in images:
-        (seen.kept if image.error is None else seen.skipped).append(replace(image, crops=()))
+        (found.kept if image.error is None else found.skipped).append(replace(image, crops=()))
         for view, crop in enumerate(image.crops):
             yield _Crop(image.index, image.label, view, crop)
 

@@ -18,13 +18,13 @@ def codebook_metric(vocab_size: int) -> Metric:
         equally frequent, 1 when there is only one.
 
     >>> metric = codebook_metric(4)
-    >>> seen = metric.look(np.array([[0, 0, 3, 3]]))
-    >>> state = metric.update(metric.init(None), seen, np.array([0]))
+    >>> features = metric.extract(np.array([[0, 0, 3, 3]]))
+    >>> state = metric.update(metric.init(None), features, np.array([0]))
     >>> metric.result(state)
     {'codes_used': 0.5, 'code_perplexity': 2.0}
     """
 
-    def look(tokens: Int[np.ndarray, "examples length"]) -> Int[np.ndarray, " K"]:
+    def extract(tokens: Int[np.ndarray, "examples length"]) -> Int[np.ndarray, " K"]:
         return np.bincount(tokens.ravel(), minlength=vocab_size)
 
     def result(counts: Int[np.ndarray, " K"]) -> dict[str, float]:
@@ -36,9 +36,9 @@ def codebook_metric(vocab_size: int) -> Metric:
 
     return Metric(
         inputs="tokens",
-        look=look,
+        extract=extract,
         init=lambda share: np.zeros(vocab_size, np.int64),
-        update=lambda counts, seen, labels: counts + seen,
+        update=lambda counts, features, labels: counts + features,
         merge=lambda first, second: first + second,
         result=result,
         uses_labels=False,

@@ -24,16 +24,16 @@ class Metric(NamedTuple):
         inputs: Whether it is of ``tokens`` [batch length], ``images`` [batch height width] or
             [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
             values -1..1, 22,050 Hz.
-        look: ``look(batch) -> seen``, the expensive part; does not know the labels.
+        extract: ``extract(batch) -> features``, the expensive part; does not know the labels.
         init: ``init(share) -> state``, before the examples of this host's share.
-        update: ``update(state, seen, labels) -> state``.
+        update: ``update(state, features, labels) -> state``.
         merge: ``merge(state, state) -> state`` of the examples of both.
         result: ``result(state) -> {key: number}``.
         uses_labels: Whether the labels make a difference to the result.
     """
 
     inputs: Inputs
-    look: Callable[[np.ndarray], Any]
+    extract: Callable[[np.ndarray], Any]
     init: Callable[[Share], Any]
     update: Callable[[Any, Any, np.ndarray], Any]
     merge: Callable[[Any, Any], Any]
@@ -97,12 +97,12 @@ def score_examples(
         done += len(places)
         for metric, own in zip(metrics, states, strict=True):
             examples = inputs[metric.inputs]
-            seen = metric.look(examples)
+            features = metric.extract(examples)
             if metric.inputs == "images":
-                for leaf in jax.tree.leaves((examples, seen)):
+                for leaf in jax.tree.leaves((examples, features)):
                     check_finite(leaf, examples, places, name_of)
             for index, labels in zip(range(len(own)), labellings, strict=False):
-                own[index] = metric.update(own[index], seen, labels)
+                own[index] = metric.update(own[index], features, labels)
     results = [{} for _ in range(num_labellings)]
     for metric, own in zip(metrics, states, strict=True):
         found = [metric.result(merge_hosts(metric.merge, state)) for state in own]

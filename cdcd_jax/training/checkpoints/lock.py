@@ -47,12 +47,12 @@ class RunLock:
 
     Args:
         folder: The folder of a run.
-        tell: Called with a sentence when a stale lock is taken over or watched.
+        report: Called with a sentence when a stale lock is taken over or watched.
     """
 
-    def __init__(self, folder: Path, *, tell: Callable[[str], None] = print):
+    def __init__(self, folder: Path, *, report: Callable[[str], None] = print):
         self.path = folder / LOCK
-        self._tell, self._ours = tell, describe_process()
+        self._report, self._ours = report, describe_process()
         self._watched: tuple[Any, float, float] | None = None
         self._made: list[Path] = []
         self._ended, self._renewing = threading.Event(), threading.Lock()
@@ -83,7 +83,7 @@ class RunLock:
         if stale is None:
             return False
         if self._replace(owner):
-            self._tell(f"Taking over the lock of {describe_owner(owner)}, which {stale}.")
+            self._report(f"Taking over the lock of {describe_owner(owner)}, which {stale}.")
             self._begin()
             return True
         return False
@@ -163,7 +163,7 @@ class RunLock:
             if self._watched is None or self._watched[0][0] != seen[0]:
                 wait = max(LEAST_WATCHED, BOUND - self._age(renewed))
                 self._watched = (seen, now, wait)
-                self._tell(
+                self._report(
                     f"{self.path} is the lock of {describe_owner(owner)}, on another machine; "
                     f"taking it over if it is not renewed within {wait:.0f} s"
                 )
@@ -231,14 +231,14 @@ _held: dict[Path, RunLock | None] = {}
 
 
 @contextmanager
-def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Callable[[], None]]:
+def owning(folder: Path, *, report: Callable[[str], None] = print) -> Iterator[Callable[[], None]]:
     """Own the folder of a run while something is written there; within one process, repeatedly.
 
     Of many hosts the first takes the lock, and all of them call this together.
 
     Args:
         folder: The folder; it is made, and removed again if it stays empty.
-        tell: Called with a sentence when a stale lock is taken over or watched.
+        report: Called with a sentence when a stale lock is taken over or watched.
 
     Yields:
         A function that raises a ``FolderInUseError`` if another process has taken the folder over.
@@ -262,7 +262,7 @@ def owning(folder: Path, *, tell: Callable[[str], None] = print) -> Iterator[Cal
     if key in _held:
         yield _checking(_held[key])
         return
-    lock, failure, verdict = RunLock(folder, tell=tell), None, _WAIT
+    lock, failure, verdict = RunLock(folder, report=report), None, _WAIT
     many = jax.distributed.is_initialized()  # a process that is alone need not start its devices
     first = not many or jax.process_index() == 0
     while verdict == _WAIT:

@@ -40,7 +40,7 @@ class Checkpoints:
 
     Args:
         folder: Where they lie, one folder per step; made if it does not exist.
-        fingerprint: The flat configuration that a checkpoint must share to be resumed.
+        compatibility: The flat configuration that a checkpoint must share to be resumed.
         mutable_keys: Keys in which it may differ all the same.
         keep: Number of newest checkpoints to keep, >= 1; with 2, one that is damaged on disk still
             leaves one to go back to.
@@ -53,14 +53,16 @@ class Checkpoints:
         self,
         folder: Path,
         *,
-        fingerprint: Mapping[str, Any],
+        compatibility: Mapping[str, Any],
         mutable_keys: Collection[str] = (),
         keep: int = 2,
     ):
         if keep < 1:
             raise ValueError(f"keep = {keep} must be at least 1")
-        self._fingerprint, self._folder, self._keep = dict(fingerprint), folder, keep
-        self._reader = CheckpointReader(folder, fingerprint=fingerprint, mutable_keys=mutable_keys)
+        self._compatibility, self._folder, self._keep = dict(compatibility), folder, keep
+        self._reader = CheckpointReader(
+            folder, compatibility=compatibility, mutable_keys=mutable_keys
+        )
         prepare_folder(folder)
         self._known = set(self._reader.list_steps())
         self._checkpointer: ocp.training.Checkpointer | None = None
@@ -145,7 +147,7 @@ class Checkpoints:
                 {"state": by_name(state), "checksums": checksums(state)},
                 metrics={"loss": loss},
                 custom_metadata={
-                    "config": self._fingerprint,
+                    "config": self._compatibility,
                     "data": position.data,
                     "train_seconds": position.train_seconds,
                 },
@@ -166,13 +168,13 @@ class Checkpoints:
             raise CheckpointError(cannot_write(self._folder, error)) from error
 
     def restore(
-        self, template: TrainState, *, tell: Callable[[str], None] = print
+        self, template: TrainState, *, report: Callable[[str], None] = print
     ) -> tuple[TrainState, RunProgress] | None:
         """Read the newest checkpoint that is whole; damaged newer ones are moved aside.
 
         Args:
             template: Shapes, types and shardings of the state wanted, see ``abstract_state``.
-            tell: Called with a sentence about each damaged checkpoint.
+            report: Called with a sentence about each damaged checkpoint.
 
         Returns:
             State and position, or None if there is no checkpoint.
@@ -183,13 +185,13 @@ class Checkpoints:
             CheckpointError: If there are checkpoints and all are damaged, or the folder cannot be
                 written.
         """
-        found = self._reader.read_newest(template, tell=tell)
+        found = self._reader.read_newest(template, report=report)
         if found is not None and found.damaged:
-            self._set_aside(found.damaged, tell)
+            self._set_aside(found.damaged, report)
         self._open()
         return None if found is None else (found.state, found.position)
 
-    def _set_aside(self, steps: Collection[int], tell: Callable[[str], None]) -> None:
+    def _set_aside(self, steps: Collection[int], report: Callable[[str], None]) -> None:
         failure = None
         if is_first_host():
             try:
@@ -202,4 +204,4 @@ class Checkpoints:
             raise CheckpointError(cannot_write(self._folder, reason)) from failure
         self._known -= set(steps)
         if is_first_host():
-            tell(f"What is damaged is kept in {self._folder / DAMAGED}, where nothing reads it.")
+            report(f"What is damaged is kept in {self._folder / DAMAGED}, where nothing reads it.")

@@ -71,7 +71,7 @@ class CheckpointReader:
 
     Args:
         folder: Where they are, one folder per step; it need not exist.
-        fingerprint: The flat configuration that a checkpoint must share to be resumed.
+        compatibility: The flat configuration that a checkpoint must share to be resumed.
         mutable_keys: Keys in which it may differ all the same.
 
     Raises:
@@ -82,11 +82,11 @@ class CheckpointReader:
         self,
         folder: Path,
         *,
-        fingerprint: Mapping[str, Any],
+        compatibility: Mapping[str, Any],
         mutable_keys: Collection[str] = (),
     ):
         check_path(folder)
-        self._folder, self._fingerprint = folder, dict(fingerprint)
+        self._folder, self._compatibility = folder, dict(compatibility)
         self._mutable_keys = mutable_keys
 
     def list_steps(self) -> list[int]:
@@ -107,13 +107,13 @@ class CheckpointReader:
         return broadcast_from_host0(steps)
 
     def read_newest(
-        self, template: TrainState, *, tell: Callable[[str], None] = print
+        self, template: TrainState, *, report: Callable[[str], None] = print
     ) -> Restored | None:
         """Read the newest checkpoint that is whole.
 
         Args:
             template: Shapes, types and shardings of the state wanted, see ``abstract_state``.
-            tell: Called with a sentence about each damaged checkpoint.
+            report: Called with a sentence about each damaged checkpoint.
 
         Returns:
             State and position, or None if there is no checkpoint.
@@ -133,7 +133,7 @@ class CheckpointReader:
             read, error = self._try_load(step, template)
             if read is not None:
                 if damaged and is_first_host():
-                    tell(f"Going back to the checkpoint of step {step}.")
+                    report(f"Going back to the checkpoint of step {step}.")
                 return Restored(*read, tuple(damaged))
             steps = self.list_steps()
             # A training that goes on removes it only after it has written a newer one.
@@ -147,7 +147,7 @@ class CheckpointReader:
                 continue
             damaged.append(step)
             if is_first_host():
-                tell(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
+                report(f"The checkpoint {self._folder / str(step)} is damaged or cut short.")
         if damaged:
             raise CheckpointError(
                 f"None of the checkpoints in {self._folder} (steps {sorted(damaged)}) can be read "
@@ -195,7 +195,7 @@ class CheckpointReader:
         if not isinstance(metadata, dict) or not {"config", "data"} <= metadata.keys():
             raise CheckpointError("its description cannot be read")
         check_compatible(
-            self._folder, metadata["config"], self._fingerprint, mutable_keys=self._mutable_keys
+            self._folder, metadata["config"], self._compatibility, mutable_keys=self._mutable_keys
         )
         check_arrays(self._folder, found.metadata["state"], by_name(template))
         return metadata

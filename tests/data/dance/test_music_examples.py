@@ -70,9 +70,9 @@ def test_an_example_is_its_piece_with_its_dance(examples, segments):
     assert examples.cond["motion"].shape == (48, 24, 51)
     for index in (0, 1, 30, 47):
         piece = segments[index // 2]
-        told = examples.draw_cond(np.array([index]), np.random.default_rng(0))
-        np.testing.assert_array_equal(told["motion"][0], piece.motion)
-        assert told["genre"][0] == piece.genre == examples.group[index]
+        cond = examples.draw_cond(np.array([index]), np.random.default_rng(0))
+        np.testing.assert_array_equal(cond["motion"][0], piece.motion)
+        assert cond["genre"][0] == piece.genre == examples.group[index]
     loud = np.stack([piece.audio / np.abs(piece.audio).max() * 0.95 for piece in segments])
     expected = encode(loud.astype(np.float32))
     np.testing.assert_allclose(examples.take(np.arange(0, 48, 2)), expected, atol=1)

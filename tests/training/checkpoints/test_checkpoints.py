@@ -75,7 +75,7 @@ def test_metrics_tell_each_step_once(tmp_path):
 
 def test_newest_and_best_are_kept(tmp_path):
     fresh, _ = make_run()
-    with Checkpoints(tmp_path, fingerprint=CONFIG, keep=2) as saved:
+    with Checkpoints(tmp_path, compatibility=CONFIG, keep=2) as saved:
         for step, loss in enumerate([3.0, 1.0, 5.0, 4.0, 6.0], start=1):
             state = fresh()
             state = type(state)(**(vars(state) | {"step": state.step + step}))
@@ -100,7 +100,7 @@ def test_mutable_keys_of_an_earlier_version_is_no_other_configuration(tmp_path):
     fresh, _ = make_run()
     template = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
     folder, mutable_keys = tmp_path / "checkpoints", ("denoiser.remat", "denoiser.attention")
-    with Checkpoints(folder, fingerprint=CONFIG, mutable_keys=mutable_keys) as saved:
+    with Checkpoints(folder, compatibility=CONFIG, mutable_keys=mutable_keys) as saved:
         found = saved.restore(template)
     assert found is not None
     assert int(found[0].step) == 2
@@ -112,7 +112,7 @@ def test_a_checkpoint_with_other_arrays_is_of_another_version_and_stays(own_four
     state = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
     newer = dataclasses.replace(state, stats={"seen": state.stats["seen"], "told": state.step})
     with (
-        Checkpoints(folder / "checkpoints", fingerprint=CONFIG) as saved,
+        Checkpoints(folder / "checkpoints", compatibility=CONFIG) as saved,
         pytest.raises(CheckpointError, match=r"another version .*\(stats\.told\); finish that run"),
     ):
         saved.restore(newer)
@@ -153,17 +153,17 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(own_four_steps
     folder, whole = own_four_steps
     for path in data_files(folder / "checkpoints" / "4" / "state" / "d"):
         damage(path)
-    told = []
-    again, _ = run(folder, 4, tell=told.append)
-    assert "4 is damaged or cut short" in told[0]
-    assert told[1] == "Going back to the checkpoint of step 2."
+    messages = []
+    again, _ = run(folder, 4, report=messages.append)
+    assert "4 is damaged or cut short" in messages[0]
+    assert messages[1] == "Going back to the checkpoint of step 2."
     assert_same(again, whole)
     kept = folder / "checkpoints" / "damaged"
-    assert told[2] == f"What is damaged is kept in {kept}, where nothing reads it."
+    assert messages[2] == f"What is damaged is kept in {kept}, where nothing reads it."
     assert (kept / "4" / "_CHECKPOINT_METADATA").exists()
-    told.clear()
-    run(folder, 4, tell=told.append)
-    assert told == []
+    messages.clear()
+    run(folder, 4, report=messages.append)
+    assert messages == []
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path, four_steps):
     for i, name in enumerate(names):
         shutil.copytree(folder, tmp_path / str(i))
         truncate(tmp_path / str(i) / name)
-        again, _ = run(tmp_path / str(i), 4, tell=lambda sentence: None)
+        again, _ = run(tmp_path / str(i), 4, report=lambda sentence: None)
         assert_same(again, whole)
 
 
@@ -183,7 +183,7 @@ def test_damage_a_second_time_is_kept_beside_the_first(own_four_steps):
     folder, whole = own_four_steps
     for _ in range(2):
         truncate(folder / "checkpoints" / "4" / "_CHECKPOINT_METADATA")
-        assert_same(run(folder, 4, tell=lambda sentence: None)[0], whole)
+        assert_same(run(folder, 4, report=lambda sentence: None)[0], whole)
     names = {path.name for path in (folder / "checkpoints" / "damaged").iterdir()}
     assert names == {"4", "4-2"}
 
@@ -195,11 +195,11 @@ def snapshot(folder):
     }
 
 
-def read(folder, tell=lambda sentence: None):
+def read(folder, report=lambda sentence: None):
     fresh, _ = make_run()
     template = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
-    return CheckpointReader(folder / "checkpoints", fingerprint=CONFIG).read_newest(
-        template, tell=tell
+    return CheckpointReader(folder / "checkpoints", compatibility=CONFIG).read_newest(
+        template, report=report
     )
 
 
@@ -211,12 +211,12 @@ def test_a_reader_changes_nothing(own_four_steps, tmp_path):
     for path in data_files(checkpoints / "4" / "state" / "d"):
         truncate(path)
     truncate(checkpoints / "2" / "metrics" / "metrics")
-    before, told = snapshot(folder), []
-    found = read(folder, told.append)
+    before, messages = snapshot(folder), []
+    found = read(folder, messages.append)
     assert found is not None
     assert int(found.state.step) == 2
     assert found.damaged == (4,)
-    assert len(told) == 2
+    assert len(messages) == 2
     assert snapshot(folder) == before
     assert read(tmp_path / "nowhere") is None
     assert not (tmp_path / "nowhere").exists()
@@ -236,11 +236,11 @@ def test_a_reader_takes_the_next_where_a_training_removes_what_it_reads(
         return load(reader, step, template)
 
     monkeypatch.setattr(CheckpointReader, "_load", remove_and_load)
-    told = []
-    found = read(folder, told.append)
+    messages = []
+    found = read(folder, messages.append)
     assert found is not None
     assert int(found.state.step) == 4
-    assert (found.damaged, told) == ((), [])
+    assert (found.damaged, messages) == ((), [])
 
 
 def test_failed_tasks_of_a_reading_that_nobody_waits_for_are_not_logged(caplog):
@@ -266,7 +266,7 @@ def test_if_all_are_damaged_nothing_is_removed(own_four_steps):
         for path in data_files(folder / "checkpoints" / str(step)):
             truncate(path)
     with pytest.raises(CheckpointError, match=r"None of the checkpoints .*steps \[2, 4\]"):
-        run(folder, 6, tell=lambda sentence: None)
+        run(folder, 6, report=lambda sentence: None)
     assert saved_steps(folder) == [2, 4]
     with pytest.raises(CheckpointError, match="all of them are still there"):
         read(folder)
@@ -315,8 +315,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
 def test_skipped_steps_are_told_left_out_of_the_means_and_resumed(tmp_path, capsys):
     options = {"bad": {1, 2, 6}, "max_skipped": 2, "checkpoint_every": 3}
     whole, _ = run(tmp_path / "whole", 10, **options)
-    told = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
-    assert told == [
+    messages = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert messages == [
         "2 of the steps up to 3 had a loss or gradient that is not finite and were skipped "
         "(2 in all)",
         "1 of the steps up to 9 had a loss or gradient that is not finite and were skipped "
@@ -345,7 +345,7 @@ def test_too_many_skipped_steps_in_a_row_are_counted(tmp_path):
 def test_a_file_where_the_folder_should_be_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(CheckpointError, match=r"cannot be written to .*checkpoints"):
-        Checkpoints(tmp_path / "checkpoints", fingerprint=CONFIG)
+        Checkpoints(tmp_path / "checkpoints", compatibility=CONFIG)
 
 
 def test_a_reader_names_a_file_where_the_folder_should_be(tmp_path):
@@ -360,7 +360,7 @@ def test_a_small_disk_is_noticed_before_training(tmp_path, monkeypatch):
     fresh, _ = make_run()
     state = abstract_state(fresh, replicated(make_mesh(jax.devices()[:1])))
     with (
-        Checkpoints(tmp_path, fingerprint=CONFIG) as saved,
+        Checkpoints(tmp_path, compatibility=CONFIG) as saved,
         pytest.raises(CheckpointError, match=r"0\.0 MB free"),
     ):
         saved.check_space(state)

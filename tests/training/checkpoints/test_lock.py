@@ -41,8 +41,8 @@ def write_lock(folder, **changes):
     return owner
 
 
-def acquire(folder, told, timeout=10.0):
-    lock, deadline = RunLock(folder, tell=told.append), time.monotonic() + timeout
+def acquire(folder, messages, timeout=10.0):
+    lock, deadline = RunLock(folder, report=messages.append), time.monotonic() + timeout
     while not lock.try_acquire():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -69,10 +69,10 @@ def test_a_second_process_is_refused_with_host_and_pid(tmp_path):
 def test_a_lock_of_a_process_that_is_gone_is_taken_over_at_once(tmp_path, change):
     """Also where its number is another process's by now, such as 1 in a container."""
     write_lock(tmp_path, **{change: ended_process() if change == "pid" else "12345"})
-    told = []
-    with owning(tmp_path, tell=told.append) as check_owned:
+    messages = []
+    with owning(tmp_path, report=messages.append) as check_owned:
         check_owned()
-        assert "Taking over the lock of process" in told[0]
+        assert "Taking over the lock of process" in messages[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,17 +109,17 @@ def test_another_machines_lock_that_is_not_renewed_is_taken_over_after_a_bound(
     write_lock(tmp_path, machine="another")
     then = time.time() - age
     os.utime(tmp_path / LOCK, (then, then))
-    told, began = [], time.monotonic()
-    acquired.append(acquire(tmp_path, told))
+    messages, began = [], time.monotonic()
+    acquired.append(acquire(tmp_path, messages))
     assert 0.25 < time.monotonic() - began < 5
-    assert "taking it over if it is not renewed within" in told[0]
-    assert told[1].startswith("Taking over the lock of")
+    assert "taking it over if it is not renewed within" in messages[0]
+    assert messages[1].startswith("Taking over the lock of")
 
 
 def test_a_lock_that_is_damaged_is_watched_like_another_machines(tmp_path, hurried, acquired):
     (tmp_path / LOCK).write_bytes(b"\x00\xff[")
-    acquired.append(acquire(tmp_path, told := []))
-    assert "process unknown on host unknown" in told[0]
+    acquired.append(acquire(tmp_path, messages := []))
+    assert "process unknown on host unknown" in messages[0]
 
 
 NO_LOCKS = {
@@ -186,9 +186,9 @@ def test_the_lock_of_a_folder_that_was_copied_is_taken_over(tmp_path):
     with owning(run):
         (run / "file").touch()
         shutil.copytree(run, copy)
-        with owning(copy, tell=(told := []).append) as check_owned:
+        with owning(copy, report=(messages := []).append) as check_owned:
             check_owned()
-        assert f"writes to {run}; {copy} is a copy of that" in told[0]
+        assert f"writes to {run}; {copy} is a copy of that" in messages[0]
         run.rename(moved)  # whose process goes on for a moment
         with pytest.raises(FolderInUseError, match="is being written by"), owning(moved):
             pass
@@ -222,7 +222,7 @@ def test_of_many_that_find_a_stale_lock_one_takes_it(tmp_path, acquired):
     start = threading.Barrier(8)
 
     def contend(_):
-        lock = RunLock(tmp_path, tell=lambda line: None)
+        lock = RunLock(tmp_path, report=lambda line: None)
         start.wait()
         try:
             while not lock.try_acquire():

@@ -46,7 +46,7 @@ class DanceTruth(NamedTuple):
     genre: Integer[np.ndarray, " examples"]
 
 
-class _Heard(NamedTuple):
+class _Features(NamedTuple):
     onsets: Float64[np.ndarray, " onsets"]  # seconds
     beats: Int[np.ndarray, " seconds"]
     tempo: float
@@ -100,21 +100,21 @@ def beat_metric(truth: DanceTruth) -> Metric:
 
     # The right labels and shuffled ones ask for the same examples.
     @cache
-    def real(number: int) -> _Heard:
-        return _listen(truth.audio[number])
+    def real(number: int) -> _Features:
+        return _extract(truth.audio[number])
 
-    def look(audio: np.ndarray) -> list[_Heard]:
+    def extract(audio: np.ndarray) -> list[_Features]:
         if audio.shape[1] != truth.audio.shape[1]:
             raise ValueError(
                 f"music of {audio.shape[1]} samples cannot be compared with real music of "
                 f"{truth.audio.shape[1]}; make both equally long"
             )
-        return [_listen(sound) for sound in audio]
+        return [_extract(sound) for sound in audio]
 
-    def update(state: np.ndarray, seen: list[_Heard], labels: np.ndarray) -> np.ndarray:
+    def update(state: np.ndarray, extracted: list[_Features], labels: np.ndarray) -> np.ndarray:
         rows = [
             _score(real(number), made, truth.dance_beats[number])
-            for made, number in zip(seen, labels.tolist(), strict=True)
+            for made, number in zip(extracted, labels.tolist(), strict=True)
         ]
         scores = np.array(rows).reshape(-1, len(MEANS))
         known = ~np.isnan(scores)
@@ -129,7 +129,7 @@ def beat_metric(truth: DanceTruth) -> Metric:
 
     return Metric(
         inputs="audio",
-        look=look,
+        extract=extract,
         init=lambda share: np.zeros((3, len(MEANS))),
         update=update,
         merge=lambda first_state, second_state: first_state + second_state,
@@ -152,8 +152,8 @@ def genre_metric(classifier: Classifier, genre: Integer[np.ndarray, " examples"]
     """
     metric = classifier_metric(classifier)
 
-    def update(state: Any, seen: Any, labels: np.ndarray) -> Any:
-        return metric.update(state, seen, genre[labels])
+    def update(state: Any, extracted: Any, labels: np.ndarray) -> Any:
+        return metric.update(state, extracted, genre[labels])
 
     def result(state: Any) -> dict[str, float]:
         return {f"genre_{name}": value for name, value in metric.result(state).items()}
@@ -161,14 +161,14 @@ def genre_metric(classifier: Classifier, genre: Integer[np.ndarray, " examples"]
     return metric._replace(update=update, result=result)
 
 
-def _listen(sound: np.ndarray) -> _Heard:
+def _extract(sound: np.ndarray) -> _Features:
     strength = onset_strength(sound)
     onsets = pick_peaks(strength) * HOP / SAMPLE_RATE
     num_seconds = -(-sound.size // SAMPLE_RATE)
-    return _Heard(onsets, mark_seconds(onsets, num_seconds), strength_tempo(strength))
+    return _Features(onsets, mark_seconds(onsets, num_seconds), strength_tempo(strength))
 
 
-def _score(real: _Heard, made: _Heard, dance_beats: np.ndarray) -> list[float]:
+def _score(real: _Features, made: _Features, dance_beats: np.ndarray) -> list[float]:
     """Compute the numbers of ``MEANS``, NaN where the example has none."""
     return [
         *coverage_and_hit(real.beats, made.beats),

@@ -82,9 +82,9 @@ def strength_tempo(
     if thirds > highest(beat) and 2 / 3 * beat >= frames_a_minute / FASTEST:
         beat *= 2 / 3
     lags = beats[:, None] * np.arange(1, NUM_MULTIPLES + 1)
-    heard = lags <= longest
+    possible = lags <= longest
     values = np.interp(lags, known, tapered)
-    means = np.sum(values * heard, axis=1) / heard.sum(axis=1)
+    means = np.sum(values * possible, axis=1) / possible.sum(axis=1)
     near = np.abs(np.log(beats / beat)) < 0.04
     return float(tempi[np.argmax(np.where(near, means, -np.inf))])
 

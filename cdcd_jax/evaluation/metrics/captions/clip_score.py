@@ -68,13 +68,13 @@ def clip_metric(
         )
         return first[drawn + (drawn >= own_text[caption])]
 
-    def update(state: np.ndarray, seen: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        own = np.sum(seen * texts[labels], axis=1)
+    def update(state: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        own = np.sum(features * texts[labels], axis=1)
         found = 0
         if len(first) > 1:
             found = sum(
                 np.all(cosine > texts[rivals(caption)] @ image)
-                for image, caption, cosine in zip(seen, labels.tolist(), own, strict=True)
+                for image, caption, cosine in zip(features, labels.tolist(), own, strict=True)
             )
         return state + np.array([len(labels), WEIGHT * np.maximum(own, 0.0).sum(), found])
 
@@ -85,7 +85,7 @@ def clip_metric(
 
     return Metric(
         inputs="images",
-        look=lambda images: _unit(np.asarray(image_fn(images), np.float64)),
+        extract=lambda images: _unit(np.asarray(image_fn(images), np.float64)),
         init=lambda share: np.zeros(3),
         update=update,
         merge=lambda first_state, second_state: first_state + second_state,

@@ -78,7 +78,7 @@ class Classifier:
         """Return decision values of mean 0 and deviation 1 over the training examples."""
         return self._standardised(self._decisions(self._describe(examples)))
 
-    def look(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    def extract(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """Return guesses [examples guesses], the best first, and features.
 
         A classifier that ranks guesses five classes, another one.
@@ -149,7 +149,7 @@ def image_classifier(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Classi
     return Classifier(vectors, labels, inputs="images", machine=machine, describe=describe_images)
 
 
-class _Verdict(NamedTuple):
+class _State(NamedTuple):
     counts: Int[np.ndarray, "3"]  # examples, right at once, right among the first guesses
     moments: Moments
 
@@ -168,24 +168,24 @@ def classifier_metric(classifier: Classifier) -> Metric:
     dim = classifier.reference.mean.size
 
     def update(
-        verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray
-    ) -> _Verdict:
-        guesses, features = seen
-        right = guesses == labels[:, None]
+        state: _State, extracted: tuple[np.ndarray, np.ndarray], labels: np.ndarray
+    ) -> _State:
+        predictions, features = extracted
+        right = predictions == labels[:, None]
         counts = np.array([len(labels), right[:, 0].sum(), right.any(axis=1).sum()])
-        return _Verdict(verdict.counts + counts, update_moments(verdict.moments, features))
+        return _State(state.counts + counts, update_moments(state.moments, features))
 
-    def result(verdict: _Verdict) -> dict[str, float]:
-        total, first, among = verdict.counts.tolist()
+    def result(state: _State) -> dict[str, float]:
+        total, first, among = state.counts.tolist()
         ranked = {"top5_accuracy": among / total} if classifier.ranks else {}
-        distance = frechet_distance(verdict.moments, classifier.reference)
+        distance = frechet_distance(state.moments, classifier.reference)
         return {"accuracy": first / total, **ranked, "frechet_distance": distance}
 
     return Metric(
         inputs=classifier.inputs,
-        look=classifier.look,
-        init=lambda share: _Verdict(np.zeros(3, np.int64), init_moments(dim)),
+        extract=classifier.extract,
+        init=lambda share: _State(np.zeros(3, np.int64), init_moments(dim)),
         update=update,
-        merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
+        merge=lambda a, b: _State(a.counts + b.counts, merge_moments(a.moments, b.moments)),
         result=result,
     )

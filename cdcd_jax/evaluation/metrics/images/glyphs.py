@@ -81,7 +81,7 @@ def fit_glyph_classifiers(train: GlyphImages) -> GlyphClassifiers:
     return GlyphClassifiers(letter, style)
 
 
-class _Verdict(NamedTuple):
+class _State(NamedTuple):
     counts: Int[np.ndarray, "4"]  # examples, right letters, right styles, both right
     moments: Moments
 
@@ -110,33 +110,33 @@ def make_glyph_metrics(
     chosen = slice(None) if numbers is None else numbers
     shapes, styles = test.shapes[chosen], test.styles[chosen]
 
-    def look(images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        letters, features = classifiers.letter.look(images)
+    def extract(images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        letters, features = classifiers.letter.extract(images)
         return letters[:, 0], classifiers.style.predict(images), features
 
     def update(
-        verdict: _Verdict, seen: tuple[np.ndarray, np.ndarray, np.ndarray], labels: np.ndarray
-    ) -> _Verdict:
-        letters, their_styles, features = seen
+        state: _State, extracted: tuple[np.ndarray, np.ndarray, np.ndarray], labels: np.ndarray
+    ) -> _State:
+        letters, their_styles, features = extracted
         letter, style = letters == shapes[labels], their_styles == styles[labels]
         counts = np.array([len(labels), letter.sum(), style.sum(), (letter & style).sum()])
-        return _Verdict(verdict.counts + counts, update_moments(verdict.moments, features))
+        return _State(state.counts + counts, update_moments(state.moments, features))
 
-    def result(verdict: _Verdict) -> dict[str, float]:
-        total, letter, style, both = verdict.counts.tolist()
+    def result(state: _State) -> dict[str, float]:
+        total, letter, style, both = state.counts.tolist()
         return {
             "letter_accuracy": letter / total,
             "style_accuracy": style / total,
             "both_accuracy": both / total,
-            "frechet_distance": frechet_distance(verdict.moments, reference),
+            "frechet_distance": frechet_distance(state.moments, reference),
         }
 
     metric = Metric(
         inputs="images",
-        look=look,
-        init=lambda share: _Verdict(np.zeros(4, np.int64), init_moments(reference.mean.size)),
+        extract=extract,
+        init=lambda share: _State(np.zeros(4, np.int64), init_moments(reference.mean.size)),
         update=update,
-        merge=lambda a, b: _Verdict(a.counts + b.counts, merge_moments(a.moments, b.moments)),
+        merge=lambda a, b: _State(a.counts + b.counts, merge_moments(a.moments, b.moments)),
         result=result,
     )
     return [metric]

@@ -85,7 +85,7 @@ def inception_metric(
     """
     dim = reference.gaussian.mean.size
 
-    def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = inception_fn(images)
         return np.asarray(outputs.features), np.asarray(outputs.unbiased_logits)
 
@@ -99,11 +99,11 @@ def inception_metric(
             return {}
         return compare_features(real, describe_features(kept_features(sample)))
 
-    def update(state: _State, seen: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> _State:
+    def update(state: _State, outputs: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> _State:
         return _State(
-            update_moments(state.moments, seen[0]),
-            update_splits(state.splits, seen[1]),
-            update_feature_sample(state.sample, seen[0]),
+            update_moments(state.moments, outputs[0]),
+            update_splits(state.splits, outputs[1]),
+            update_feature_sample(state.sample, outputs[0]),
         )
 
     def result(state: _State) -> dict[str, float]:
@@ -117,7 +117,7 @@ def inception_metric(
 
     return Metric(
         inputs="images",
-        look=look,
+        extract=extract,
         init=lambda share: _State(
             init_moments(dim), init_splits(share, num_logits), init_feature_sample(share, dim)
         ),

@@ -26,11 +26,11 @@ def recognition_metric(
     """
     outputs = np.asarray(classes)
 
-    def look(images: np.ndarray) -> np.ndarray:
+    def extract(images: np.ndarray) -> np.ndarray:
         return np.argsort(-np.asarray(logits_fn(images)), axis=1, kind="stable")[:, :TOP]
 
-    def update(counts: np.ndarray, guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        right = guesses == outputs[labels][:, None]
+    def update(counts: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        right = predictions == outputs[labels][:, None]
         return counts + np.array([len(labels), right[:, 0].sum(), right.any(axis=1).sum()])
 
     def result(counts: np.ndarray) -> dict[str, float]:
@@ -39,7 +39,7 @@ def recognition_metric(
 
     return Metric(
         inputs="images",
-        look=look,
+        extract=extract,
         init=lambda share: np.zeros(3, np.int64),
         update=update,
         merge=lambda first, second: first + second,

@@ -67,13 +67,13 @@ def test_means_are_over_the_examples_that_have_a_score(truth):
 def test_parts_merge_to_the_whole(truth):
     metric = beat_metric(truth)
     labels = np.array([2, 0, 1, 3])
-    whole = metric.update(metric.init(4), metric.look(truth.audio), labels)
+    whole = metric.update(metric.init(4), metric.extract(truth.audio), labels)
     states = [
-        metric.update(metric.init(2), metric.look(truth.audio[part]), labels[part])
+        metric.update(metric.init(2), metric.extract(truth.audio[part]), labels[part])
         for part in (slice(0, 1), slice(1, 4))
     ]
     np.testing.assert_allclose(metric.merge(*states), whole)
-    empty = metric.update(metric.init(0), metric.look(truth.audio[:0]), labels[:0])
+    empty = metric.update(metric.init(0), metric.extract(truth.audio[:0]), labels[:0])
     np.testing.assert_array_equal(metric.merge(whole, empty), whole)
 
 
@@ -104,4 +104,4 @@ def test_what_does_not_belong_together_is_refused(truth):
     with pytest.raises(ValueError, match="3 genres do not belong together"):
         beat_metric(truth._replace(genre=truth.genre[:3]))
     with pytest.raises(ValueError, match="make both equally long"):
-        beat_metric(truth).look(truth.audio[:, :-1])
+        beat_metric(truth).extract(truth.audio[:, :-1])

@@ -27,7 +27,7 @@ def data():
 def run(metric, images, labels):
     state = metric.init(len(labels))
     for start in range(0, len(labels), 3):
-        seen = metric.look(images[start : start + 3])
+        seen = metric.extract(images[start : start + 3])
         state = metric.update(state, seen, labels[start : start + 3])
     return state
 
@@ -101,7 +101,7 @@ def test_captions_are_read_with_their_prefix(files, data, monkeypatch):
     captions = ["a red cat", "blue", "A  Red cat", "xyz"]
     metric = make_clip_metric(weights, merges, captions, batch_size=3, progress=False)
     images = data["pictures"] / np.float32(255)
-    seen = metric.look(images)
+    seen = metric.extract(images)
     exact = data["image_fp32"] / np.linalg.norm(data["image_fp32"], axis=1, keepdims=True)
     np.testing.assert_allclose(seen, exact, atol=1e-6)
 
@@ -125,7 +125,7 @@ def test_captions_are_repaired_before_they_are_lower_cased(files, data, monkeypa
     weights, merges, _ = files
     monkeypatch.setattr(clip_score, "check_vit_b_32", lambda towers, path: None)
     metric = make_clip_metric(weights, merges, ["CafÃ©", "café", "other"], progress=False)
-    seen = metric.look(data["pictures"][:2] / np.float32(255))
+    seen = metric.extract(data["pictures"][:2] / np.float32(255))
     broken, whole = (
         metric.result(metric.update(metric.init(2), seen, np.full(2, label))) for label in (0, 1)
     )
