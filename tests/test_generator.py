@@ -158,7 +158,9 @@ def change(described, path, value):
         *(("config", None), ("facts", None), ("facts.class_names", None), ("config.codec", None)),
         *(("config.schedule", 3), ("config.condition.kind", "x"), ("config.codec.grid", "8x8")),
         *(("facts.test_texts", "abc"), ("config.sample.num_steps", -1)),
-        ("config.denoiser.num_heads", "two"),
+        *(("config.denoiser.num_heads", "two"), ("config.denoiser.width", 0)),
+        *(("config.schedule.num_steps", 1e300), ("config.sample", None)),
+        *(("config.sample.truncation", "x"), ("config.codec.grid", [0, 8])),
     ],
 )
 def test_a_damaged_description_is_named(experiment, tmp_path, path, value):

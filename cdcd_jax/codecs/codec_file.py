@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Int
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from cdcd_jax.codecs.vqgan import VQGANOptions, make_vqgan
 from cdcd_jax.io import atomic_write
 from cdcd_jax.reading.json_text import parse_json
-from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
+from cdcd_jax.reading.safetensors_head import map_arrays
 from cdcd_jax.typing import Params
 
 FORMAT = "cdcd_jax vqgan 1"
@@ -106,14 +106,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    head, _ = read_safetensors_head(path)
-    check_dtypes(head, path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+    arrays, metadata = map_arrays(path)
     found = metadata.get("format")
     if found not in (FORMAT, PATCHES, JUKEBOX, SPECTRA):
         raise ValueError(
@@ -126,7 +119,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
             f'{path} is a codec of the kind "{theirs}", not "{ours}"; set codec.name to that, or '
             "give another folder."
         )
-    return arrays, metadata
+    return {name: np.array(array) for name, array in arrays.items()}, metadata
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@
 and what reads texts. ``Generator.export`` copies it and adds the weights.
 """
 
-import dataclasses
 import json
 import math
 import shutil
@@ -19,34 +18,33 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cdcd_jax.codecs.codec_file import name_leaves, unflatten
-from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh, replicated
 from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_split
-from cdcd_jax.experiment.check import check_settings
 from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
-from cdcd_jax.interop.safetensors_file import read_safetensors
-from cdcd_jax.interop.stored import StateDict, check_finite
+from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import read_json
-from cdcd_jax.reading.safetensors_head import read_safetensors_head
+from cdcd_jax.reading.safetensors_head import map_arrays
 from cdcd_jax.registry import CONDITIONS
 from cdcd_jax.settings.sections import (
     compatibility_values,
     find_mutable_keys,
     find_rules,
+    make_section,
     plain,
 )
 from cdcd_jax.settings.values import set_values
-from cdcd_jax.tasks.codecs import load_codec, save_codec
+from cdcd_jax.tasks.codecs import find_codec, save_codec
 from cdcd_jax.tasks.conditions import ConditionKind
 from cdcd_jax.tasks.places import find_places
 from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, save_texts
 from cdcd_jax.training.average import find_newest, read_newest_average
 from cdcd_jax.training.checkpoints.compatibility import check_compatible
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
-from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
+from cdcd_jax.training.generation import check_sampling, make_bound_fn, make_sample_fn
 from cdcd_jax.training.run import START
 from cdcd_jax.typing import Params
 
@@ -138,17 +136,16 @@ def read_model(path: Path) -> Saved:
             if not isinstance(facts[name], list) or {*map(type, facts[name])} - {str}:
                 raise ValueError(f"facts.{name} must be a list of texts")
         config = ConfigDict(_tuples(described["config"])).lock()
-        check_settings(config)
     run = None if (folder / WEIGHTS).is_file() else folder.parent
     return Saved(folder, config, facts, run)
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the description in which something is missing, or of another kind."""
+    """Name the description of which something cannot be made, whatever that says of it."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{error}"
         raise ValueError(f"{path} is damaged ({reason}); train or export the model anew") from error
     except ValueError as error:
@@ -181,8 +178,8 @@ def load_untrained(saved: Saved, config: Any = None, *, mesh: Mesh | None = None
 def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     config = with_places(config, saved.folder)
     mesh = make_mesh() if mesh is None else mesh
-    places = find_places(config, saved.folder)
-    codec = load_codec(config, dataclasses.replace(places, codec_file=saved.folder / CODEC))
+    load = find_codec(config).load
+    codec = make_section(config, "codec", load, config, saved.folder / CODEC)
     kind: ConditionKind = CONDITIONS.find(config.condition.kind, "condition.kind")
     conditioning = kind.load(config, _tuples(saved.facts), saved.folder)
     schedule, model = make_network(
@@ -190,6 +187,8 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     )
     length = math.prod(codec.grid)
     sampling = config.sample.to_dict()
+    num_classes = conditioning.num_classes
+    make_section(config, "sample", check_sampling, schedule, model, num_classes, **sampling)
     return Generator(
         name=str(saved.run or saved.folder),
         schedule=schedule,
@@ -250,28 +249,30 @@ def load_weights(
         check_compatible(found.path.parent, found.config, theirs, mutable_keys=ignored)
         path, arrays, name = found.path, found.arrays, f"step{int(found.path.name):06d}"
     unflatten(arrays, template, path)  # that there are the right ones
-    mesh_or_all = make_mesh() if mesh is None else mesh
-    rules = () if mesh is None or config is None else find_rules(config)
-    return Weights(place_weights(arrays, shard_params(template, mesh_or_all, rules), path), name)
+    if mesh is None:
+        whole = replicated(make_mesh())
+        shardings = jax.tree.map(lambda _: whole, template)
+    else:
+        shardings = shard_params(template, mesh, () if config is None else find_rules(config))
+    return Weights(place_weights(arrays, shardings, path), name)
 
 
-def read_weights(path: Path) -> StateDict:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Open an exported file of weights; arrays stay in the file until they are placed.
 
     Raises:
         ValueError: If it is damaged, or holds what is no weights.
     """
-    head, _ = read_safetensors_head(path)
-    if head.get("__metadata__", {}).get("format") != WEIGHTS_FORMAT:
+    arrays, texts = map_arrays(path)
+    if texts.get("format") != WEIGHTS_FORMAT:
         raise ValueError(f'{path} is not of the format "{WEIGHTS_FORMAT}"; export the model anew')
-    arrays = read_safetensors(path)
     for name, array in arrays.items():
         if array.dtype.kind != "f":
             raise ValueError(f"{path} holds {name} as {array.dtype}, and weights are floats")
     return arrays
 
 
-def place_weights(arrays: StateDict, shardings: Params, path: Path) -> Params:
+def place_weights(arrays: Mapping[str, np.ndarray], shardings: Params, path: Path) -> Params:
     """Read weights and put them on the devices one by one: no two copies of all are in memory.
 
     Args:
@@ -287,7 +288,7 @@ def place_weights(arrays: StateDict, shardings: Params, path: Path) -> Params:
     """
 
     def place(name: str, sharding: Any) -> jax.Array:
-        array = np.asarray(arrays[name])
+        array = np.array(arrays[name])  # a copy, as a device may share the memory of its array
         check_finite(array, name, path)
         return jax.block_until_ready(place_split(array, sharding))
 

@@ -1,18 +1,17 @@
 """Safetensors files as tensors that stay in the file.
 
 The format is 8 bytes with the length of a JSON header, the header, and the numbers; the header
-gives each tensor's type, shape and place. ``safetensors`` reads the header, so that a file that it
-would refuse is refused here.
+gives each tensor's type, shape and place. ``safetensors`` reads the header, too, so that a file
+that it would refuse is refused here.
 """
 
 import math
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from cdcd_jax.interop.stored import Storage, StoredTensor, open_file_at
-from cdcd_jax.reading.safetensors_head import DTYPES, read_safetensors_head
+from cdcd_jax.reading.safetensors_head import DTYPES, check_complete, read_safetensors_head
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -29,11 +28,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         ValueError: The file is damaged.
     """
     header, start = read_safetensors_head(path)
-    try:
-        with safe_open(path, framework="numpy"):
-            pass  # the library has compared the header with the file
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+    check_complete(path)
     header.pop("__metadata__", None)
     return {name: _tensor(path, name, entry, start) for name, entry in header.items()}
 

@@ -14,8 +14,8 @@ MAX_BYTES = 2**28
 MAX_DEPTH = 64
 """Containers within each other."""
 
-MAX_DIGITS = 20
-"""Of a whole number, its sign included: 64 bits."""
+LARGEST = 2**64
+"""Of whole numbers, whatever their sign."""
 
 FREE_MEMORY, MEMORY_PER_BYTE = 2**27, 16
 """What values may take: this much, or so many bytes for each byte of text. COCO's captions take 5,
@@ -71,12 +71,14 @@ def parse_json(
     """
     if line is not None:
         where = f"{where}, line {line}"
+    # The bytes of all values, estimated from the signs between them.
+    count = text.count
+    memory = 192 * count("{") + 88 * count("[") + 40 * count(",") + 30 * count('"')
     try:
-        if _memory(text) > max(FREE_MEMORY, memory_per_byte * len(text)):
+        if memory > max(FREE_MEMORY, memory_per_byte * len(text)):
             raise ValueError("it has far more lists, objects or numbers than text")
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant,
-                           parse_float=_float, parse_int=_int)  # fmt: skip
-        _check_depth(value)
+        value = json.loads(text, object_pairs_hook=_object)
+        _check_values(value)
         if _HALF.search(text):
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -95,12 +97,6 @@ def parse_json(
     raise ValueError(f"{where}: this is no JSON ({reason}); {way_out}")
 
 
-def _memory(text: str) -> int:
-    """Estimate the bytes of the values of a text from the signs between them."""
-    count = text.count
-    return 192 * count("{") + 88 * count("[") + 40 * count(",") + 30 * count('"')
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -110,32 +106,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text:.20} is too large a number")
-    return number
-
-
-def _int(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"{text:.20}... has more than {MAX_DIGITS} digits")
-    return int(text)
-
-
-def _check_depth(value: Any) -> None:
+def _check_values(value: Any) -> None:
+    """Raise an error for numbers that others would not read, and for too many levels."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH + 2):
+        for number in level:
+            if isinstance(number, int) and not -LARGEST <= number <= LARGEST:
+                raise ValueError("a whole number has more than 64 bits")
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{number} is no number of JSON, or too large a one")
         level = [
             inner
             for outer in level
             if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            if not isinstance(inner, str)
         ]
         if not level:
             return

@@ -1,8 +1,12 @@
-"""Headers of safetensors files, checked before a library reads the file."""
+"""Headers of safetensors files, checked before a library reads the file, and their arrays."""
 
+import mmap
 import os
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.regular import open_regular
@@ -52,12 +56,43 @@ def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
     return head, 8 + length
 
 
-def check_dtypes(head: dict[str, Any], path: Path) -> None:
-    """Raise a ValueError that names an array of a type that NumPy does not have."""
+def map_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Map the arrays of a file into memory, without reading them.
+
+    Args:
+        path: The file; it must not be written to while the arrays are in use.
+
+    Returns:
+        Arrays, which cannot be changed, and texts, both by name.
+
+    Raises:
+        ValueError: The file is damaged, or an array is of a type that NumPy does not have.
+        OSError: It cannot be read, or is no regular file.
+    """
+    head, start = read_safetensors_head(path)
+    texts = head.pop("__metadata__", {})
     for name, entry in head.items():
-        dtype = str(entry.get("dtype"))
-        if name != "__metadata__" and dtype not in DTYPES:
-            raise ValueError(no_such_type(path, name, dtype))
+        if str(entry.get("dtype")) not in DTYPES:
+            raise ValueError(no_such_type(path, name, str(entry.get("dtype"))))
+    check_complete(path)
+    with open_regular(path) as file:
+        numbers = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    arrays = {
+        name: np.ndarray(
+            entry["shape"], DTYPES[entry["dtype"]], numbers, start + entry["data_offsets"][0]
+        )
+        for name, entry in head.items()
+    }
+    return arrays, texts
+
+
+def check_complete(path: Path) -> None:
+    """Raise a ValueError unless the library finds that head and file fit together."""
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
 
 
 def no_such_type(path: Path, name: str, dtype: str) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from safetensors.numpy import load_file
+import numpy as np
 
 from cdcd_jax.codecs.codec_file import flatten, read_options, unflatten, write_arrays
 from cdcd_jax.conditioning.clip_text import ClipTextOptions, make_clip_text
-from cdcd_jax.reading.safetensors_head import check_dtypes, read_safetensors_head
+from cdcd_jax.reading.safetensors_head import map_arrays, read_safetensors_head
 from cdcd_jax.typing import Params
 
 EMPTY_TEXT = "empty_text"
@@ -50,14 +50,11 @@ def load_text_tower(path: Path) -> TextTower:
     """Read what ``save_text_tower`` wrote.
 
     Raises:
-        ValueError: The arrays do not fit the options.
-        SafetensorError: The file is damaged.
+        ValueError: The file is damaged, or its arrays do not fit its options.
         OSError: The file cannot be read.
     """
-    head, _ = read_safetensors_head(path)
-    options = ClipTextOptions(**read_options(head["__metadata__"]["options"], path))
-    check_dtypes(head, path)
-    arrays = load_file(path)
-    arrays.pop(EMPTY_TEXT, None)
+    mapped, metadata = map_arrays(path)
+    options = ClipTextOptions(**read_options(metadata["options"], path))
+    arrays = {name: np.array(array) for name, array in mapped.items() if name != EMPTY_TEXT}
     template = jax.eval_shape(make_clip_text(**vars(options)).init, jax.random.key(0))
     return TextTower(options, unflatten(arrays, template, path))
