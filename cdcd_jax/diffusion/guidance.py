@@ -1,12 +1,19 @@
-"""Classifier-free guidance (Ho and Salimans 2022) of the prediction p(z0 | zt, cond)."""
+"""Guidance: predictions of z0 that follow a condition, or a reward, more than the network's own.
 
+Each is a function from a ``denoise_fn`` to another one, so that they combine with each other and
+with every sampler.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_array, check_function, check_scalar, is_traced, require
+from cdcd_jax.checks import check_array, check_count, check_function, check_scalar, require
+from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
+from cdcd_jax.diffusion.ramps import Interval, Ramp, Varying, check_varying, is_constant
 from cdcd_jax.diffusion.transitions import LOG_FLOOR
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens, wide_dtype
 
@@ -14,7 +21,9 @@ LARGEST_SCALE = 1e36
 """Largest scale of guidance: times what tells two guesses apart, at most 70, it is a float32."""
 
 
-def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
+def guide(
+    log_cond: LogProbs, log_null: LogProbs, scale: Number | Float[Array, "batch 1 1"]
+) -> LogProbs:
     """Move a guess away from what the network would say without the condition.
 
     log p = log_null + scale (log_cond - log_null), normalised (Ho and Salimans 2021; Improved
@@ -38,28 +47,29 @@ def guide(log_cond: LogProbs, log_null: LogProbs, scale: Number) -> LogProbs:
         >>> print(jnp.exp(guide(jnp.log(cond), jnp.log(null), 2.0)).round(2))
         [[[0.94 0.06]]]
     """
-    check_scale(scale)
-    for name, log_p in (("log_cond", log_cond), ("log_null", log_null)):
-        check_array(name, log_p, "batch length K")
-        real = any(jnp.issubdtype(log_p.dtype, kind) for kind in (jnp.floating, jnp.integer))
-        if not real or not log_p.ndim:
+    if not jnp.ndim(scale):
+        check_scale(scale)
+    for name, guess in (("log_cond", log_cond), ("log_null", log_null)):
+        check_array(name, guess, "batch length K")
+        real = any(jnp.issubdtype(guess.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        if not real or not guess.ndim:
             raise ValueError(
-                f"{name} must be log-probabilities or logits [batch length K], got {log_p.dtype} "
-                f"{log_p.shape}"
+                f"{name} must be log-probabilities or logits [batch length K], got {guess.dtype} "
+                f"{guess.shape}"
             )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(_normalise(name, log_p), LOG_FLOOR)
-        for name, log_p in (("log_cond", log_cond), ("log_null", log_null))
+        jnp.maximum(_normalise(name, guess), LOG_FLOOR)
+        for name, guess in (("log_cond", log_cond), ("log_null", log_null))
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
 
 
-def _normalise(name: str, log_p: LogProbs) -> LogProbs:
-    log_p = jax.nn.log_softmax(log_p.astype(wide_dtype(log_p.dtype)), axis=-1)
+def _normalise(name: str, guess: LogProbs) -> LogProbs:
+    log_p = jax.nn.log_softmax(guess.astype(wide_dtype(guess.dtype)), axis=-1)
     require(
         lambda log_p: log_p == log_p,
         f"{name} holds no probabilities at {{place}}: there is NaN, +inf, or -inf for all tokens",
@@ -68,16 +78,20 @@ def _normalise(name: str, log_p: LogProbs) -> LogProbs:
     return log_p
 
 
-def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> DenoiseFn:
+def guide_denoiser(
+    denoise_fn: DenoiseFn, null_cond: Any, scale: Varying, *, num_steps: int | None = None
+) -> DenoiseFn:
     """Guide a network, which then works on the condition and on its absence in one pass.
 
     Args:
-        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits, trained with the condition
-            left out now and then.
-        null_cond: What stands for no condition: a pytree of arrays like ``cond``, of the same batch
-            or of a batch of 1, for all rows.
-        scale: As for `guide`; 1 returns ``denoise_fn`` itself, at half the cost, if it is not
-            traced.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits, trained with condition
+            dropout.
+        null_cond: What the network was trained with in place of a condition, or a condition to move
+            away from (a negative prompt): a pytree of arrays like ``cond``, of the same batch or of
+            a batch of 1, for all rows.
+        scale: As for `guide`, or an `Interval` or `Ramp` over t/T. 1 returns ``denoise_fn`` itself,
+            at half the cost; so are the steps at which an `Interval` is 1.
+        num_steps: T of the schedule; a scale that changes with t needs it.
 
     Returns:
         A function of the same form.
@@ -96,13 +110,15 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> Deno
     """
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
     check_scale(scale)
-    if not is_traced(scale) and scale == 1.0:
+    if is_constant(scale, 1.0):
         return denoise_fn
     if not jax.tree.leaves(null_cond):
         raise ValueError(
             f"guidance needs null_cond, what the network was trained with in place of a condition, "
             f"got {null_cond}; a scale of 1 needs none"
         )
+    if isinstance(scale, Ramp | Interval):
+        check_count("num_steps", num_steps)
 
     def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
         both = _join(cond, null_cond, zt.shape[0])
@@ -115,19 +131,92 @@ def guide_denoiser(denoise_fn: DenoiseFn, null_cond: Any, scale: Number) -> Deno
                 f"({2 * zt.shape[0]}, {zt.shape[1]}, K)"
             )
         log_cond, log_null = jnp.split(log_p, 2)
-        return guide(log_cond, log_null, scale)
+        return guide(log_cond, log_null, now(t))
+
+    def now(t: Timesteps) -> Any:
+        if isinstance(scale, Ramp | Interval) and num_steps is not None:
+            return scale.at(t / num_steps)[:, None, None]
+        return scale
+
+    def guided_where_needed(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
+        def alone() -> LogProbs:
+            log_p = _normalise("the output of denoise_fn", denoise_fn(zt, t, cond))
+            return jnp.clip(log_p, LOG_FLOOR, 0.0)
+
+        return jax.lax.cond(jnp.all(now(t) == 1.0), alone, lambda: guided(zt, t, cond))
+
+    return guided_where_needed if isinstance(scale, Interval) else guided
+
+
+def guide_by_reward(
+    denoise_fn: DenoiseFn, log_likelihood: Callable[[Array], Array], scale: Number = 1.0
+) -> DenoiseFn:
+    """Tilt a network's prediction towards what a differentiable function prefers.
+
+    log p(z0 | zt, cond, y) = log p(z0 | zt, cond) + scale d log p(y | x) / dx, normalised, at
+    x = p(z0 | zt, cond): the first-order expansion of log p(y | z0) that lets positions be drawn on
+    their own (Nisonoff et al. 2024, "Unlocking Guidance for Discrete State-Space Diffusion and Flow
+    Models", Eq. 7, on z0). It is exact where log p(y | z0) is a sum over positions. Where it is
+    not, or where it cannot be differentiated, `cdcd_jax.diffusion.particles.sample_particles` is
+    exact in the limit of many particles.
+
+    Args:
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
+        log_likelihood: ``[batch length K] -> [batch]``, log p(y | z0) of one-hot tokens, continued
+            to probabilities.
+        scale: Weight of the reward, any number; it may be traced.
+
+    Returns:
+        A function of the same form as ``denoise_fn``.
+
+    Raises:
+        ValueError: If one is no function, or ``scale`` no number; on calling, if the reward is not
+            [batch].
+
+    Example:
+        >>> flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 2))
+        >>> prefers_ones = lambda x: x[..., 1].sum(-1) * jnp.log(3.0)
+        >>> log_p = guide_by_reward(flat, prefers_ones)(jnp.array([[2]]), jnp.array([4]), None)
+        >>> print(jnp.exp(log_p).round(2))
+        [[[0.25 0.75]]]
+    """
+    check_function("log_likelihood", log_likelihood, "(x)")
+    check_scalar("scale", scale)
+    predict = check_outputs(denoise_fn)
+
+    def total(x: Float[Array, "batch length K"]) -> Array:
+        reward = log_likelihood(x)
+        if jnp.shape(reward) != x.shape[:1]:
+            raise ValueError(
+                f"log_likelihood must return one number for each of {x.shape[0]} rows, got shape "
+                f"{jnp.shape(reward)}"
+            )
+        return jnp.sum(reward)
+
+    def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
+        out = predict(zt, t, cond)
+        log_p = log_probs(out, zt, out.shape[-1])
+        slope = jax.grad(total)(jnp.exp(log_p))
+        require(lambda x: x == x, "the gradient of log_likelihood is NaN at {place}", slope)
+        return jax.nn.log_softmax(log_p + scale * slope, axis=-1)
 
     return guided
 
 
-def check_scale(scale: Number) -> None:
-    """Raise a ValueError unless a scale of guidance is a number from 0 to `LARGEST_SCALE`."""
-    check_scalar("guidance", scale)
-    require(
-        lambda scale: (scale >= 0.0) & (scale <= LARGEST_SCALE),
-        f"guidance must be at least 0 and finite, got {{value}}; {LARGEST_SCALE:g} is the most",
-        scale,
-    )
+def check_scale(scale: Varying) -> None:
+    """Raise a ValueError unless a scale of guidance is from 0 to `LARGEST_SCALE` at all steps."""
+    check_varying("guidance", scale)
+    values = [scale]
+    if isinstance(scale, Ramp):
+        values = [scale.start, scale.end]
+    elif isinstance(scale, Interval):
+        values = [scale.value, scale.otherwise]
+    for value in values:
+        require(
+            lambda value: (value >= 0.0) & (value <= LARGEST_SCALE),
+            f"guidance must be at least 0 and finite, got {{value}}; {LARGEST_SCALE:g} is the most",
+            value,
+        )
 
 
 def _join(cond: Any, null_cond: Any, batch: int) -> Any:

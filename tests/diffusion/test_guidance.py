@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdcd_jax.diffusion.guidance import guide, guide_denoiser
+from cdcd_jax.diffusion.guidance import guide, guide_by_reward, guide_denoiser
+from cdcd_jax.diffusion.ramps import Interval, Ramp
 from cdcd_jax.diffusion.sampler import sample
 from cdcd_jax.diffusion.schedule import absorbing_schedule
 
@@ -109,3 +110,83 @@ def test_a_sweep_compiles_once():
     for setting, tokens in zip(settings, found, strict=True):
         np.testing.assert_array_equal(tokens, jax.jit(lambda setting=setting: draw(*setting))())
     assert (found[0] != found[1]).any()
+
+
+def test_a_ramp_of_scales_guides_each_row_by_its_own_step():
+    denoise_fn = random_denoiser(jax.random.key(0))
+    zt, t = jnp.full((2, 3), 4), jnp.array([10, 5])
+    cond, null = jnp.array([1, 2]), jnp.array([4])
+    guided = guide_denoiser(denoise_fn, null, Ramp(4.0, 1.0), num_steps=10)(zt, t, cond)
+    for row, scale in enumerate((4.0, 2.5)):
+        alone = guide_denoiser(denoise_fn, null, scale)(zt, t, cond)
+        np.testing.assert_allclose(guided[row], alone[row], atol=1e-6)
+
+
+def test_outside_of_its_interval_guidance_costs_nothing():
+    table, calls = random_denoiser(jax.random.key(0)), []
+
+    def counting(zt, t, cond):
+        jax.debug.callback(lambda rows=zt.shape[0]: calls.append(rows))
+        return table(zt, t, cond)
+
+    scale = Interval(3.0, low=0.2, high=0.6)
+    guided = jax.jit(guide_denoiser(counting, jnp.array([4]), scale, num_steps=10))
+    zt, cond = jnp.full((2, 3), 4), jnp.array([1, 2])
+    at = {step: guided(zt, jnp.full(2, step), cond) for step in (2, 3, 6, 7)}
+    jax.effects_barrier()
+    assert calls == [2, 4, 4, 2]
+    np.testing.assert_allclose(at[7], table(zt, jnp.full(2, 7), cond), atol=1e-6)
+    np.testing.assert_allclose(at[2], at[7])
+    wanted = guide_denoiser(table, jnp.array([4]), 3.0)(zt, jnp.full(2, 3), cond)
+    np.testing.assert_allclose(at[3], wanted, atol=1e-6)
+
+
+def test_a_sweep_of_scales_over_an_interval_compiles_once():
+    denoise_fn, compiled = random_denoiser(jax.random.key(0)), []
+
+    @jax.jit
+    def draw(scale):
+        compiled.append(scale)
+        guided = guide_denoiser(denoise_fn, jnp.array([4]), scale, num_steps=3)
+        schedule = absorbing_schedule(num_steps=3, vocab_size=4)
+        return sample(jax.random.key(2), schedule, guided, jnp.array([1]), shape=(1, 3))
+
+    for value in (1.0, 2.0, 3.0):
+        draw(Interval(value, low=0.1 * value))
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (Interval(-1.0), "guidance must be at least 0 and finite, got -1"),
+        (Interval(2.0, low=0.7, high=0.2), "the interval 0.7..0.2 of t/T must lie within 0..1"),
+        (Ramp(2.0, float("nan")), "guidance must be at least 0 and finite, got nan"),
+        (Ramp("2", 1.0), "guidance.start must be a number"),
+    ],
+)
+def test_bad_scales_are_named(scale, message):
+    with pytest.raises(ValueError, match=message):
+        guide_denoiser(random_denoiser(jax.random.key(0)), jnp.array([0]), scale, num_steps=4)
+
+
+def test_a_scale_that_changes_needs_the_number_of_steps():
+    with pytest.raises(ValueError, match="num_steps must be a whole number"):
+        guide_denoiser(random_denoiser(jax.random.key(0)), jnp.array([0]), Ramp(2.0, 1.0))
+
+
+def test_a_reward_of_each_position_tilts_exactly():
+    denoise_fn = random_denoiser(jax.random.key(3))
+    weights = jax.random.normal(jax.random.key(4), (3, 4))
+    zt, t, cond = jnp.full((2, 3), 4), jnp.array([3, 1]), jnp.array([0, 3])
+    guided = guide_by_reward(denoise_fn, lambda x: (x * weights[None]).sum((1, 2)), 1.5)(
+        zt, t, cond
+    )
+    tilted = np.exp(np.float64(denoise_fn(zt, t, cond)) + 1.5 * np.float64(weights))
+    np.testing.assert_allclose(np.exp(guided), tilted / tilted.sum(-1, keepdims=True), atol=1e-6)
+
+
+def test_a_reward_of_another_shape_is_refused():
+    guided = guide_by_reward(random_denoiser(jax.random.key(3)), lambda x: x.sum())
+    with pytest.raises(ValueError, match="one number for each of 2 rows, got shape"):
+        guided(jnp.full((2, 3), 4), jnp.array([3, 1]), jnp.array([0, 3]))

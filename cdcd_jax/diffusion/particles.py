@@ -1,0 +1,155 @@
+"""Sample under any reward: sequential Monte Carlo over the reverse process.
+
+N particles of each example run through the reverse steps together. Their weights follow what the
+reward makes of the current prediction of z0, and particles of small weight are replaced by copies
+of those of large weight. In the limit of many particles the result is exact, whatever the reward
+(Wu et al. 2023, "Practical and Asymptotically Exact Conditional Sampling in Diffusion Models";
+Singhal et al. 2025, "A General Framework for Inference-time Scaling and Steering of Diffusion
+Models").
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from cdcd_jax.checks import check_count, check_function, check_key, check_pair, check_scalar
+from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
+from cdcd_jax.diffusion.sampler import make_sampler
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
+from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
+
+
+class Particles(NamedTuple):
+    """Weighted samples of each example.
+
+    Attributes:
+        tokens: [batch particles length], values 0..K-1.
+        log_weights: [batch particles], normalised over the particles.
+    """
+
+    tokens: Int[Array, "batch particles length"]
+    log_weights: Float[Array, "batch particles"]
+
+    def choose(self, key: PRNGKey) -> Tokens:
+        """Draw one particle of each example by its weight, [batch length]."""
+        index = jax.random.categorical(key, self.log_weights)
+        return jnp.take_along_axis(self.tokens, index[:, None, None], axis=1)[:, 0]
+
+
+def sample_particles(
+    key: PRNGKey,
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    cond: Any,
+    log_likelihood: Callable[[Tokens], Array],
+    *,
+    shape: tuple[int, int],
+    num_particles: int,
+    scale: Number = 1.0,
+    min_ess: Number = 0.5,
+    **options: Any,
+) -> Particles:
+    """Sample from p(z0 | cond) p(y | z0)^scale, normalised.
+
+    At the step t a particle is weighted by exp(scale (r_t - r_t')), where r_t is the reward of a
+    prediction of z0 that is drawn from the network's, and r_t' that of the step before; the last is
+    the reward of the sample itself. The product of all telescopes to the reward of the sample, so
+    the intermediate ones only decide how well the particles are spent.
+
+    Args:
+        key: Random key.
+        schedule: The noise schedule.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
+        cond: A tree of arrays with a row for each example, or None.
+        log_likelihood: ``[rows length] -> [rows]``, log p(y | z0) of tokens; it need not be
+            differentiable.
+        shape: Batch and length of the tokens to make.
+        num_particles: N >= 1 for each example; 1 ignores the reward.
+        scale: Weight of the reward, any number; it may be traced.
+        min_ess: Particles are resampled where their effective sample size falls below this share of
+            N, 0..1.
+        **options: Of ``make_sampler``: ``num_steps``, ``temperature``, ``truncation``, ``top_k``.
+
+    Returns:
+        The particles; ``choose`` draws one of each example.
+
+    Raises:
+        ValueError: A value is out of its range; ``log_likelihood`` does not return a number for
+            each row.
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> schedule = absorbing_schedule(num_steps=4, vocab_size=2)
+        >>> flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 2))
+        >>> odd = lambda z0: jnp.where(z0.sum(axis=-1) % 2 == 1, 0.0, -1e9)  # an odd number of ones
+        >>> key, choice = jax.random.split(jax.random.key(0))
+        >>> found = sample_particles(
+        ...     key, schedule, flat, None, odd, shape=(3, 4), num_particles=16
+        ... )
+        >>> (found.choose(choice).sum(axis=-1) % 2).tolist()
+        [1, 1, 1]
+    """
+    check_key(key)
+    check_schedule(schedule)
+    check_pair("shape", shape, "(batch, length)")
+    check_count("num_particles", num_particles)
+    check_function("log_likelihood", log_likelihood, "(z0)")
+    check_scalar("scale", scale)
+    check_scalar("min_ess", min_ess)
+    (batch, length), predict = shape, check_outputs(denoise_fn)
+    rows = batch * num_particles
+    times = jnp.asarray(make_sampler(schedule, denoise_fn, **options).times)
+    cond = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_particles, axis=0), cond)
+
+    def reward(z0: Tokens) -> Array:
+        value = log_likelihood(z0)
+        if jnp.shape(value) != (rows,):
+            raise ValueError(
+                f"log_likelihood must return one number for each of {rows} rows, got shape "
+                f"{jnp.shape(value)}"
+            )
+        return scale * value.reshape(batch, num_particles).astype(jnp.float32)
+
+    def step(state: Any, now: Any) -> tuple[Any, None]:
+        zt, log_weights, before = state
+        key, t, s = now
+        keys = jax.random.split(key, 3)
+        log_p0 = log_probs(predict(zt, jnp.full(rows, t), cond), zt, schedule.vocab_size)
+        drawn = jax.random.categorical(keys[0], log_p0)
+        predicted = reward(jnp.where(zt == schedule.mask_id, drawn, zt).astype(zt.dtype))
+        log_weights = log_weights + predicted - before
+        index, log_weights = _resample(keys[1], log_weights, min_ess)
+        flat = (index + num_particles * jnp.arange(batch)[:, None]).reshape(rows)
+        zt, log_p0 = zt[flat], log_p0[flat]
+        predicted = jnp.take_along_axis(predicted, index, axis=1)
+        sampler = make_sampler(schedule, lambda zt, t, cond: log_p0, **options)
+        return (sampler.step(keys[2], zt, s, t, None), log_weights, predicted), None
+
+    init_key, steps_key = jax.random.split(key)
+    sampler = make_sampler(schedule, denoise_fn, **options)
+    zeros = jnp.zeros((batch, num_particles), jnp.float32)
+    state = sampler.init(init_key, rows, length), zeros, zeros
+    visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]
+    (tokens, log_weights, before), _ = jax.lax.scan(step, state, visits)
+    log_weights = jax.nn.log_softmax(log_weights + reward(tokens) - before, axis=-1)
+    return Particles(tokens.reshape(batch, num_particles, length), log_weights)
+
+
+def _resample(
+    key: PRNGKey, log_weights: Float[Array, "batch particles"], min_ess: Number
+) -> tuple[Int[Array, "batch particles"], Float[Array, "batch particles"]]:
+    """Draw which particles go on, where their effective sample size is small, systematically."""
+    batch, count = log_weights.shape
+    weights = jax.nn.softmax(log_weights, axis=-1)
+    ess = 1.0 / jnp.sum(jnp.square(weights), axis=-1, keepdims=True)
+    # One offset for each example: particle j takes the quantile (u + j) / N of the weights.
+    points = (jax.random.uniform(key, (batch, 1)) + jnp.arange(count)[None]) / count
+    cumulative = jnp.cumsum(weights, axis=-1)
+    cumulative = cumulative / cumulative[:, -1:]
+    chosen = jax.vmap(lambda c, u: jnp.searchsorted(c, u, side="right"))(cumulative, points)
+    low = ess < min_ess * count
+    index = jnp.where(low, jnp.minimum(chosen, count - 1), jnp.arange(count)[None])
+    return index, jnp.where(low, 0.0, log_weights)
