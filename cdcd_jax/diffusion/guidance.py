@@ -18,13 +18,13 @@ from cdcd_jax.diffusion.transitions import LOG_FLOOR
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens, wide_dtype
 
 LARGEST_SCALE = 1e36
-"""Largest scale of guidance: times what tells two guesses apart, at most 70, it is a float32."""
+"""Largest scale of guidance: times what tells two predictions apart, at most 70, it is a float32."""
 
 
 def guide(
     log_cond: LogProbs, log_null: LogProbs, scale: Number | Float[Array, "batch 1 1"]
 ) -> LogProbs:
-    """Move a guess away from what the network would say without the condition.
+    """Move a prediction away from what the network would say without the condition.
 
     log p = log_null + scale (log_cond - log_null), normalised (Ho and Salimans 2021; Improved
     VQ-Diffusion Eq. 8, where s = scale - 1). Tokens that the condition makes likelier gain by
@@ -49,27 +49,27 @@ def guide(
     """
     if not jnp.ndim(scale):
         check_scale(scale)
-    for name, guess in (("log_cond", log_cond), ("log_null", log_null)):
-        check_array(name, guess, "batch length K")
-        real = any(jnp.issubdtype(guess.dtype, kind) for kind in (jnp.floating, jnp.integer))
-        if not real or not guess.ndim:
+    for name, prediction in (("log_cond", log_cond), ("log_null", log_null)):
+        check_array(name, prediction, "batch length K")
+        real = any(jnp.issubdtype(prediction.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        if not real or not prediction.ndim:
             raise ValueError(
-                f"{name} must be log-probabilities or logits [batch length K], got {guess.dtype} "
-                f"{guess.shape}"
+                f"{name} must be log-probabilities or logits [batch length K], got {prediction.dtype} "
+                f"{prediction.shape}"
             )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(_normalise(name, guess), LOG_FLOOR)
-        for name, guess in (("log_cond", log_cond), ("log_null", log_null))
+        jnp.maximum(_normalise(name, prediction), LOG_FLOOR)
+        for name, prediction in (("log_cond", log_cond), ("log_null", log_null))
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
 
 
-def _normalise(name: str, guess: LogProbs) -> LogProbs:
-    log_p = jax.nn.log_softmax(guess.astype(wide_dtype(guess.dtype)), axis=-1)
+def _normalise(name: str, prediction: LogProbs) -> LogProbs:
+    log_p = jax.nn.log_softmax(prediction.astype(wide_dtype(prediction.dtype)), axis=-1)
     require(
         lambda log_p: log_p == log_p,
         f"{name} holds no probabilities at {{place}}: there is NaN, +inf, or -inf for all tokens",
