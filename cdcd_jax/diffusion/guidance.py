@@ -18,7 +18,7 @@ from cdcd_jax.diffusion.transitions import LOG_FLOOR
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens, wide_dtype
 
 LARGEST_SCALE = 1e36
-"""Largest scale of guidance: times what tells two predictions apart, at most 70, it is a float32."""
+"""Largest scale of guidance: times their difference, at most 70, it is a float32."""
 
 
 def guide(
@@ -49,27 +49,27 @@ def guide(
     """
     if not jnp.ndim(scale):
         check_scale(scale)
-    for name, prediction in (("log_cond", log_cond), ("log_null", log_null)):
-        check_array(name, prediction, "batch length K")
-        real = any(jnp.issubdtype(prediction.dtype, kind) for kind in (jnp.floating, jnp.integer))
-        if not real or not prediction.ndim:
+    for name, log_p in (("log_cond", log_cond), ("log_null", log_null)):
+        check_array(name, log_p, "batch length K")
+        real = any(jnp.issubdtype(log_p.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        if not real or not log_p.ndim:
             raise ValueError(
-                f"{name} must be log-probabilities or logits [batch length K], got {prediction.dtype} "
-                f"{prediction.shape}"
+                f"{name} must be log-probabilities or logits [batch length K], got {log_p.dtype} "
+                f"{log_p.shape}"
             )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
     # Floored, as -inf in both would leave a NaN.
     log_cond, log_null = (
-        jnp.maximum(_normalise(name, prediction), LOG_FLOOR)
-        for name, prediction in (("log_cond", log_cond), ("log_null", log_null))
+        jnp.maximum(_normalise(name, log_p), LOG_FLOOR)
+        for name, log_p in (("log_cond", log_cond), ("log_null", log_null))
     )
     mixed = log_null + scale * (log_cond - log_null)
     return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
 
 
-def _normalise(name: str, prediction: LogProbs) -> LogProbs:
-    log_p = jax.nn.log_softmax(prediction.astype(wide_dtype(prediction.dtype)), axis=-1)
+def _normalise(name: str, log_p: LogProbs) -> LogProbs:
+    log_p = jax.nn.log_softmax(log_p.astype(wide_dtype(log_p.dtype)), axis=-1)
     require(
         lambda log_p: log_p == log_p,
         f"{name} holds no probabilities at {{place}}: there is NaN, +inf, or -inf for all tokens",
