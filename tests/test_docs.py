@@ -1,6 +1,7 @@
 """Links between pages, and from code to pages, lead somewhere."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,10 @@ def test_the_index_has_every_page():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_figure_of_the_schedules_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    script = runpy.run_path(str(ROOT / "docs" / "draw_schedules.py"))
+    script["draw"](tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
