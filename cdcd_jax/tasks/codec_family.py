@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import jax
 
@@ -14,6 +14,7 @@ from cdcd_jax.io import atomic_write
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.sections import TRAIN_MUTABLE_KEYS
 from cdcd_jax.tasks.reconstructions import ImageReconstructions, SoundReconstructions
+from cdcd_jax.training.loop import BatchIterator
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import Objective
 from cdcd_jax.typing import Params, PRNGKey
@@ -28,6 +29,23 @@ TRAIN_KEYS = Keys.of("seed", "batch_size", *TRAIN_MUTABLE_KEYS)
 """Keys that ``codec_train`` has whatever the codec."""
 
 
+class MakeBatches(Protocol):
+    """A function that opens the stream of a codec's training batches."""
+
+    def __call__(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        process_index: int,
+        num_processes: int,
+        num_threads: int,
+        prefetch: int,
+    ) -> BatchIterator:
+        """Return the stream at its start."""
+        ...
+
+
 class CodecTraining(NamedTuple):
     """The objective and optimizer that train a codec.
 
@@ -36,8 +54,7 @@ class CodecTraining(NamedTuple):
         init_params: Makes the parameters.
         init_stats: Makes what moves without a gradient, such as a codebook.
         batch: The form of a batch.
-        make_batches: Opens the stream; takes ``batch_size``, ``seed``, ``process_index``,
-            ``num_processes``, ``num_threads`` and ``prefetch``.
+        make_batches: Opens the stream.
         codec: Makes the codec of a state.
     """
 
@@ -45,7 +62,7 @@ class CodecTraining(NamedTuple):
     init_params: Callable[[PRNGKey], Params]
     init_stats: Callable[[PRNGKey], Any]
     batch: dict[str, jax.ShapeDtypeStruct]
-    make_batches: Callable[..., Any]
+    make_batches: MakeBatches
     codec: Callable[[TrainState], Codec]
 
 

@@ -1,5 +1,7 @@
 """The objective of a training step: the diffusion loss on a batch with its negatives."""
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 
 from cdcd_jax.conditioning.condition import drop_condition
 from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast
-from cdcd_jax.diffusion.loss import evaluate_terms, make_loss
+from cdcd_jax.diffusion.loss import Loss, evaluate_terms, make_loss
 from cdcd_jax.diffusion.negatives import shuffle_chunks, shuffle_patches
 from cdcd_jax.diffusion.noise import draw_noise
 from cdcd_jax.diffusion.schedule import Schedule
@@ -17,6 +19,9 @@ from cdcd_jax.registry import CONTRASTS
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.step import Batch, Metrics, Objective
 from cdcd_jax.typing import Params, PRNGKey
+
+INTRA = "intra_negatives"
+"""The name of intra negatives in a batch."""
 
 NEGATIVES = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
 """The kinds of negatives that each choice stands for, in the order of their contrastive terms."""
@@ -81,18 +86,9 @@ def make_objective(
         ValueError: If a value is out of range; shapes that do not fit are found on tracing.
     """
     kinds = _kinds(mechanism, negatives, num_negatives)
-    term = None
+    contrasts = ()
     if kinds:
-        if contrast_time_weight not in TIME_WEIGHTS:
-            known = '", "'.join(TIME_WEIGHTS)
-            raise ValueError(
-                f'contrast_time_weight = "{contrast_time_weight}" must be one of "{known}"'
-            )
-        if contrast_steps is not None and contrast_steps > schedule.num_steps:
-            raise ValueError(
-                f"contrast_steps = {contrast_steps} must be at most {schedule.num_steps}, the "
-                "steps of the schedule"
-            )
+        _check_contrast(contrast_time_weight, contrast_steps, schedule)
         term = Contrast(
             mechanism,
             weight=contrast_weight,
@@ -100,79 +96,102 @@ def make_objective(
             time_weight=contrast_time_weight,
             num_steps=contrast_steps,
         )
+        contrasts = (term,) * len(kinds)
     loss_fn = make_loss(
         schedule,
         aux_weight=aux_weight,
         aux_time_weight=aux_time_weight,
         mask_weight=mask_weight,
-        contrast=(term,) * len(kinds) if term else None,
+        contrast=contrasts,
         chains_per_pass=chains_per_pass,
         positions_per_pass=positions_per_pass,
         stratified_timesteps=stratified_timesteps,
     )
-    denoise, head = model.denoise, None
-    if positions_per_pass is not None:
-        if model.hidden is None or model.head is None:
-            raise ValueError(
-                f"positions_per_pass = {positions_per_pass} needs a model with hidden and head; "
-                "leave it out"
-            )
-        denoise, head = model.hidden, model.head
+    if positions_per_pass is not None and (model.hidden is None or model.head is None):
+        raise ValueError(
+            f"positions_per_pass = {positions_per_pass} needs a model with hidden and head; "
+            "leave it out"
+        )
+    if grid[0] == 1:
+        shuffle = partial(shuffle_chunks, num_chunks=num_chunks)
+    else:
+        shuffle = partial(shuffle_patches, grid=grid, patches=patches)
+    shuffle = partial(shuffle, num_negatives=num_negatives)
+    names = tuple(INTRA if kind == "intra" else "negatives" for kind in kinds)
+    parts = DiffusionObjective(loss_fn, model, names, shuffle)
+    return Objective(parts.loss, parts.draw, parts.update)
 
-    names = tuple("intra_negatives" if kind == "intra" else "negatives" for kind in kinds)
 
-    def shuffle(key: PRNGKey, z0: jax.Array) -> jax.Array:
-        if grid[0] == 1:
-            return shuffle_chunks(key, z0, num_chunks=num_chunks, num_negatives=num_negatives)
-        return shuffle_patches(key, z0, grid=grid, patches=patches, num_negatives=num_negatives)
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiffusionObjective:
+    """The three functions of an ``Objective`` for the loss of a diffusion model.
 
-    def draw(key: PRNGKey, batch: Batch, stats: Any) -> Batch:
+    Attributes:
+        loss_fn: The loss.
+        model: The network and its condition.
+        negatives: Names of the arrays of negatives in a batch, one for each contrastive term.
+        shuffle: ``shuffle(key, z0) -> [batch N length]`` makes intra negatives.
+    """
+
+    loss_fn: Loss
+    model: Model
+    negatives: tuple[str, ...]
+    shuffle: Callable[[PRNGKey, jax.Array], jax.Array]
+
+    def draw(self, key: PRNGKey, batch: Batch, stats: Any) -> Batch:
+        """Add all that is random to a batch, for all of its rows at once."""
         shuffle_key, noise_key = jax.random.split(key)
         z0, drawn = batch["tokens"], dict(batch)
-        if "intra" in kinds and "intra_negatives" not in batch:
-            drawn["intra_negatives"] = shuffle(shuffle_key, z0)
-        negatives = [drawn[name].astype(z0.dtype) for name in names]
+        if INTRA in self.negatives and INTRA not in batch:
+            drawn[INTRA] = self.shuffle(shuffle_key, z0)
         drawn["noise"] = draw_noise(
             noise_key,
-            schedule,
-            loss_fn.contrasts,
+            self.loss_fn.schedule,
+            self.loss_fn.contrasts,
             z0,
-            negatives,
+            [drawn[name].astype(z0.dtype) for name in self.negatives],
             stats,
-            stratified=stratified_timesteps,
+            stratified=self.loss_fn.stratified_timesteps,
         )
-        if model.dropout:
+        if self.model.dropout:
             dropout_key = jax.random.fold_in(key, 2)
-            drawn["dropped"] = jax.random.bernoulli(dropout_key, model.dropout, (z0.shape[0],))
+            drawn["dropped"] = jax.random.bernoulli(dropout_key, self.model.dropout, (z0.shape[0],))
         return drawn
 
     def loss(
-        params: Params, batch: Batch, stats: Any
+        self, params: Params, batch: Batch, stats: Any
     ) -> tuple[jax.Array, tuple[Metrics, tuple[jax.Array, jax.Array]]]:
-        z0 = batch["tokens"]
+        """Evaluate the loss on any rows of what ``draw`` returned."""
+        z0, model = batch["tokens"], self.model
         # Once for all chains, positive and negative.
         features = model.encode(params, batch["cond"])
         if model.null is not None and "dropped" in batch:
             features = drop_condition(batch["dropped"], features, model.null(params, z0.shape[0]))
+        denoise, head = model.denoise, None
+        if self.loss_fn.positions_per_pass is not None and model.hidden and model.head:
+            denoise, head = model.hidden, partial(model.head, params)
         terms = evaluate_terms(
-            loss_fn,
+            self.loss_fn,
             batch["noise"],
             partial(denoise, params),
             z0,
             features,
-            [batch[name].astype(z0.dtype) for name in names],
-            None if head is None else partial(head, params),
+            [batch[name].astype(z0.dtype) for name in self.negatives],
+            head,
         )
-        means = {"vb": terms.vb, "aux": terms.aux} | ({"contrast": terms.contrast} if kinds else {})
+        means = {"vb": terms.vb, "aux": terms.aux}
+        if self.negatives:
+            means["contrast"] = terms.contrast
         metrics = {name: jnp.mean(term / terms.p_t) / z0.shape[1] for name, term in means.items()}
-        if kinds:
+        if self.negatives:
             metrics["equal_negatives"] = jnp.mean(terms.equal_negatives)
         return terms.loss, (metrics, (terms.t, terms.vb))
 
-    def update(key: PRNGKey, stats: Any, rows: tuple[jax.Array, jax.Array]) -> tuple[Any, Metrics]:
+    def update(
+        self, key: PRNGKey, stats: Any, rows: tuple[jax.Array, jax.Array]
+    ) -> tuple[Any, Metrics]:
+        """Record the bound's terms by timestep."""
         return (None if stats is None else update_timestep_stats(stats, *rows)), {}
-
-    return Objective(loss, draw, update)
 
 
 def count_batch_negatives(mechanism: str, negatives: str, num_negatives: int) -> int:
@@ -191,6 +210,17 @@ def needs_intra(mechanism: str, negatives: str) -> bool:
     (True, False)
     """
     return "intra" in _kinds(mechanism, negatives, 1)
+
+
+def _check_contrast(time_weight: str, steps: int | None, schedule: Schedule) -> None:
+    if time_weight not in TIME_WEIGHTS:
+        known = '", "'.join(TIME_WEIGHTS)
+        raise ValueError(f'contrast_time_weight = "{time_weight}" must be one of "{known}"')
+    if steps is not None and steps > schedule.num_steps:
+        raise ValueError(
+            f"contrast_steps = {steps} must be at most {schedule.num_steps}, the steps of the "
+            "schedule"
+        )
 
 
 def _kinds(mechanism: str, negatives: str, num_negatives: int) -> tuple[str, ...]:
