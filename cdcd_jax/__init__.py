@@ -3,6 +3,7 @@
 The names listed here, and those that these packages list, are the public API; everything else may
 change. A package is imported when it is first used:
 
+- ``samplers``: rules for a reverse step, for ``sample(sampler=...)``.
 - ``models``: the denoising transformer as pure functions.
 - ``conditioning``: what is generated for, as features: classes, texts, CLIP, dances.
 - ``codecs``: images and sound to tokens and back.
@@ -38,6 +39,7 @@ if "cdcd_jax.main" in _sys.orig_argv[:4] or "".join(_sys.argv[:1]).endswith("/cd
     _Stopper()
 
 from cdcd_jax.checks import checked as checked
+from cdcd_jax.diffusion import samplers as samplers
 from cdcd_jax.diffusion.bound import evaluate_bound as evaluate_bound
 from cdcd_jax.diffusion.bound import prior_kl as prior_kl
 from cdcd_jax.diffusion.contrastive import Contrast as Contrast
@@ -54,9 +56,9 @@ from cdcd_jax.diffusion.posterior import log_posterior as log_posterior
 from cdcd_jax.diffusion.posterior import log_q_posterior as log_q_posterior
 from cdcd_jax.diffusion.ramps import Interval as Interval
 from cdcd_jax.diffusion.ramps import Ramp as Ramp
-from cdcd_jax.diffusion.sampler import Sampler as Sampler
-from cdcd_jax.diffusion.sampler import make_sampler as make_sampler
-from cdcd_jax.diffusion.sampler import sample as sample
+from cdcd_jax.diffusion.samplers.sample import Sampler as Sampler
+from cdcd_jax.diffusion.samplers.sample import make_sampler as make_sampler
+from cdcd_jax.diffusion.samplers.sample import sample as sample
 from cdcd_jax.diffusion.schedule import Schedule as Schedule
 from cdcd_jax.diffusion.schedule import absorbing_schedule as absorbing_schedule
 from cdcd_jax.diffusion.schedule import log_snr as log_snr

@@ -20,6 +20,7 @@ from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.conditioning.conditioning import Conditioning, Texts
 from cdcd_jax.dance_to_music import generate_music, read_request
+from cdcd_jax.diffusion.samplers.sample import rule_options
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.shard_batch import fetch_whole
 from cdcd_jax.io import atomic_folder, check_local, is_first_host
@@ -39,8 +40,8 @@ MAX_SAMPLES = 10_000
 FILES = ("model.json", "*.safetensors", "vocabulary-*.json", "merges.txt.gz")
 """What a model's folder holds, by patterns; anything else there is not exported."""
 
-SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance", "sampler")
-"""Options of sampling."""
+SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance", "sampler", "times")
+"""Options of sampling, beside those of a sampler that is named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -113,8 +114,8 @@ class Generator:
                 [samples height width] with values 0..1, or sound [samples time] in -1..1;
                 ``"pil"`` for a list of PIL images; ``"tokens"`` for tokens [samples length].
             **options: ``num_steps`` (1..T), ``truncation`` (0..1], ``top_k``, ``temperature``,
-                ``guidance`` and ``sampler``, see ``cdcd_jax.sample``; by default those of
-                ``sampling``.
+                ``guidance``, ``sampler`` and ``times``, see ``cdcd_jax.sample``, and those of the
+                sampler that is named; by default those of ``sampling``.
 
         Returns:
             The samples, as NumPy arrays.
@@ -330,8 +331,9 @@ class Generator:
 
     def check(self, *, num_samples: int, label: int | None = None, **options: Any) -> None:
         """Raise a ValueError if samples cannot be drawn so."""
-        if unknown := sorted({*options} - {*SAMPLING}):
-            known = ", ".join(SAMPLING)
+        names = self._option_names(options)
+        if unknown := sorted({*options} - {*names}):
+            known = ", ".join(names)
             raise ValueError(f"{unknown[0]} is no option of sampling; there are {known}")
         check_sampling(
             self.schedule,
@@ -344,7 +346,8 @@ class Generator:
 
     def _with_defaults(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Add what is not given; a whole number serves as a float."""
-        defaults = {name: self.sampling[name] for name in SAMPLING if name in self.sampling}
+        names = self._option_names(options)
+        defaults = {name: self.sampling[name] for name in names if name in self.sampling}
         found = {**defaults, **options}
         for name in ("truncation", "temperature", "guidance"):
             value = found.get(name, 1.0)
@@ -358,6 +361,10 @@ class Generator:
             if value is not None:
                 found[name] = int(value)
         return found
+
+    def _option_names(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        sampler = options.get("sampler", self.sampling.get("sampler", "ancestral"))
+        return (*SAMPLING, *rule_options(sampler))
 
     @property
     def _kind(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.truncation import truncate
+from cdcd_jax.diffusion.samplers.filters import truncate
 from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.models.functional import make_denoiser
 

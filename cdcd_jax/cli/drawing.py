@@ -201,12 +201,16 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     'seed0-num_samples100-num_steps50-truncation0.86'
     """
     given = {name: value for name, value in sampling.items() if value is not None}
-    if given.get("guidance") == 1.0:
-        del given["guidance"]  # which is none
+    for name, usual in {"guidance": 1.0, "sampler": "ancestral", "times": "uniform"}.items():
+        if given.get(name) == usual:
+            del given[name]
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
-    words += [given.pop("sampler")] if "sampler" in given else []
-    numbers = (f"{name}{number(value)}" for name, value in {"seed": seed, **given}.items())
-    return "-".join([*words, *numbers])
+    words += [given.pop(name) for name in [*given] if isinstance(given[name], str)]
+    lists = {
+        name: "_".join(number(each) for each in np.atleast_1d(value))
+        for name, value in {"seed": seed, **given}.items()
+    }
+    return "-".join([*words, *(f"{name}{values}" for name, values in lists.items())])
 
 
 def name_after_file(path: Path) -> str:

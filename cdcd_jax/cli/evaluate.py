@@ -18,8 +18,8 @@ from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.typing import Params
 
-FIXED = ("top_k", "temperature", "guidance", "sampler")
-"""Options of sampling that an evaluation does not vary."""
+VARIED = ("num_samples", "num_steps", "truncation")
+"""Options of sampling that an evaluation has of its own."""
 
 SPEED = ("num_threads", "prefetch")
 """Keys of the section ``data`` that change no score."""
@@ -51,7 +51,7 @@ def score(
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     # What samples are drawn with, but for what the evaluation varies.
-    fixed = {name: value for name, value in experiment.sampling.items() if name in FIXED}
+    fixed = {name: value for name, value in experiment.sampling.items() if name not in VARIED}
     generator = experiment.generator(params)
     with exporting(generator, export, options["num_samples"]) as on_samples:
         result = evaluate(
@@ -128,7 +128,7 @@ def evaluation_folder(
     Returns:
         A folder below ``<workdir>/evaluations``.
     """
-    fixed = {name: value for name, value in sampling.items() if name in FIXED}
+    fixed = {name: value for name, value in sampling.items() if name not in VARIED}
     name = name_evaluation(**evaluation, **fixed)
     request = {section: config[section] for section in ("data", "eval", "sample")}
     request["data"] = {k: v for k, v in request["data"].items() if k not in SPEED}

@@ -248,6 +248,10 @@ def _add_sampling(config: Any) -> None:
         "temperature": 1.0,
         # Scale of classifier-free guidance, 1 for none; needs condition.dropout.
         "guidance": 1.0,
+        # Rule for a reverse step, see docs/guides/sampling.md; its options are keys beside it.
+        "sampler": "ancestral",
+        # Which steps are visited: uniform, cosine, polynomial, or a tuple of them from T to 0.
+        "times": "uniform",
     }
 
 

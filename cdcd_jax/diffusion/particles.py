@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from cdcd_jax.checks import check_count, check_function, check_key, check_pair, check_scalar
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
-from cdcd_jax.diffusion.sampler import make_sampler
+from cdcd_jax.diffusion.samplers.rule import State
+from cdcd_jax.diffusion.samplers.sample import make_sampler
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
 
@@ -126,12 +127,13 @@ def sample_particles(
         zt, log_p0 = zt[flat], log_p0[flat]
         predicted = jnp.take_along_axis(predicted, index, axis=1)
         sampler = make_sampler(schedule, lambda zt, t, cond: log_p0, **options)
-        return (sampler.step(keys[2], zt, s, t, None), log_weights, predicted), None
+        zs = sampler.step(keys[2], State(zt), s, t, None).zt
+        return (zs, log_weights, predicted), None
 
     init_key, steps_key = jax.random.split(key)
     sampler = make_sampler(schedule, denoise_fn, **options)
     zeros = jnp.zeros((batch, num_particles), jnp.float32)
-    state = sampler.init(init_key, rows, length), zeros, zeros
+    state = sampler.init(init_key, rows, length).zt, zeros, zeros
     visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]
     (tokens, log_weights, before), _ = jax.lax.scan(step, state, visits)
     log_weights = jax.nn.log_softmax(log_weights + reward(tokens) - before, axis=-1)

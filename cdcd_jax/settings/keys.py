@@ -35,6 +35,10 @@ class Keys(NamedTuple):
         """Add keys that must be there."""
         return self._replace(needed=self.needed | frozenset(needed))
 
+    def and_other(self, *other: str) -> "Keys":
+        """Add keys that may be there."""
+        return self._replace(other=self.other | frozenset(other))
+
 
 def argument_keys(make: Callable[..., Any], *, given: Iterable[str] = ()) -> Keys:
     """Return the keyword arguments of a constructor as keys, except for given ones."""

@@ -223,6 +223,14 @@ KINDS: Mapping[str, Kind] = {
     **_by_name(_or_none(_tuple(_whole(1, 2**14), 2)), "embedding_grid"),
     **_by_name(_tuple(_number("(0, 1]"), least=1), "truncations"),
     **_by_name(_tuple(TEXT), "metrics"),
+    **_by_name(
+        Kind(
+            "the name of a time grid or a tuple of steps",
+            "",
+            lambda value: TEXT.holds(value) or _tuple(_whole(0, MOST)).holds(value),
+        ),
+        "sample.times",
+    ),
     **_by_name(_tuple(_number("[0, 1e6]"), 2), "mask_weight"),
     **_by_name(_tuple(RULE), "codec_rules rules"),
 }

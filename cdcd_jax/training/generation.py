@@ -10,11 +10,12 @@ from jax.sharding import Mesh
 from cdcd_jax.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.guidance import guide_denoiser
-from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.samplers.rule import Rule
+from cdcd_jax.diffusion.samplers.sample import find_rule, sample
+from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
 from cdcd_jax.distributed.shard_batch import shard_batch
-from cdcd_jax.registry import SAMPLERS
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
 
@@ -86,15 +87,17 @@ def make_sample_fn(
         mesh: Devices that share the samples; None computes where the parameters are.
 
     Returns:
-        ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=) ->
-        tokens`` [batch length], a sample for each row of ``cond``; compiled once for all values of
-        ``truncation``, ``temperature`` and ``guidance``, but for a guidance of 1, which is half the
-        work. ``known=`` tokens [batch length] stand, where they are not the mask.
-        With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch length].
+        ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=,
+        sampler=, times=) -> tokens`` [batch length], a sample for each row of ``cond``; compiled
+        once for all values of ``truncation``, ``temperature``, ``guidance`` and a sampler's own
+        numbers, but for a guidance of 1, which is half the work. A sampler that is named takes its
+        options beside its name. ``known=`` tokens [batch length] stand, where they are not the
+        mask. With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch
+        length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
-    static = ("num_steps", "top_k", "sampler", "guided", "return_trajectory")
+    static = ("num_steps", "top_k", "times", "guided", "return_trajectory")
 
     def draw(
         params: Params,
@@ -138,6 +141,11 @@ def make_sample_fn(
         truncation: float = 1.0,
         temperature: float = 1.0,
         guidance: float = 1.0,
+        sampler: str | Rule = "ancestral",
+        num_steps: int | None = None,
+        times: Times = "uniform",
+        top_k: int | None = None,
+        return_trajectory: bool = False,
         **options: Any,
     ) -> Any:
         check_truncation("truncation", truncation)
@@ -155,9 +163,13 @@ def make_sample_fn(
             temperature=float(temperature),
             guidance=float(guidance),
             guided=guidance != 1.0,
-            **options,
+            sampler=find_rule(sampler, options),
+            num_steps=num_steps,
+            times=times if isinstance(times, str) else tuple(times),
+            top_k=top_k,
+            return_trajectory=return_trajectory,
         )
-        tokens = drawn[0] if options.get("return_trajectory") else drawn
+        tokens = drawn[0] if return_trajectory else drawn
         check_drawn(tokens, schedule.vocab_size)
         return drawn
 
@@ -185,8 +197,10 @@ def check_sampling(
     top_k: int | None,
     temperature: float,
     guidance: float = 1.0,
-    sampler: str = "ancestral",
+    sampler: str | Rule = "ancestral",
+    times: Times = "uniform",
     label: int | None = None,
+    **options: Any,
 ) -> None:
     """Check what samples are asked for.
 
@@ -200,8 +214,10 @@ def check_sampling(
         top_k: 1..K, or None for K.
         temperature: > 0.
         guidance: >= 0; anything but 1 needs a model that was trained for it.
-        sampler: An entry of the table ``SAMPLERS``.
+        sampler: An entry of the table ``SAMPLERS``, or a rule.
+        times: A time grid by its name, or the steps themselves.
         label: A class, or None for all of them in turn.
+        **options: Of the sampler.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -214,7 +230,8 @@ def check_sampling(
         raise ValueError(f"top_k = {top_k} must lie in 1..K = 1..{schedule.vocab_size}")
     check_temperature(temperature)
     check_guidance(guidance, model)
-    SAMPLERS.find(sampler, "sampler")
+    rule = find_rule(sampler, options)
+    rule.prepare(schedule, num_steps, times, length=None)
     if label is not None and num_classes == 0:
         raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:

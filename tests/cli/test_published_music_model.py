@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.samplers.sample import sample
 from cdcd_jax.experiment.load import load
 from cdcd_jax.models import make_denoiser
 from tests.support.music_files import SMALL, make_music_entries

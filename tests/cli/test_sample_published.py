@@ -22,7 +22,7 @@ from cdcd_jax.cli.flags import FLAGS
 from cdcd_jax.codecs.image_codec import ImageCodec
 from cdcd_jax.conditioning.clip_bpe import NUM_MERGES, ClipTokenizer
 from cdcd_jax.conditioning.clip_text import make_clip_text
-from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.samplers.sample import sample
 from cdcd_jax.experiment import published as build_published
 from cdcd_jax.experiment.load import load
 from cdcd_jax.experiment.published import convert_published

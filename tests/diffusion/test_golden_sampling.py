@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.truncation import keep_top_k, truncate
+from cdcd_jax.diffusion.samplers import draws
+from cdcd_jax.diffusion.samplers.filters import keep_top_k, truncate
 
 
 @pytest.mark.parametrize("shape", ["flat", "mid", "peaked"])
@@ -98,3 +99,37 @@ def test_reference_order_of_steps_is_ours(golden):
     schedule = cdcd.mask_replace_schedule(num_steps=8, vocab_size=17)
     sampler = cdcd.make_sampler(schedule, lambda zt, t, cond: zt)
     np.testing.assert_array_equal(sampler.times, np.arange(8, -1, -1))
+
+
+@pytest.mark.parametrize("case", ["T10_skip1", "T10_skip2", "T10_skip3", "T25_skip4"])
+@pytest.mark.parametrize("code", ["image", "music"])
+def test_fast_sampling_draws_the_published_tokens(golden, monkeypatch, case, code):
+    """The same steps, and from the same uniform numbers the same tokens."""
+    data = golden(f"sampling/fast_{code}.npz")
+    num_steps, skip = (int(number) for number in case[1:].split("_skip"))
+    schedule = cdcd.mask_replace_schedule(
+        num_steps=num_steps, vocab_size=37, denominator=38 if code == "music" else None
+    )
+    logits = jnp.asarray(np.moveaxis(data[f"{case}/logits"], 1, -1))
+    sampler = cdcd.make_sampler(
+        schedule, lambda zt, t, cond: logits, sampler=cdcd.samplers.Fast(skip=skip)
+    )
+    np.testing.assert_array_equal(sampler.times, [*(data[f"{case}/t_denoiser"] + 1), 0])
+    state = cdcd.samplers.State(jnp.full(logits.shape[:2], schedule.mask_id))
+    for index, after in enumerate(data[f"{case}/tokens"]):
+        noise = -np.log(np.moveaxis(data[f"{case}/uniform"][index], 1, -1) + 1e-30) + 1e-30
+        given = iter([jnp.asarray(noise[..., :-1]), jnp.asarray(noise[..., -1])])
+        monkeypatch.setattr(draws, "exponential", lambda key, shape, given=given: next(given))
+        s, t = sampler.times[index + 1], sampler.times[index]
+        state = sampler.step(jax.random.key(0), state, s, t, None)
+        np.testing.assert_array_equal(state.zt, after)
+
+
+def test_fast_sampling_takes_as_many_steps_as_it_may():
+    schedule = cdcd.mask_replace_schedule(num_steps=100, vocab_size=5)
+    for num_steps, visited in ((100, 100), (99, 51), (34, 34), (33, 26), (2, 2)):
+        sampler = cdcd.make_sampler(
+            schedule, lambda zt, t, cond: zt, sampler="fast", num_steps=num_steps
+        )
+        assert len(sampler.times) - 1 == visited
+        assert (sampler.times[0], sampler.times[-2], sampler.times[-1]) == (100, 1, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from cdcd_jax.diffusion.guidance import guide, guide_by_reward, guide_denoiser
 from cdcd_jax.diffusion.ramps import Interval, Ramp
-from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.samplers.sample import sample
 from cdcd_jax.diffusion.schedule import absorbing_schedule
 
 

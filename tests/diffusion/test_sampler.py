@@ -8,8 +8,8 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.sampler import exponential, sample_reverse
-from cdcd_jax.diffusion.truncation import apply_temperature, keep_top_k, truncate
+from cdcd_jax.diffusion.samplers.draws import exponential, sample_reverse
+from cdcd_jax.diffusion.samplers.filters import apply_temperature, keep_top_k, truncate
 from tests.support.oracles import exact_denoiser, posterior
 
 VOCAB = 4

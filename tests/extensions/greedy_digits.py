@@ -9,5 +9,5 @@ import tiny  # type: ignore[import-not-found]
 def get_config() -> Any:
     """Return the settings of a training that takes seconds."""
     config = tiny.get_config()
-    config.sample.sampler = "greedy"
+    config.sample.update(sampler="greedy", margin=0.1)
     return config

@@ -1,5 +1,7 @@
 """A sampler that is registered from outside, as docs/extending.md describes it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -20,13 +22,19 @@ def test_a_sampler_from_outside_draws_evaluates_and_is_named(run_forked, tmp_pat
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--config.sample.sampler=gready")
     assert code == 2, output
     assert 'sample.sampler = "gready" is no sampler: did you mean greedy' in output
+    code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--config.sample.sampler=fast")
+    assert code == 2, output
+    assert 'sample.margin is no option of sampler = "fast": there are skip' in output
+
+
+class Constant(cdcd.samplers.Rule):
+    def step(self, key, schedule, predict, state, s, t):
+        return state._replace(zt=jnp.full_like(state.zt, 2))
 
 
 def test_the_name_decides_what_is_drawn(monkeypatch):
-    def make_constant(schedule, denoise_fn, **options):
-        return cdcd.make_sampler(schedule, lambda zt, t, cond: cond.at[..., 2].set(1e9))
-
-    monkeypatch.setitem(SAMPLERS._entries, "constant", make_constant)
+    made = jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(Constant))
+    monkeypatch.setitem(SAMPLERS._entries, "constant", made)
     schedule = cdcd.absorbing_schedule(num_steps=4, vocab_size=4)
     cond = jnp.zeros((2, 3, 4))
 

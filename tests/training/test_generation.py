@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cdcd_jax.diffusion.guidance import guide_denoiser
-from cdcd_jax.diffusion.sampler import sample
+from cdcd_jax.diffusion.samplers.sample import sample
 from cdcd_jax.diffusion.schedule import absorbing_schedule
 from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
 from cdcd_jax.training.model import Model

@@ -49,7 +49,11 @@ OF_TOKENS = {
         "zt",
         lambda z: cdcd.log_q_posterior(SCHEDULE, Z0, z, BEFORE, STEPS),
     ),
-    "sampler.step": (True, "zt", lambda z: SAMPLER.step(key(), z, 0, 2, None)),
+    "sampler.step": (
+        True,
+        "state.zt",
+        lambda z: SAMPLER.step(key(), cdcd.samplers.State(z), 0, 2, None),
+    ),
     "known": (True, "known", lambda z: sample(known=z)),
     "negatives": (False, "negatives", lambda z: loss(Z0, z)),
     "shuffle_chunks": (None, "z0", lambda z: cdcd.shuffle_chunks(key(), z, num_chunks=2)),
@@ -124,7 +128,9 @@ def _narrow_types() -> Iterator[Case]:
             "loss": lambda z, s, f: cdcd.make_loss(s)(key(), f, z, None),
             "bound": lambda z, s, f: cdcd.evaluate_bound(key(), s, f, z, None),
             "known": lambda z, s, f: cdcd.sample(key(), s, f, None, shape=SHAPE, known=z),
-            "sampler.step": lambda z, s, f: cdcd.make_sampler(s, f).step(key(), z, 0, 2, None),
+            "sampler.step": lambda z, s, f: cdcd.make_sampler(s, f).step(
+                key(), cdcd.samplers.State(z), 0, 2, None
+            ),
         }.items():
             run_it = lambda run=run, z=z, s=schedule, f=flat: run(z, s, f)  # noqa: E731
             yield refused(f"{name}: {dtype} for {size} tokens", run_it, says)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.truncation import apply_temperature, truncate
+from cdcd_jax.diffusion.samplers.filters import apply_temperature, truncate
 from tests.adversarial.calls.common import (
     LOGITS,
     SCHEDULE,

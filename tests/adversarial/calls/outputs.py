@@ -28,7 +28,9 @@ OF_NETWORKS = {
     "loss with negatives": lambda f: loss(Z0, Z0[:, None, ::-1], f),
     "bound": lambda f: bound(denoise_fn=f),
     "sample": lambda f: sample(f),
-    "sampler.step": lambda f: cdcd.make_sampler(SCHEDULE, f).step(key(), Z0, 0, 2, None),
+    "sampler.step": lambda f: cdcd.make_sampler(SCHEDULE, f).step(
+        key(), cdcd.samplers.State(Z0), 0, 2, None
+    ),
 }
 
 

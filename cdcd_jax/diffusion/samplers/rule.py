@@ -1,0 +1,95 @@
+"""What all samplers have in common: a prediction, a state and a rule for one reverse step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from cdcd_jax.checks import is_traced
+from cdcd_jax.diffusion.samplers.times import Times, make_times
+from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.typing import Leaf, LogProbs, PRNGKey, Timesteps, Tokens
+
+
+class Prediction(NamedTuple):
+    """A prediction of the clean tokens, log p(z0 | zt, cond).
+
+    Attributes:
+        network: What the network says, guided where it is: what confidence is measured by.
+        filtered: The same after temperature, top-k and truncation, which is drawn from; it may
+            hold -inf.
+    """
+
+    network: LogProbs
+    filtered: LogProbs
+
+
+Predict: TypeAlias = Callable[[Tokens, Timesteps], Prediction]
+"""``predict(zt, t)``: one pass of the network; t has a step 1..T for each row."""
+
+
+class State(NamedTuple):
+    """What a sampler carries from step to step.
+
+    Attributes:
+        zt: Tokens [batch length], values 0..K.
+        known: Tokens that are kept, of the same shape, the mask where there is none; or None.
+        memory: What a rule remembers, a tree of arrays [batch ...]; None for most.
+    """
+
+    zt: Leaf
+    known: Leaf = None
+    memory: Any = None
+
+
+class Rule:
+    """A rule for one reverse step; an entry of the table ``SAMPLERS`` is a subclass.
+
+    A subclass is a frozen dataclass that is registered as a pytree. Its fields are its options:
+    numbers may be traced, those with ``metadata={"static": True}`` are known before compiling.
+    """
+
+    def prepare(
+        self, schedule: Schedule, num_steps: int | None, times: Times, length: int | None
+    ) -> tuple["Rule", np.ndarray]:
+        """Check the options against a schedule and lay out the steps.
+
+        Args:
+            schedule: The noise schedule.
+            num_steps: Number of steps, or None for as many as the rule can use.
+            times: A time grid, see `cdcd_jax.diffusion.samplers.times.make_times`.
+            length: Positions of a sequence, where that is known.
+
+        Returns:
+            The rule, complete, and the steps that it visits, the last of them 0.
+
+        Raises:
+            ValueError: The rule has no meaning for the schedule, or an option is out of range.
+        """
+        del length
+        return self, make_times(schedule.num_steps, num_steps, times)
+
+    def start(self, key: PRNGKey, schedule: Schedule, zt: Tokens) -> Any:
+        """Return what the rule remembers before its first step."""
+        del key, schedule, zt
+
+    def step(
+        self,
+        key: PRNGKey,
+        schedule: Schedule,
+        predict: Predict,
+        state: State,
+        s: Timesteps,
+        t: Timesteps,
+    ) -> State:
+        """Go from step t to step s < t, both [batch], and return the state there."""
+        raise NotImplementedError
+
+    def keeps_visible(self, schedule: Schedule) -> bool:
+        """Return whether nothing changes any more where nothing is masked."""
+        return not replaces_tokens(schedule)
+
+
+def replaces_tokens(schedule: Schedule) -> bool:
+    """Return whether noise may replace a token; of a schedule that is traced, that it may."""
+    return is_traced(schedule.beta_bar) or bool(np.any(np.asarray(schedule.beta_bar) > 0.0))

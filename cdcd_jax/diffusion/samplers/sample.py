@@ -1,0 +1,317 @@
+"""Sampling: from noise to clean tokens, by any rule, in any number of reverse steps."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from cdcd_jax.checks import (
+    check_count,
+    check_drawn,
+    check_function,
+    check_key,
+    check_known,
+    check_pair,
+    check_steps,
+    check_tokens,
+    check_type,
+)
+from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
+from cdcd_jax.diffusion.eager import call_compiled
+from cdcd_jax.diffusion.samplers.ancestral import Ancestral, Fast
+from cdcd_jax.diffusion.samplers.filters import (
+    apply_temperature,
+    check_temperature,
+    check_truncation,
+    keep_top_k,
+    truncate,
+)
+from cdcd_jax.diffusion.samplers.rule import Prediction, Rule, State
+from cdcd_jax.diffusion.samplers.times import Times
+from cdcd_jax.diffusion.schedule import Schedule, check_schedule
+from cdcd_jax.diffusion.sharding import vary_like_result
+from cdcd_jax.diffusion.transitions import sample_prior
+from cdcd_jax.registry import SAMPLERS, register, suggest
+from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Timesteps, Tokens
+
+Step: TypeAlias = Int[Array, ""] | np.integer | int
+"""One step for all rows."""
+
+for _name, _rule in {"ancestral": Ancestral, "fast": Fast}.items():
+    register("sampler", _name, _rule)
+
+
+class Sampler(NamedTuple):
+    """A sampler as two pure functions and the steps to visit.
+
+    Attributes:
+        init: ``(key, batch, length, known=None) -> State``, from the prior: all masks with noise
+            that absorbs, see `cdcd_jax.diffusion.transitions.sample_prior`.
+        step: ``(key, state, s, t, cond) -> State``, one reverse step; s and t scalars.
+        times: The steps visited, T = times[0] > ... > times[-1] = 0.
+        can_stop: Whether a state without masks does not change any more.
+    """
+
+    init: Callable[..., State]
+    step: Callable[..., State]
+    times: np.ndarray
+    can_stop: bool
+
+    def __repr__(self) -> str:
+        return f"Sampler(num_steps={len(self.times) - 1}, times={self.times[0]}..{self.times[-1]})"
+
+
+def make_sampler(
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    *,
+    sampler: str | Rule = "ancestral",
+    num_steps: int | None = None,
+    times: Times = "uniform",
+    truncation: Number = 1.0,
+    top_k: int | None = None,
+    temperature: Number = 1.0,
+    length: int | None = None,
+) -> Sampler:
+    """Build a sampler; `sample` runs one from start to end.
+
+    Args:
+        schedule: The noise schedule the network was trained with.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
+        sampler: An entry of the table ``SAMPLERS`` by its name, or a `Rule` with its options.
+        num_steps: Reverse steps, 1..T; T when None. Steps that skip use the exact posterior
+            p(zs | zt), not one step's.
+        times: How they are spread over 1..T: ``"uniform"``, ``"cosine"``, ``"polynomial"``, or the
+            steps themselves; see `cdcd_jax.diffusion.samplers.times.make_times`.
+        truncation: Mass of the network's prediction to keep at each step, in (0, 1], which others
+            call top-p; CDCD uses 0.86. It may be traced, so that trying several values under
+            ``jax.jit`` compiles once.
+        top_k: Number of most likely tokens to keep; None keeps all.
+        temperature: Of the network's prediction, applied first; above 0. It may be traced, too.
+        length: Positions of a sequence, for rules whose steps depend on it.
+
+    Returns:
+        The sampler.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+    check_schedule(schedule)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+    rule = find_rule(sampler)
+    if num_steps is not None:
+        check_count("num_steps", num_steps)
+    if top_k is not None:
+        check_count("top_k", top_k)
+    check_truncation(truncation)
+    check_temperature(temperature)
+    rule, visited = rule.prepare(schedule, num_steps, times, length)
+    denoise = check_outputs(denoise_fn)
+
+    def init(key: PRNGKey, batch: int, length: int, known: Tokens | None = None) -> State:
+        check_key(key)
+        check_pair("shape", (batch, length), "(batch, length)")
+        if known is not None:
+            check_known(known, (batch, length), schedule.vocab_size)
+            known = jnp.asarray(known)
+        state = State(sample_prior(key, schedule, (batch, length)), known)
+        state = _keep_known(state, schedule)
+        return state._replace(memory=rule.start(jax.random.fold_in(key, 1), schedule, state.zt))
+
+    def step(key: PRNGKey, state: State, s: Step, t: Step, cond: Any) -> State:
+        check_key(key)
+        check_type("state", state, State, "sampler.init")
+        check_tokens("state.zt", state.zt, schedule.vocab_size, mask=True)
+        state = state._replace(zt=jnp.asarray(state.zt))
+        s, t = (jnp.full(state.zt.shape[:1], step) for step in (s, t))
+        check_steps(t, state.zt.shape[0], int(visited[0]), s)
+
+        def predict(zt: Tokens, t: Timesteps) -> Prediction:
+            # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
+            network = log_probs(denoise(zt, t, cond), zt, schedule.vocab_size)
+            log_p0 = apply_temperature(network, temperature)
+            if top_k is not None:
+                log_p0 = keep_top_k(log_p0, top_k)
+            return Prediction(network, truncate(log_p0, truncation))
+
+        return _keep_known(rule.step(key, schedule, predict, state, s, t), schedule)
+
+    return Sampler(init, step, visited, rule.keeps_visible(schedule))
+
+
+def find_rule(sampler: str | Rule, options: Mapping[str, Any] | None = None) -> Rule:
+    """Return a rule, or make that of a name.
+
+    Args:
+        sampler: An entry of the table ``SAMPLERS`` by its name, or a rule.
+        options: The options of a rule that is named, by their names; those left out are as they
+            are by default.
+
+    Raises:
+        ValueError: There is no such name, the rule has no such option, or it is neither.
+
+    Example:
+        >>> find_rule("fast", {"skip": 3})
+        Fast(skip=3)
+        >>> find_rule("fast", {"skips": 3})
+        Traceback (most recent call last):
+        ValueError: skips is no option of sampler = "fast": did you mean skip?
+    """
+    options, names = options or {}, rule_options(sampler)
+    for name in options:
+        if name not in names:
+            which = f'sampler = "{sampler}"' if isinstance(sampler, str) else "a sampler as object"
+            raise ValueError(f"{name} is no option of {which}{_suggest(name, names)}")
+    if isinstance(sampler, str):
+        sampler = SAMPLERS.find(sampler, "sampler")(**options)
+    if not isinstance(sampler, Rule):
+        raise ValueError(
+            f"sampler must be a name ({', '.join(SAMPLERS)}) or an object such as Ancestral(), got "
+            f"{sampler!r}"
+        )
+    return sampler
+
+
+def rule_options(sampler: str | Rule) -> tuple[str, ...]:
+    """List the options of a rule that is named; one that is an object has them already."""
+    if not isinstance(sampler, str):
+        return ()
+    return tuple(field.name for field in dataclasses.fields(SAMPLERS.find(sampler, "sampler")))
+
+
+def _suggest(name: str, names: Sequence[str]) -> str:
+    return f": {suggest(name, names)}" if names else ", which has none"
+
+
+def _keep_known(state: State, schedule: Schedule) -> State:
+    if state.known is None:
+        return state
+    known = state.known.astype(state.zt.dtype)
+    return state._replace(zt=jnp.where(known == schedule.mask_id, state.zt, known))
+
+
+def sample(
+    key: PRNGKey,
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    cond: Any,
+    *,
+    shape: tuple[int, int],
+    sampler: str | Rule = "ancestral",
+    num_steps: int | None = None,
+    times: Times = "uniform",
+    truncation: Number = 1.0,
+    top_k: int | None = None,
+    temperature: Number = 1.0,
+    known: Tokens | None = None,
+    return_trajectory: bool = False,
+) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
+    """Generate tokens.
+
+    Called by itself it compiles once for a network and its options; parameters that are bound as in
+    ``functools.partial(apply, params)`` are arguments of that program. Pure: put it under `jax.jit`
+    together with the parameters, e.g.
+    ``jax.jit(lambda params, key, cond: sample(key, schedule, partial(apply, params), cond, ...))``.
+
+    Where a rule leaves visible tokens as they are and nothing is masked any more, the network is
+    not called again, which changes no result.
+
+    Args:
+        key: Random key.
+        schedule: The noise schedule the network was trained with.
+        denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
+        cond: Passed on to denoise_fn.
+        shape: Batch and length of the tokens to make.
+        sampler: An entry of the table ``SAMPLERS`` by its name, or a rule with its options, such as
+            ``cdcd_jax.samplers.Fast(skip=3)``.
+        num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
+        times: How they are spread over 1..T.
+        truncation: Mass of the network's prediction to keep, in (0, 1]; may be traced.
+        top_k: Number of most likely tokens to keep.
+        temperature: Of the network's prediction; may be traced.
+        known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
+            last, and the others are generated around them; the mask where there is none.
+        return_trajectory: Return every state as well, for images of the progress.
+
+    Returns:
+        Tokens 0..K-1; with ``return_trajectory`` also the num_steps + 1 states, the first drawn
+        from the prior but for what is known, the last the tokens themselves.
+
+    Note:
+        Known tokens are not noised. This is exact for an absorbing schedule, where a visible token
+        is the clean one at any step and the network's prediction does not depend on how many are
+        visible beside t, and as good for the published one, which is absorbing but for 1e-6. Where
+        the noise replaces tokens it is an approximation: the network then takes a known token for
+        one that may have been replaced, and leans on it too little, the more so the larger t is.
+
+    Raises:
+        ValueError: A value is out of its range, ``known`` has another shape or holds other numbers
+            than token ids and the mask, or the network's output is not [batch length K] or NaN.
+
+    Example:
+        >>> from cdcd_jax.diffusion.schedule import absorbing_schedule
+        >>> schedule = absorbing_schedule(num_steps=8, vocab_size=4)
+        >>> certain = lambda zt, t, cond: jnp.log(jax.nn.one_hot(cond, 4) + 1e-9)
+        >>> sample(jax.random.key(0), schedule, certain, jnp.array([[3, 1]]), shape=(1, 2)).tolist()
+        [[3, 1]]
+    """
+    check_key(key)
+    check_pair("shape", shape, "(batch, length)")
+    check_schedule(schedule)
+    if known is not None:
+        check_known(known, shape, schedule.vocab_size)
+        known = jnp.asarray(known)
+    rule = find_rule(sampler)
+    options = {"num_steps": num_steps, "times": times, "top_k": top_k, "length": shape[1]}
+    numbers = {"sampler": rule, "truncation": truncation, "temperature": temperature}
+    make_sampler(schedule, denoise_fn, **options, **numbers)
+    static = schedule, (shape[0], shape[1]), options, return_trajectory
+    drawn = call_compiled(_run_sampler, _probe, static, key, denoise_fn, cond, known, numbers)
+    check_drawn(drawn[0] if return_trajectory else drawn, schedule.vocab_size)
+    return drawn
+
+
+def _run_sampler(
+    static: Any,
+    key: PRNGKey,
+    denoise_fn: DenoiseFn,
+    cond: Any,
+    known: Tokens | None,
+    numbers: dict[str, Any],
+) -> Any:
+    schedule, shape, options, return_trajectory = static
+    sampler = make_sampler(schedule, denoise_fn, **options, **numbers)
+    # Devices of a shard_map would leave a network that they share at different steps.
+    can_stop = sampler.can_stop and not jax.sharding.get_abstract_mesh().manual_axes
+
+    def step(state: State, now: tuple[PRNGKey, Array, Array]) -> tuple[State, Any]:
+        key, t, s = now
+
+        def advance(state: State) -> State:
+            return sampler.step(key, state, s, t, cond)
+
+        if can_stop:
+            unfinished = jnp.any(state.zt == schedule.mask_id)
+            state = jax.lax.cond(unfinished, advance, lambda state: state, state)
+        else:
+            state = advance(state)
+        return state, state.zt if return_trajectory else None
+
+    times = jnp.asarray(sampler.times)
+    keys = jax.random.split(key, len(times))
+    visits = keys[:-1], times[:-1], times[1:]
+    start = sampler.init(keys[-1], *shape, known)
+    start = vary_like_result(lambda x: step(x, jax.tree.map(lambda x: x[0], visits))[0], start)
+    end, states = jax.lax.scan(step, start, visits)
+    if return_trajectory:
+        return end.zt, jnp.concatenate([start.zt[None], states])
+    return end.zt
+
+
+def _probe(static: Any, key: PRNGKey, denoise_fn: DenoiseFn, cond: Any, *_: Any) -> None:
+    schedule, shape = static[:2]
+    denoise_fn(jnp.full(shape, schedule.mask_id), jnp.ones(shape[0], int), cond)
