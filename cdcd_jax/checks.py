@@ -45,7 +45,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         [[9, 9]]
         >>> draw(jax.random.key(0), jnp.array([[3, 99]]), jnp.array([5]))
         Traceback (most recent call last):
-        ValueError: zs[0, 1] = 99 is no token id: those are 0..9, of which 9 is the mask
+        ValueError: zs[0, 1] = 99 is not a token id: those are 0..9, of which 9 is the mask
     """
     run = jax.jit(with_errors(function))
 
@@ -92,9 +92,9 @@ def require(good: Callable[..., Any], sentence: str, values: Any, *others: Any) 
         *others: What they are compared with.
 
     Example:
-        >>> require(lambda p: p <= 1, "p{place} = {value} is no probability", np.array([0.2, 1.5]))
+        >>> require(lambda p: p <= 1, "p{place} = {value} is bad", np.array([0.2, 1.5]))
         Traceback (most recent call last):
-        ValueError: p[1] = 1.5 is no probability
+        ValueError: p[1] = 1.5 is bad
     """
     given = (values, *others)
     traced = any(is_traced(value) for value in given)
@@ -205,7 +205,7 @@ def check_ids(
     which = f"0..{last}, of which {last} is the mask" if mask else f"0..{last}"
     require(
         lambda ids: (ids >= 0) & (ids <= last),
-        f"{name}{{place}} = {{value}} is no token id: those are {which}",
+        f"{name}{{place}} = {{value}} is not a token id: those are {which}",
         tokens,
     )
 
@@ -227,7 +227,7 @@ def check_steps(t: Array, batch: int, num_steps: int, s: Array | None = None) ->
                 f"{name} must have shape [batch] = ({batch},), a step for each row, got "
                 f"{steps.shape}"
             )
-    sentence = f"t{{place}} = {{value}} is no noised step: those are 1..T = 1..{num_steps}"
+    sentence = f"t{{place}} = {{value}} is not a noised step: those are 1..T = 1..{num_steps}"
     require(lambda t: (t >= 1) & (t <= num_steps), sentence, t)
     if s is not None:
         sentence = "s{place} = {value} must be at least 0 and less than its t"

@@ -49,7 +49,7 @@ def read_request(dance_format: DanceFormat, request: Any) -> DanceInput:
             'where it is conditioned on them, "genre" and "video"'
         )
     if unknown := sorted({*request} - {"motion", "genre", "video"}):
-        raise ValueError(f"request: {unknown[0]} is no part of a dance")
+        raise ValueError(f"request: {unknown[0]} is not part of a dance")
     return make_input(dance_format, **request)
 
 
@@ -88,7 +88,7 @@ def make_input(
         )
     bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
     if bad.size:
-        raise ValueError(f"{source} holds a value that is no finite number in frame {bad[0]}")
+        raise ValueError(f"{source} holds a value that is not finite in frame {bad[0]}")
     lasting = len(motion) / dance_format.fps
     seconds = lasting if seconds is None else min(seconds, lasting)
     if len(motion) < dance_format.frames or seconds * SAMPLE_RATE < dance_format.samples:

@@ -36,7 +36,7 @@ def silence_other_hosts() -> None:
 
 
 def check_local(path: str | Path) -> None:
-    """Raise a ValueError for the address of a remote storage, which is no path of a file system.
+    """Raise a ValueError for the address of a remote storage, which is not a path of a file system.
 
     Args:
         path: A string, as it was given, or a path, which keeps one slash of several.
@@ -44,15 +44,15 @@ def check_local(path: str | Path) -> None:
     >>> check_local("runs/10:30/a")
     >>> check_local(Path("gs://bucket/run"))
     Traceback (most recent call last):
-    ValueError: gs://bucket/run is no path of a file system; mount that storage (gcsfuse, mount-s3)
-    and give the path where it is mounted
+    ValueError: gs://bucket/run is not a path of a file system; mount that storage (gcsfuse,
+    mount-s3) and give the path where it is mounted
     """
     scheme, colon, _ = str(path).partition(":/")
     if colon and len(scheme) > 1 and scheme.isalnum():
         shown = path if isinstance(path, str) else str(path).replace(":/", "://", 1)
         raise ValueError(
-            f"{shown} is no path of a file system; mount that storage (gcsfuse, mount-s3) and give "
-            "the path where it is mounted"
+            f"{shown} is not a path of a file system; mount that storage (gcsfuse, mount-s3) and "
+            "give the path where it is mounted"
         )
 
 

@@ -33,10 +33,10 @@ class Table(Mapping[str, T], Generic[T]):
         """Add an entry.
 
         Raises:
-            ValueError: If the name is taken by another entry, or is no name.
+            ValueError: If the name is taken by another entry, or is not a name.
         """
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"{self.kind}: {name!r} is no name; give letters, digits and _")
+            raise ValueError(f"{self.kind}: {name!r} is not a name; give letters, digits and _")
         if self._entries.get(name, entry) is not entry:
             raise ValueError(f'there is a {self.kind} "{name}" already; give another name')
         self._entries[name] = entry

@@ -61,7 +61,7 @@ def test_the_denoiser_hears_the_towers_features(files):
     tower, params = make_clip_text(**vars(towers.text_options)), towers.text_params
     wanted = jax.jit(tower.apply)(params, jnp.asarray(batch["cond"]))
     np.testing.assert_allclose(seen["cond"], wanted, atol=1e-6)
-    # The tower is no part of what is trained or saved, nor of the compiled step.
+    # The tower is not part of what is trained or saved, nor of the compiled step.
     state = jax.eval_shape(experiment.training.init_state)
     assert state.params["condition"] == {}
     after, _ = jax.eval_shape(experiment.training.train_step, state, seen)

@@ -76,8 +76,8 @@ def test_an_exported_model_needs_no_run(loaded, tmp_path):
     tokens = [each.sample(1, output="tokens", **SAMPLING) for each in (loaded, exported)]
     np.testing.assert_array_equal(*tokens)
     for path, message in {
-        tmp_path / "exported": "exported is there already; name another folder",
-        "gs://bucket/x": "is no path of a file system",
+        tmp_path / "exported": "exported already exists; name another folder",
+        "gs://bucket/x": "is not a path of a file system",
         loaded.folder / "sub": "is in the folder of the model itself",
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -92,22 +92,22 @@ def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("request_", "options", "message"),
     [
-        (10, {}, "request: label = 10 must lie in 0..9"),
-        ("ten", {}, "request: 'ten' is no class; give its number or its name"),
-        (True, {}, "request: True is no class"),
-        (3, {"num_steps": 5}, "num_steps = 5 must lie in 1..T = 1..4"),
+        (10, {}, "request: label = 10 must be in 0..9"),
+        ("ten", {}, "request: 'ten' is not a class; give its number or its name"),
+        (True, {}, "request: True is not a class"),
+        (3, {"num_steps": 5}, "num_steps = 5 must be in 1..T = 1..4"),
         (3, {"num_samples": 0}, "num_samples = 0 must be a whole number, 1..10000"),
         (3, {"num_samples": 10**9}, "num_samples = 1000000000 must be a whole number, 1..10000"),
         ([3, 5], {"num_samples": 1}, "num_samples = 1 must be at least 2, one for each request"),
-        ([], {}, "request: an empty list is no class"),
-        (b"\x03", {}, "is no class; give its number or its name"),
-        (np.array(11), {}, "request: label = 11 must lie in 0..9"),
+        ([], {}, "request: an empty list is not a class"),
+        (b"\x03", {}, "is not a class; give its number or its name"),
+        (np.array(11), {}, "request: label = 11 must be in 0..9"),
         (3, {"seed": -1}, "seed = -1 must be a whole number, 0..4294967295"),
         (3, {"seed": 2**32}, "seed = 4294967296 must be a whole number, 0..4294967295"),
         (3, {"truncation": "0.8"}, "truncation = '0.8' must be a number"),
         (3, {"num_steps": 2.5}, "num_steps = 2.5 must be a whole number"),
-        (3, {"truncation": 0}, "truncation = 0.0 must lie in (0, 1]"),
-        (3, {"steps": 5}, "steps is no option of sampling; there are num_steps, truncation"),
+        (3, {"truncation": 0}, "truncation = 0.0 must be in (0, 1]"),
+        (3, {"steps": 5}, "steps is not an option of sampling; there are num_steps, truncation"),
         (3, {"output": "jpeg"}, "output = 'jpeg' must be 'data', 'pil' or 'tokens'"),
     ],
 )
@@ -128,7 +128,7 @@ def test_data_and_tokens_are_checked(loaded):
     np.testing.assert_array_equal(loaded.encode(np.uint8(np.round(images * 255))), tokens)
     for bad, message in (
         (images * 255, "data holds values 0..255; images have 0..1, or bytes"),
-        (images * np.nan, "data holds a value that is no finite number"),
+        (images * np.nan, "data holds a value that is not finite"),
         (images[0, 0], "a single one needs a first axis"),
         (images[:0], "data must be a batch of images"),
         ("x.png", "data must be a batch of images"),
@@ -201,7 +201,7 @@ def test_a_folder_that_is_no_model_is_named(experiment, tmp_path):
 def test_what_is_no_folder_is_named(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"x")
     for name, message in {
-        "a.pth": "a.pth is no checkpoint of PyTorch: it begins with",
+        "a.pth": "a.pth is not a checkpoint of PyTorch: it begins with",
         "b": "b is not there; give the folder of a run",
     }.items():
         with pytest.raises(ValueError, match=message):

@@ -174,7 +174,7 @@ def test_a_class_that_one_split_lacks_is_named(images, tmp_path):
     ("changes", "message"),
     [
         ({"data__name": "folder"}, r"data\.path is not given"),
-        ({"data__name": "photos", "data__path": "x"}, r'data\.name = "photos" is no data set'),
+        ({"data__name": "photos", "data__path": "x"}, r'data\.name = "photos" is not a data set'),
         ({"codec__num_codes": 1}, r"codec\.num_codes = 1 must be at least 2"),
         ({"codec__image_size": 30}, r"codec\.image_size = 30 must be a multiple of 4"),
         ({"codec__used_codes": "none.pt"}, r"codec.*none\.pt"),

@@ -180,7 +180,7 @@ def test_smoke_from_training_to_images(run_as_typed, run, tmp_path):
     assert sorted(file.name for file in export.iterdir()) == [f"{k:06d}.png" for k in range(23)]
     code, output = run("--mode=sample", *asked)
     assert code == 2
-    assert output == f"Error: export = {export} is there already; name another\n"
+    assert output == f"Error: export = {export} already exists; name another\n"
 
     code, output = run(
         "--mode=sample", "--num_samples=4", "--label=7", "--num_steps=3", "--truncation=0.9",
@@ -273,7 +273,7 @@ def test_a_file_in_place_of_the_workdir_is_named(run, tmp_path):
     for mode in ("train", "sample"):
         code, output = run(f"--mode={mode}")
         assert code == 2
-        assert output == f"Error: workdir = {tmp_path}/run is no folder; give another path\n"
+        assert output == f"Error: workdir = {tmp_path}/run is not a folder; give another path\n"
 
 
 def test_a_folder_that_another_run_writes_to_is_left_alone(run, tmp_path):
@@ -300,7 +300,7 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
         (["--config.train.batchsize=3"], "did you mean batch_size?"),
         (["--config.denoiser.compute_dtype=float8"], "denoiser.compute_dtype must be one of"),
         (["--config.loss.mechanism=step", "--config.loss.chains=own"], "loss.chains must be one"),
-        (["--mode=sample", "--label=10"], "label = 10 must lie in 0..9"),
+        (["--mode=sample", "--label=10"], "label = 10 must be in 0..9"),
         (["--workdirectory=x"], "Unknown command line flag 'workdirectory'"),
         (["train"], "there is no argument 'train'"),
         (["--profile=20:10"], "profile = 20:10 must be FIRST:LAST"),
@@ -310,7 +310,7 @@ def test_nothing_to_sample_from(run_as_typed, tmp_path):
             "export is not read by --mode=train: it is for",
         ),
         (["--workdir=runs/[a]"], "has '[', ']' in its path"),
-        (["--workdir=gs://bucket/run", "--mode=sample"], "workdir = gs://bucket/run is no path"),
+        (["--workdir=gs://bucket/run", "--mode=sample"], "workdir = gs://bucket/run is not a path"),
         (["--mode=sample", "--label=three"], "--label=three must be a non-negative integer"),
     ],
 )
@@ -339,11 +339,11 @@ def test_a_configuration_that_is_not_there(run, config, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("config.train.num_stpes = 30", "train.num_stpes is no key: did you mean num_steps?"),
+        ("config.train.num_stpes = 30", "train.num_stpes is not a key: did you mean num_steps?"),
         ("config.evla = {}", "there is no section evla: did you mean eval?"),
         ("del config.mesh", "the section mesh is missing"),
         ("del config.eval.seed", "eval.seed is missing"),
-        ("config.codec.name = 'vqgan'", 'codec.name = "vqgan" is no codec of the digits'),
+        ("config.codec.name = 'vqgan'", 'codec.name = "vqgan" is not a codec of the digits'),
     ],
 )
 def test_a_configuration_of_ones_own_that_cannot_work_is_named(run, tmp_path, line, message):

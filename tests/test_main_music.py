@@ -228,7 +228,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     for changed, sentence in (
         ({"motion": bad["short"]}, f"{bad['short']} and seconds leave 1.00 s"),
         ({"motion": bad["other"]}, f"{bad['other']} has 51 features a frame"),
-        ({"motion": bad["nan"]}, f"{bad['nan']} holds a value that is no finite number in frame 7"),
+        ({"motion": bad["nan"]}, f"{bad['nan']} holds a value that is not finite in frame 7"),
         ({"genre": "polka"}, 'genre = "polka" must be one of break, pop, lock'),
         ({"genre": None}, "genre is not given, and the model was trained with it"),
         ({"video": None}, "video is not given"),

@@ -104,7 +104,7 @@ def test_a_misspelled_key_of_every_section_is_answered_with_the_one_meant(sectio
     wrong = key[:1] + key[2:]
     with config.unlocked():
         config[section][wrong] = 3
-    with pytest.raises(ValueError, match=rf"{section}\.{wrong} is no key: did you mean {key}"):
+    with pytest.raises(ValueError, match=rf"{section}\.{wrong} is not a key: did you mean {key}"):
         check_settings(config)
 
 
@@ -233,7 +233,9 @@ def test_a_missing_section_is_named(section):
 def test_keys_of_another_kind_of_condition_are_refused():
     config = load("glyphs_vanilla")
     config.condition.kind = "clip"
-    with pytest.raises(ValueError, match=r"condition\.\w+ is no key of condition\.kind = \"clip\""):
+    with pytest.raises(
+        ValueError, match=r"condition\.\w+ is not a key of condition\.kind = \"clip\""
+    ):
         check_settings(config)
 
 
@@ -303,9 +305,9 @@ def test_what_fits_passes_a_dry_run_of_training_and_scoring(
 
 def test_what_does_not_fit_is_refused_where_experiments_and_plans_are_built(tmp_path):
     config = combined("folder", "jukebox", "class")
-    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of images'):
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is not a codec of images'):
         build(config, tmp_path, dry_run=True)
-    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is no codec of images'):
+    with pytest.raises(ValueError, match=r'codec\.name = "jukebox" is not a codec of images'):
         check_settings(config)
 
 
@@ -332,5 +334,7 @@ def test_a_path_that_nothing_reads_is_refused(name, key):
 def test_the_address_of_a_remote_storage_is_shown_as_it_was_given():
     config = load("coco_vanilla", "smoke")
     config.data.path = "gs://bucket/coco"
-    with pytest.raises(ValueError, match=r"^data\.path = 'gs://bucket/coco' is no path of a file"):
+    with pytest.raises(
+        ValueError, match=r"^data\.path = 'gs://bucket/coco' is not a path of a file"
+    ):
         check_settings(config)

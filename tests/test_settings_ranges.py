@@ -161,7 +161,7 @@ def test_every_number_refuses_what_is_no_sense(name):
         ("aist_vanilla", "codec_train.batch_size", 10**9, r"a batch of the codec takes 132 TB"),
         ("coco_vanilla", "prepare.batch_size", 10**9, r"a batch to encode takes 197 TB of host"),
         ("coco_vanilla", "codec.channels", 10**6, r"the codec with its optimizer takes"),
-        ("digits_vanilla", "train.seed", 2**64, r"train\.seed = \d+ must lie in 0\.\.2\*\*32-1"),
+        ("digits_vanilla", "train.seed", 2**64, r"train\.seed = \d+ must be in 0\.\.2\*\*32-1"),
         ("digits_vanilla", "data.prefetch", -3, r"data\.prefetch = -3 must be at least 0"),
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ CHOICES = ("data.name", "data.intra", "data.train_split", "data.test_split", "co
            "loss.contrast_weight", "loss.aux_weight", "denoiser.mlp", "optimizer.decay",
            "optimizer.lr", "optimizer.plateau_patience", "train.importance_sampling",
            "eval.truncations", "sample.truncation", "sample.guidance")  # fmt: skip
-"""Keys that make an experiment what it is: whatever is no size."""
+"""Keys that make an experiment what it is: whatever is not a size."""
 
 
 @pytest.fixture(autouse=True)

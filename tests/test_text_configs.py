@@ -98,12 +98,12 @@ def test_an_evaluation_of_birds_draws_samples_for_all_captions():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"condition__dropout": 1.0}, r"condition.dropout = 1.0 must lie in \[0, 1\)"),
+        ({"condition__dropout": 1.0}, r"condition.dropout = 1.0 must be in \[0, 1\)"),
         ({"condition__null": "none"}, 'condition.null = "none" must be one of "learned", "empty"'),
         ({"condition__vocab_size": 100}, "condition.vocab_size = 100 must be at least 258"),
         ({"condition__num_heads": 5}, "condition.width = 48 must be a multiple of num_heads"),
         ({"codec__patch_size": 5}, "codec.patch_size = 5 must divide image_size = 32"),
-        ({"codec__name": "vqgn"}, r'codec\.name = "vqgn" is no codec: did you mean vqgan'),
+        ({"codec__name": "vqgn"}, r'codec\.name = "vqgn" is not a codec: did you mean vqgan'),
         ({"data__scripts": ("runes",)}, "data.scripts.*runes"),
         ({"data__name": "coco"}, "data.path is not given"),
         ({"sample__guidance": -1.0}, "sample.guidance = -1.0 must be at least 0"),

@@ -188,7 +188,7 @@ class _Request(NamedTuple):
 
 
 def _read_request(generator: Generator) -> _Request:
-    """Check what is asked for by the flags against a model."""
+    """Check what is requested by the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
     check_request(generator, prompts=prompts, **sampling)

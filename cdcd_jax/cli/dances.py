@@ -37,7 +37,7 @@ def read_dance(dance_format: DanceFormat | None, request: DanceRequest) -> Dance
 
     Args:
         dance_format: What the model takes; None for one that takes no dances.
-        request: What is asked for.
+        request: What is requested.
 
     Returns:
         The dance.
@@ -47,7 +47,7 @@ def read_dance(dance_format: DanceFormat | None, request: DanceRequest) -> Dance
             needs is not given, or a film is wanted that cannot be written.
     """
     if dance_format is None:
-        raise ValueError("motion: this is no model of dances; leave it out")
+        raise ValueError("motion: this is not a model of dances; leave it out")
     if request.denoise < 0:
         raise ValueError(f"denoise = {request.denoise} must be at least 0")
     takes_video = "video" in dance_format.parts

@@ -131,7 +131,7 @@ def make_music(
     Args:
         generator: A model of dances.
         workdir: Folder of the run.
-        request: What is asked for.
+        request: What is requested.
         name: What the weights are called in the names of files.
         seed: Seed of the music.
         num_samples: Number of takes.

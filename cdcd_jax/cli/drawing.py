@@ -46,7 +46,7 @@ def check_request(
     num_samples: int,
     **sampling: Any,
 ) -> None:
-    """Check what samples are asked for on the command line.
+    """Check what samples are requested on the command line.
 
     Raises:
         ValueError: If a value is out of its range, or the model has no use for it.
@@ -86,7 +86,7 @@ def draw(
 
     All hosts draw together, and the first writes. Music can be listened to as well: WAV files lie
     in a folder beside the image. Of more than
-    ``MAX_ROWS`` classes so many are drawn, evenly spread; so are the held-out captions where no
+    ``MAX_ROWS`` classes so many are drawn, evenly spaced; so are the held-out captions where no
     texts are given.
 
     Args:

@@ -22,7 +22,7 @@ def check_images(generator: Generator, path: str) -> Path:
     """Return the path that samples are exported to.
 
     Raises:
-        ValueError: If the samples are no images.
+        ValueError: If the samples are not images.
     """
     if generator.conditioning.dance is not None:
         raise ValueError(f"export = {path} is for images, and these samples are music")

@@ -41,7 +41,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise ValueError(str(error)) from error
     except UnicodeDecodeError as error:
         files = [argument for argument in argv if "flagfile" in argument]
-        raise ValueError(f"{' '.join(files)} is no text in UTF-8; write one flag a line") from error
+        raise ValueError(
+            f"{' '.join(files)} is not a text in UTF-8; write one flag a line"
+        ) from error
     except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
         overridden = getattr(error, "flagname", "").partition(".")[0] in ("config", "noconfig")
         if overridden and FLAGS["config"].value is None:
@@ -109,7 +111,7 @@ def check_folder(workdir: Path) -> None:
 
     >>> check_folder(Path("/proc/version/run"))
     Traceback (most recent call last):
-    ValueError: workdir = /proc/version/run: /proc/version is no folder; give another path
+    ValueError: workdir = /proc/version/run: /proc/version is not a folder; give another path
     """
     try:
         there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
@@ -117,7 +119,7 @@ def check_folder(workdir: Path) -> None:
         raise ValueError(f"workdir = {workdir}: {error.strerror}") from error
     if not there.is_dir():
         which = "" if there == workdir else f": {there}"
-        raise ValueError(f"workdir = {workdir}{which} is no folder; give another path")
+        raise ValueError(f"workdir = {workdir}{which} is not a folder; give another path")
 
 
 def _check_local(name: str, path: str) -> None:
@@ -165,7 +167,7 @@ def check_writable(name: str, path: Path) -> None:
 
     >>> check_writable("audio_out", Path("/proc/version/a.wav"))
     Traceback (most recent call last):
-    ValueError: audio_out = /proc/version/a.wav: /proc/version is no folder; give another path
+    ValueError: audio_out = /proc/version/a.wav: /proc/version is not a folder; give another path
     """
     try:
         if path.is_dir():
@@ -174,7 +176,7 @@ def check_writable(name: str, path: Path) -> None:
     except OSError as error:
         raise ValueError(f"{name} = {path}: {error.strerror}; give another path") from error
     if not above.is_dir():
-        raise ValueError(f"{name} = {path}: {above} is no folder; give another path")
+        raise ValueError(f"{name} = {path}: {above} is not a folder; give another path")
     try:
         # Rights are not enough: nobody can make a file in /proc.
         tempfile.TemporaryFile(dir=above).close()

@@ -209,7 +209,7 @@ _define(
 )
 _define(
     *("integer", "host_stuck_timeout", STUCK_TIMEOUT),
-    "seconds without progress that one may keep the others waiting; 0 for ever.",
+    "seconds without progress that one may keep the others waiting; 0 forever.",
     HOSTS,
     lower_bound=0,
     upper_bound=10**6 - 1,

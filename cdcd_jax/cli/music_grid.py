@@ -37,7 +37,7 @@ def draw_music(
         test: Those that were prepared.
         path: The PNG file; WAV files go into a folder beside it.
         seed: Seed of the samples.
-        num_samples: For how many dances, evenly spread over the set; at most as many as it has.
+        num_samples: For how many dances, evenly spaced over the set; at most as many as it has.
         caption: One line above the image.
         **options: Of ``generator.draw``.
 

@@ -13,7 +13,7 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
 
     Args:
         given: Prompts of the command line.
-        path: A file in UTF-8 with a prompt a line; empty lines are passed over.
+        path: A file in UTF-8 with a prompt a line; empty lines are skipped.
 
     Returns:
         The prompts, each once and without spaces around it; a file is named after each.

@@ -38,7 +38,7 @@ class AudioCodec:
     as much beside it as it can depend on, so that pieces fit without a seam.
 
     Note:
-        A feature that lies between two codes to within float32's rounding may become either,
+        A feature that is between two codes to within float32's rounding may become either,
         depending on batch size and device.
     """
 
@@ -136,7 +136,7 @@ class AudioCodec:
             float32, -1..1.
 
         Raises:
-            ValueError: If a window has not the codec's number of tokens, or one is no token.
+            ValueError: If a window has not the codec's number of tokens, or one is not a token.
         """
         tokens = np.asarray(tokens)
         if tokens.shape[1] != self.length:
@@ -177,7 +177,7 @@ class AudioCodec:
             float32 [tokens * hop], -1..1: what one decoding of the whole would give.
 
         Raises:
-            ValueError: If one is no token.
+            ValueError: If one is not a token.
         """
         tokens, hop = np.asarray(tokens).astype(np.int32), self.hop
         self._check_tokens(tokens)

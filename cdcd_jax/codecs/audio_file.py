@@ -20,10 +20,10 @@ from cdcd_jax.typing import Params
 
 
 def save_jukebox(path: str | Path, params: Params, options: JukeboxOptions) -> None:
-    """Write a codec to a ``.safetensors`` file; the file is there whole or not at all.
+    """Write a codec to a ``.safetensors`` file, atomically.
 
     Args:
-        path: Where to; the folder is made if need be.
+        path: Where to; missing folders are created.
         params: As ``jukebox.init`` makes them, of all levels or of some.
         options: How the codec is built.
 
@@ -45,7 +45,8 @@ def load_jukebox(path: str | Path) -> tuple[Params, JukeboxOptions]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no codec of music, or its arrays do not fit its options.
+        ValueError: The file is damaged, is not a codec of music, or its arrays do not fit its
+            options.
     """
     path = Path(path)
     arrays, metadata = read_arrays(path, JUKEBOX)

@@ -32,7 +32,7 @@ class ImageCodec:
     ``"first"`` does as the published code: it looks among all, and what is unused becomes token 0.
 
     Note:
-        A feature that lies between two codes to within float32's rounding may become either,
+        A feature that is between two codes to within float32's rounding may become either,
         depending on batch size and device. With ``compute_dtype="bfloat16"`` that is a few in a
         hundred.
     """
@@ -134,7 +134,7 @@ class ImageCodec:
             float32 RGB, values 0..1.
 
         Raises:
-            ValueError: If there is not one token for each cell of the grid, or one is no token.
+            ValueError: If there is not one token for each cell of the grid, or one is not a token.
         """
         tokens = np.asarray(tokens)
         check_codes(tokens, self.grid, self.vocab_size)

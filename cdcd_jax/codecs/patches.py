@@ -32,7 +32,7 @@ class PatchCodec:
     Args:
         codes: RGB patches, values 0..255, no two alike; at least two.
         image_size: Height and width of the images, a multiple of the patches'.
-        batch_size: Images at once, >= 1; of no influence on the tokens.
+        batch_size: Images at once, >= 1; does not affect the tokens.
 
     Raises:
         ValueError: If a value is wrong, or a code is there twice.
@@ -101,7 +101,7 @@ class PatchCodec:
             float32 RGB, values 0..1.
 
         Raises:
-            ValueError: If there is not one token for each cell of the grid, or one is no token.
+            ValueError: If there is not one token for each cell of the grid, or one is not a token.
         """
         tokens = np.asarray(tokens)
         check_codes(tokens, self.grid, self.vocab_size)
@@ -157,10 +157,10 @@ def fit_patch_codec(
 
 
 def save_patches(path: str | Path, codec: PatchCodec) -> None:
-    """Write a codec of patches to a ``.safetensors`` file, whole or not at all.
+    """Write a codec of patches to a ``.safetensors`` file, atomically.
 
     Args:
-        path: Where to; the folder is made if need be.
+        path: Where to; missing folders are created.
         codec: The codec.
 
     Raises:
@@ -182,7 +182,7 @@ def load_patches(path: str | Path, *, batch_size: int = 16) -> PatchCodec:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no codec, or is one of another kind.
+        ValueError: The file is damaged, is not a codec, or is one of another kind.
     """
     arrays, metadata = read_arrays(path, PATCHES)
     codes, size = arrays.get(CODES), metadata.get("image_size", "")

@@ -41,7 +41,7 @@ class PixelCodec:
         """Round each pixel to the nearest grey level.
 
         Args:
-            images: Values 0..1; what lies outside is clipped.
+            images: Values 0..1; what is outside is clipped.
 
         Returns:
             int32 tokens.

@@ -31,7 +31,7 @@ class SpectrumCodec:
         codes: [codes bands] natural logarithms of magnitudes.
         options: How sound is cut and described.
         length: Tokens of a window.
-        batch_size: Windows at once, >= 1; of no influence on the result.
+        batch_size: Windows at once, >= 1; does not affect the result.
 
     Raises:
         ValueError: If a value is wrong.
@@ -97,7 +97,7 @@ class SpectrumCodec:
             Values -1..1.
 
         Raises:
-            ValueError: If a window has not the codec's number of tokens, or one is no token.
+            ValueError: If a window has not the codec's number of tokens, or one is not a token.
         """
         tokens = np.asarray(tokens)
         check_codes(tokens, self.grid, self.vocab_size)
@@ -164,7 +164,7 @@ def fit_spectrum_codec(
 
 
 def save_spectra(path: str | Path, codec: SpectrumCodec) -> None:
-    """Write a codec of spectra to a ``.safetensors`` file, whole or not at all.
+    """Write a codec of spectra to a ``.safetensors`` file, atomically.
 
     Raises:
         OSError: The file cannot be written.
@@ -186,7 +186,7 @@ def load_spectra(path: str | Path, *, length: int, batch_size: int = 16) -> Spec
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no codec, or is one of another kind.
+        ValueError: The file is damaged, is not a codec, or is one of another kind.
     """
     arrays, metadata = read_arrays(path, SPECTRA)
     try:

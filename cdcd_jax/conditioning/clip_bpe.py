@@ -143,7 +143,7 @@ def _read_merges(path: Path, number: int) -> list[tuple[str, str]]:
             check_size(path, len(content), MERGES_BYTES)
         text = content.decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no complete list of merges: {error}.") from error
+        raise ValueError(f"{path} is not a complete list of merges: {error}.") from error
     pairs = [tuple(line.split()) for line in text.split("\n")[1 : number + 1]]
     merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
     if len(merges) < number:

@@ -14,7 +14,7 @@ COMPUTE_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def check_sizes(sizes: dict[str, int | None], *, width: int, num_heads: int) -> None:
-    """Raise a ValueError if a size is no positive number, or heads do not divide the width."""
+    """Raise a ValueError if a size is not a positive number, or heads do not divide the width."""
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} = {size} must be at least 1")

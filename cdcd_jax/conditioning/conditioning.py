@@ -21,7 +21,7 @@ class Texts:
             encoder, or the same tokens where the model reads them itself.
         condition: What the model makes of that.
         cond_dim: Features that the denoiser attends to.
-        fingerprint: What the tokens mean; a run cannot go on with others.
+        fingerprint: What the tokens mean; a run cannot continue with others.
     """
 
     tokenize: Callable[[Sequence[str]], np.ndarray]
@@ -47,7 +47,7 @@ class DanceFormat(NamedTuple):
         video_steps: Steps of the video in a window, the nearest ones; None for one step, the mean
             over the window.
         genre_names: By their numbers; empty where there are no genres.
-        edges: Pairs of joints to draw; empty where features are no positions.
+        edges: Pairs of joints to draw; empty where features are not positions.
         mean: [features] mean of the motion over the training set; None where it is not used.
         std: [features] standard deviation of it.
     """

@@ -54,7 +54,7 @@ def dance_condition(
             ``make_reference_motion``; None to leave motion out.
         num_genres: 0 to leave genres out.
         video_features: Of a step of the video; None to leave video out.
-        video_steps: Steps of the video, evenly spread over its length.
+        video_steps: Steps of the video, evenly spaced over its length.
         seconds: How long the dance is, > 0.
         width: Features of a token.
         genre_width: Features of a genre before it is joined with the rest, for ``"reference"``.

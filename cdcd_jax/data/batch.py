@@ -141,23 +141,23 @@ def check_tokens(tokens: np.ndarray, *, vocab_size: int, name: str = "tokens") -
 
     Args:
         tokens: Array of any shape, in the host's memory.
-        vocab_size: K, the number of real tokens; the mask (id K) is no data.
+        vocab_size: K, the number of real tokens; the mask (id K) is not data.
         name: What the array is called in the message.
 
     Raises:
-        ValueError: If the type is not int32 or a value lies outside 0..K-1.
+        ValueError: If the type is not int32 or a value is outside 0..K-1.
 
     >>> check_tokens(np.array([[0, 16]], np.int32), vocab_size=17)
     >>> check_tokens(np.array([[0, 17]], np.int32), vocab_size=17)
     Traceback (most recent call last):
-    ValueError: tokens must lie in 0..16 (vocab_size 17), found 17
+    ValueError: tokens must be in 0..16 (vocab_size 17), found 17
     """
     if tokens.dtype != np.int32:
         raise ValueError(f"{name} must be int32, got {tokens.dtype}")
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocab_size):
         bad = tokens.min() if tokens.min() < 0 else tokens.max()
         raise ValueError(
-            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}), found {bad}"
+            f"{name} must be in 0..{vocab_size - 1} (vocab_size {vocab_size}), found {bad}"
         )
 
 

@@ -31,7 +31,7 @@ def load_negatives(
     """Read the negatives of a set of examples.
 
     Where several entries belong to an image, as COCO's captions do, its list is all of theirs.
-    Listed images that were not prepared, because they could not be decoded, are passed over.
+    Listed images that were not prepared, because they could not be decoded, are skipped.
 
     Args:
         path: The file.
@@ -45,7 +45,7 @@ def load_negatives(
         The lists, to draw from.
 
     Raises:
-        ValueError: If the file is of another form or of other images, or an image has no list.
+        ValueError: If the file is malformed or of other images, or an image has no list.
     """
     path = Path(path)
     content = read_entries(path)
@@ -82,7 +82,7 @@ def read_entries(path: Path) -> dict[str, list[Any]] | list[list[Any]]:
     """Read a list's entries; whether they are of the right images is not known yet.
 
     Raises:
-        ValueError: If the file is no JSON, or of another form.
+        ValueError: If the file is not JSON, or malformed.
     """
     content = read_json(path)
     if not isinstance(content, dict | list):

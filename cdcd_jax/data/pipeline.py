@@ -121,7 +121,7 @@ def make_train_iterator(
     """Read the stream of ``make_train_dataset`` ahead of its use, in threads.
 
     The iterator has ``get_state`` and ``set_state``: the state counts the batches handed out, not
-    those read ahead, so that a restored iterator goes on with exactly the next batch.
+    those read ahead, so that a restored iterator continues with exactly the next batch.
 
     Args:
         examples: The training set.
@@ -133,7 +133,7 @@ def make_train_iterator(
         num_own: N of these.
         process_index: Which process this is.
         num_processes: How many share the batch.
-        num_threads: Threads that prepare batches; 0 prepares each when asked for it.
+        num_threads: Threads that prepare batches; 0 prepares each on demand.
         prefetch: Number of batches prepared ahead.
 
     Returns:
@@ -193,12 +193,12 @@ def _check(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must lie in 0..2**32-1, got {seed}")
+        raise ValueError(f"seed must be in 0..2**32-1, got {seed}")
     if num_negatives < 0:
         raise ValueError(f"num_negatives must be at least 0, got {num_negatives}")
     if not 0 <= process_index < num_processes:
         raise ValueError(
-            f"process_index must lie in 0..num_processes-1 = 0..{num_processes - 1}, "
+            f"process_index must be in 0..num_processes-1 = 0..{num_processes - 1}, "
             f"got {process_index}"
         )
     if batch_size % num_processes:

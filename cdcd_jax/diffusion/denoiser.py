@@ -16,8 +16,8 @@ def check_outputs(denoise_fn: DenoiseFn, *, features: bool = False) -> DenoiseFn
         features: Whether it returns features for a head, in place of log p(z0 | zt, cond).
 
     Returns:
-        A function of the same form. It raises a ValueError where the output is no array or, where
-        that is known, holds no probabilities.
+        A function of the same form. It raises a ValueError where the output is not an array or,
+        where that is known, holds no probabilities.
     """
 
     def call(zt: Tokens, t: Timesteps, cond: object) -> Array:

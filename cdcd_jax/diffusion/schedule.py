@@ -138,7 +138,7 @@ def mask_replace_schedule(
     ):
         if not (0.0 < keep < 1.0 and 0.0 <= uniform < 1.0 and keep + uniform <= 1.0):
             raise ValueError(
-                f"{name}_keep = {keep:g} must lie in (0, 1) and {name}_uniform = {uniform:g} in "
+                f"{name}_keep = {keep:g} must be in (0, 1) and {name}_uniform = {uniform:g} in "
                 "[0, 1), and the two may not exceed 1 together: the rest is the mask's share"
             )
     # Zero at t=1 and one at t=T; T=1 has the final shares.
@@ -192,7 +192,7 @@ def _follow(curve: str, power: float, u: np.ndarray) -> np.ndarray:
         if not 0.0 < power < np.inf:
             raise ValueError(f"power = {power:g} of a polynomial schedule must be above 0")
         return u**power
-    raise ValueError(f'curve = "{curve}" is no curve; there are {", ".join(CURVES)}')
+    raise ValueError(f'curve = "{curve}" is not a curve; there are {", ".join(CURVES)}')
 
 
 def log_snr(schedule: Schedule) -> np.ndarray:
@@ -237,7 +237,7 @@ def check_schedule(schedule: Schedule) -> None:
             )
         require(
             lambda p: (p >= 0.0) & (p <= 1.0 + 1e-6),
-            f"schedule.{name}{{place}} = {{value}} is no probability",
+            f"schedule.{name}{{place}} = {{value}} is not a probability",
             table,
         )
     coarsest = max(float(jnp.finfo(table.dtype).eps) for table in tables.values())

@@ -43,7 +43,7 @@ def init_timestep_stats(num_steps: int) -> TimestepStats:
         The statistics.
 
     Raises:
-        ValueError: ``num_steps`` is no whole number from 1 on, or more than a schedule can have.
+        ValueError: ``num_steps`` is not a whole number from 1 on, or more than a schedule can have.
     """
     check_total_steps(num_steps)
     return TimestepStats(second_moment=jnp.zeros(num_steps), count=jnp.zeros(num_steps))

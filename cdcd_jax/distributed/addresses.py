@@ -41,7 +41,7 @@ def split_address(address: str) -> tuple[str, int]:
         return host[1:-1], int(port)
     if not re.fullmatch(r"[\w.-]{1,253}", host):
         raise ValueError(
-            f"coordinator = {shown} is no name and port of a host; give it as HOST:PORT, e.g. "
+            f"coordinator = {shown} is not a name and port of a host; give it as HOST:PORT, e.g. "
             "localhost:12345, and a number of IPv6 in brackets, e.g. [::1]:12345"
         )
     return host, int(port)
@@ -84,7 +84,8 @@ def listen(address: str) -> socket.socket:
                 with contextlib.suppress(_NotHereError):
                     return _bind(family, place)
         print(
-            f"{host} of coordinator = {address} is no address of this machine: listening at all of "
+            f"{host} of coordinator = {address} is not an address of this machine: listening at "
+            "all of "
             "its interfaces",
             file=sys.stderr,
             flush=True,

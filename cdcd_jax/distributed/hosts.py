@@ -70,7 +70,7 @@ def join_hosts(
         host_index: Which one this is, from 0.
         timeout: Seconds to wait for the others, >= 1.
         heartbeat_timeout: Seconds of silence after which a host counts as dead, >= 1.
-        stuck_timeout: Seconds without progress that a host may keep the others waiting; 0 for ever.
+        stuck_timeout: Seconds without progress that a host may keep the others waiting; 0 forever.
 
     Returns:
         Whether there are others.
@@ -173,7 +173,7 @@ def _has_others(environment: Mapping[str, str]) -> bool:
 
 def _number(name: str, text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text.strip()):
-        raise ValueError(f"{name} = {text[:40]!r} in the environment is no number; {_FLAGS}")
+        raise ValueError(f"{name} = {text[:40]!r} in the environment is not a number; {_FLAGS}")
     return int(text)
 
 
@@ -224,7 +224,7 @@ def explain_loss(error: BaseException) -> str | None:
         if isinstance(cause, (RuntimeError, ValueError, OSError)) and LOST.search(str(cause)):
             return (
                 f"another host has gone ({_first_line(cause)}); run the same command on all hosts "
-                "again to go on from the newest checkpoint"
+                "again to continue from the newest checkpoint"
             )
         cause = cause.__cause__ or cause.__context__
     return None

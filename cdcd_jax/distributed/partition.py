@@ -134,7 +134,7 @@ def _check_rules(rules: Sequence[Rule], names: Mapping[str, Any], mesh: Mesh) ->
         try:
             found = any(re.search(pattern, name) for name in names)
         except re.error as error:
-            raise ValueError(f'rules: "{pattern}" is no regular expression: {error}') from error
+            raise ValueError(f'rules: "{pattern}" is not a regular expression: {error}') from error
         if not found:
             longest = max(names, key=lambda name: math.prod(names[name].shape))
             raise ValueError(

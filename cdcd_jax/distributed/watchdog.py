@@ -203,7 +203,7 @@ def watch_hosts(*, timeout: float, heartbeat_timeout: float) -> None:
     """Watch the progress of all hosts from now on, in the background.
 
     Args:
-        timeout: Seconds without progress that a host may keep the others waiting; 0 for ever.
+        timeout: Seconds without progress that a host may keep the others waiting; 0 forever.
         heartbeat_timeout: Seconds of silence after which JAX ends the run.
     """
     state = distributed.global_state

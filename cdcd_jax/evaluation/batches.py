@@ -77,8 +77,8 @@ def even_batches(
         progress: Whether to show one.
 
     Yields:
-        The batch's number; indices [batch_size], which go on at the start of the set after its end;
-        and how many of them are new.
+        The batch's number; indices [batch_size], which continue at the start of the set after its
+        end; and how many of them are new.
 
     >>> [(at.tolist(), count) for _, at, count in even_batches(3, 2, "examples", False)]
     [([0, 1], 2), ([2, 0], 1)]

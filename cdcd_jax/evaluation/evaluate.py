@@ -63,7 +63,7 @@ def evaluate(
         test: Held-out examples.
         by_example: Whether ``cond`` is a caption or a dance for each example, not its class. What
             metrics take for the label is then the number of the test example whose caption or dance
-            was asked for.
+            was requested.
         requests: With ``by_example``, conditions to draw samples for in place of the test
             examples' own; the label is then the number of the request.
         metrics: What scores the samples; None for a classifier of tokens, fitted to ``train``.
@@ -95,7 +95,7 @@ def evaluate(
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
     if metrics is None and by_example:
-        raise ValueError("metrics are needed, as examples are no classes for a classifier to learn")
+        raise ValueError("metrics are needed, as there are no classes for a classifier to learn")
     if metrics is None:
         fitted = evenly_spaced(len(train), num_real)
         metrics = [classifier_metric(token_classifier(train.take(fitted), train.cond[fitted]))]

@@ -36,7 +36,7 @@ COLUMNS = {
 """Key of a row -> heading, width and form."""
 
 HIDDEN = ("name", "seconds_per_sample")
-"""Keys of a row that are no columns of numbers."""
+"""Keys of a row that are not columns of numbers."""
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -79,7 +79,7 @@ def explain_bits(bits: float, *, vocab_size: int, num_steps: int) -> list[str]:
     """Explain bits per token that are more than a uniform distribution of the tokens would need.
 
     The bound is a sum over the T steps. Where hardly a token is replaced by another, a token of zt
-    that is no mask is the clean one, and a network that gives it the probability p pays about
+    that is not a mask is the clean one, and a network that gives it the probability p pays about
     -log p for it at every step, not once: with p = 1/K that is several times log K.
 
     Args:
@@ -100,7 +100,7 @@ def explain_bits(bits: float, *, vocab_size: int, num_steps: int) -> list[str]:
         return []
     return [
         f"{bits:.2f} bits per token are more than the log2 K = {uniform:.2f} of uniform "
-        "probabilities: the denoiser is undertrained. Tokens of zt that are no masks are nearly "
+        "probabilities: the denoiser is undertrained. Tokens of zt that are not masks are nearly "
         "always clean, and one that does not copy them yet pays for them at each of the "
         f"T = {num_steps} steps, not once."
     ]

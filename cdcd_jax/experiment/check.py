@@ -64,7 +64,7 @@ def check_combination(config: Any, *, for_codec: bool = False) -> None:
     CODECS.find(codec, "codec.name")
     if codec not in ours:
         raise ValueError(
-            f'codec.name = "{codec}" is no codec of {tasks[0].noun}, which data.name = "{name}" '
+            f'codec.name = "{codec}" is not a codec of {tasks[0].noun}, which data.name = "{name}" '
             f"holds; take {_either(ours)}"
         )
     wanted = CONDITIONS.find(kind, "condition.kind").needs
@@ -101,9 +101,9 @@ def _check_section(config: Any, name: str, variants: Mapping[str, Keys]) -> None
     keys = keys or Keys(frozenset(), of_all)
     for given in section:
         if given not in of_all:
-            raise ValueError(f"{name}.{given} is no key: {suggest(given, of_all)}")
+            raise ValueError(f"{name}.{given} is not a key: {suggest(given, of_all)}")
         if keys.strict and given not in keys.known:
-            raise ValueError(f"{name}.{given} is no key of {where}; leave it out")
+            raise ValueError(f"{name}.{given} is not a key of {where}; leave it out")
         value = section[given]
         if given not in keys.known and value is not None and find_kind(name, given) is PLACE:
             raise ValueError(

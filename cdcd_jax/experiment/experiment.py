@@ -58,7 +58,7 @@ them: the fingerprint of the tokens says it."""
 
 
 EVAL_KEYS = (*PLACES, "num_judged", "all_captions", "metrics")
-"""Keys of the section ``eval`` that are no options of ``evaluate``."""
+"""Keys of the section ``eval`` that are not options of ``evaluate``."""
 
 
 @dataclass(frozen=True, kw_only=True)

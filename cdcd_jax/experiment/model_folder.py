@@ -261,7 +261,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Open an exported file of weights; arrays stay in the file until they are placed.
 
     Raises:
-        ValueError: If it is damaged, or holds what is no weights.
+        ValueError: If it is damaged, or holds something other than weights.
     """
     arrays, texts = map_arrays(path)
     if texts.get("format") != WEIGHTS_FORMAT:

@@ -55,7 +55,9 @@ def convert_published(
         OSError: If the folder cannot be written.
     """
     if path.is_dir() and not is_pipeline(path):
-        raise ValueError(f"{path} is no published checkpoint: a folder without diffusers' {INDEX}")
+        raise ValueError(
+            f"{path} is not a published checkpoint: a folder without diffusers' {INDEX}"
+        )
     merges = merges or find_merges(path)
     files = [Path(file) for file in (codec, used_codes, merges) if file]
     source = _describe_files([*(pipeline_files(path) if is_pipeline(path) else [path]), *files])
@@ -110,4 +112,4 @@ def _check_folder(folder: Path) -> None:
         return
     ours = {file for pattern in FILES for file in folder.glob(pattern)}
     if not folder.is_dir() or {*folder.iterdir()} - ours:
-        raise ValueError(f"{folder} is there already and no converted model; name another folder")
+        raise ValueError(f"{folder} already exists and no converted model; name another folder")

@@ -174,7 +174,7 @@ def _read_music(config: Any, path: Path, workdir: Path) -> Start:
 
 
 def _check_published(path: Path) -> None:
-    """Raise a ValueError for what is no published checkpoint at first sight."""
+    """Raise a ValueError for what is not a published checkpoint at first sight."""
     if not path.exists():
         raise ValueError(f"start_from = {path}: there is no such file or folder")
     fault = ""
@@ -184,7 +184,8 @@ def _check_published(path: Path) -> None:
         fault = "the folder holds no complete checkpoint"
     if fault:
         raise ValueError(
-            f"start_from = {path} is no checkpoint: {fault}; give the folder of a run, a published "
+            f"start_from = {path} is not a checkpoint: {fault}; give the folder of a run, a "
+            "published "
             "file of PyTorch, or a folder of diffusers"
         )
 

@@ -127,4 +127,4 @@ def _schedule(*, name: str, vocab_size: int, num_steps: int, **shares: Any) -> S
         return absorbing_schedule(num_steps=num_steps, vocab_size=vocab_size, **along)
     if name == "mask_replace":
         return mask_replace_schedule(num_steps=num_steps, vocab_size=vocab_size, **shares)
-    raise ValueError(f'name = "{name}" is no schedule; there are "mask_replace" and "absorbing"')
+    raise ValueError(f'name = "{name}" is not a schedule; there are "mask_replace" and "absorbing"')

@@ -106,7 +106,7 @@ class Tower(NamedTuple):
     Attributes:
         names: Our part -> their names.
         title: In error messages.
-        left_out: How the names begin that are no part of it.
+        left_out: How the names begin that are not part of it.
         turned: Bare arrays of ours that are theirs transposed.
     """
 

@@ -56,7 +56,7 @@ def describe_clip_image(state: StateDict) -> dict[str, Any] | None:
         Options of ``make_clip_image``; None if there is no image tower.
 
     Raises:
-        ValueError: If the image tower is no Vision Transformer, but a ResNet, or lacks an array.
+        ValueError: If the image tower is not a Vision Transformer, but a ResNet, or lacks an array.
     """
     if any(key.startswith("visual.layer1.") for key in state):
         raise ValueError(
@@ -70,7 +70,11 @@ def describe_clip_image(state: StateDict) -> dict[str, Any] | None:
     if missing or state[names["patch"]].ndim != 4:
         raise ValueError(
             "The state dict holds no complete image tower of CLIP: "
-            + (f"it lacks {min(missing)}." if missing else f"{names['patch']} is no convolution.")
+            + (
+                f"it lacks {min(missing)}."
+                if missing
+                else f"{names['patch']} is not a convolution."
+            )
         )
     width, _, patch_size, _ = state[names["patch"]].shape
     grid = math.isqrt(max(0, state[names["position"]].shape[0] - 1))  # one more, of the class token

@@ -85,7 +85,9 @@ def pipeline_files(folder: str | Path) -> list[Path]:
     configs += [folder / part / "config.json" for part in parts]
     missing = [path for path in configs if not path.is_file()]
     if missing:
-        raise ValueError(f"{folder} is no complete folder of diffusers: there is no {missing[0]}.")
+        raise ValueError(
+            f"{folder} is not a complete folder of diffusers: there is no {missing[0]}."
+        )
     return [*configs, *(_weights(folder / part) for part in parts)]
 
 
@@ -195,7 +197,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path, LIST_BYTES)
     except ValueError as error:
-        raise ValueError(f"{path} is no complete JSON file: {error}.") from error
+        raise ValueError(f"{path} is not a complete JSON file: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings by name.")
     return content

@@ -39,7 +39,9 @@ def read_entries(path: Path, weights: str | None) -> dict[str, StateDict]:
         entries = {"model": entries}
     if "model" not in entries:
         have = ", ".join(sorted(key for key in entries if isinstance(key, str))) or "no entries"
-        raise ValueError(f"{path} is no published checkpoint: it has no entry model, but {have}.")
+        raise ValueError(
+            f"{path} is not a published checkpoint: it has no entry model, but {have}."
+        )
     if weights == "ema" and not entries.get("ema"):
         raise ValueError(f'{path} holds no averaged weights; take the last ones, weights="model".')
     taken = WEIGHTS if weights != "model" and entries.get("ema") else ("model",)

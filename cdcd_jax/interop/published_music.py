@@ -1,6 +1,6 @@
 """Published dance-to-music checkpoints, split into denoiser, codec and condition.
 
-The file is like those of images (``published.py``), but the codec lies in it twice, the motion
+The file is like those of images (``published.py``), but the codec is in it twice, the motion
 encoder has no running average, and each name belongs to a part below, too, or is refused.
 """
 
@@ -159,7 +159,7 @@ def _split_model(model: StateDict, path: Path) -> tuple[StateDict, StateDict, di
     parts = [part for part in (MUSIC, MOTION) if not any(key.startswith(part) for key in model)]
     if parts:
         raise ValueError(
-            f"{path} is no checkpoint of music: it lacks {parts[0]}*, as models of images do; "
+            f"{path} is not a checkpoint of music: it lacks {parts[0]}*, as models of images do; "
             "those are sampled without a dance."
         )
     for key, array in model.items():

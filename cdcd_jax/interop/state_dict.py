@@ -129,7 +129,8 @@ def select_arrays(tree: Any, entry: str | Sequence[str] | None, path: Path) -> S
     unnamed = [key for key in arrays if not isinstance(key, str)]
     if unnamed:
         raise ValueError(
-            f"{path} holds an array by {brief(unnamed[0])}, which is no name; save the state dict, "
+            f"{path} holds an array by {brief(unnamed[0])}, which is not a name; save the state "
+            "dict, "
             "whose arrays have names."
         )
     return strip_wrapper(arrays)
@@ -196,7 +197,7 @@ def _read_npz(path: Path) -> StateDict:
         return {name: _member(archive, path, name, *found) for name, found in arrays.items()}
     except DAMAGE as error:
         raise ValueError(
-            f"{path} is no complete .npz file of arrays: {describe(error)}."
+            f"{path} is not a complete .npz file of arrays: {describe(error)}."
         ) from error
 
 

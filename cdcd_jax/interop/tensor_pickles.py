@@ -125,7 +125,7 @@ class TensorUnpickler(SafeUnpickler):
                     self.spend(1000)
                     self.storages[key] = self.find_storage(key, np.dtype(kind), size)
                 return self.storages[key]
-        raise ValueError(f"{self.path} refers to an object that is no whole storage.")
+        raise ValueError(f"{self.path} refers to an object that is not a whole storage.")
 
     def find_storage(self, key: str, dtype: np.dtype, size: int) -> Storage:
         """Locate the numbers of a storage."""
@@ -137,7 +137,7 @@ class TensorUnpickler(SafeUnpickler):
         if isinstance(storage, StandIn):
             return storage
         if not (isinstance(storage, Storage) and isinstance(shape, tuple)):
-            raise Damage("it makes a tensor of something that is no storage")
+            raise Damage("it makes a tensor of something that is not a storage")
         numbers = (offset, *shape, *stride)
         if any(type(number) is not int for number in numbers):
             raise ValueError(

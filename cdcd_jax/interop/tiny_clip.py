@@ -88,6 +88,6 @@ def merge_words(words: Iterable[str]) -> list[str]:
 
 
 def write_merges(path: Path, merges: Sequence[str]) -> None:
-    """Write merges as ``bpe_simple_vocab_16e6.txt.gz`` has them, below a line that is no merge."""
+    """Write merges in the format of ``bpe_simple_vocab_16e6.txt.gz``, below a header line."""
     text = "\n".join(["#version: tiny", *merges]) + "\n"
     path.write_bytes(gzip.compress(text.encode(), mtime=0))

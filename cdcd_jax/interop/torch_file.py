@@ -31,15 +31,15 @@ def read_torch(path: Path) -> Any:
         :class:`StandIn` for whatever is neither a tensor nor a plain container.
 
     Raises:
-        ValueError: The file is damaged or of another format.
+        ValueError: The file is damaged or malformedat.
     """
     if fault := describe_start(path):
-        raise ValueError(f"{path} is no checkpoint of PyTorch: {fault}.")
+        raise ValueError(f"{path} is not a checkpoint of PyTorch: {fault}.")
     try:
         archive = open_archive(path)  # the storages read from it later
     except ValueError as error:
         raise ValueError(
-            f"{path} is no complete PyTorch zip checkpoint ({describe(error)}); get it anew."
+            f"{path} is not a complete PyTorch zip checkpoint ({describe(error)}); get it anew."
         ) from error
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -48,7 +48,7 @@ def read_torch(path: Path) -> Any:
 
 
 def describe_start(path: Path) -> str:
-    """Describe the beginning of a file that is no zip archive; empty for one that may be.
+    """Describe the beginning of a file that is not a zip archive; empty for one that may be.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.png"

@@ -101,7 +101,7 @@ def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, StoredTensor]]:
             if not isinstance(value, StoredTensor | _Module):
                 continue
             if not isinstance(name, str):
-                raise ValueError(f"{path} calls an attribute {brief(name)}, which is no name.")
+                raise ValueError(f"{path} calls an attribute {brief(name)}, which is not a name.")
             if isinstance(value, StoredTensor):
                 yield f"{prefix}{name}", value
             else:

@@ -161,7 +161,7 @@ def read_used_codes(path: str | Path) -> np.ndarray:
     try:
         return used_codes(table)
     except ValueError as error:
-        raise ValueError(f"{path} is no map to the used codes: {error}.") from error
+        raise ValueError(f"{path} is not a map to the used codes: {error}.") from error
 
 
 def used_codes(table: Any) -> np.ndarray:

@@ -161,7 +161,7 @@ def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> No
         last = (options.num_classes or 1) - 1
         require(
             lambda labels: (labels >= 0) & (labels <= last),
-            f"cond{{place}} = {{value}} is no label: those are 0..{last}",
+            f"cond{{place}} = {{value}} is not a label: those are 0..{last}",
             cond,
         )
     if options.condition == "cross" and (

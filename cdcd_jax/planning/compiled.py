@@ -60,7 +60,8 @@ def read_collectives(text: str, num_devices: int) -> list[Collective]:
         The collectives in the order of the text.
 
     Raises:
-        ValueError: If the text is no compiled program, or its groups are written in an unknown way.
+        ValueError: If the text is not a compiled program, or its groups are written in an unknown
+            way.
 
     >>> text = '''ENTRY %main (x: f32[4]) -> f32[4] {
     ...   %y = f32[4]{0} all-reduce(%x), replica_groups={{0,1},{2,3}}, to_apply=%add
@@ -96,7 +97,7 @@ def _split(text: str) -> dict[str, list[str]]:
         elif " = " in line:
             lines.append(line)
     if "" not in programs:
-        raise ValueError("the text has no ENTRY and so is no compiled program of XLA")
+        raise ValueError("the text has no ENTRY and so is not a compiled program of XLA")
     return programs
 
 

@@ -85,8 +85,8 @@ def open_archive(path: Path, *, whole: bool = True) -> Archive:
         The open archive. Members are stored or deflated, have names of their own and lie apart.
 
     Raises:
-        ValueError: It is no archive, a damaged one, or would unpack to far more than its size.
-        OSError: It cannot be read, or is no regular file.
+        ValueError: It is not an archive, is damaged, or would unpack to far more than its size.
+        OSError: It cannot be read, or is not a regular file.
     """
     file = open_regular(path)
     try:
@@ -96,7 +96,7 @@ def open_archive(path: Path, *, whole: bool = True) -> Archive:
         return archive
     except DAMAGE as error:
         file.close()
-        raise ValueError(f"{path} is no complete zip archive: {describe(error)}") from error
+        raise ValueError(f"{path} is not a complete zip archive: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

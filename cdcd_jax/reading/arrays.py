@@ -113,7 +113,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
 
     Raises:
         ValueError: The file is damaged, or holds something else.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     file = open_regular(path)
     with file:
@@ -132,8 +132,8 @@ def read_layouts(path: Path, wanted: Collection[str] = ()) -> dict[str, ArrayLay
     """Read the layout of each array of numbers or texts of an archive, and no array.
 
     Raises:
-        ValueError: If the file is no archive of arrays, a damaged one, or an array that is wanted
-            is of something else.
+        ValueError: If the file is not an archive of arrays or is damaged, or an array that is
+            wanted is of something else.
     """
     with _open_npz(path) as archive:
         return {name: layout for name, (_, layout, _) in find_arrays(archive, wanted).items()}
@@ -186,10 +186,10 @@ def _open_npz(path: Path) -> Iterator[Archive]:
 
 
 def _no_npz(path: Path, error: BaseException) -> ValueError:
-    reason = describe(error).removeprefix(f"{path} is no complete zip archive: ")
+    reason = describe(error).removeprefix(f"{path} is not a complete zip archive: ")
     if isinstance(error, NoNumbers):
         return ValueError(f"{path} has an array that cannot be read: {reason}")
-    return ValueError(f"{path} is no complete npz archive of arrays: {reason}")
+    return ValueError(f"{path} is not a complete npz archive of arrays: {reason}")
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
@@ -213,7 +213,7 @@ def read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, np.n
 
     Raises:
         ValueError: The file is damaged, has no such array, or one that is not of numbers or texts.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     with _open_npz(path) as archive:
         if names is None:
@@ -254,7 +254,7 @@ def open_array(path: Path, name: str) -> Iterator[tuple[BinaryFile, ArrayLayout]
 
     Raises:
         ValueError: The file is damaged, has no such array, or one that is not of numbers or texts.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     with _open_npz(path) as archive, _open_member(archive, f"{name}.npy") as opened:
         yield opened

@@ -16,7 +16,7 @@ def check_mat(path: Path) -> None:
 
     Raises:
         ValueError: Naming the file.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     data = read_bytes(path, MAX_BYTES)
     place, unpacked = HEAD_BYTES, 0

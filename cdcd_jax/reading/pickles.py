@@ -139,7 +139,7 @@ class SafeUnpickler(_Machine):
             raise Damage(f"it has more than {MAX_BYTES:,} bytes, or says so")
 
     def check_key(self, key: Any) -> Any:
-        """Return a key, unless hashing or comparing it may take for ever.
+        """Return a key, unless hashing or comparing it may take forever.
 
         A tuple of two references to one tuple of two references to ... is hashed as often as there
         are ways through it. Other keys can be chosen so that all have one hash, and a dict compares

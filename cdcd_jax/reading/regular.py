@@ -1,6 +1,6 @@
 """Regular files, opened without waiting and read within a limit.
 
-A named pipe waits for ever for somebody to write into it, and a device such as ``/dev/zero`` never
+A named pipe waits forever for somebody to write into it, and a device such as ``/dev/zero`` never
 ends. So all readers of files of others open them here.
 """
 
@@ -76,7 +76,7 @@ def read_bytes(path: str | os.PathLike, limit: int) -> bytes:
         Its bytes.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
         ValueError: It is larger than the limit.
     """
     with open_regular(path) as file:

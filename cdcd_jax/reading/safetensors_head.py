@@ -34,14 +34,15 @@ def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
 
     Raises:
         ValueError: The file is damaged.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(HEAD_BYTES, size - 8):
             raise ValueError(
-                f"{path} is no complete safetensors file: it has {size:,} bytes, and says that its "
+                f"{path} is not a complete safetensors file: it has {size:,} bytes, and says "
+                "that its "
                 f"head has {length:,}, of {HEAD_BYTES:,} at most."
             )
         data = file.read(length)
@@ -49,10 +50,14 @@ def read_safetensors_head(path: Path) -> tuple[dict[str, Any], int]:
         text = data.decode()
         del data
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no complete safetensors file: its head is no text.") from error
-    head = parse_json(text, f"{path} is no complete safetensors file", memory_per_byte=0)
+        raise ValueError(
+            f"{path} is not a complete safetensors file: its head is not a text."
+        ) from error
+    head = parse_json(text, f"{path} is not a complete safetensors file", memory_per_byte=0)
     if not isinstance(head, dict) or not all(isinstance(entry, dict) for entry in head.values()):
-        raise ValueError(f"{path} is no complete safetensors file: its head describes no arrays.")
+        raise ValueError(
+            f"{path} is not a complete safetensors file: its head describes no arrays."
+        )
     return head, 8 + length
 
 

@@ -71,7 +71,7 @@ def load_config(argument: str) -> ConfigDict:
             f"--config={shown}: {reason}; give the path of a file such as {EXAMPLE}"
         ) from error
     if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-        what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is no file of Python"
+        what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is not a file of Python"
         raise ConfigFileError(f"--config={shown} {what}; give a file such as {EXAMPLE}")
     try:
         with _importing_neighbours(Path(name)):
@@ -101,7 +101,7 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
 
     >>> check_overrides(ConfigDict({"train": {"seed": 0}}), ["--config.train.sed=1"])
     Traceback (most recent call last):
-    cdcd_jax.settings.config_file.ConfigFileError: train.sed is no key: did you mean seed?
+    cdcd_jax.settings.config_file.ConfigFileError: train.sed is not a key: did you mean seed?
     """
     for argument in argv:
         matched = re.match(r"--?(?:no)?config\.([^=]*)", argument)
@@ -111,9 +111,11 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
             key = part.partition("[")[0]
             path = ".".join([*above, key])
             if not hasattr(section, "keys"):
-                raise ConfigFileError(f"{'.'.join(above)} is no section, and has no key {key}")
+                raise ConfigFileError(f"{'.'.join(above)} is not a section, and has no key {key}")
             if key not in section:
-                what = f"{shorten(path, 80)} is no key" if above else f"there is no section {key}"
+                what = (
+                    f"{shorten(path, 80)} is not a key" if above else f"there is no section {key}"
+                )
                 raise ConfigFileError(f"{what}: {suggest(key, section)}")
             section, above = section[key], [*above, key]
 

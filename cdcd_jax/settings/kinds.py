@@ -46,7 +46,7 @@ def _whole(low: int, high: int) -> Kind:
         if low <= value <= high:
             return ""
         if high == SEED:
-            return "must lie in 0..2**32-1"
+            return "must be in 0..2**32-1"
         return f"must be at least {low}" if value < low else f"must be at most {high}"
 
     return Kind("a whole number", "whole numbers", _is_whole, fault)
@@ -56,7 +56,7 @@ def _number(interval: str) -> Kind:
     """Make the kind of finite numbers in an interval.
 
     >>> _number("(0, 1]").fault(0), _number("[0, 10)").fault(10)
-    ('must lie in (0, 1]', 'must be below 10')
+    ('must be in (0, 1]', 'must be below 10')
     """
     low, high = (float(end) for end in interval[1:-1].split(","))
     opened, closed = interval[0] == "(", interval[-1] == "]"
@@ -67,7 +67,7 @@ def _number(interval: str) -> Kind:
         if above and below:
             return ""
         if high <= 1:
-            return f"must lie in {interval}"
+            return f"must be in {interval}"
         if above:
             return f"must be {'at most' if closed else 'below'} {high:g}"
         return f"must be {'above' if opened else 'at least'} {low:g}"

@@ -136,7 +136,7 @@ def find_rules(config: Any, name: str = "rules") -> tuple[Rule, ...]:
         What ``shard_state`` takes.
 
     Raises:
-        ValueError: If one is no pair of a regular expression and axes.
+        ValueError: If one is not a pair of a regular expression and axes.
     """
     for rule in config.mesh[name]:
         pair = isinstance(rule, tuple | list) and len(rule) == 2
@@ -152,7 +152,7 @@ def make_loop(train: Any, mesh: Mesh) -> LoopOptions:
     """Check a section on training and take the loop's options from it."""
     check_batch_size(train.batch_size, mesh, num_microbatches=train.num_microbatches)
     if not 0 <= train.seed < 2**32:
-        raise ValueError(f"seed = {train.seed} must lie in 0..2**32-1")
+        raise ValueError(f"seed = {train.seed} must be in 0..2**32-1")
     if train.keep_checkpoints < 1:
         raise ValueError(f"keep_checkpoints = {train.keep_checkpoints} must be at least 1")
     return LoopOptions(

@@ -42,7 +42,7 @@ class ConditionedData(Conditioning):
         test: The held-out set with its conditions.
         requests: The conditions of ``test_texts``, where they are more than the test examples:
             with ``eval.all_captions``, all captions of each.
-        by_example: Whether a sample is asked for by the condition of an example, not by a class.
+        by_example: Whether a sample is requested by the condition of an example, not by a class.
     """
 
     train: Examples

@@ -111,7 +111,7 @@ class ImageTask(Task):
         files = {name: config.eval.get(name) for name in self.files}
         for name, path in files.items():
             if name != "reference" and path is not None and not Path(path).is_file():
-                raise ValueError(f"eval.{name} = {path} is no file")
+                raise ValueError(f"eval.{name} = {path} is not a file")
         num_classes = conditioned.num_classes if self.fits_classifier else None
         given = {"num_classes": num_classes, "any_clip": is_synthetic(config)}
         reference = files["reference"]

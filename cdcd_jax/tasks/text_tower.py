@@ -29,7 +29,7 @@ class TextTower(NamedTuple):
 
 
 def save_text_tower(path: Path, params: Params, options: dict[str, Any]) -> None:
-    """Write a tower to a ``.safetensors`` file; the file is there whole or not at all.
+    """Write a tower to a ``.safetensors`` file, atomically.
 
     Raises:
         OSError: The file cannot be written.

@@ -71,7 +71,7 @@ def check_listed(config: Any) -> None:
         return
     path = Path(config.data.negatives)
     if not path.is_file():
-        raise ValueError(f"data.negatives = {path} is no file")
+        raise ValueError(f"data.negatives = {path} is not a file")
     make_section(config, "data", read_entries, path)
 
 

@@ -104,7 +104,7 @@ def init_audio_codec_training(
 ) -> tuple[Callable[[PRNGKey], Params], Callable[[PRNGKey], Codebook]]:
     """Return the two functions that make one level's parameters and codebook before the first step.
 
-    The codebook is no parameter: it is taken out of them, see ``with_audio_codes``.
+    The codebook is not a parameter: it is taken out of them, see ``with_audio_codes``.
     """
     jukebox.options.check_level(level)
     name = f"level_{level}"

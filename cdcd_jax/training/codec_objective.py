@@ -155,7 +155,7 @@ def codebook_update(
     """Return an objective's ``update``: ``update_codebook`` on (features, indices), by row."""
     for name, value in {"codebook_decay": codebook_decay, "restart_below": restart_below}.items():
         if not 0 <= value < 1:
-            raise ValueError(f"{name} = {value} must lie in [0, 1)")
+            raise ValueError(f"{name} = {value} must be in [0, 1)")
 
     def update(
         key: PRNGKey, codebook: Codebook, seen: tuple[Array, Array]
@@ -178,7 +178,7 @@ def init_codec_training(
 ) -> tuple[Callable[[PRNGKey], Params], Callable[[PRNGKey], Codebook]]:
     """Return the two functions that make the parameters and the codebook before the first step.
 
-    The codebook is no parameter: it is taken out of the generator's, see ``with_codes``.
+    The codebook is not a parameter: it is taken out of the generator's, see ``with_codes``.
     """
 
     def init_params(key: PRNGKey) -> Params:

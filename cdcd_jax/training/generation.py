@@ -44,7 +44,7 @@ class SampleFn(Protocol):
         guidance: float = 1.0,
         **options: Any,
     ) -> Any:
-        """Return tokens [batch length], and the states on the way where they are asked for."""
+        """Return tokens [batch length], and the states on the way where they are requested."""
         ...
 
 
@@ -202,7 +202,7 @@ def check_sampling(
     label: int | None = None,
     **options: Any,
 ) -> None:
-    """Check what samples are asked for.
+    """Check what samples are requested.
 
     Args:
         schedule: The noise schedule.
@@ -227,7 +227,7 @@ def check_sampling(
     check_num_steps(num_steps, schedule)
     check_truncation("truncation", truncation)
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
-        raise ValueError(f"top_k = {top_k} must lie in 1..K = 1..{schedule.vocab_size}")
+        raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
     check_temperature(temperature)
     check_guidance(guidance, model)
     rule = find_rule(sampler, options)
@@ -235,7 +235,7 @@ def check_sampling(
     if label is not None and num_classes == 0:
         raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:
-        raise ValueError(f"label = {label} must lie in 0..{num_classes - 1}")
+        raise ValueError(f"label = {label} must be in 0..{num_classes - 1}")
 
 
 def check_temperature(temperature: float) -> None:
@@ -256,15 +256,15 @@ def check_guidance(guidance: float, model: Model) -> None:
 
 
 def check_num_steps(num_steps: int | None, schedule: Schedule) -> None:
-    """Raise a ValueError unless a number of sampling steps is None or lies in 1..T."""
+    """Raise a ValueError unless a number of sampling steps is None or is in 1..T."""
     if num_steps is not None and not 1 <= num_steps <= schedule.num_steps:
         raise ValueError(
-            f"num_steps = {num_steps} must lie in 1..T = 1..{schedule.num_steps}, "
+            f"num_steps = {num_steps} must be in 1..T = 1..{schedule.num_steps}, "
             "as schedule.num_steps says"
         )
 
 
 def check_truncation(name: str, truncation: float) -> None:
-    """Raise a ValueError with the given name unless a truncation rate lies in (0, 1]."""
+    """Raise a ValueError with the given name unless a truncation rate is in (0, 1]."""
     if not 0.0 < truncation <= 1.0:
-        raise ValueError(f"{name} = {truncation} must lie in (0, 1]; 1 keeps everything")
+        raise ValueError(f"{name} = {truncation} must be in (0, 1]; 1 keeps everything")

@@ -27,10 +27,10 @@ class MetricsWriter:
 
     Args:
         workdir: Existing folder of the run.
-        step: The step the run goes on from; 0 starts anew.
+        step: The step the run continues from; 0 starts anew.
 
     Raises:
-        OSError: If what is there already cannot be read or replaced.
+        OSError: If what already exists cannot be read or replaced.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -157,7 +157,7 @@ class _Events:
 
 
 def _drop_lines_after(path: Path, step: int) -> int:
-    """Keep the lines up to a step, atomically; return how many others are no reports.
+    """Keep the lines up to a step, atomically; return how many others are not reports.
 
     A torn last line, which a kill leaves behind, does not count.
     """

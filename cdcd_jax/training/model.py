@@ -51,7 +51,7 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
         ValueError: If ``dropout`` is out of range, or there is no condition to leave out.
     """
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout = {dropout} must lie in [0, 1)")
+        raise ValueError(f"dropout = {dropout} must be in [0, 1)")
     if dropout and condition.null is None:
         raise ValueError(f"dropout = {dropout} has no condition to leave out; set it to 0")
     null = condition.null

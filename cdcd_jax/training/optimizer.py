@@ -58,7 +58,7 @@ def make_optimizer(
     - ``cosine``: it falls to ``end_lr`` on half a cosine that ends at update ``num_steps``.
     - ``wsd`` (warm-up, stable, decay): it stays and falls linearly to ``end_lr`` in the last
       ``cooldown_steps`` before update ``num_steps``. A longer run has the same rates up to there,
-      so a run can go on from any of its checkpoints.
+      so a run can continue from any of its checkpoints.
     - ``plateau``: it is cut by ``plateau_factor``, never below ``end_lr``, after more than
       ``plateau_patience`` updates in a row whose loss is not below ``1 - plateau_threshold`` times
       the best. Losses of the warm-up do not count.
@@ -108,9 +108,9 @@ def make_optimizer(
     rates = {"warmup_from": warmup_from, "end_lr": end_lr}
     _check(positive, lambda x: 0 < x < math.inf, "must be above 0 and finite")
     _check(unsigned, lambda x: 0 <= x < math.inf, "must be 0 or above and finite")
-    _check(fractions, lambda x: 0 <= x < 1, "must lie in [0, 1)")
-    _check(inside, lambda x: 0 < x < 1, "must lie between 0 and 1")
-    _check(rates, lambda x: 0 <= x <= lr, f"must lie between 0 and lr = {lr}")
+    _check(fractions, lambda x: 0 <= x < 1, "must be in [0, 1)")
+    _check(inside, lambda x: 0 < x < 1, "must are between 0 and 1")
+    _check(rates, lambda x: 0 <= x <= lr, f"must are between 0 and lr = {lr}")
     schedule = _schedule(lr, num_steps, decay, warmup_steps, warmup_from, end_lr, cooldown_steps)
     clip = optax.clip_by_global_norm(clip_norm)
     if clip_steps is not None:

@@ -38,7 +38,7 @@ def parse_profile(text: str, *, num_steps: int, folder: Path) -> Profile:
         The steps.
 
     Raises:
-        ValueError: If they are no steps of the run.
+        ValueError: If they are not steps of the run.
 
     >>> parse_profile("10:20", num_steps=100, folder=Path("run")).last
     20

@@ -29,7 +29,7 @@ class ProgressBar:
 
     Args:
         num_steps: Steps of the run.
-        step: The step it goes on from.
+        step: The step it continues from.
     """
 
     def __init__(self, num_steps: int, step: int):

@@ -139,7 +139,7 @@ def run_training(
             )
             stopper.kept = f"step {int(state.step)} is saved"
     if stopper.requested:
-        print(f"Saved step {int(state.step)}; the same command goes on from it")
+        print(f"Saved step {int(state.step)}; the same command continues from it")
         sys.exit(stopper.exit_code)
     return state, RunProgress(None, seconds)
 

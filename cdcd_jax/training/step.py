@@ -102,7 +102,7 @@ def make_train_step(
     if num_microbatches < 1:
         raise ValueError(f"num_microbatches = {num_microbatches} must be at least 1")
     if not 0 <= ema_decay <= 1:
-        raise ValueError(f"ema_decay = {ema_decay} must lie in [0, 1]")
+        raise ValueError(f"ema_decay = {ema_decay} must be in [0, 1]")
     if ema_every < 1:
         raise ValueError(f"ema_every = {ema_every} must be at least 1")
     if max_skipped < 0:

@@ -44,7 +44,7 @@ def draw_frames(
         RGB images of one size.
 
     Raises:
-        ValueError: If fewer than two frames are asked for or given, or names are missing.
+        ValueError: If fewer than two frames are requested or given, or names are missing.
     """
     total, batch, _ = trajectory.shape
     if min(num_frames, total) < 2:
@@ -76,7 +76,7 @@ def save_gif(
     frame_time: int = FRAME_TIME,
     last_time: int = LAST_TIME,
 ) -> Path:
-    """Write an animated GIF that goes on for ever, whole or not at all.
+    """Write an animated GIF that goes on forever, atomically.
 
     Args:
         frames: Images of one size; equal ones in a row become one that is shown longer.

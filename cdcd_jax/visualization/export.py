@@ -38,7 +38,7 @@ def check_export(path: Path) -> None:
     except OSError as error:
         raise ValueError(f"export = {path}: {error.strerror}; name another") from error
     if is_there:
-        raise ValueError(f"export = {path} is there already; name another")
+        raise ValueError(f"export = {path} already exists; name another")
     suffix = path.suffix.lower()
     if suffix != ARCHIVE and (_OF_FILES.fullmatch(suffix) or get_close_matches(suffix, [ARCHIVE])):
         raise ValueError(

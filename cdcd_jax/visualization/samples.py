@@ -129,7 +129,7 @@ def draw_trajectory(
         An RGB image; the columns are labelled with the number of steps done.
 
     Raises:
-        ValueError: If fewer than two frames are asked for or given.
+        ValueError: If fewer than two frames are requested or given.
     """
     total, batch, length = trajectory.shape
     if min(num_frames, total) < 2:

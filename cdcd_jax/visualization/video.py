@@ -32,7 +32,7 @@ def save_dance_video(
     axes: tuple[int, int] = (0, 1),
     size: int = SIZE,
 ) -> Path:
-    """Write a video of a dance and its music, whole or not at all.
+    """Write a video of a dance and its music, atomically.
 
     Args:
         path: Where; the name must end in ``.mp4``.
@@ -101,7 +101,7 @@ def draw_figures(
         size: Pixels of each side.
 
     Returns:
-        RGB images, drawn as they are asked for.
+        RGB images, drawn as they are requested.
 
     Raises:
         ValueError: If there is no joint to draw.
@@ -146,7 +146,7 @@ def _image_codec(path: Path) -> list[str]:
 
 def _pipe(command: list[str], frames: Iterator[Image.Image], path: Path) -> None:
     """Run ffmpeg on frames, and end it whatever happens."""
-    # What it complains of goes to a file: a full pipe would stop it for ever.
+    # What it complains of goes to a file: a full pipe would stop it forever.
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints

@@ -212,7 +212,7 @@ def _sentence(output: str) -> list[str]:
     """Say whether the last words of a command that failed are one sentence."""
     lines = output.strip().splitlines()
     if not lines or not lines[-1].startswith("Error"):
-        return ["the last line is no sentence that begins with Error"]
+        return ["the last line is not a sentence that begins with Error"]
     return ["more than 1,000 letters"] if len(lines[-1]) > 1000 else []
 
 

@@ -127,7 +127,7 @@ def test_a_reader_that_has_gone_stops_training_like_a_signal():
         with stopper.deferred():
             stopper.requested_at(1)
             stopper.lose_output(BrokenPipeError(32, "Broken pipe"))
-            stopper.lose_output(BrokenPipeError(32, "Broken pipe"))  # which is no second signal
+            stopper.lose_output(BrokenPipeError(32, "Broken pipe"))  # which is not a second signal
             assert stopper.requested
             assert stopper.exit_code == 128 + signal.SIGPIPE
     finally:

@@ -77,9 +77,15 @@ def test_the_help_of_a_flag_says_who_reads_it():
         ({"export": "a" * 300}, "aaa: File name too long; name another"),
         ({"export": "a.npzz"}, "must be a folder, whose name needs no .npzz, or a file that ends"),
         ({"export": "a.npz2"}, "must be a folder, whose name needs no .npz2, or a file that ends"),
-        ({"export": "s3://bucket/a.npz"}, "export = s3://bucket/a.npz is no path of a file system"),
-        ({"motion": "https://a.org/b.npy"}, "motion = https://a.org/b.npy is no path of a file s"),
-        ({"workdir": "/dev/null/a"}, "workdir = /dev/null/a: /dev/null is no folder"),
+        (
+            {"export": "s3://bucket/a.npz"},
+            "export = s3://bucket/a.npz is not a path of a file system",
+        ),
+        (
+            {"motion": "https://a.org/b.npy"},
+            "motion = https://a.org/b.npy is not a path of a file s",
+        ),
+        ({"workdir": "/dev/null/a"}, "workdir = /dev/null/a: /dev/null is not a folder"),
     ],
 )
 def test_values_that_cannot_be_are_refused(flags, message):
@@ -107,7 +113,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     with pytest.raises(ValueError, match="is a folder; give the name of a file in it"):
         check_writable("audio_out", tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="file is no folder"):
+    with pytest.raises(ValueError, match="file is not a folder"):
         check_writable("audio_out", tmp_path / "file" / "a.wav")
 
 

@@ -150,7 +150,7 @@ def test_what_can_be_asked_for(experiments):
     [
         (False, {"label": 1}, "label = 1: this is a model of texts; give --prompt instead"),
         (True, {"prompts": ("one",)}, "prompt: this is a model of classes; give --label instead"),
-        (True, {"label": 10}, r"label = 10 must lie in 0\.\.9"),
+        (True, {"label": 10}, r"label = 10 must be in 0\.\.9"),
         (
             False,
             {"prompts": ("one", "two"), "num_samples": 1},

@@ -203,7 +203,7 @@ def test_what_is_damaged_or_missing_is_converted_anew(published, tmp_path):
             assert file.stat().st_size == len(whole)
     (folder / "notes.txt").write_text("somebody's")
     (folder / "model.json").unlink()
-    with pytest.raises(ValueError, match="converted is there already and no converted model; name"):
+    with pytest.raises(ValueError, match="converted already exists and no converted model; name"):
         load_it(path, folder=folder)
     assert (folder / "notes.txt").read_text() == "somebody's"
 
@@ -218,7 +218,7 @@ def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
 
     if name == "imagenet":
         refused("this is a model of classes; give --label", prompts=PROMPTS)
-        refused(r"label = 11 must lie in 0..10", label=11)
+        refused(r"label = 11 must be in 0..10", label=11)
     else:
         refused("this is a model of texts; give --prompt instead", label=3)
         refused(r'a model of texts; give --prompt="..."')
@@ -230,7 +230,7 @@ def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
             with pytest.raises(ValueError, match=message):
                 load_it(path, merges=missing, folder=tmp_path / "new")
     prompts = {} if name == "imagenet" else {"prompts": PROMPTS[:1]}
-    refused("num_steps = 6 must lie in 1..T = 1..5", **prompts | {"num_steps": 6})
+    refused("num_steps = 6 must be in 1..T = 1..5", **prompts | {"num_steps": 6})
 
 
 def test_the_last_of_1001_classes_stands_for_no_class(tmp_path):
@@ -261,7 +261,7 @@ def test_the_last_of_1001_classes_stands_for_no_class(tmp_path):
     spied = replace(model, sample_fn=sample_fn)
     spied.sample(num_samples=1003, guidance=1.5, output="tokens", **SAMPLING)
     assert drawn == [*range(1000), 0, 1, 2]
-    with pytest.raises(ValueError, match=r"label = 1000 must lie in 0..999"):
+    with pytest.raises(ValueError, match=r"label = 1000 must be in 0..999"):
         spied.sample(1000)
 
 

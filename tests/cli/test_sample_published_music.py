@@ -258,8 +258,8 @@ def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"num_steps": 5}, r"num_steps = 5 must lie in 1\.\.T = 1\.\.4"),
-        ({"truncation": 1.5}, r"truncation = 1.5 must lie in"),
+        ({"num_steps": 5}, r"num_steps = 5 must be in 1\.\.T = 1\.\.4"),
+        ({"truncation": 1.5}, r"truncation = 1.5 must be in"),
         ({"num_samples": 0}, r"num_samples = 0 must be at least 1"),
         ({"guidance": 2.0}, r"guidance = 2.0 needs a model that was trained without"),
     ],
@@ -272,7 +272,7 @@ def test_values_out_of_range_are_named(model, folder, tmp_path, given, message):
 
 def test_a_checkpoint_of_the_other_kind_is_named(folder, tmp_path):
     images = write_checkpoint(tmp_path / "bird.pth", make_entries("cub200")[1])
-    with pytest.raises(ValueError, match=r"bird.pth is no checkpoint of music: it lacks vqvae"):
+    with pytest.raises(ValueError, match=r"bird.pth is not a checkpoint of music: it lacks vqvae"):
         read_published_music(images)
     with pytest.raises(ValueError, match=r"aist.pth is a checkpoint of music; .*--motion=FILE"):
         read_published(folder / "aist.pth")

@@ -131,7 +131,7 @@ def test_what_the_configuration_cannot_use_is_refused(published, tmp_path):
     refused("denoiser.activation = gelu, but .* need gelu2", activation="gelu")
     refused("none.pth: there is no such file or folder", path=tmp_path / "none.pth")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    refused("is no checkpoint: the folder holds no complete", path=tmp_path / "run")
+    refused("is not a checkpoint: the folder holds no complete", path=tmp_path / "run")
     with pytest.raises(ValueError, match=r'codec.name = "pixels" must be "vqgan" to start from'):
         read_start(digits_vanilla.get_config("smoke"), path, tmp_path / "digits")
 
@@ -148,7 +148,9 @@ def test_what_the_configuration_cannot_use_is_refused(published, tmp_path):
 def test_what_is_no_checkpoint_at_all_is_named(tmp_path, content, fault, config):
     path = tmp_path / "a.png"
     path.mkdir() if content is None else path.write_bytes(content)
-    sentence = rf"start_from = .*a\.png is no checkpoint: {fault}.*; give the folder of a run, a "
+    sentence = (
+        rf"start_from = .*a\.png is not a checkpoint: {fault}.*; give the folder of a run, a "
+    )
     with pytest.raises(ValueError, match=sentence):
         read_start(config.get_config("smoke"), path, tmp_path / "run")
 

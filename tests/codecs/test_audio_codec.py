@@ -75,7 +75,7 @@ def test_streaming_leaves_no_seam(codec, params, num_tokens):
     audio = random.normal(0, 0.5, num_tokens * HOP).astype(np.float32)
     encode = jax.jit(lambda x: JUKEBOX.indices(params, JUKEBOX.encode(params, x, LEVEL), LEVEL))
     decode = jax.jit(lambda t: JUKEBOX.decode(params, JUKEBOX.lookup(params, t, LEVEL), LEVEL))
-    # What fills no token is no part of the whole.
+    # What fills no token is not part of the whole.
     tokens = codec.encode_long(np.append(audio, np.float32([0.1, 0.2, 0.3])))
     np.testing.assert_array_equal(tokens, np.asarray(encode(audio[None]))[0])
     random_tokens = random.integers(0, 16, num_tokens)
@@ -128,7 +128,7 @@ def test_damaged_and_foreign_files_are_named(params, tmp_path):
     save_jukebox(path, {"level_1": params["level_1"]}, JUKEBOX.options)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"codec\.safetensors is no complete safetensors file"):
+    with pytest.raises(ValueError, match=r"codec\.safetensors is not a complete safetensors file"):
         load_jukebox(path)
     path.write_bytes(whole)
     with pytest.raises(ValueError, match='a codec of the kind "jukebox", not "patches"'):

@@ -1,4 +1,4 @@
-"""A codec's file: what was written comes back, whole or not at all."""
+"""A codec's file: what was written comes back, atomically."""
 
 import json
 
@@ -69,9 +69,9 @@ def test_what_is_no_whole_codec_is_named(tmp_path, network):
             load_vqgan(bad)
 
     bad.write_bytes(good.read_bytes()[:-10])
-    refused(r"bad.safetensors is no complete safetensors file")
+    refused(r"bad.safetensors is not a complete safetensors file")
     save_file(arrays, bad)
-    refused(r"bad.safetensors is no codec of this package")
+    refused(r"bad.safetensors is not a codec of this package")
     name = "decoder/last/bias"
     save_file({key: array for key, array in arrays.items() if key != name}, bad, metadata=metadata)
     refused(rf"{name} has the shape None, but \(3,\) is needed")

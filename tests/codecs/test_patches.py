@@ -117,9 +117,9 @@ def test_what_is_no_codec_of_patches_is_named(tmp_path, codec):
             load_patches(bad)
 
     bad.write_bytes(good.read_bytes()[:-10])
-    refused("bad is no complete safetensors file")
+    refused("bad is not a complete safetensors file")
     save_file({"codes": codec.codes}, bad)
-    refused("bad is no codec of this package")
+    refused("bad is not a codec of this package")
     write_arrays(bad, {"codes": codec.codes}, {"format": FORMAT})
     refused('bad is a codec of the kind "vqgan", not "patches"')
     described = {"format": "cdcd_jax patches 1", "image_size": "8"}

@@ -19,7 +19,7 @@ def to_ours(maps):
 
 def check_indices(vqgan, params, data):
     """Compare features and codes; return the codes."""
-    # The published images are no whole numbers, so they cannot go through ImageCodec.
+    # The published images are not whole numbers, so they cannot go through ImageCodec.
     images = jnp.asarray(to_ours(data["image"])) / 127.5 - 1
     features = jax.jit(vqgan.encode)(params, images)
     np.testing.assert_allclose(features, to_ours(data["pre_quant"]), **TOLERANCE)

@@ -51,7 +51,7 @@ def test_a_wrong_file_is_named(tmp_path):
         ClipTokenizer(short)
     damaged = tmp_path / "damaged.gz"
     damaged.write_bytes(gzip.compress(MERGES.encode())[:20])
-    with pytest.raises(ValueError, match=r"damaged.gz is no complete list"):
+    with pytest.raises(ValueError, match=r"damaged.gz is not a complete list"):
         ClipTokenizer(damaged)
     with pytest.raises(ValueError, match="length = 1 must be at least 2"):
         ClipTokenizer(short, length=1)

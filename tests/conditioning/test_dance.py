@@ -44,7 +44,7 @@ def test_golden_token_of_joined_parts(golden, name):
     kernel = draw_named(f"{join}.weight", (1024, features), 750)
     bias = draw_named(f"{join}.bias", (1024,), 750)
     params = {"join": {"kernel": kernel.T, "bias": bias}}
-    # Motion and video lie beside each other, so their tokens together are as one.
+    # Motion and video are beside each other, so their tokens together are as one.
     cond = {"video": np.concatenate([data["motion"], data["video"]], axis=2)}
     if genres:
         params["genre"] = {"embedding": data["genre_table"]}

@@ -27,11 +27,11 @@ def test_a_good_batch_passes():
         ({"negatives": None}, 'no "negatives"'),
         ({"tokens": np.zeros((2, 5), np.int32)}, r"tokens must have shape \[batch, 4\]"),
         ({"tokens": np.zeros((2, 4), np.int64)}, "tokens must be int32, got int64"),
-        ({"tokens": np.full((2, 4), 5, np.int32)}, r"tokens must lie in 0..4 .*found 5"),
+        ({"tokens": np.full((2, 4), 5, np.int32)}, r"tokens must be in 0..4 .*found 5"),
         ({"tokens": np.full((2, 4), -1, np.int32)}, "found -1"),
         ({"cond": np.zeros(3, np.int32)}, "cond must have one row"),
         ({"negatives": np.zeros((2, 1, 4), np.int32)}, r"negatives must have shape \(2, 3, 4\)"),
-        ({"negatives": np.full((2, 3, 4), 9, np.int32)}, "negatives must lie in 0..4"),
+        ({"negatives": np.full((2, 3, 4), 9, np.int32)}, "negatives must be in 0..4"),
     ],
 )
 def test_a_bad_batch_gets_a_sentence_that_names_the_key(changes, message):

@@ -107,7 +107,7 @@ FULL = {name: [BIRDS[3]] for name in BIRDS[:3]} | {BIRDS[3]: [BIRDS[0]]}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[[1]", r"negatives\.json, line 1, column 5: this is no JSON"),
+        ("[[1]", r"negatives\.json, line 1, column 5: this is not JSON"),
         ("3", "must be a list of lists or an object of lists"),
         ([[0]] * 4, "only a set with captions or dances says which example each entry is for"),
         (FULL | {BIRDS[0]: BIRDS[2]}, r"the negatives of 1\.Crow/a_1\.jpg must be a list, not '2"),

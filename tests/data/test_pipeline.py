@@ -205,9 +205,9 @@ def test_in_order_yields_every_example_once():
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"num_negatives": -1}, "num_negatives must be at least 0, got -1"),
-        ({"seed": -1}, "seed must lie in 0"),
+        ({"seed": -1}, "seed must be in 0"),
         ({"num_processes": 3}, "batch_size 4 does not divide by the 3 processes"),
-        ({"process_index": 2, "num_processes": 2}, "process_index must lie in 0"),
+        ({"process_index": 2, "num_processes": 2}, "process_index must be in 0"),
     ],
 )
 def test_numbers_out_of_range_are_named(changes, message):

@@ -58,33 +58,33 @@ def steps(t, s=None):
 
 
 BAD_VALUES = [
-    (lambda: loss(Z0.at[0, 0].set(16)), r"z0\[0, 0\] = 16 is no token id: those are 0\.\.15$"),
-    (lambda: loss(Z0.at[2, 5].set(21)), r"z0\[2, 5\] = 21 is no token id"),
-    (lambda: loss(Z0.at[3, 23].set(-1)), r"z0\[3, 23\] = -1 is no token id"),
+    (lambda: loss(Z0.at[0, 0].set(16)), r"z0\[0, 0\] = 16 is not a token id: those are 0\.\.15$"),
+    (lambda: loss(Z0.at[2, 5].set(21)), r"z0\[2, 5\] = 21 is not a token id"),
+    (lambda: loss(Z0.at[3, 23].set(-1)), r"z0\[3, 23\] = -1 is not a token id"),
     (
         lambda: loss(Z0, Z0[:, None].at[1, 0, 2].set(16)),
-        r"negatives\[1, 0, 2\] = 16 is no token id",
+        r"negatives\[1, 0, 2\] = 16 is not a token id",
     ),
-    (lambda: bound(Z0.at[0, 1].set(16)), r"z0\[0, 1\] = 16 is no token id"),
+    (lambda: bound(Z0.at[0, 1].set(16)), r"z0\[0, 1\] = 16 is not a token id"),
     (
         lambda: cdcd.q_sample(key(), SCHEDULE, Z0.at[1, 1].set(-1), T),
-        r"zs\[1, 1\] = -1 is no token id: those are 0\.\.16, of which 16 is the mask",
+        r"zs\[1, 1\] = -1 is not a token id: those are 0\.\.16, of which 16 is the mask",
     ),
-    (lambda: cdcd.log_q(SCHEDULE, Z0.at[1, 1].set(17), T - 1, T), r"zs\[1, 1\] = 17 is no"),
+    (lambda: cdcd.log_q(SCHEDULE, Z0.at[1, 1].set(17), T - 1, T), r"zs\[1, 1\] = 17 is not"),
     (
         lambda: cdcd.log_posterior(SCHEDULE, LOGITS, Z0.at[1, 1].set(17), T - 1, T),
-        r"zt\[1, 1\] = 17 is no token id",
+        r"zt\[1, 1\] = 17 is not a token id",
     ),
     (
         lambda: cdcd.log_q_posterior(SCHEDULE, Z0.at[0, 3].set(16), Z0, T - 1, T),
-        r"z0\[0, 3\] = 16 is no token id",
+        r"z0\[0, 3\] = 16 is not a token id",
     ),
     (
         lambda: sample(known=jnp.full(SHAPE, -1).at[:, :12].set(Z0[:, :12])),
-        r"known\[0, 12\] = -1 is no token id: those are 0\.\.16, of which 16 is the mask",
+        r"known\[0, 12\] = -1 is not a token id: those are 0\.\.16, of which 16 is the mask",
     ),
-    (lambda: steps(T.at[2].set(11)), r"t\[2\] = 11 is no noised step: those are 1..T = 1..10"),
-    (lambda: steps(T.at[2].set(0)), r"t\[2\] = 0 is no noised step"),
+    (lambda: steps(T.at[2].set(11)), r"t\[2\] = 11 is not a noised step: those are 1..T = 1..10"),
+    (lambda: steps(T.at[2].set(0)), r"t\[2\] = 0 is not a noised step"),
     (lambda: steps(T, T), r"s\[0\] = 3 must be at least 0 and less than its t"),
 ]
 
@@ -211,7 +211,7 @@ def test_traced_values_are_checked_where_that_is_wanted():
     checked = cdcd.checked(lambda z0: draw(z0))
     np.testing.assert_array_equal(checked(Z0), draw(Z0))
     with pytest.raises(
-        ValueError, match=r"zs\[1, 2\] = 99 is no token id: those are 0\.\.16.*mask$"
+        ValueError, match=r"zs\[1, 2\] = 99 is not a token id: those are 0\.\.16.*mask$"
     ):
         checked(bad)
     np.testing.assert_array_equal(draw(Z0), checked(Z0))

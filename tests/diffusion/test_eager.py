@@ -26,7 +26,7 @@ def make_network():
     """Return a network whose array is bound by ``partial``."""
 
     def network(table, zt, t, cond):
-        require(lambda label: label < 3, "cond{place} = {value} is no label", cond)
+        require(lambda label: label < 3, "cond{place} = {value} is not a label", cond)
         return table[zt] * (1.0 + 0.1 * t[:, None, None]) + cond[:, None, None]
 
     return network
@@ -72,7 +72,7 @@ def test_values_are_still_checked(function):
         if bad is COND:
             function(jax.random.key(0), denoise_fn, bad)
         else:
-            with pytest.raises(ValueError, match=r"^cond\[1\] = 3 is no label$"):
+            with pytest.raises(ValueError, match=r"^cond\[1\] = 3 is not a label$"):
                 function(jax.random.key(0), denoise_fn, bad)
     broken = functools.partial(denoise_fn.func, table(0) * np.nan)
     vanilla = cdcd.make_loss(SCHEDULE)  # small, as it is evaluated once more without compiling

@@ -67,10 +67,13 @@ def test_reference_tables(golden, code, num_steps, vocab_size):
     [
         ({"num_steps": 0}, "num_steps must be a whole number, at least 1, got 0"),
         ({"vocab_size": 1}, "vocab_size must be at least 2 real tokens, got 1"),
-        ({"final_keep": 0.0}, "final_keep = 0 must lie in"),
+        ({"final_keep": 0.0}, "final_keep = 0 must be in"),
         ({"final_uniform": 1.2}, "final_uniform = 1.2"),
         ({"first_keep": 0.5, "final_keep": 0.6}, "negative beta at step 2"),
-        ({"curve": "cosin"}, 'curve = "cosin" is no curve; there are linear, cosine, polynomial'),
+        (
+            {"curve": "cosin"},
+            'curve = "cosin" is not a curve; there are linear, cosine, polynomial',
+        ),
         ({"curve": "polynomial", "power": 0.0}, "power = 0 of a polynomial schedule must be above"),
     ],
 )

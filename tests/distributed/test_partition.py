@@ -102,7 +102,7 @@ def test_rules_of_a_configuration_come_first(mesh):
         (("embedding", ("fsdp", None)), r"an axis of 17 of denoiser\.embedding .* fsdp = 2"),
         (("embedding", ("model",)), 'names the axis "model"; there are data, fsdp, tensor'),
         (("odd", (None, None, None)), r"names 3 axes, but denoiser\.odd has the shape \(3, 5\)"),
-        (("odd(", (None,)), 'rules: "odd\\(" is no regular expression'),
+        (("odd(", (None,)), 'rules: "odd\\(" is not a regular expression'),
     ],
 )
 def test_a_rule_that_cannot_be_is_named(mesh, rule, message):

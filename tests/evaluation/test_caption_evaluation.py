@@ -1,4 +1,4 @@
-"""A generator of captioned images is scored by the captions that it was asked for."""
+"""A generator of captioned images is scored by the captions that it was requested."""
 
 import io
 
@@ -113,7 +113,7 @@ def test_who_listens_to_the_captions_beats_who_draws_for_others():
 
 def test_who_ignores_them_is_no_better_than_chance():
     *_, samples, shuffled = run(ignore)["rows"]
-    # One or two of twelve samples were asked for by that caption, in whatever order.
+    # One or two of twelve samples were requested by that caption, in whatever order.
     assert samples["tokens_match"] == shuffled["tokens_match"]
     assert samples["tokens_match"] in (1 / 12, 2 / 12)
 
@@ -140,7 +140,7 @@ def test_metrics_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
 
 @pytest.mark.parametrize("num_samples", [24, 12, 30])
 def test_samples_for_all_captions_of_each_image(num_samples):
-    """Eight images with three captions each: 24 are asked for, and the real ones have their own.
+    """Eight images with three captions each: 24 are requested, and the real ones have their own.
 
     A label is then the number of a caption, of which the match takes the image's shade.
     """
@@ -170,7 +170,7 @@ def test_the_bound_under_captions_of_others(num_real, count):
 
 
 def test_captions_are_no_classes_for_a_classifier():
-    with pytest.raises(ValueError, match="metrics are needed, as examples are no classes"):
+    with pytest.raises(ValueError, match="metrics are needed, as there are no classes"):
         evaluate(
             jax.random.key(0),
             bound_fn=bound,

@@ -77,12 +77,12 @@ def words(path, other):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (empty, "is no checkpoint of PyTorch: it is empty"),
-        (truncated, "is no complete PyTorch"),
+        (empty, "is not a checkpoint of PyTorch: it is empty"),
+        (truncated, "is not a complete PyTorch"),
         (changed, "is damaged in its storage"),
         (swapped, "has no (inception|resnet)"),
         (diverged, "NaN or infinite"),
-        (words, "is no checkpoint of PyTorch: it begins with b'no w'"),
+        (words, "is not a checkpoint of PyTorch: it begins with b'no w'"),
     ],
 )
 def test_a_spoiled_network_is_named(tmp_path, name, spoil, reason):
@@ -149,11 +149,11 @@ def short(path):
 @pytest.mark.parametrize(
     ("key", "spoil", "reason"),
     [
-        ("clip_weights", cut, "no complete safetensors"),
-        ("clip_weights", cleared, "no complete safetensors"),
+        ("clip_weights", cut, "complete safetensors"),
+        ("clip_weights", cleared, "complete safetensors"),
         ("clip_weights", no_image_tower, "no image tower"),
         ("clip_weights", nan_inside, "NaN or infinite"),
-        ("clip_merges", cut, "is no complete list of merges"),
+        ("clip_merges", cut, "is not a complete list of merges"),
         ("clip_merges", cleared, "merges of the"),
         ("clip_merges", short, "merges of the"),
     ],

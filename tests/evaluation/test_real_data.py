@@ -91,7 +91,7 @@ def test_reference_statistics_are_computed_once(tmp_path):
     load_reference(path, "these images", real, compute)
     assert len(calls) == 2
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"reference.npz is no complete npz archive"):
+    with pytest.raises(ValueError, match=r"reference.npz is not a complete npz archive"):
         load_reference(path, "these images", real, compute)
 
 

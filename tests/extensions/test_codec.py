@@ -26,9 +26,9 @@ def test_a_codec_from_outside_is_fitted_trained_on_and_sampled_from(run_forked, 
 def test_its_keys_and_values_are_checked_like_the_others(run_forked, tmp_path):
     for flag, message in {
         "--config.codec.image_size=15": "codec.image_size = 15 must be even",
-        "--config.codec.patch_size=2": "codec.patch_size is no key: did you mean image_size?",
+        "--config.codec.patch_size=2": "codec.patch_size is not a key: did you mean image_size?",
         "--config.codec_fit.num_pictures=x": "codec_fit.num_pictures",
-        "--config.codec.name=binary": 'codec.name = "binary" is no codec: did you mean binary_p',
+        "--config.codec.name=binary": 'codec.name = "binary" is not a codec: did you mean binary_p',
     }.items():
         code, output = run_forked(CONFIG, f"--workdir={tmp_path}", flag)
         assert code == 2, output

@@ -25,9 +25,9 @@ def test_they_are_trained_evaluated_and_sampled_with(run_forked, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "sentence"),
     [
-        ("data.name=stripe", 'data.name = "stripe" is no data set: did you mean stripes'),
+        ("data.name=stripe", 'data.name = "stripe" is not a data set: did you mean stripes'),
         ("condition.kind=directions", "did you mean direction"),
-        ("eval.metrics=('bright',)", 'eval.metrics = "bright" is no metric'),
+        ("eval.metrics=('bright',)", 'eval.metrics = "bright" is not a metric'),
     ],
 )
 def test_a_wrong_name_is_refused_before_any_work(run_forked, tmp_path, flag, sentence):

@@ -138,7 +138,9 @@ def test_a_cut_archive_is_named(tmp_path):
     path = tmp_path / "cut.pt"
     for length in (10, 5000, len(whole) - 30):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"cut.pt cannot be used as CLIP: .*cut.pt is no comp"):
+        with pytest.raises(
+            ValueError, match=r"cut.pt cannot be used as CLIP: .*cut.pt is not a comp"
+        ):
             load_clip(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/code/x.py", "")

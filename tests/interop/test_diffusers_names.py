@@ -100,11 +100,13 @@ def test_a_folder_of_another_kind_is_named(ithq, tmp_path):
     refused("alpha_cum_end = 0.1, but only 9e-06", scheduler={"alpha_cum_end": 0.1})
     folder = refused("num_train_timesteps = 100, but", scheduler={"num_train_timesteps": 100})
     (folder / "scheduler" / "scheduler_config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"scheduler_config.json is no complete JSON file"):
+    with pytest.raises(ValueError, match=r"scheduler_config.json is not a complete JSON file"):
         read_pipeline(folder)
     (folder / "vqvae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"vqvae holds no weights, neither"):
         read_pipeline(folder)
     (folder / "vqvae" / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"no complete folder of diffusers: there is no .*config"):
+    with pytest.raises(
+        ValueError, match=r"not a complete folder of diffusers: there is no .*config"
+    ):
         read_pipeline(folder)

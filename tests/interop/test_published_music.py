@@ -80,7 +80,7 @@ def test_what_is_no_such_file_is_named(shallow, tmp_path):
     half = {key: array for key, array in entries["ema"].items() if ".attn1." not in key}
     refused(entries | {"ema": half}, "of the denoiser's arrays in its averaged weights, ema")
     images = {key: array for key, array in model.items() if not key.startswith("vqvae.")}
-    refused(entries | {"model": images}, r"is no checkpoint of music: it lacks vqvae\.\*")
+    refused(entries | {"model": images}, r"is not a checkpoint of music: it lacks vqvae\.\*")
     other = {"lin1.weight": np.zeros((8, 30), np.float32)}
     refused(entries | {"ema": entries["ema"] | other}, "condition of 8 features, but .* to 16")
     with pytest.raises(FileNotFoundError, match=r"no file .*b.pth"):

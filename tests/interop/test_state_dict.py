@@ -232,10 +232,10 @@ def test_a_truncated_torch_file_says_so(checkpoint):
     whole = checkpoint.read_bytes()
     for size in (10, len(whole) // 2, len(whole) - 1):
         checkpoint.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"model.pth is no complete PyTorch zip checkpoint"):
+        with pytest.raises(ValueError, match=r"model.pth is not a complete PyTorch zip checkpoint"):
             read_state_dict(checkpoint, "model")
     checkpoint.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"model.pth is no checkpoint of PyTorch: it is empty"):
+    with pytest.raises(ValueError, match=r"model.pth is not a checkpoint of PyTorch: it is empty"):
         read_state_dict(checkpoint, "model")
 
 
@@ -271,16 +271,18 @@ def test_npz_and_safetensors(tmp_path):
         np.testing.assert_array_equal(state["a.weight"], arrays["a.weight"])
         damaged = tmp_path / f"damaged{name}"
         damaged.write_bytes((tmp_path / name).read_bytes()[:60])
-        with pytest.raises(ValueError, match=f"damaged{name} is no complete"):
+        with pytest.raises(ValueError, match=f"damaged{name} is not a complete"):
             read_state_dict(damaged)
     np.savez(tmp_path / "object.npz", a=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match=r"no complete .npz file of arrays"):
+    with pytest.raises(ValueError, match=r"not a complete .npz file of arrays"):
         read_state_dict(tmp_path / "object.npz")
     with pytest.raises(FileNotFoundError, match=r"missing.npz"):
         read_state_dict(tmp_path / "missing.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
     one = (tmp_path / "one.npy").rename(tmp_path / "one.npz")
-    with pytest.raises(ValueError, match=r"one.npz is no complete .npz file .* one array without"):
+    with pytest.raises(
+        ValueError, match=r"one.npz is not a complete .npz file .* one array without"
+    ):
         read_state_dict(one)
 
 
@@ -297,7 +299,7 @@ def test_arrays_by_numbers_and_odd_shapes_are_refused(tmp_path):
     storages = {"0": np.zeros(6, np.float32)}
     numbered = {"model": {0: tensor("FloatStorage", "0", (6,), (1,), 6)}}
     path = write_torch(tmp_path / "a.pth", numbered, storages)
-    with pytest.raises(ValueError, match=r"a.pth holds an array by 0, which is no name"):
+    with pytest.raises(ValueError, match=r"a.pth holds an array by 0, which is not a name"):
         read_state_dict(path, "model")
     for shape, stride, offset in (((6.0,), (1,), 0), ((True,), (1,), 0), ((6,), (1,), 0.0)):
         odd = {"w": tensor("FloatStorage", "0", shape, stride, 6, offset)}

@@ -71,7 +71,7 @@ def test_the_map_to_used_codes_is_read_from_both_kinds_of_file(tmp_path):
     for name in ("map.npy", "map.pt"):
         assert read_used_codes(tmp_path / name).tolist() == [0, 4, 2, 5]
     np.save(tmp_path / "gap.npy", np.array([0, 2, 0]))
-    with pytest.raises(ValueError, match=r"gap.npy is no map to the used codes: .* largest, 2"):
+    with pytest.raises(ValueError, match=r"gap.npy is not a map to the used codes: .* largest, 2"):
         read_used_codes(tmp_path / "gap.npy")
     with pytest.raises(ValueError, match="one list of whole numbers"):
         used_codes(np.zeros((2, 2), int))

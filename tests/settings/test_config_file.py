@@ -59,7 +59,7 @@ def test_what_is_no_file_is_named(tmp_path):
     for name, message in (
         ("none.py", "No such file or directory"),
         ("", "is a folder"),
-        ("pipe.py", "is no file of Python"),
+        ("pipe.py", "is not a file of Python"),
         ("x" * 5000, "File name too long"),
         ("a\0b", "null"),
     ):
@@ -76,11 +76,14 @@ def test_what_is_no_file_is_named(tmp_path):
     ("override", "message"),
     [
         ("--config.traln.num_steps=3", "there is no section traln: did you mean train?"),
-        ("-config.train.num_stpes=3", "train.num_stpes is no key: did you mean num_steps?"),
-        ("--noconfig.train.importance", "train.importance is no key: did you mean importance_sa"),
+        ("-config.train.num_stpes=3", "train.num_stpes is not a key: did you mean num_steps?"),
+        (
+            "--noconfig.train.importance",
+            "train.importance is not a key: did you mean importance_sa",
+        ),
         ("--config..train=2", "there is no section : there are codec, "),
-        ("--config.train.seed.x=2", "train.seed is no section, and has no key x"),
-        ("--config.optimizer.b3=2", "optimizer.b3 is no key: there are b1, b2, "),
+        ("--config.train.seed.x=2", "train.seed is not a section, and has no key x"),
+        ("--config.optimizer.b3=2", "optimizer.b3 is not a key: there are b1, b2, "),
         ("--config.mesh.rules[0]=2", None),
     ],
 )

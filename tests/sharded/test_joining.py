@@ -94,7 +94,7 @@ def test_a_scheduler_with_one_process_is_no_reason_to_wait(monkeypatch, environm
 @pytest.mark.parametrize("number", ["two", "", "2" * 5000])
 def test_a_schedulers_number_that_is_none_is_named(monkeypatch, number):
     set_all(monkeypatch, SLURM | {"SLURM_STEP_NUM_TASKS": number})
-    with pytest.raises(ValueError, match=r"SLURM_STEP_NUM_TASKS .* is no number; give --coord"):
+    with pytest.raises(ValueError, match=r"SLURM_STEP_NUM_TASKS .* is not a number; give --coord"):
         find_place(None, None, None)
 
 
@@ -135,10 +135,10 @@ def test_a_tpu_slice_on_kubernetes_is_asked(monkeypatch):
         (("localhost:x", 2, 0), "coordinator = localhost:x has no port"),
         (("localhost:1234", 0, 0), "num_hosts = 0 must be from 1 to 999999"),
         (("localhost:1234", 10**30, 0), "must be from 1 to 999999"),
-        (("localhost:1:2", 2, 0), "localhost:1:2 is no name and port of a host"),
-        (("http://localhost:1", 2, 0), "is no name and port of a host"),
-        (("local host:1", 2, 0), "is no name and port of a host"),
-        ((1000 * "x" + ":1", 2, 0), r"coordinator = x{60}\.\.\. is no name"),
+        (("localhost:1:2", 2, 0), "localhost:1:2 is not a name and port of a host"),
+        (("http://localhost:1", 2, 0), "is not a name and port of a host"),
+        (("local host:1", 2, 0), "is not a name and port of a host"),
+        ((1000 * "x" + ":1", 2, 0), r"coordinator = x{60}\.\.\. is not a name"),
         (("localhost:1234", 2, -1), "host_index = -1 is not among 2 hosts"),
         (("localhost:1234", 2, 2), "numbered from 0 to 1"),
     ],

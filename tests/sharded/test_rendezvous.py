@@ -237,7 +237,7 @@ def test_a_name_that_is_of_no_interface_opens_all_and_says_so(monkeypatch, capsy
     """Debian's name of the machine itself, and a service's or a translated address."""
     assert listens_at("node7", monkeypatch, {"node7": [address]}) in ("::", "0.0.0.0")
     assert "node7 of coordinator = node7:" in (said := capsys.readouterr().err)
-    assert "is no address of this machine: listening at all of its interfaces" in said
+    assert "is not an address of this machine: listening at all of its interfaces" in said
 
 
 def test_a_network_needs_a_secret_and_one_machine_does_not():

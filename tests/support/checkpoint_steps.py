@@ -1,4 +1,4 @@
-"""Which checkpoints lie in a folder, told by their names, and what is in one."""
+"""Which checkpoints are in a folder, told by their names, and what is in one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""AIST++ and TikTok Dance-Music in miniature, as the folders that one downloads lie on a disk."""
+"""AIST++ and TikTok Dance-Music in miniature, as the folders that one downloads are on a disk."""
 
 import json
 

@@ -217,7 +217,7 @@ def serve(requests: int, events: int) -> tuple[str | None, list[str]]:
 
 
 def become(*, number, arguments, stdout, stderr, cwd, env, limits, program):
-    """Turn a fresh child into the process that was asked for."""
+    """Turn a fresh child into the process that was requested."""
     import jax
 
     os.setsid()

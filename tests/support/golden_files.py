@@ -8,7 +8,7 @@ import pytest
 HERE = Path(__file__).parents[1]
 GOLDEN_FOLDERS = (HERE / "golden", HERE.parent.parent / "shared" / "golden")
 """Numbers computed by the published PyTorch code: a small choice travels with the tests, the whole
-set may lie beside the checkout."""
+set may be beside the checkout."""
 
 
 def find_golden(name: str) -> Path:

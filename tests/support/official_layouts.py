@@ -1,4 +1,4 @@
-"""COCO and CUB-200 in miniature, as the folders that one downloads lie on a disk."""
+"""COCO and CUB-200 in miniature, as the folders that one downloads are on a disk."""
 
 from cdcd_jax.data.miniature import coco, cub
 from cdcd_jax.data.miniature.cub import write_cub_list

@@ -62,7 +62,7 @@ def load(data, options, **more):
 
 
 class ProceduralWeights(Mapping):
-    """Weights drawn from a seed that is a hash of their name, when they are asked for."""
+    """Weights drawn from a seed that is a hash of their name, when they are requested."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], base: int):
         self.shapes, self.base = shapes, base

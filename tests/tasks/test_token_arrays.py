@@ -62,7 +62,7 @@ def test_arrays_are_trained_on_evaluated_and_sampled(run_here, tmp_path, labels)
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"high": 7}, {}, r"must lie in 0\.\.5 \(vocab_size 6\), found 6"),
+        ({"high": 7}, {}, r"must be in 0\.\.5 \(vocab_size 6\), found 6"),
         ({}, {"grid": (4, 5)}, r"so codec\.grid = \(4, 5\) must be that"),
         ({"labels": False}, {}, r"^data\.path = .* has no train_labels\.npy.*take condition\.kind"),
         ({"dtype": np.float32}, {}, r"train\.npy must hold integers \[examples, length\]"),

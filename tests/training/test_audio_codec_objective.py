@@ -159,5 +159,5 @@ def test_what_cannot_be_trained_is_named():
         make_audio_codec_objective(JUKEBOX, level=2)
     with pytest.raises(ValueError, match=r"spectral_weight = -1.0 must be at least 0"):
         make_audio_codec_objective(JUKEBOX, level=1, spectral_weight=-1.0)
-    with pytest.raises(ValueError, match=r"codebook_decay = 1.0 must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"codebook_decay = 1.0 must be in \[0, 1\)"):
         make_audio_codec_objective(JUKEBOX, level=1, codebook_decay=1.0)

@@ -159,7 +159,7 @@ def test_a_scored_quantiser_cannot_be_trained():
     ("options", "message"),
     [
         ({"perceptual_weight": -1.0}, "perceptual_weight = -1.0 must be at least 0"),
-        ({"codebook_decay": 1.0}, r"codebook_decay = 1.0 must lie in \[0, 1\)"),
+        ({"codebook_decay": 1.0}, r"codebook_decay = 1.0 must be in \[0, 1\)"),
     ],
 )
 def test_what_is_out_of_range_is_named(options, message):

@@ -70,7 +70,7 @@ def test_a_sweep_compiles_once_without_guidance_and_once_with(sample_fn):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"truncation": 1.5}, r"truncation = 1.5 must lie in \(0, 1\]"),
+        ({"truncation": 1.5}, r"truncation = 1.5 must be in \(0, 1\]"),
         ({"temperature": 0.0}, r"temperature = 0.0 must be above 0"),
         (
             {"known": np.full((200, 2), VOCAB)},
@@ -78,7 +78,7 @@ def test_a_sweep_compiles_once_without_guidance_and_once_with(sample_fn):
         ),
         (
             {"known": np.full((200, LENGTH), -1)},
-            r"known\[0, 0\] = -1 is no token id: those are 0\.\.5",
+            r"known\[0, 0\] = -1 is not a token id: those are 0\.\.5",
         ),
     ],
 )
@@ -92,7 +92,7 @@ def test_the_bound_names_bad_tokens_and_networks():
     bound_fn = make_bound_fn(SCHEDULE, MODEL)
     bad = z0.copy()
     bad[7, 1] = VOCAB
-    with pytest.raises(ValueError, match=r"z0\[7, 1\] = 5 is no token id: those are 0\.\.4"):
+    with pytest.raises(ValueError, match=r"z0\[7, 1\] = 5 is not a token id: those are 0\.\.4"):
         bound_fn(PARAMS, jax.random.key(1), bad, COND)
     wide = {"table": jnp.zeros((3, LENGTH, VOCAB + 1))}
     with pytest.raises(ValueError, match="the mask is not among the K"):

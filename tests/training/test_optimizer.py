@@ -164,9 +164,9 @@ def test_a_longer_wsd_has_the_same_rates_up_to_the_fall_of_the_shorter():
     [
         ({"lr": 0.0}, "lr = 0.0 must be above 0"),
         ({"lr": float("nan")}, "lr = nan must be above 0"),
-        ({"b2": 1.0}, r"b2 = 1.0 must lie in \[0, 1\)"),
+        ({"b2": 1.0}, r"b2 = 1.0 must be in \[0, 1\)"),
         ({"weight_decay": -1.0}, "weight_decay = -1.0 must be 0 or above"),
-        ({"end_lr": 0.2}, "end_lr = 0.2 must lie between 0 and lr = 0.1"),
+        ({"end_lr": 0.2}, "end_lr = 0.2 must are between 0 and lr = 0.1"),
         ({"plateau_factor": 1.0}, "plateau_factor = 1.0"),
         ({"decay": "linear"}, 'decay = "linear" must be one of'),
         ({"warmup_steps": 9}, "warmup_steps = 9 leaves nothing of num_steps = 9"),

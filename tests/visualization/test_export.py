@@ -78,7 +78,7 @@ def test_what_was_exported_is_a_reference_for_others(tmp_path):
 
 
 def test_nothing_is_written_over(tmp_path):
-    with pytest.raises(ValueError, match=r"is there already; name another"):
+    with pytest.raises(ValueError, match=r"already exists; name another"):
         check_export(tmp_path)
     with pytest.raises(ValueError, match=r"x\.png must be a folder, whose name needs no \.png, or"):
         check_export(tmp_path / "x.png")

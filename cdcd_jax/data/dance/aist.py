@@ -81,7 +81,7 @@ def load_aist(
         The dances in the order of the split's list.
 
     Raises:
-        ValueError: If something is missing or of another form; the sentence names the file.
+        ValueError: If something is missing or malformed; the sentence names the file.
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of AIST++, only {", ".join(SPLITS)}')
@@ -153,7 +153,7 @@ def read_name(name: str, listing: str | Path = "AIST++") -> tuple[int, str, floa
         Number of the genre in ``GENRES``, name of the song, beats per minute.
 
     Raises:
-        ValueError: If the name is no sequence's.
+        ValueError: If the name is not a sequence's.
 
     >>> read_name("gBR_sBM_cAll_d04_mBR0_ch01"), read_name("gHO_sFM_c01_d19_mHO3_ch04_seg2")
     ((0, 'mBR0', 80.0), (5, 'mHO3', 125.0))
@@ -161,7 +161,7 @@ def read_name(name: str, listing: str | Path = "AIST++") -> tuple[int, str, floa
     match = _NAME.fullmatch(name)
     if match is None or match[1] not in GENRES or match[3] not in GENRES:
         raise ValueError(
-            f"{listing}: {name!r:.60} is no name of AIST++ such as gBR_sBM_cAll_d04_mBR0_ch01"
+            f"{listing}: {name!r:.60} is not a name of AIST++ such as gBR_sBM_cAll_d04_mBR0_ch01"
         )
     first, step = (110, 5) if match[3] == "HO" else (80, 10)
     return list(GENRES).index(match[1]), match[2], float(first + step * int(match[4]))

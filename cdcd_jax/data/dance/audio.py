@@ -88,7 +88,7 @@ def audio_seconds(path: str | Path) -> float:
 def save_wav(
     path: str | Path, audio: Float[np.ndarray, " samples"], *, sample_rate: int = SAMPLE_RATE
 ) -> None:
-    """Write a WAV file of 16-bit integers, whole or not at all.
+    """Write a WAV file of 16-bit integers, atomically.
 
     Args:
         path: Where; folders are made.
@@ -96,7 +96,7 @@ def save_wav(
         sample_rate: Samples per second, >= 1.
 
     Raises:
-        ValueError: If there are no samples, or one is no finite number.
+        ValueError: If there are no samples, or one is not finite.
         OSError: The disk refuses.
 
     >>> import tempfile
@@ -108,7 +108,7 @@ def save_wav(
     if not audio.size:
         raise ValueError(f"there is no sound to write to {path}")
     if not np.isfinite(audio).all():
-        raise ValueError(f"{path} is not written: the sound holds a value that is no finite number")
+        raise ValueError(f"{path} is not written: the sound holds a value that is not finite")
     integers = np.round(np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
     with atomic_write(Path(path)) as part:
         soundfile.write(str(part), integers, sample_rate, subtype="PCM_16", format="WAV")
@@ -203,7 +203,7 @@ def _blocks(
         bad = np.flatnonzero(~(np.abs(block) <= LOUDEST).all(axis=1))
         if bad.size:
             value = block[bad[0]][np.argmin(np.abs(block[bad[0]]) <= LOUDEST)]
-            what = f"that is {value:.3g}" if np.isfinite(value) else "that is no finite number"
+            what = f"that is {value:.3g}" if np.isfinite(value) else "that is not finite"
             raise ValueError(
                 f"{path} holds a value {what} at sample {start + bad[0]}; write the file anew"
             )

@@ -46,7 +46,7 @@ def make_audio_iterator(
         quietest: Lowest amplitude, in (0, 1].
         process_index: Which process this is.
         num_processes: How many share the batch.
-        num_threads: Threads that prepare batches; 0 prepares each when asked for it.
+        num_threads: Threads that prepare batches; 0 prepares each on demand.
         prefetch: Number of batches prepared ahead.
 
     Returns:
@@ -61,7 +61,7 @@ def make_audio_iterator(
             f"multiple of {num_processes} processes"
         )
     if not 0 < quietest <= 1:
-        raise ValueError(f"quietest = {quietest} must lie in (0, 1]")
+        raise ValueError(f"quietest = {quietest} must be in (0, 1]")
     counts = np.maximum(1, (recordings.seconds * SAMPLE_RATE // samples).astype(int))
     recording_of = np.repeat(np.arange(len(counts)), counts)
     rows = batch_size // num_processes

@@ -159,7 +159,7 @@ def load_video(path: Path) -> Float32[np.ndarray, "steps features"]:
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold numbers [steps features], not {list(array.shape)}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds a value that is no finite number; extract it anew")
+        raise ValueError(f"{path} holds a value that is not finite; extract it anew")
     return array.astype(np.float32)
 
 

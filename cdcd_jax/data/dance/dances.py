@@ -19,7 +19,7 @@ class Dance(NamedTuple):
         motion: [frames features] float32, at the set's frames per second.
         genre: Number of its genre; 0 in a set without genres.
         tempo: Beats per minute, where it is known.
-        video: [steps features] float32 features of the video, evenly spread over the dance.
+        video: [steps features] float32 features of the video, evenly spaced over the dance.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Dances(Protocol):
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of joints to draw as a stick figure; empty where features are no positions."""
+        """Pairs of joints to draw as a stick figure; empty where features are not positions."""
         ...
 
     def __len__(self) -> int:

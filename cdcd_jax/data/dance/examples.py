@@ -23,7 +23,7 @@ class MusicExamples:
             if None.
 
     Raises:
-        ValueError: If they are no tokens of music, or were prepared without one of the parts.
+        ValueError: If they are not tokens of music, or were prepared without one of the parts.
 
     Attributes:
         waveforms: How the pieces were varied.

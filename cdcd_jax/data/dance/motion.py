@@ -50,7 +50,7 @@ def find_joints(motion: Float[np.ndarray, "frames features"]) -> np.ndarray | No
     """Return features as key points, whose format follows from their number: [frames joints 3].
 
     Of OpenPose's, y of an image points downwards and is turned; the third number is a confidence,
-    not a depth, and becomes 0. Rotations are no positions without the body model, which has a
+    not a depth, and becomes 0. Rotations are not positions without the body model, which has a
     licence of its own: None.
 
     >>> find_joints(np.ones((1, 75)))[0, 0].tolist(), find_joints(np.ones((1, 219)))
@@ -130,7 +130,7 @@ def smpl_features(
     >>> features[0, :12].tolist()
     [1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     """
-    # A frame that is no finite number stays one: whoever uses it can then name it.
+    # A frame that is not finite stays one: whoever uses it can then name it.
     known = np.isfinite(poses).all(axis=1)
     matrices = np.full((len(poses), 9 * NUM_ROTATIONS), np.nan)
     if known.any():
@@ -145,7 +145,7 @@ def _smpl_file(held: Mapping[Any, Any], path: Path) -> Float32[np.ndarray, "fram
     except KeyError as error:
         raise ValueError(f"{path} has no {error.args[0]} beside its {SMPL_KEYS[0]}") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds SMPL parameters that are no numbers") from error
+        raise ValueError(f"{path} holds SMPL parameters that are not numbers") from error
     poses = poses.reshape(len(poses), -1) if poses.ndim else poses
     frames = len(poses) if poses.ndim else 0
     if not frames or poses.shape[1] != 3 * NUM_ROTATIONS or translation.shape != (frames, 3):

@@ -51,7 +51,7 @@ class Segments:
         samples: Samples of sound in a window, >= 1; a little less than ``seconds`` where tokens do
             not fill it.
         listed: Text file that chooses windows: lines ``name start_seconds``, or ``name`` alone for
-            all windows of a dance. Empty lines and what follows a # are passed over. None for all
+            all windows of a dance. Empty lines and what follows a # are skipped. None for all
             windows of all dances.
         video_steps: Steps of video in a window, >= 1; the nearest are taken.
         rest: One more window ends with the dance where at least so many seconds, > 0, come after
@@ -181,7 +181,7 @@ class Segments:
 
         Raises:
             ValueError: If the dance cannot be read, is shorter than its file says, or its motion
-                holds a value that is no finite number.
+                holds a value that is not finite.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"there is no window {index} among {len(self)}")
@@ -226,7 +226,7 @@ def _cut_motion(dance: Dance, name: str, part: slice, most: int) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
     if bad.size:
         raise ValueError(
-            f"the motion of {dance.name} holds a value that is no finite number in frame "
+            f"the motion of {dance.name} holds a value that is not finite in frame "
             f"{part.start + bad[0]}"
         )
     return motion
@@ -236,10 +236,10 @@ def cut_video(video: np.ndarray, start: float, share: float, steps: int) -> np.n
     """Select the steps of a video that are nearest to those of a window.
 
     Args:
-        video: [steps features], evenly spread over a dance.
+        video: [steps features], evenly spaced over a dance.
         start: Where the window begins, as a share of the dance.
         share: How long it is, as a share of the dance.
-        steps: How many are wanted, evenly spread over the window.
+        steps: How many are wanted, evenly spaced over the window.
 
     Returns:
         [steps features].

@@ -43,7 +43,7 @@ class SoundFiles:
     """The sound files of some folders, found by their names without ending.
 
     Args:
-        folders: Where to look, the first one first; those that are not there are passed over.
+        folders: Where to look, the first one first; those that are not there are skipped.
         key: Turns a name into what it is found by.
     """
 

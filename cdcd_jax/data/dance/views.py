@@ -59,7 +59,7 @@ class WaveformPlan(NamedTuple):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
         if not 0 < self.quietest <= 1:
-            raise ValueError(f"quietest = {self.quietest} must lie in (0, 1]")
+            raise ValueError(f"quietest = {self.quietest} must be in (0, 1]")
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], num_records: int, path: Path) -> "WaveformPlan":

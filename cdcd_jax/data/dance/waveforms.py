@@ -87,7 +87,7 @@ def shuffle_waveform(
     """
     if not 2 <= num_chunks <= len(audio):
         raise ValueError(
-            f"num_chunks must lie in 2..{len(audio)}, the number of samples, got {num_chunks}"
+            f"num_chunks must be in 2..{len(audio)}, the number of samples, got {num_chunks}"
         )
     order = rng.permutation(num_chunks)
     while (order == np.arange(num_chunks)).all():

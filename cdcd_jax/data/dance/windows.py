@@ -85,7 +85,7 @@ def read_windows(path: Path, dances: Dances, seconds: float) -> list[tuple[int, 
             start = _read_start(fields, where)
             if not 0 <= start <= dances.seconds[number] + SLACK - seconds:
                 raise ValueError(
-                    f"{where}: a window of {seconds} s from {fields[1]} s does not lie within the "
+                    f"{where}: a window of {seconds} s from {fields[1]} s is not within the "
                     f"{dances.seconds[number]:.2f} s of {fields[0]}"
                 )
             wanted[-1] = (number, start)

@@ -73,13 +73,13 @@ class CaptionedImages:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file with a JSON object in each line; empty lines are passed over.
+    """Read a file with a JSON object in each line; empty lines are skipped.
 
     Yields:
         For each object where it stands, for messages, and the object.
 
     Raises:
-        ValueError: If the file or a line is of another form; the sentence names the line.
+        ValueError: If the file or a line is malformed; the sentence names the line.
     """
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
@@ -88,12 +88,12 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         way_out = "each line must be one whole object"
         row = parse_json(line, str(path), line=number, way_out=way_out)
         if not isinstance(row, dict):
-            raise ValueError(f"{where}: this is no JSON object, but {type(row).__name__}")
+            raise ValueError(f"{where}: this is not a JSON object, but {type(row).__name__}")
         yield where, row
 
 
 def read_caption_lines(path: Path) -> list[str]:
-    """Read a text file with a caption in each line; empty lines are passed over.
+    """Read a text file with a caption in each line; empty lines are skipped.
 
     Raises:
         ValueError: If the file is missing, not in UTF-8 or holds no caption.
@@ -117,7 +117,7 @@ def check_caption(caption: Any, where: str) -> str:
     """Return a caption without needless white space.
 
     Raises:
-        ValueError: If it is no text or empty; the sentence begins with ``where``.
+        ValueError: If it is not a text or empty; the sentence begins with ``where``.
     """
     if not isinstance(caption, str):
         raise ValueError(f"{where}: a caption must be a text, not {caption!r:.60}")

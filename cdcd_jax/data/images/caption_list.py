@@ -123,7 +123,7 @@ def _load_pairs(root: Path, folder: Path, split: str) -> CaptionedImages:
             f"{missing[0].name} first; write it, a caption in each line"
         )
     if repeated := find_repeated(map(str, texts)):
-        raise ValueError(f"{repeated} lies beside two images; rename one of them and its text")
+        raise ValueError(f"{repeated} is beside two images; rename one of them and its text")
     captions = [read_caption_lines(path) for path in texts]
     name = f"captions {folder.resolve().name}, {split}"
     return CaptionedImages(ImageFiles(name, root, names, range(len(names)), ()), captions)

@@ -100,7 +100,7 @@ def _entries(
     """Yield where each object of one of the file's lists stands, and the object."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise ValueError(f'{path} has no list "{key}", so it is no file of COCO captions')
+        raise ValueError(f'{path} has no list "{key}", so it is not a file of COCO captions')
     for number, entry in enumerate(entries):
         where = f"{path}, {key}[{number}]"
         if not isinstance(entry, dict) or not fields <= set(entry):

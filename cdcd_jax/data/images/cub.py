@@ -3,7 +3,7 @@
 The images, ``CUB_200_2011/`` with ``images/<class>/*.jpg`` and its lists, are Caltech's. The
 captions, ``text/<class>/<image>.txt`` (or ``text_c10/``, ``text/text/``, and all of them below
 ``cvpr2016_cub/`` or ``birds/``), are those that Reed et al. collected; the text-to-image literature
-passes them on. They may lie inside or beside ``CUB_200_2011``. An image's class is its folder, as
+passes them on. They may be inside or beside ``CUB_200_2011``. An image's class is its folder, as
 ``image_class_labels.txt`` says too.
 
 There are two splits. The official one, ``train_test_split.txt``, has every species in both parts
@@ -47,7 +47,7 @@ def load_cub(folder: str | Path, split: str = "train") -> CaptionedImages:
         The images in the order of the split's list, with all species as classes.
 
     Raises:
-        ValueError: If something is missing or of another form; the sentence names the file.
+        ValueError: If something is missing or malformed; the sentence names the file.
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of CUB, only {", ".join(SPLITS)}')
@@ -120,7 +120,7 @@ def _read_names(path: Path) -> list[str]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no pickled list of names: {error}") from error
+        raise ValueError(f"{path} is not a pickled list of names: {error}") from error
     if not isinstance(names, list) or not names:
         raise ValueError(f"{path} must hold a list of names, not {type(names).__name__}")
     if wrong := [name for name in names if not isinstance(name, str)]:

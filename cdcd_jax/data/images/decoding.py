@@ -72,7 +72,7 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
         raise ImageError(f"{name} cannot be read: {error}") from error
     except Exception as error:
         # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, ValueError ...
-        reason = "it is no image in a known format"
+        reason = "it is not an image in a known format"
         if not isinstance(error, Image.UnidentifiedImageError):
             reason = str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be decoded ({len(data)} bytes): {reason}") from error
@@ -234,7 +234,8 @@ def _check_pixels(size: tuple[int, int], num_bytes: int) -> None:
     pixels = size[0] * size[1]
     if pixels > min(MAX_PIXELS, max(FREE_PIXELS, PIXELS_PER_BYTE * num_bytes)):
         raise ImageError(
-            f"it has {size[0]} x {size[1]} pixels in {num_bytes:,} bytes, which is no photograph; "
+            f"it has {size[0]} x {size[1]} pixels in {num_bytes:,} bytes, which is not a "
+            "photograph; "
             "make it smaller"
         )
 

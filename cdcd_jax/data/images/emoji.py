@@ -57,7 +57,7 @@ def load_emoji(
         PNG images, style after style, without classes: a label is the number of the base.
 
     Raises:
-        ValueError: If there is no such split or style, or a file is missing or of another form.
+        ValueError: If there is no such split or style, or a file is missing or malformed.
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of the emoji, only "train" and "test"')
@@ -98,7 +98,7 @@ def caption_emoji(name: str, tags: Sequence[str], style: str) -> tuple[str, ...]
 
 
 def _is_tested(base: str) -> bool:
-    # A digest in place of a random number: the same everywhere, for ever.
+    # A digest in place of a random number: the same everywhere, forever.
     return int.from_bytes(hashlib.sha256(base.encode()).digest()[:8]) % TEST_SHARE == 0
 
 

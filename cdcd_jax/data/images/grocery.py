@@ -32,7 +32,7 @@ def load_grocery(folder: str | Path, split: str = "train") -> ImageBytes:
         The images with the fine classes' names.
 
     Raises:
-        ValueError: If there is no such split, or a file is missing or of another form.
+        ValueError: If there is no such split, or a file is missing or malformed.
     """
     if split not in SPLITS:
         raise ValueError(f'there is no split "{split}" of the groceries, only {list(SPLITS)}')

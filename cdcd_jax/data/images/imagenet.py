@@ -113,7 +113,7 @@ def _find_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     if images and folder.resolve().name != other:
         return folder, [folder, folder.resolve().parent]
     raise ValueError(
-        f"{folder} has neither {split}/ nor ILSVRC/Data/CLS-LOC/{split}/, and is no folder of "
+        f"{folder} has neither {split}/ nor ILSVRC/Data/CLS-LOC/{split}/, and is not a folder of "
         "ImageNet's images, in folders such as n01440764 or flat"
     )
 
@@ -166,7 +166,8 @@ def _read_class_index(path: Path) -> dict[str, str]:
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f'{path} is no class index of the form {{"0": ["n01440764", "tench"], ...}}: {error!r}'
+            f"{path} is not a class index of the form "
+            f'{{"0": ["n01440764", "tench"], ...}}: {error!r}'
         ) from error
     if list(named) != sorted(named) or len(named) != len(entries):
         raise ValueError(f"{path} does not number its classes in the order of their wnids")
@@ -263,6 +264,6 @@ def _read_synsets(path: Path) -> dict[int, str]:
         return dict(zip(map(int, numbers), wnids, strict=True))
     except Exception as error:  # of a damaged file scipy raises errors of any kind
         raise ValueError(
-            f"{path} is no meta.mat of the development kit, with ILSVRC2012_ID and WNID of its "
+            f"{path} is not a meta.mat of the development kit, with ILSVRC2012_ID and WNID of its "
             f"synsets ({error!r:.100}); unpack the kit again"
         ) from error

@@ -180,7 +180,7 @@ def load_folder(folder: str | Path, split: str = "train") -> ImageFiles:
     Layouts: ``folder/<class>/*.jpg``, which has the one split "train", or
     ``folder/<split>/<class>/*.jpg`` with splits train, val, validation or test. Classes are
     numbered in the order of their names; those of ``train`` hold for all splits, and other splits
-    may lack some. What :func:`is_clutter` names and files of other kinds are passed over.
+    may lack some. What :func:`is_clutter` names and files of other kinds are skipped.
 
     Args:
         folder: The folder.
@@ -259,7 +259,7 @@ def list_classes(
 
 
 def image_names(folder: Path) -> list[str]:
-    """List the names of the images that lie in a folder, in order."""
+    """List the names of the images that are in a folder, in order."""
     # No Path for each: ImageNet has 1.28 million.
     names = os.listdir(folder)
     return sorted(n for n in names if n.lower().endswith(SUFFIXES) and not is_clutter(n))

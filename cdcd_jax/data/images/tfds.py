@@ -1,6 +1,6 @@
 """Images of a TensorFlow Datasets set, read without TensorFlow.
 
-The set must lie on disk already, in the ArrayRecord format: ``tfds build imagenet2012
+The set must be on disk already, in the ArrayRecord format: ``tfds build imagenet2012
 --file_format=array_record``. Needs the extra "tfds" (``pip install "cdcd_jax[tfds]"``).
 """
 

@@ -148,7 +148,7 @@ class Bond:
 
 
 UNBOUND = Bond()
-"""The bond of shards that are no split."""
+"""The bond of shards that are not a split."""
 
 
 def _check_values(plan: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write a JSON object, atomically."""
     with writing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -64,8 +64,8 @@ def prepare(
 ) -> Progress:
     """Encode this host's part of a source, and publish the folder when all parts are there.
 
-    Complete shards are kept, so the same call goes on where an earlier one was stopped. Host p of n
-    makes shards p, p+n, ...; nobody waits, and the last to finish publishes the manifest.
+    Complete shards are kept, so the same call continues where an earlier one was stopped. Host p of
+    n makes shards p, p+n, ...; nobody waits, and the last to finish publishes the manifest.
 
     Args:
         source: The images.
@@ -198,7 +198,7 @@ def prepare_views(
     if plan.num_images == 0:
         raise ValueError(f"{plan.source} holds nothing to encode")
     if not 0 <= process_index < num_processes:
-        raise ValueError(f"process_index must lie in 0..{num_processes - 1}, got {process_index}")
+        raise ValueError(f"process_index must be in 0..{num_processes - 1}, got {process_index}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ def load_crops(source: Source, plan: Plan, index: int) -> Views:
         index: Which image.
 
     Raises:
-        ValueError: If its label is no class of the source.
+        ValueError: If its label is not a class of the source.
     """
     name, label, data, captions = source[index]
     if plan.class_names and not 0 <= label < len(plan.class_names):

@@ -49,7 +49,7 @@ def record_dtype(*, length: int, vocab_size: int) -> np.dtype:
     if length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
     if not 1 <= vocab_size <= 2**31:
-        raise ValueError(f"vocab_size must lie in 1..2**31, got {vocab_size}")
+        raise ValueError(f"vocab_size must be in 1..2**31, got {vocab_size}")
     token = "<u2" if vocab_size <= 2**16 else "<u4"
     fields = [("crc", "<u4"), ("label", "<i4"), ("index", "<i8"), ("view", "<i4")]
     return np.dtype([*fields, ("tokens", token, (length,))])

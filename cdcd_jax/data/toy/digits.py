@@ -10,7 +10,7 @@ their own form, against 7% by chance.
 The split therefore cuts between two forms: the first 11 (1,415 digits) train, the last 3 (382)
 test. No form is on both sides, so a model that copies a hand it has seen gains nothing by it; a
 shuffled split would put every writer on both sides and flatter every score. With 14 forms of 13
-writers, one writer may have filled in two; whether those lie on both sides cannot be known.
+writers, one writer may have filled in two; whether those are on both sides cannot be known.
 """
 
 import numpy as np

@@ -155,7 +155,7 @@ def _test_styles() -> dict[str, tuple[int, ...]]:
     """Choose the styles that each character is tested in.
 
     Look-alikes choose together. Six choices in turn deal out all twelve styles, so that each is
-    about equally often tested. Digests in place of random numbers: the same everywhere, for ever.
+    about equally often tested. Digests in place of random numbers: the same everywhere, forever.
     """
     chosen: dict[str, tuple[int, ...]] = {}
     per_deal = len(STYLES) // NUM_TEST_STYLES

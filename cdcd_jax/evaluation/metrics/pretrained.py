@@ -93,11 +93,11 @@ def make_caption_metrics(
     any_clip: bool = False,
     progress: bool = True,
 ) -> list[Metric]:
-    """Make all metrics of images that were asked for by captions, where there are weights.
+    """Make all metrics of images that were requested by captions, where there are weights.
 
     Args:
         real_images: Those that the Frechet Inception distance is measured to.
-        captions: What is asked for, by the number that metrics are given.
+        captions: What is requested, by the number that metrics are given.
         vocab_size: K.
         inception_weights: File of the distance's InceptionV3; None leaves the distance out.
         clip_weights: File of CLIP ViT-B/32; None leaves CLIPScore and R-precision out.
@@ -131,7 +131,7 @@ def missing_weights(files: Mapping[str, str | None], *, num_classes: int | None)
 
     Args:
         files: The files that are given, by the names of the metrics' arguments.
-        num_classes: Number of classes that are asked for; None for captions.
+        num_classes: Number of classes that are requested; None for captions.
 
     >>> missing_weights({}, num_classes=10)
     ['No FID and no Inception score: give pt_inception-2015-12-05-6726825d.pth

@@ -113,7 +113,7 @@ def max_pool(
 def mean_pool(
     x: Float[Array, "batch height width features"],
 ) -> Float[Array, "batch height width features"]:
-    """Average 3x3 windows, of those at the edge what lies inside the image.
+    """Average 3x3 windows, of those at the edge what is inside the image.
 
     >>> float(mean_pool(jnp.ones((1, 2, 2, 1))).min())
     1.0

@@ -104,7 +104,7 @@ class RunLock:
         self._ended.set()
         if os.getpid() != self._ours["pid"]:
             return  # in a fork of it
-        # Not for ever: a signal may come while this very thread renews it.
+        # Not forever: a signal may come while this very thread renews it.
         renewed = self._renewing.acquire(timeout=1.0)
         with suppress(OSError):
             found = read_lock(self.path)

@@ -61,7 +61,7 @@ def is_copied(owner: dict[str, Any], path: Path) -> bool:
         Whether the lock is for a folder of another path and inode; a moved one keeps its inode.
 
     Raises:
-        OSError: If the folder cannot be looked at.
+        OSError: If the folder cannot be read.
 
     >>> here = describe_folder(Path("."))
     >>> is_copied(here | {"folder": "/old"}, Path("."))

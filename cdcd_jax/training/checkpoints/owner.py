@@ -23,7 +23,7 @@ def read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
         nanoseconds by the clock of the storage. None if there is none.
 
     Raises:
-        OSError: If it cannot be read, or is no regular file: a pipe would be waited for.
+        OSError: If it cannot be read, or is not a regular file: a pipe would be waited for.
     """
     try:
         # Opening makes network file systems look at the file anew.

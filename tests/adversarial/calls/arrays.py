@@ -109,7 +109,7 @@ def _tokens() -> Iterator[Case]:
             changed[(1,) + (0,) * (z.ndim - 1)] = bad
             place = "[1, 0, 0]" if z.ndim == 3 else "[1, 0]"
             run_it = lambda run=run, value=changed: run(value)  # noqa: E731
-            sentence = f"{name}{place} = {bad} is no token id: those are 0..{last}"
+            sentence = f"{name}{place} = {bad} is not a token id: those are 0..{last}"
             yield refused(f"{function}: {bad} in {name}", run_it, sentence)
 
 
@@ -139,9 +139,9 @@ def _narrow_types() -> Iterator[Case]:
 def _steps() -> Iterator[Case]:
     for function, run in OF_STEPS.items():
         for what, t, says in (
-            ("0", STEPS - STEPS, "t[0] = 0 is no noised step: those are 1..T = 1..4"),
-            ("T + 1", np.array([2, 5]), "t[1] = 5 is no noised step"),
-            ("-3", np.array([-3, 4]), "t[0] = -3 is no noised step"),
+            ("0", STEPS - STEPS, "t[0] = 0 is not a noised step: those are 1..T = 1..4"),
+            ("T + 1", np.array([2, 5]), "t[1] = 5 is not a noised step"),
+            ("-3", np.array([-3, 4]), "t[0] = -3 is not a noised step"),
             ("floats", STEPS.astype(np.float32), "t must hold integers"),
             ("a list", STEPS.tolist(), "t must be an array [batch], got a list"),
             ("a number", 2, "t must be an array [batch], got 2"),

@@ -39,8 +39,8 @@ def cases() -> Iterator[Case]:
         ("a list", [0, 2], "cond"),
         ("too few", labels[:1], "cond must be labels [2]"),
         ("floats", labels.astype(np.float32), "cond must hold integers, labels"),
-        ("one beyond", labels + 1, "cond[1] = 3 is no label: those are 0..2"),
-        ("negative", labels - 1, "cond[0] = -1 is no label"),
+        ("one beyond", labels + 1, "cond[1] = 3 is not a label: those are 0..2"),
+        ("negative", labels - 1, "cond[0] = -1 is not a label"),
     ):
         run = lambda cond=cond: BY_CLASS.apply({}, Z0, STEPS, cond)  # noqa: E731
         yield refused(f"a network of classes: {what}", run, says)

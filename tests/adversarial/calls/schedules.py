@@ -40,7 +40,7 @@ def cases() -> Iterator[Case]:
         ("final_uniform", (-0.1, 1.0, NAN), "final_uniform = "),
         ("first_uniform", (-0.1, 0.5, NAN), "first_uniform = "),
         ("final_keep", ("0.1", None, [0.1]), "final_keep must be a number"),
-        ("curve", ("", "cosin", None), "is no curve"),
+        ("curve", ("", "cosin", None), "is not a curve"),
         ("first_keep", (1e-9,), "these shares need a negative"),
     ):
         for value in values:
@@ -53,9 +53,9 @@ def cases() -> Iterator[Case]:
 
 def _tables() -> Iterator[Case]:
     for name, change, says in (
-        ("NaN", {"alpha_bar": np.full(T + 1, NAN)}, "schedule.alpha_bar[0] = nan is no probab"),
-        ("2", {"beta": np.full(T + 1, 2.0)}, "schedule.beta[0] = 2.0 is no probability"),
-        ("-1", {"gamma": np.full(T + 1, -1.0)}, "schedule.gamma[0] = -1.0 is no probability"),
+        ("NaN", {"alpha_bar": np.full(T + 1, NAN)}, "schedule.alpha_bar[0] = nan is not a probab"),
+        ("2", {"beta": np.full(T + 1, 2.0)}, "schedule.beta[0] = 2.0 is not a probability"),
+        ("-1", {"gamma": np.full(T + 1, -1.0)}, "schedule.gamma[0] = -1.0 is not a probability"),
         ("other lengths", {"alpha": np.ones(T)}, "schedule.alpha must have T + 1 entries"),
         ("no steps", {"alpha_bar": np.ones(1)}, "schedule.alpha_bar must have T + 1 entries"),
         ("a number", {"alpha_bar": 1.0}, "schedule.alpha_bar must have T + 1 entries"),

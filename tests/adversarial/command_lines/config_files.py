@@ -39,7 +39,7 @@ BROKEN = {
         ("mine.py",),
     ),
     "no get_config": ("x = 3\n", ("mine.py", "get_config")),
-    "get_config that is no function": ("get_config = 3\n", ("mine.py", "get_config")),
+    "get_config that is not a function": ("get_config = 3\n", ("mine.py", "get_config")),
     "get_config of two arguments": ("def get_config(a, b):\n    return a\n", ("mine.py",)),
     "an empty file": ("", ("mine.py", "get_config")),
     "nothing returned": ("def get_config(arg=''):\n    pass\n", ("mine.py", "None")),
@@ -50,7 +50,7 @@ BROKEN = {
         "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()\n",
         ("section",),
     ),
-    "bytes that are no text": (b"\x89PNG\r\n\x1a\n\xff\xfe", ("mine.py",)),
+    "bytes that are not text": (b"\x89PNG\r\n\x1a\n\xff\xfe", ("mine.py",)),
     "zero bytes": (b"x = 1\0\n", ("mine.py",)),
     "UTF-16": ("def get_config(): pass\n".encode("utf-16"), ("mine.py",)),
     "Latin-1": ("# é\ndef get_config(): pass\n".encode("latin-1"), ("mine.py",)),
@@ -124,7 +124,7 @@ def cases() -> Iterator[Case]:
                   prepare=lambda folder: (folder / "mine.py").symlink_to("mine.py"))  # fmt: skip
     yield command("a configuration that cannot be read", config="mine.py", says="mine.py",
                   prepare=lambda folder: (folder / "mine.py").mkdir())  # fmt: skip
-    yield command("a configuration that waits for ever", config="mine.py", says="mine.py",
+    yield command("a configuration that waits forever", config="mine.py", says="mine.py",
                   files={"mine.py": "input()\n"})  # fmt: skip
     yield from _taken()
 

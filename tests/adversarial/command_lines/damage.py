@@ -165,7 +165,7 @@ METRICS = {
     "the last line is cut": lambda lines: [*lines[:-1], lines[-1][:20]],
     "a line is empty": lambda lines: [lines[0], b"", *lines[1:]],
     "a line is of zero bytes": lambda lines: [lines[0], b"\0" * 40, *lines[2:]],
-    "a line is no text": lambda lines: [lines[0], b"\xff\xfe\x80", *lines[2:]],
+    "a line is not a text": lambda lines: [lines[0], b"\xff\xfe\x80", *lines[2:]],
     "a line is a number": lambda lines: [lines[0], b"3", *lines[2:]],
     "a line is a list": lambda lines: [lines[0], b"[1, 2]", *lines[2:]],
     "a line has no step": lambda lines: [lines[0], b'{"loss": 1.0}', *lines[2:]],

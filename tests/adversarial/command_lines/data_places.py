@@ -114,7 +114,7 @@ def _splits() -> Iterator[Case]:
 
 
 def _images() -> Iterator[Case]:
-    """A folder of classes, one file of which is no image."""
+    """A folder of classes, one file of which is not an image."""
     files = {
         "empty": b"",
         "text": b"no image",

@@ -33,7 +33,7 @@ TAKEN = {
     "control characters": "\x1b[31mdigit\x07 one\x1b[0m",
     "a path": "../../etc",
     "letters beyond ASCII": "ü 一 \U0001f600",
-    "bytes that are no text": "digit \udcff",
+    "bytes that are not text": "digit \udcff",
     "format codes": "%s {0} $HOME",
     "a dash first": "-rf one",
 }
@@ -173,7 +173,7 @@ def _dances() -> Iterator[Case]:
                       prepare=trained_groove, says="dance.npy",
                       files={} if content is None else {"dance.npy": content},
                       leaves=LEFT)  # fmt: skip
-    yield command("a dance that is no pickle, by its name", *DANCE, "--motion=dance.pkl",
+    yield command("a dance that is not a pickle, by its name", *DANCE, "--motion=dance.pkl",
                   config=GROOVE[0], prepare=trained_groove, says="dance.pkl",
                   files={"dance.pkl": _npy(GOOD)}, leaves=LEFT)  # fmt: skip
     yield command("a dance that is a folder", *DANCE, "--motion=run", config=GROOVE[0],

@@ -36,7 +36,7 @@ class Hostile:
 
 FILES = {
     "empty": b"",
-    "text": b"these are no weights\n",
+    "text": b"these are not weights\n",
     "an image": jpeg(),
     "a web page": b"<!DOCTYPE html><html><body>Not Found</body></html>",
     "an LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
@@ -49,7 +49,7 @@ FILES = {
     "a pickle of a command": pickle.dumps(Hostile()),
     "an archive with a pickle of a command": _zip(**{"x/data.pkl": pickle.dumps(Hostile())}),
     "a head of safetensors beyond the file": (2**40).to_bytes(8, "little") + b"{}",
-    "a head of safetensors that is no JSON": (4).to_bytes(8, "little") + b"{{{{",
+    "a head of safetensors that is not JSON": (4).to_bytes(8, "little") + b"{{{{",
 }
 """What the file is -> its content."""
 

@@ -50,7 +50,7 @@ def cases() -> Iterator[Case]:
                           codes=(1, 2), prepare=_obstacles,
                           says=workdir.split("//")[-1][:40])  # fmt: skip
     yield command("a default folder inside of a file", *TINY, workdir=None, files={"runs": "x"},
-                  says="runs is no folder; give another path", leaves=())  # fmt: skip
+                  says="runs is not a folder; give another path", leaves=())  # fmt: skip
     for mode in ("sample", "evaluate"):
         yield command(f"{mode} in an empty folder", *TINY, f"--mode={mode}", codes=(1, 2),
                       prepare=lambda folder: (folder / "run").mkdir(),

@@ -84,7 +84,7 @@ WRONG_MOTION = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield each head in each format; then files that are right, and arrays that are no motion."""
+    """Yield each head in each format; then files that are right, and arrays that are not motion."""
     for name, read in FORMATS.items():
         for kind, data in {**KINDS, **RIGHT}.items():
 

@@ -1,4 +1,4 @@
-"""What is no regular file, is not there, or is far too large."""
+"""What is not a regular file, is not there, or is far too large."""
 
 import os
 import socket

@@ -191,7 +191,7 @@ SOUNDS: dict[str, bytes | Callable[[Path], bytes]] = {
     "AIFF": b"FORM\0\0\0\4AIFF",
     "half an AIFF": _sound(".aiff", lambda d: d[: len(d) // 2]),
     "zeros": bytes(10_000),
-    "text": b"this is no sound " * 99,
+    "text": b"this is not a sound " * 99,
 }
 
 GOOD_SOUNDS: dict[str, bytes | Callable[[Path], bytes]] = {

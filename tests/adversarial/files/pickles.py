@@ -89,7 +89,7 @@ KINDS = {
     "nothing": b"",
     "protocol 9": b"\x80\x09].",
     "an unknown opcode": b"\xff.",
-    "a text that is no UTF-8": b"X\x01\0\0\0\xff.",
+    "a text that is not UTF-8": b"X\x01\0\0\0\xff.",
     "a line that never ends": b"V" + b"a" * 100_000,
     "half of the usual": pickle.dumps({"smpl_poses": [1.0] * 99})[:200],
     "a number alone": b"K\x01.",

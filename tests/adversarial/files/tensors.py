@@ -77,7 +77,10 @@ TENSORS: dict[str, tuple[Callable[[Path], Path], str]] = {
         _torch({"w": seeds.called(seeds.named("os", "system"), "true")}),
         "asks for os.system",
     ),
-    "names that are numbers": (_torch({5: seeds.tensor("0", (6,), (1,), 6)}), "which is no name"),
+    "names that are numbers": (
+        _torch({5: seeds.tensor("0", (6,), (1,), 6)}),
+        "which is not a name",
+    ),
     "no arrays": (_torch({"a": 1}), "no arrays by name"),
     "20,000 entries": (_torch({f"e{k}": {} for k in range(20_000)}), "..."),
     "2,000 views of 16 MB": (

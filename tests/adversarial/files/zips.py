@@ -125,6 +125,6 @@ def cases() -> Iterator[Case]:
             # PyTorch's other members are never looked at.
             taken = name == "checkpoint.pth" and kind in UNREAD
             if kind == BOMB and name in ("weights.npz", "reference.npz"):
-                says = ""  # only what is wanted is unpacked, and the bomb is no array
+                says = ""  # only what is wanted is unpacked, and the bomb is not an array
             fragments = [] if taken else [name, says]
             yield file_case(f"{kind} in {name}", write, read, *fragments, taken=taken)

@@ -95,7 +95,7 @@ def test_names_tell_genre_song_and_tempo():
             assert (list(GENRES)[genre], name) == (code, f"m{code}{song}")
             assert tempo == (110 + 5 * song if code == "HO" else 80 + 10 * song)
     for bad in ("", "gXX_sBM_cAll_d04_mBR0_ch01", "gBR_sBM_cAll_d04_mBR9_ch01", "gBR_ch01"):
-        with pytest.raises(ValueError, match=r"list\.txt: .* is no name of AIST"):
+        with pytest.raises(ValueError, match=r"list\.txt: .* is not a name of AIST"):
             read_name(bad, "list.txt")
 
 

@@ -67,7 +67,7 @@ def test_bad_files_are_named(tmp_path):
         load_audio(tmp_path / "nothing.wav")
     with pytest.raises(ValueError, match=r"nothing\.wav is not there"):
         audio_seconds(tmp_path / "nothing.wav")
-    (tmp_path / "text.wav").write_text("this is no sound")
+    (tmp_path / "text.wav").write_text("this is not a sound")
     with pytest.raises(ValueError, match=r"text\.wav cannot be read as sound"):
         load_audio(tmp_path / "text.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), SAMPLE_RATE)

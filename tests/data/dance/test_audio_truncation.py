@@ -87,7 +87,9 @@ def test_frames_of_lower_rates_are_walked_over(tmp_path, version):
 
 
 def test_other_files_are_not_judged(tmp_path):
-    for number, content in enumerate((b"", b"this is no sound", b"\xff\xd8\xff\xe0 jpeg", b"fLaC")):
+    for number, content in enumerate(
+        (b"", b"this is not a sound", b"\xff\xd8\xff\xe0 jpeg", b"fLaC")
+    ):
         path = tmp_path / str(number)
         path.write_bytes(content)
         assert find_missing(path) is None

@@ -169,7 +169,7 @@ def test_files_that_hold_no_motion_are_named(tmp_path):
         "has no smpl_trans": {"smpl_trans": ...},
         "smpl_trans .*frames 3": {"smpl_trans": np.zeros((5, 3))},
         "one positive smpl_scaling": {"smpl_scaling": np.zeros(1)},
-        "are no numbers": {"smpl_poses": "text"},
+        "are not numbers": {"smpl_poses": "text"},
     }
     for reason, change in bad.items():
         held = {k: v for k, v in {**make_smpl(seconds=0.1), **change}.items() if v is not ...}

@@ -142,7 +142,7 @@ def test_a_piece_that_is_silent_or_not_finite_is_named_or_skipped(segments, tmp_
 
         def __getitem__(self, index):
             if index == 4:
-                raise ValueError("the motion holds a value that is no finite number in frame 7")
+                raise ValueError("the motion holds a value that is not finite in frame 7")
             piece = segments[index]
             return piece._replace(audio=np.zeros_like(piece.audio)) if index == 9 else piece
 
@@ -172,7 +172,7 @@ def test_what_was_not_prepared_is_named(examples, segments, tmp_path):
     for wrong, message in (
         ({"views": 0}, "views = 0 must be at least 1"),
         ({"num_chunks": 1}, "num_chunks = 1 must be at least 2"),
-        ({"quietest": 0.0}, r"quietest = 0.0 must lie in \(0, 1\]"),
+        ({"quietest": 0.0}, r"quietest = 0.0 must be in \(0, 1\]"),
     ):
         with pytest.raises(ValueError, match=message):
             WAVEFORMS._replace(**wrong).check()

@@ -159,9 +159,9 @@ def test_a_list_chooses_windows_in_its_order(tmp_path):
     ("text", "reason"),
     [
         ("dance0\nnobody 1.0\n", r"line 2: numbered has no dance nobody"),
-        ("dance1 0.5\n", r"line 1: .* from 0\.5 s does not lie within the 2\.00 s of dance1"),
-        ("dance1 -1\n", r"line 1: .* does not lie within"),
-        ("dance1 nan\n", r"line 1: .* does not lie within"),
+        ("dance1 0.5\n", r"line 1: .* from 0\.5 s is not within the 2\.00 s of dance1"),
+        ("dance1 -1\n", r"line 1: .* is not within"),
+        ("dance1 nan\n", r"line 1: .* is not within"),
         ("dance1 soon\n", r"line 1: this must be a name and one number"),
         ("dance1 1 2\n", r"line 1: this must be a name and one number"),
         ("# nothing\n", r"lists no window"),

@@ -63,7 +63,7 @@ def test_texts_beside_images(tmp_path):
     alone = load_captions(tmp_path / "test")
     assert [(image.name, image.captions) for image in images_of(alone)] == expected
     (tmp_path / "test" / "b.gif").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"b\.txt lies beside two images"):
+    with pytest.raises(ValueError, match=r"b\.txt is beside two images"):
         load_captions(tmp_path, "test")
     (tmp_path / "test" / "d.gif").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1 of the 4 images of \S*test have no text .* d\.txt"):
@@ -73,7 +73,7 @@ def test_texts_beside_images(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('{"image": "a.jpg"', r"train\.jsonl, line 2: this is no JSON .*each line must be one"),
+        ('{"image": "a.jpg"', r"train\.jsonl, line 2: this is not JSON .*each line must be one"),
         ({"image": 3, "caption": "x"}, 'line 2: "image" must be the path of an image, not 3'),
         ({"image": "a.jpg"}, 'line 2: there must be either "captions", a list, or "caption"'),
         ({"image": "a.jpg", "captions": "x"}, "line 2: \"captions\" must be a list .* not 'x'"),

@@ -38,7 +38,7 @@ def test_images_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": None}, 'json has no list "images", so it is no file of COCO captions'),
+        ({"images": None}, 'json has no list "images", so it is not a file of COCO captions'),
         ({"images": [{"id": 1}]}, r"images\[0\]: this must be an object with file_name and id"),
         ({"images": [*IMAGES, IMAGES[0]]}, r"images\[2\]: image 9 is listed twice"),
         ({"images": [*IMAGES, IMAGES[0] | {"id": 1}]}, r"lists COCO_9\.jpg twice"),
@@ -57,7 +57,7 @@ def test_images_without_a_caption_are_left_out_and_counted(tmp_path, capsys):
         ),
         (
             {"captions": [{"image_id": 9, "caption": "a\ud800"}]},
-            r"captions_\w+\.json: this is no JSON \(a text holds half a character",
+            r"captions_\w+\.json: this is not JSON \(a text holds half a character",
         ),
     ],
 )
@@ -83,7 +83,9 @@ def test_a_bad_file_is_named(tmp_path):
         load_coco(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[:40])
-    with pytest.raises(ValueError, match=r"json, line \d+, column \d+: this is no JSON .* cut off"):
+    with pytest.raises(
+        ValueError, match=r"json, line \d+, column \d+: this is not JSON .* cut off"
+    ):
         load_coco(tmp_path)
     path.write_bytes(content.replace(b"A dog", b"A \xff"))
     with pytest.raises(ValueError, match=r"json, line \d+: byte \d+ is not UTF-8"):

@@ -76,7 +76,7 @@ class Harmful:
 
 def test_a_pickle_is_never_executed(root, capsys):
     write_pickle(root, "train", [Harmful()])
-    with pytest.raises(ValueError, match=r"is no pickled list of names: .*asks for \S*\.print"):
+    with pytest.raises(ValueError, match=r"is not a pickled list of names: .*asks for \S*\.print"):
         load_cub(root, "train_classes")
     assert capsys.readouterr().out == ""
 
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_named(root):
         load_cub(root, "train_classes")
     path = write_pickle(root, "train", list(NAMES))
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match="is no pickled list of names"):
+    with pytest.raises(ValueError, match="is not a pickled list of names"):
         load_cub(root, "train_classes")
     text = root / "text" / f"{NAMES[2]}.txt"
     text.write_bytes(b"fine\nA b\xe9rd\n")

@@ -64,8 +64,8 @@ def test_skin_tones_and_images_under_a_second_name_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", r"twemoji\.jsonl, line 41: this is no JSON"),
-        ("[]", r"line 41: this is no JSON object, but list"),
+        ("{", r"twemoji\.jsonl, line 41: this is not JSON"),
+        ("[]", r"line 41: this is not a JSON object, but list"),
         ({"caption": "a"}, r'line 41: the description has no "base"'),
         (row_of("a", caption=" "), "line 41: a caption is empty"),
         (row_of("a", tags=[3]), "line 41: a caption must be a text, not 3"),

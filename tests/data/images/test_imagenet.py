@@ -84,7 +84,7 @@ def test_names_come_from_the_class_index(tmp_path):
     with pytest.raises(ValueError, match=f"differ in class {WNIDS[1]}"):
         load_imagenet(tmp_path)
     path.write_text("[]}")
-    with pytest.raises(ValueError, match=r"imagenet_class_index\.json is no class index"):
+    with pytest.raises(ValueError, match=r"imagenet_class_index\.json is not a class index"):
         load_imagenet(tmp_path)
 
 
@@ -231,5 +231,5 @@ def test_a_damaged_or_other_meta_is_named(tmp_path, content):
         savemat(meta, content)
     else:
         meta.write_bytes(content if isinstance(content, bytes) else meta.read_bytes()[:content])
-    with pytest.raises(ValueError, match=r"meta\.mat is no meta\.mat of the development kit"):
+    with pytest.raises(ValueError, match=r"meta\.mat is not a meta\.mat of the development kit"):
         load_imagenet(tmp_path, "val")

@@ -24,7 +24,7 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
     """A set as TFDS makes them: its real files on disk, with six images of two classes."""
 
     VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent  # tests are no package, where TFDS would look
+    pkg_dir_path = Path(__file__).parent  # tests are not package, where TFDS would look
 
     def _info(self):
         features = {

@@ -214,10 +214,10 @@ def test_shards_of_another_plan_are_made_anew_where_its_file_was_lost(tmp_path):
         ({"views": 2}, 'views = 2 needs a random crop, "random" or "dalle": "center" is the same'),
         ({"flip": True}, "flip = True needs a random crop"),
         ({"count": 0}, "noise holds nothing to encode"),
-        ({"process_index": 1}, r"process_index must lie in 0\.\.0, got 1"),
+        ({"process_index": 1}, r"process_index must be in 0\.\.0, got 1"),
         ({"on_bad": "ignore"}, 'on_bad = "ignore" must be "stop" or "skip"'),
         ({"grid": (2, 2)}, r"made tokens of shape \(6, 16\) of 6 images, not \(6, 4\)"),
-        ({"vocab_size": 40}, r"tokens must lie in 0\.\.39"),
+        ({"vocab_size": 40}, r"tokens must be in 0\.\.39"),
     ],
 )
 def test_options_that_cannot_be_are_named(tmp_path, changes, message):

@@ -48,5 +48,5 @@ def test_a_record_of_another_size_is_damaged(record):
 def test_no_such_record_type():
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
         record_dtype(length=0, vocab_size=4)
-    with pytest.raises(ValueError, match="vocab_size must lie in"):
+    with pytest.raises(ValueError, match="vocab_size must be in"):
         record_dtype(length=4, vocab_size=2**31 + 1)

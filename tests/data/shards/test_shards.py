@@ -31,7 +31,7 @@ def all_tokens():
 
 
 def flip_bit(path, pattern):
-    """Flip a bit in the middle of the place where a pattern lies in a file."""
+    """Flip a bit in the middle of the place where a pattern is in a file."""
     data = bytearray(path.read_bytes())
     data[data.index(pattern) + len(pattern) // 2] ^= 4
     path.write_bytes(data)

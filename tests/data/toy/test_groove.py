@@ -27,7 +27,7 @@ def test_set():
 
 
 def kinematic_beats(joints, fps):
-    """Find local minima of the joints' mean speed; a speed lies between two frames."""
+    """Find local minima of the joints' mean speed; a speed is between two frames."""
     speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).mean(axis=1)
     return (argrelmin(gaussian_filter1d(speed, 2), order=8)[0] + 0.5) / fps
 

@@ -1,4 +1,4 @@
-"""A run owns its folder: one at a time, and a lock that nobody holds any more is no obstacle."""
+"""A run owns its folder: one run at a time, and a stale lock is not an obstacle."""
 
 import json
 import os

@@ -20,7 +20,7 @@ SMOOTHING = 5 / 60
 """Seconds: deviation of the Gaussian that the speed of a dance is smoothed with."""
 
 LEAST_DIP = 0.01
-"""By how much of the greatest speed a dancer must slow down, so that rounding is no dance."""
+"""By how much of the greatest speed a dancer must slow down, so that rounding is not a dance."""
 
 
 class BeatScores(NamedTuple):

@@ -86,7 +86,7 @@ def beat_metric(truth: DanceTruth) -> Metric:
         and ``without_beats``, how many examples have real music without any beat. These are left
         out of the first five, where the published code divides by zero. A dance without beats is
         left out of the alignment, music without a tempo, real or made, of the last. A score that
-        no example has is no key.
+        no example has is not a key.
 
     Raises:
         ValueError: If the parts of ``truth`` are not of the same number of examples.

@@ -38,7 +38,7 @@ class PeakOptions(NamedTuple):
         post_maximum: and of so many from it on.
         pre_average: It rises above the mean of so many frames before it
         post_average: and of so many from it on.
-        wait: At least so many frames lie between two onsets.
+        wait: At least so many frames are between two onsets.
         threshold: By how much it rises above the mean, 0..1.
     """
 

@@ -33,7 +33,7 @@ def clip_metric(
     num_rivals: int = NUM_RIVALS,
     seed: int = 0,
 ) -> Metric:
-    """Compare images with the captions that they were asked for by.
+    """Compare images with the captions that they were requested by.
 
     CLIPScore = w max(cos(image, text), 0), w = 2.5 (Hessel et al. 2021, Eq. 1), is averaged over
     the images. R-precision (Xu et al. 2018, AttnGAN, there with another encoder) is the share of
@@ -124,7 +124,7 @@ def make_clip_metric(
             Begins with the argument's name.
     """
     if not len(captions):
-        raise ValueError("captions are none; CLIPScore needs what the images were asked for by")
+        raise ValueError("captions are none; CLIPScore needs what the images were requested by")
     towers, tokenizer = read_clip(weights, merges, any_clip=any_clip)
     assert towers.image_options is not None
     assert towers.image_params is not None

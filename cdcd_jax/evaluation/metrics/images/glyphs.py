@@ -93,13 +93,13 @@ def make_glyph_metrics(
 
     Args:
         train: Real training glyphs.
-        test: The glyphs whose captions are asked for.
-        numbers: Those that are asked for, by their numbers in ``test``: the label of an image to
+        test: The glyphs whose captions are requested.
+        numbers: Those that are requested, by their numbers in ``test``: the label of an image to
             score is a place in this list. All in order if None.
 
     Returns:
         One metric of images, whose result is ``letter_accuracy``, ``style_accuracy`` and
-        ``both_accuracy`` (0..1, how often an image is taken for what was asked for) and
+        ``both_accuracy`` (0..1, how often an image is taken for what was requested) and
         ``frechet_distance`` to the training glyphs in the decision values for letters.
 
     Raises:

@@ -39,7 +39,7 @@ def update_splits(splits: Splits, logits: Float[np.ndarray, "batch classes"]) ->
     log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
     probs = np.exp(log_probs)
     position = splits.share.places(int(splits.counts.sum()), len(logits))
-    # The last i with i N // 10 <= position; parts without examples are passed over.
+    # The last i with i N // 10 <= position; parts without examples are skipped.
     part = ((position + 1) * NUM_SPLITS - 1) // splits.share.total
     member = (part[None, :] == np.arange(NUM_SPLITS)[:, None]).astype(np.float64)
     return Splits(

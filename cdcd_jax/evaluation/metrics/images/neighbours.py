@@ -88,7 +88,7 @@ def describe_features(
     for rows, products in _products(features, features):
         distances = _distances(products, features[rows], features)
         own = (np.arange(len(products)), np.arange(rows.start, rows.start + len(products)))
-        # An example is no neighbour of itself, but one that equals it is.
+        # An example is not a neighbour of itself, but one that equals it is.
         distances[own] = -1.0
         k = min(neighbours, count - 1)
         radius[rows] = np.partition(distances, k, axis=1)[:, k]

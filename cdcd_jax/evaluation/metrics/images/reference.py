@@ -59,7 +59,7 @@ def load_reference(
         The reference.
 
     Raises:
-        ValueError: If the file is damaged, of another form or keeps the features of something else.
+        ValueError: If the file is damaged, malformed or keeps the features of something else.
     """
     path = Path(path)
     # Hosts that do not all see the file compute together, or some would wait for the others.
@@ -86,7 +86,7 @@ def find_form(path: str | os.PathLike) -> Form:
     """Find out what a file of a reference holds, by the names, shapes and types of its arrays.
 
     Raises:
-        ValueError: If it is damaged or of another form; the sentence says what it holds.
+        ValueError: If it is damaged or malformed; the sentence says what it holds.
     """
     layouts = read_layouts(Path(path), {*OURS, *STATISTICS, IMAGES})
     if set(layouts) >= OURS:
@@ -119,7 +119,7 @@ def check_reference(path: str | os.PathLike) -> None:
     """Check what a file of a reference holds, its statistics' values included.
 
     Raises:
-        ValueError: If it is damaged, of another form or its values cannot be statistics.
+        ValueError: If it is damaged, malformed or its values cannot be statistics.
     """
     path = Path(path)
     form = find_form(path)
@@ -221,7 +221,7 @@ def _read_ours(path: Path, fingerprint: str | None = None) -> Reference:
 def _no_reference(path: Path, layouts: dict[str, ArrayLayout], kept: list[str]) -> ValueError:
     held = ", ".join(f"{n} {layouts[n].dtype} {list(layouts[n].shape)!s:.80}" for n in kept)
     return ValueError(
-        f"{path} is no file of reference statistics, as it holds {held}; name another file, and "
+        f"{path} is not a file of reference statistics, as it holds {held}; name another file, and "
         "they are computed anew"
     )
 

@@ -55,7 +55,7 @@ def test_only_other_texts_are_rivals():
     halves = [run(metric, images[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
     assert metric.result(metric.merge(*halves)) == metric.result(state)
     same = clip_metric(lambda images: images, np.ones((5, 3)), np.arange(5))
-    assert same.result(run(same, images, labels))["r_precision"] == 0  # a tie is no find
+    assert same.result(run(same, images, labels))["r_precision"] == 0  # a tie is not a find
     alone = clip_metric(lambda images: -images, texts, np.zeros(5, int))
     assert alone.result(run(alone, images, labels)) == {"clip_score": 0}  # no other text
 

@@ -63,7 +63,7 @@ def test_other_captions_are_not_taken_for_right(metrics, real, splits):
     result = score(metrics, real, moved)
     assert result["letter_accuracy"] < 0.1
     assert result["both_accuracy"] <= result["style_accuracy"] < 0.3
-    # The wrong letter in the style that was asked for is half right.
+    # The wrong letter in the style that was requested is half right.
     partners = np.array([
         next(j for j in range(COUNT) if test.styles[j] == test.styles[i] and j != i)
         for i in range(COUNT)

@@ -117,14 +117,14 @@ def test_images_in_arr_0(tmp_path, capsys, with_statistics):
         ({"mu": MU, "sigma": np.triu(SIGMA + 1)}, r"sigma is not symmetric"),
         ({"mu": MU, "sigma": -SIGMA}, r"sigma has negative variances"),
         ({"mu": MU, "sigma": SIGMA, "arr_0": MU}, r"arr_0 is float64 \[2048\], and no images"),
-        (OURS | {"num_examples": [3, 4]}, r"no file of .*num_examples int64 \[2\]"),
-        (OURS | {"num_examples": -3}, r"no file of reference statistics"),
+        (OURS | {"num_examples": [3, 4]}, r"not a file of .*num_examples int64 \[2\]"),
+        (OURS | {"num_examples": -3}, r"not a file of reference statistics"),
         (
             OURS | {"mean": MU[:3]},
-            r"no file of .*mean float64 \[3\].*scatter float64 \[2048, 2048\]",
+            r"not a file of .*mean float64 \[3\].*scatter float64 \[2048, 2048\]",
         ),
-        (OURS | {"mean": MU.astype(str)}, r"no file of reference statistics, as it holds"),
-        (OURS | {"features": np.ones((3, 2))}, r"no file of .*features float64 \[3, 2\]"),
+        (OURS | {"mean": MU.astype(str)}, r"not a file of reference statistics, as it holds"),
+        (OURS | {"features": np.ones((3, 2))}, r"not a file of .*features float64 \[3, 2\]"),
         (OURS | {"mean": MU + np.nan}, r"mean or scatter has values that are not finite"),
         (OURS | {"features": SIGMA[:2] + np.nan}, r"features has values that are not finite"),
     ],
@@ -144,13 +144,13 @@ def test_another_format_is_named_and_nobodys_file_is_to_be_deleted(tmp_path, arr
 def test_damaged_files_are_named(tmp_path):
     path = tmp_path / "reference.npz"
     path.write_text("mu and sigma")
-    with pytest.raises(ValueError, match=r"reference\.npz is no complete npz archive of arrays"):
+    with pytest.raises(ValueError, match=r"reference\.npz is not a complete npz archive of arrays"):
         find_form(path)
     np.savez(path, arr_0=np.zeros((9, 4, 4, 3), np.uint8))
     data = path.read_bytes()
     # The array's head is whole, and its bytes are not what the archive's checksum says.
     path.write_bytes(data.replace(bytes(40), b"\1" * 40, 1))
-    with pytest.raises(ValueError, match=r"reference\.npz is no complete npz archive.*Bad CRC"):
+    with pytest.raises(ValueError, match=r"reference\.npz is not a complete npz archive.*Bad CRC"):
         load(path, lambda archived: list(archived.batches(4, progress=False)))
 
 
@@ -175,7 +175,7 @@ def test_unknown_compression_and_encryption_are_named(tmp_path, place, value, me
     data[data.index(b"PK\3\4") + place - 2] = value
     path.write_bytes(data)
     assert zipfile.is_zipfile(path)
-    with pytest.raises(ValueError, match=rf"odd\.npz is no complete npz archive.*{message}"):
+    with pytest.raises(ValueError, match=rf"odd\.npz is not a complete npz archive.*{message}"):
         find_form(path)
 
 
