@@ -170,7 +170,7 @@ class Generator:
             Labels [requests], or tokens of texts [requests length]; what ``draw`` takes.
 
         Raises:
-            ValueError: If one is no class of the model, or a text is empty.
+            ValueError: If one is not a class of the model, or a text is empty.
         """
         conditioning = self.conditioning
         if conditioning.texts is None:
@@ -183,7 +183,7 @@ class Generator:
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 shown = shorten(repr(text), 60)
-                raise ValueError(f"request: {shown} is no text to be drawn; give one or several")
+                raise ValueError(f"request: {shown} is not a text to be drawn; give one or several")
         return conditioning.texts.tokenize(texts)
 
     def bits_per_token(
@@ -243,7 +243,7 @@ class Generator:
             Tokens, values 0..K-1.
 
         Raises:
-            ValueError: If it is of another shape, holds what is no finite number, or images hold
+            ValueError: If it is of another shape, holds what is not finite, or images hold
                 values outside of their range.
         """
         array = np.asarray(data)
@@ -257,7 +257,7 @@ class Generator:
         array = array.astype(np.float32) / np.float32(scale)
         low, high = float(array.min()), float(array.max())
         if not np.isfinite([low, high]).all():
-            raise ValueError("data holds a value that is no finite number")
+            raise ValueError("data holds a value that is not finite")
         if images and not 0.0 <= low <= high <= 1.0:
             raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
         if images and array.ndim == 4:  # codecs of RGB images take bytes
@@ -274,7 +274,7 @@ class Generator:
             Images with values 0..1, or sound.
 
         Raises:
-            ValueError: If they are of another shape, or one is no token.
+            ValueError: If they are of another shape, or one is not a token.
         """
         array = np.asarray(tokens)
         check_codes(array, self.codec.grid, self.codec.vocab_size)
@@ -310,13 +310,13 @@ class Generator:
             The path.
 
         Raises:
-            ValueError: If it is there already, or the model has no files of its own.
+            ValueError: If it already exists, or the model has no files of its own.
             OSError: If it cannot be written.
         """
         check_local(path)
         path = Path(path)
         if path.is_symlink() or path.exists():
-            raise ValueError(f"{path} is there already; name another folder")
+            raise ValueError(f"{path} already exists; name another folder")
         if self.folder is None:
             raise ValueError(f"{self.name} is in memory only; load it from its run to export it")
         if self.folder.resolve() in path.resolve().parents:
@@ -334,7 +334,7 @@ class Generator:
         names = self._option_names(options)
         if unknown := sorted({*options} - {*names}):
             known = ", ".join(names)
-            raise ValueError(f"{unknown[0]} is no option of sampling; there are {known}")
+            raise ValueError(f"{unknown[0]} is not an option of sampling; there are {known}")
         check_sampling(
             self.schedule,
             self.model,
@@ -383,7 +383,9 @@ class Generator:
             request = request.tolist()
         several = isinstance(request, Sequence) and not isinstance(request, str | bytes)
         if several and not len(request):
-            raise ValueError("request: an empty list is no class; give a number, a name or several")
+            raise ValueError(
+                "request: an empty list is not a class; give a number, a name or several"
+            )
         labels = []
         for wanted in request if several else [request]:
             if isinstance(wanted, str) and wanted in names:
@@ -391,9 +393,9 @@ class Generator:
                 continue
             if isinstance(wanted, str | bool) or not isinstance(wanted, int | np.integer):
                 shown = shorten(repr(wanted), 60)
-                raise ValueError(f"request: {shown} is no class; give its number or its name")
+                raise ValueError(f"request: {shown} is not a class; give its number or its name")
             if not 0 <= wanted < count:
-                raise ValueError(f"request: label = {wanted} must lie in 0..{count - 1}")
+                raise ValueError(f"request: label = {wanted} must be in 0..{count - 1}")
             labels.append(int(wanted))
         return np.array(labels, np.int32)
 
@@ -459,5 +461,5 @@ def _writing_new(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if path.exists():
-            raise ValueError(f"{path} is there already; name another folder") from error
+            raise ValueError(f"{path} already exists; name another folder") from error
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error

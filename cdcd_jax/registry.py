@@ -53,7 +53,7 @@ class Table(Mapping[str, T], Generic[T]):
         """
         if name in self._entries:
             return self._entries[name]
-        raise ValueError(f'{key} = "{name}" is no {self.kind}: {suggest(name, self)}')
+        raise ValueError(f'{key} = "{name}" is not a {self.kind}: {suggest(name, self)}')
 
     def __getitem__(self, name: str) -> T:
         return self._entries[name]

@@ -33,10 +33,10 @@ def save_vqgan(
     options: VQGANOptions,
     used_codes: Int[np.ndarray, " used"] | None = None,
 ) -> None:
-    """Write a codec to a ``.safetensors`` file; the file is there whole or not at all.
+    """Write a codec to a ``.safetensors`` file, atomically.
 
     Args:
-        path: Where to; the folder is made if need be.
+        path: Where to; missing folders are created.
         params: As ``vqgan.init`` makes them.
         options: How the codec is built.
         used_codes: Numbers of the codes that are in use, or None for all.
@@ -51,10 +51,10 @@ def save_vqgan(
 
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write a ``.safetensors`` file, whole or not at all.
+    """Write a ``.safetensors`` file, atomically.
 
     Args:
-        path: Where to; the folder is made if need be.
+        path: Where to; missing folders are created.
         arrays: By name.
         metadata: Texts by name.
 
@@ -79,7 +79,7 @@ def load_vqgan(path: str | Path) -> tuple[Params, VQGANOptions, Int[np.ndarray, 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no codec, or its arrays do not fit its options.
+        ValueError: The file is damaged, is not a codec, or its arrays do not fit its options.
     """
     path = Path(path)
     arrays, metadata = read_arrays(path, FORMAT)
@@ -101,7 +101,7 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no codec, or is one of another kind.
+        ValueError: The file is damaged, is not a codec, or is one of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,8 +110,8 @@ def read_arrays(path: str | Path, wanted: str) -> tuple[dict[str, np.ndarray], d
     found = metadata.get("format")
     if found not in (FORMAT, PATCHES, JUKEBOX, SPECTRA):
         raise ValueError(
-            f"{path} is no codec of this package; --mode=codec writes one, and published weights "
-            "are named by codec.weights."
+            f"{path} is not a codec of this package; --mode=codec writes one, and published "
+            "weights are named by codec.weights."
         )
     if found != wanted:
         theirs, ours = found.split()[1], wanted.split()[1]
@@ -176,11 +176,11 @@ def read_options(text: str, path: Path) -> dict[str, Any]:
     """Read options from JSON, which knows lists where there were tuples.
 
     Raises:
-        ValueError: The text is no JSON, or no object; the sentence names the file.
+        ValueError: The text is not a JSON object; the sentence names the file.
     """
     stored = parse_json(text, f"{path}, options")
     if not isinstance(stored, dict):
-        raise ValueError(f"{path} was written by another version: its options are no object.")
+        raise ValueError(f"{path} was written by another version: its options are not an object.")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
 
 

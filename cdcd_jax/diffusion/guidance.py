@@ -170,8 +170,8 @@ def guide_by_reward(
         A function of the same form as ``denoise_fn``.
 
     Raises:
-        ValueError: If one is no function, or ``scale`` no number; on calling, if the reward is not
-            [batch].
+        ValueError: If one is not a function, or ``scale`` no number; on calling, if the reward is
+            not [batch].
 
     Example:
         >>> flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 2))

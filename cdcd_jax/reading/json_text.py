@@ -67,7 +67,7 @@ def parse_json(
 
     >>> parse_json('{"a": 1, "a": 2}', "x.json")
     Traceback (most recent call last):
-    ValueError: x.json: this is no JSON ("a" occurs twice); the file is damaged or cut off
+    ValueError: x.json: this is not JSON ("a" occurs twice); the file is damaged or cut off
     """
     if line is not None:
         where = f"{where}, line {line}"
@@ -94,7 +94,7 @@ def parse_json(
         reason = "a text holds half a character"
     except ValueError as error:
         reason = str(error)[:160]
-    raise ValueError(f"{where}: this is no JSON ({reason}); {way_out}")
+    raise ValueError(f"{where}: this is not JSON ({reason}); {way_out}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _check_values(value: Any) -> None:
             if isinstance(number, int) and not -LARGEST <= number <= LARGEST:
                 raise ValueError("a whole number has more than 64 bits")
             if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{number} is no number of JSON, or too large a one")
+                raise ValueError(f"{number} is not a number of JSON, or too large a one")
         level = [
             inner
             for outer in level

@@ -72,7 +72,7 @@ def map_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises:
         ValueError: The file is damaged, or an array is of a type that NumPy does not have.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     head, start = read_safetensors_head(path)
     texts = head.pop("__metadata__", {})
@@ -97,7 +97,7 @@ def check_complete(path: Path) -> None:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file: {error}.") from error
+        raise ValueError(f"{path} is not a complete safetensors file: {error}.") from error
 
 
 def no_such_type(path: Path, name: str, dtype: str) -> str:

@@ -21,10 +21,10 @@ def test_a_sampler_from_outside_draws_evaluates_and_is_named(run_forked, tmp_pat
     assert len([*(tmp_path / "samples").glob("*greedy*seed3*.png")]) == 1
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--config.sample.sampler=gready")
     assert code == 2, output
-    assert 'sample.sampler = "gready" is no sampler: did you mean greedy' in output
+    assert 'sample.sampler = "gready" is not a sampler: did you mean greedy' in output
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--config.sample.sampler=fast")
     assert code == 2, output
-    assert 'sample.margin is no option of sampler = "fast": there are skip' in output
+    assert 'sample.margin is not an option of sampler = "fast": there are skip' in output
 
 
 class Constant(cdcd.samplers.Rule):
@@ -43,5 +43,5 @@ def test_the_name_decides_what_is_drawn(monkeypatch):
 
     drawn = cdcd.sample(jax.random.key(0), schedule, flat, cond, shape=(2, 3), sampler="constant")
     assert drawn.tolist() == [[2, 2, 2], [2, 2, 2]]
-    with pytest.raises(ValueError, match='sampler = "other" is no sampler'):
+    with pytest.raises(ValueError, match='sampler = "other" is not a sampler'):
         cdcd.sample(jax.random.key(0), schedule, flat, cond, shape=(2, 3), sampler="other")

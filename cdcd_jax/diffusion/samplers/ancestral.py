@@ -69,7 +69,7 @@ class Fast(Rule):
                 return dataclasses.replace(self, skip=skip), np.array(visited, np.int32)
         least = min(2, total) if self.skip is None else len([*range(total, 1, -1 - self.skip)]) + 1
         raise ValueError(
-            f"num_steps = {limit} must lie in {least}..{total} for the sampler "
+            f"num_steps = {limit} must be in {least}..{total} for the sampler "
             f"{'fast' if self.skip is None else self}"
         )
 

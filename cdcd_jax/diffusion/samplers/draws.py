@@ -28,7 +28,7 @@ def sample_reverse(
 def draw_visible(
     key: PRNGKey, schedule: Schedule, log_p0: LogProbs, zt: Tokens, s: Timesteps, t: Timesteps
 ) -> Tokens:
-    """Draw zs ~ p(zs | zt, cond, zs is no mask), for whoever decides by itself what stays masked.
+    """Draw zs ~ p(zs | zt, cond, zs is not a mask), for samplers that choose what stays masked.
 
     Args:
         key: Random key.

@@ -159,13 +159,13 @@ def find_rule(sampler: str | Rule, options: Mapping[str, Any] | None = None) -> 
         Fast(skip=3)
         >>> find_rule("fast", {"skips": 3})
         Traceback (most recent call last):
-        ValueError: skips is no option of sampler = "fast": did you mean skip?
+        ValueError: skips is not an option of sampler = "fast": did you mean skip?
     """
     options, names = options or {}, rule_options(sampler)
     for name in options:
         if name not in names:
             which = f'sampler = "{sampler}"' if isinstance(sampler, str) else "a sampler as object"
-            raise ValueError(f"{name} is no option of {which}{_suggest(name, names)}")
+            raise ValueError(f"{name} is not an option of {which}{_suggest(name, names)}")
     if isinstance(sampler, str):
         sampler = SAMPLERS.find(sampler, "sampler")(**options)
     if not isinstance(sampler, Rule):

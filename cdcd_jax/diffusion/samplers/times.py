@@ -51,7 +51,7 @@ def make_times(
         return _check_given(times, total, num_steps)
     if times not in NAMES:
         raise ValueError(
-            f'times = "{times}" is no time grid: there are {", ".join(NAMES)}, or give the steps'
+            f'times = "{times}" is not a time grid: there are {", ".join(NAMES)}, or give the steps'
         )
     count = total if num_steps is None else num_steps
     check_count("num_steps", count)
