@@ -53,56 +53,39 @@ def shard_batch(
 
     compiled = jax.jit(on_mesh, static_argnames=names, out_shardings=replicated(mesh))
 
+    shards, sharding = num_batch_shards(mesh), split_batch(mesh)
+
     def run(params: Any, key: Any, rows: Any, **options: Any) -> Any:
-        advance(f"in a computation of {_count(rows)} rows")
-        return compiled(params, key, place_rows(rows, mesh), count=_count(rows), **options)
+        count = _count(rows)
+        advance(f"in a computation of {count} rows")
+        if count % shards:
+            filled = np.arange(-(-count // shards) * shards) % count
+            rows = jax.tree.map(lambda array: array[filled], rows)
+        return compiled(params, key, place_arrays(rows, sharding), count=count, **options)
 
     return run
 
 
-def place_rows(rows: Any, mesh: Mesh) -> Any:
-    """Split rows over a mesh, of which every host has all.
+def place_arrays(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Put arrays that every host has on the devices.
 
-    Args:
-        rows: A tree of arrays of one length, the same on all hosts.
-        mesh: From ``make_mesh``.
-
-    Returns:
-        The rows, and some of them again where they do not divide evenly.
-    """
-    shards, sharding = num_batch_shards(mesh), split_batch(mesh)
-    size = -(-_count(rows) // shards) * shards
-
-    def fill(array: Any) -> Any:
-        return array if len(array) == size else array[np.arange(size) % len(array)]
-
-    return _place(jax.tree.map(fill, rows), sharding)
-
-
-def place_whole(tree: Any, mesh: Mesh) -> Any:
-    """Place arrays that every host has on all devices.
+    Each host puts its own parts on its devices; nothing is sent or compared.
 
     Args:
         tree: Arrays of this host, the same on all.
-        mesh: From ``make_mesh``.
+        sharding: Where each part of them goes, such as ``replicated(mesh)``.
 
     Returns:
-        The same arrays, whole on each device.
+        The arrays on their devices.
     """
-    return _place(tree, replicated(mesh))
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
 
+    def put(array: Any) -> jax.Array:
+        own = np.asarray(array)
+        return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
 
-def place_split(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Place an array that every host has on the devices of a sharding.
-
-    Args:
-        array: The same on all hosts.
-        sharding: Where each part of it goes.
-
-    Returns:
-        The array on its devices.
-    """
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+    return jax.tree.map(put, tree)
 
 
 def fetch_whole(tree: Any) -> Any:
@@ -118,18 +101,6 @@ def fetch_whole(tree: Any) -> Any:
         return jax.device_get(tree)
     with meeting("fetching arrays of all hosts"):
         return multihost_utils.process_allgather(tree, tiled=True)
-
-
-def _place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-
-    def place(array: Any) -> jax.Array:
-        # Each host puts its own part on its devices; nothing is sent or compared.
-        own = np.asarray(array)
-        return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
-
-    return jax.tree.map(place, tree)
 
 
 def _count(rows: Any) -> int:

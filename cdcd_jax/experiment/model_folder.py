@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from cdcd_jax.codecs.codec_file import name_leaves, unflatten
 from cdcd_jax.distributed.mesh import make_mesh, replicated
 from cdcd_jax.distributed.partition import shard_params
-from cdcd_jax.distributed.shard_batch import place_split
+from cdcd_jax.distributed.shard_batch import place_arrays
 from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
@@ -286,13 +286,11 @@ def place_weights(arrays: Mapping[str, np.ndarray], shardings: Params, path: Pat
     Raises:
         ValueError: If one is not finite.
     """
-
-    def place(name: str, sharding: Any) -> jax.Array:
+    placed = []
+    for name, sharding in name_leaves(shardings).items():
         array = np.array(arrays[name])  # a copy, as a device may share the memory of its array
         check_finite(array, name, path)
-        return jax.block_until_ready(place_split(array, sharding))
-
-    placed = [place(name, sharding) for name, sharding in name_leaves(shardings).items()]
+        placed.append(jax.block_until_ready(place_arrays(array, sharding)))
     return jax.tree.unflatten(jax.tree.structure(shardings), placed)
 
 
@@ -357,7 +355,7 @@ def with_places(config: Any, folder: Path) -> Any:
         files = {"weights": TOWER, "merges": MERGES}
         values["condition"] = {key: str(folder / name) for key, name in files.items()}
         values["condition"]["kind"] = "clip"
-    return set_values(config, values)
+    return set_values(config, values) if values else config
 
 
 def _tuples(value: Any) -> Any:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from cdcd_jax.codecs.codec_file import name_leaves
-from cdcd_jax.distributed.shard_batch import place_split
+from cdcd_jax.distributed.shard_batch import place_arrays
 from cdcd_jax.experiment.experiment import Experiment
 from cdcd_jax.experiment.transfer import Taken, take_arrays
 from cdcd_jax.training.run import START
@@ -131,7 +131,7 @@ def _put(start: Start, taken: Taken, state: TrainState) -> TrainState:
         # Twice, for parameters and average: the step donates both.
         named = name_leaves(params)
         for name, array in taken.arrays.items():
-            named[name] = place_split(array.astype(named[name].dtype), named[name].sharding)
+            named[name] = place_arrays(array.astype(named[name].dtype), named[name].sharding)
         return jax.tree.unflatten(jax.tree.structure(params), list(named.values()))
 
     params, average = place(state.params), place(state.ema_params)

@@ -18,7 +18,8 @@ from cdcd_jax.conditioning.condition import feature_condition, text_condition
 from cdcd_jax.conditioning.conditioning import Texts
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.images.captioned import Captions
-from cdcd_jax.distributed.shard_batch import place_whole
+from cdcd_jax.distributed.mesh import replicated
+from cdcd_jax.distributed.shard_batch import place_arrays
 from cdcd_jax.evaluation.metrics.captions.clip_towers import clip_tokenizer, load_clip
 from cdcd_jax.io import atomic_write, is_first_host
 from cdcd_jax.reading.regular import read_text
@@ -148,7 +149,7 @@ def _clip(
 
     @cache
     def on_devices_of(mesh: Mesh) -> Params:
-        return place_whole(params, mesh)
+        return place_arrays(params, replicated(mesh))
 
     def embed(tokens: Any) -> Any:
         """Read a batch where it lies; a batch of the training is on all devices of all hosts."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh, replicated
 from cdcd_jax.distributed.partition import shard_params
-from cdcd_jax.distributed.shard_batch import place_whole
+from cdcd_jax.distributed.shard_batch import place_arrays
 from cdcd_jax.evaluation.metrics.images.frechet import Moments
 from cdcd_jax.evaluation.metrics.images.reference import Reference, load_reference
 from tests.support.small_model import DecodedImages, make_small_model, random_params, score_on
@@ -28,7 +28,7 @@ if __name__ == "__main__":
         jax.distributed.initialize(args.coordinator, args.num_hosts, args.host_index)
     mesh = make_mesh(fsdp=2)
     params = random_params(make_small_model())
-    whole = place_whole(params, mesh)
+    whole = place_arrays(params, replicated(mesh))
     params = jax.jit(lambda tree: tree, out_shardings=shard_params(params, mesh))(whole)
     # Only the first host has this file, as where hosts have disks of their own.
     kept = args.folder / f"kept{jax.process_index()}.npz"
