@@ -4,7 +4,7 @@
     python -m benchmarks.codec --smoke
 
 The images are noise, which takes as long as any. A matrix product has its turns with them, so
-that the ratio to it tells what the machine's load did.
+that the ratio to it shows the effect of the machine's load.
 """
 
 import argparse

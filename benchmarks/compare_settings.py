@@ -30,7 +30,7 @@ SETTINGS = {
     "sample_inter, lambda=5e-4": ["--config.loss.contrast_weight=5e-4"],
     "sample_inter, lambda=2e-3": ["--config.loss.contrast_weight=2e-3"],
 }
-"""Name, which begins as that of the configuration ends, and what else it is told."""
+"""Name, which begins as that of the configuration ends, and its flags."""
 
 NOT_SCORES = ("num_steps", "truncation", "num_samples", "seconds", "milliseconds")
 

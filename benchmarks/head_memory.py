@@ -1,6 +1,6 @@
 """XLA's planned memory of head and loss at once against a few positions at a time.
 
-The size is COCO's, from ``configs/coco.py``: 32x32 tokens of K=2887, told by 77 features of
+The size is COCO's, from ``configs/coco.py``: 32x32 tokens of K=2887, conditioned on 77 features of
 CLIP. Nothing is run at that size, only compiled. A second part times whole steps at a small size.
 
     python -m benchmarks.head_memory --batch 4 16 --positions 256 128 --json FILE

@@ -74,7 +74,10 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
     for name, (default, meaning) in numbers.items():
         parser.add_argument(f"--{name}", type=positive, default=default, help=meaning)
     parser.add_argument(
-        "--condition", choices=("cross", "class"), default="cross", help="how the network is told"
+        "--condition",
+        choices=("cross", "class"),
+        default="cross",
+        help="how the network is conditioned",
     )
     parser.add_argument("--mlp", choices=("linear", "conv"), default="linear", help="kind of MLP")
     parser.add_argument(

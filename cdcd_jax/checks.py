@@ -102,7 +102,7 @@ def require(good: Callable[..., Any], sentence: str, values: Any, *others: Any) 
         return
     if not traced:
         if any(isinstance(x, jax.Array) and not x.is_fully_addressable for x in given):
-            return  # spread over hosts, of which none knows all
+            return  # distributed over hosts, none of which has all values
         given = tuple(np.asarray(value) for value in given)
     xp = jnp if traced else np
     fine = xp.asarray(good(*given))
@@ -315,7 +315,7 @@ def check_function(name: str, value: Any, call: str) -> None:
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the parameters of a function, of a wrapper its own; None where nothing tells them."""
+    """Return the parameters of a function or a wrapper; None if they are unknown."""
     inner = getattr(function, "__func__", getattr(function, "func", None))  # of a method, a partial
     wrapped = getattr(function, "__wrapped__", None)
     if inner is None and wrapped is not None and not inspect.isfunction(function):
@@ -397,7 +397,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """Describe a value that is of no use, in a few words."""
+    """Describe an unusable value in a few words."""
     if value is None or isinstance(value, bool | int | float | str | np.generic):
         return repr(value)
     if hasattr(value, "shape") and hasattr(value, "dtype"):

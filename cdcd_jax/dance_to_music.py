@@ -78,7 +78,7 @@ def make_input(
         The dance.
 
     Raises:
-        ValueError: If it has other features or is too short, or a part is missing or of no use.
+        ValueError: If it has other features or is too short, or a part is missing or not used.
     """
     motion = np.asarray(motion, np.float32)
     if motion.ndim != 2 or motion.shape[1] != dance_format.num_features:
@@ -107,8 +107,8 @@ def make_input(
             raise ValueError(f"{name}: the model was trained without it; leave it out")
         if given is None and name in dance_format.parts:
             raise ValueError(
-                f"{name} is not given, and the model was trained with it and knows nothing that "
-                f"could stand in its place; add {needed[name]}"
+                f"{name} is not given, and the model was trained with it and has no null "
+                f"condition; add {needed[name]}"
             )
     parts: dict[str, np.ndarray] = {}
     if genre is not None:
@@ -144,7 +144,7 @@ def generate_music(
         dance: From ``make_input``.
         dance_format: What the model takes.
         length: Tokens of a window.
-        mask_id: Stands for a token that is not known yet.
+        mask_id: The mask.
         seed: Seed of the music.
         num_samples: How many times it is made, all different.
 

@@ -23,7 +23,7 @@ REMOVAL_SECONDS = 10.0
 def is_first_host() -> bool:
     """Return whether this host writes what all hosts have in common.
 
-    Nothing that hosts do together may stand behind this question: the others would be missed.
+    Nothing that hosts do together may depend on this value: the others would be missed.
     """
     return jax.process_index() == 0
 

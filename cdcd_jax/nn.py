@@ -29,7 +29,8 @@ Padding: TypeAlias = Literal["SAME", "VALID"] | tuple[tuple[int, int], ...]
 def add_bias(x: Float[Array, "*lead out"], bias: Float[Array, " out"]) -> Array:
     """Add a vector to each of many, in their dtype; its gradient is summed in float32 or better.
 
-    A sum over all positions of a batch in bfloat16, whose steps are 1/256, would soon stand still.
+    A sum over all positions of a batch in bfloat16, whose steps are 1/256, would soon stop
+    changing.
     """
     return x + bias.astype(x.dtype).reshape(*(1 for _ in x.shape[1:]), -1)
 

@@ -5,8 +5,8 @@
 #
 # Run it in the root of a checkout, which is copied to all hosts. They find each other by the TPU's
 # metadata, and let in who knows a token, drawn here and copied as a file that only you can read.
-# ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to ask for. After a host was lost, or told
-# to stop, the command runs again, up to MAX_ATTEMPTS times; a slice that was taken away is asked for
+# ZONE, ACCELERATOR, RUNTIME and SPOT=1 say what to request. After a host was lost, or signalled
+# to stop, the command runs again, up to MAX_ATTEMPTS times; a slice that was taken away is requested
 # again.
 set -euo pipefail
 if (($# < 2)) || [[ "$1" == -* ]]; then
@@ -61,7 +61,7 @@ on_all_hosts() {
   run gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$1"
 }
 
-# A training that was told to stop ends with 0, too; only the summary says that it is done.
+# A training that was stopped by a signal also exits with 0; only the summary says it is done.
 mode=train
 workdir=""
 for argument in "$@"; do

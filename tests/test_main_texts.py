@@ -169,7 +169,7 @@ def test_coco_in_miniature(run_here, tmp_path):
         assert fail(run_here, workdir, *flags, "--mode=sample", flag).startswith(sentence)
     negatives.write_text(json.dumps(listed[1:]))
     message = fail(run_here, workdir, *flags, "--mode=train")
-    assert "has 119 entries, and the set asks for 120" in message
+    assert "has 119 entries, and the set needs 120" in message
     # As at full size, the published codec can be read and not be trained.
     message = fail(run_here, workdir, *flags, "--mode=codec")
     assert 'quantizer = "gumbel" can be loaded but not trained' in message

@@ -66,7 +66,7 @@ def run(stopper: Stopper) -> None:
     if FLAGS.workdir is None:
         FLAGS.workdir = default_workdir(_config_file())
     check_flags()
-    # Orbax tells of every file and of every failure twice; what fails is raised as well.
+    # Orbax logs every file and every failure twice; failures are raised as well.
     logging.set_verbosity(logging.FATAL)
     stopper.others = join_hosts(
         FLAGS.coordinator,

@@ -16,8 +16,8 @@ class DanceRequest(NamedTuple):
     Attributes:
         motion: File of the dance.
         seconds: How much of it; all if None.
-        genre: Name of a genre, for models that are told one.
-        video: File of its video's features, for models that are told them.
+        genre: Name of a genre, for models conditioned on one.
+        video: File of its video's features, for models conditioned on them.
         audio_out: The WAV file; beside the run's samples if None.
         video_out: A film of the dance with the music; none if None.
         denoise: How much noise is taken out, 0 for none.

@@ -82,14 +82,14 @@ flags.DEFINE_enum(
     "What to do. Train also trains the codec and prepares the tokens if they are missing. "
     "Plan says what training will take, without data, weights or accelerators.",
 )
-_define("bool", "debug", False, "print the trace of a failure, not only its sentence.", EVERYWHERE)
+_define("bool", "debug", False, "print the traceback of an error, too.", EVERYWHERE)
 _define(
     *("string", "profile", None),
     "steps to trace, such as 10:20; the trace goes to <workdir>/profile.",
     Use(("train",), instead="it is for training; leave it out, or add --mode=train"),
 )
 _define(
-    *("integer", "devices", None, "how many; as the section mesh asks by default.", PLANNING),
+    *("integer", "devices", None, "how many; by default as in the section mesh.", PLANNING),
     lower_bound=1,
     upper_bound=MAX_DEVICES,
 )
@@ -125,7 +125,7 @@ _define(
     SAMPLING._replace(instead=KEPT.format("temperature")),
 )
 _define(
-    *("float", "guidance", None, "how much more to listen to the condition; 1 is none."),
+    *("float", "guidance", None, "scale of classifier-free guidance; 1 is none."),
     SAMPLING._replace(instead=KEPT.format("guidance")),
 )
 _define(
@@ -176,8 +176,10 @@ _define(
     lower_bound=0.0,
     upper_bound=100.0,
 )
-_define("bool", "trajectory", False, "draw how one of each row comes about, too.", WATCHING)
-_define("bool", "gif", False, "animate how the samples come about, too.", WATCHING)
+_define(
+    "bool", "trajectory", False, "also draw the reverse process of one sample per row.", WATCHING
+)
+_define("bool", "gif", False, "also animate the reverse process.", WATCHING)
 _define(
     *("string", "export", None),
     "a folder for the samples as PNG, or FILE.npz for an array arr_0, for other people's metrics.",

@@ -61,7 +61,7 @@ def write_music(
     if request.seconds is not None and request.seconds > dance.seconds:
         print(
             f"{request.motion} lasts {dance.seconds:.2f} s, less than the {request.seconds:g} s "
-            "asked for: so does the music"
+            "requested: so does the music"
         )
     tokens = generate_music(
         partial(generator.draw, **options),
@@ -99,7 +99,7 @@ def write_music(
 
 def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path]:
     """Write the spectrogram of a sound that is saved, which no failure of it may cost."""
-    path = sound.with_name(f"{sound.name}.png")  # never the name of an image of somebody else's
+    path = sound.with_name(f"{sound.name}.png")  # never the name of another program's image
     width = max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))
     try:
         image = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)

@@ -21,10 +21,10 @@ TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 def simulate_devices(count: int) -> None:
-    """Make JAX offer so many devices, of which there need be none; before anything else uses it.
+    """Make JAX simulate a number of CPU devices; to be called before JAX starts.
 
     Args:
-        count: How many; the table's are offered in any case.
+        count: Number of devices; those of the table are simulated in any case.
 
     Raises:
         ValueError: If there are none to plan for, or JAX has started with fewer.
@@ -43,7 +43,7 @@ def simulate_devices(count: int) -> None:
 def plan_run(
     run: PlannedRun, hardware: Hardware, workdir: Path, *, devices: int | None = None
 ) -> Path:
-    """Print what a training takes on some devices, then a table over more and more of them.
+    """Print the cost of a training on some devices, and a table of growing numbers of devices.
 
     In the table the batch stays as configured as long as every device has an example of it; beyond
     that it grows with the devices. ``fsdp`` and ``tensor`` stay, and ``data`` takes the rest.
@@ -52,7 +52,7 @@ def plan_run(
         run: From ``build_plan``.
         hardware: What it is to run on.
         workdir: Folder of the run, where ``plan.json`` goes.
-        devices: How many; as the section ``mesh`` asks if None.
+        devices: Number of devices; None for the number in the section ``mesh``.
 
     Returns:
         The file with the same as JSON.

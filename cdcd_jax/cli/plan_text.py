@@ -49,7 +49,8 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
         *(f"  {name:<14}{_scaled(size)}B" for name, size in memory._asdict().items()),
         f"  {'total':<14}{_scaled(memory.total)}B: {verdict} in {_scaled(hardware.memory)}B "
         f"of one {hardware.title}: {share:.0%}",
-        "  (temporaries as XLA lays them out for CPUs, without fused attention: a stand-in for "
+        "  (temporaries as XLA lays them out for CPUs, without fused attention: an "
+        "approximation of "
         "what it does elsewhere, usually more)",
         "Collectives per step:",
         *(

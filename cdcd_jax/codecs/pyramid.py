@@ -19,8 +19,8 @@ def pyramid_distance(
     sum over levels l of 2^l mean |L_l(first) - L_l(second)|, where L_l is what the l-th blur takes
     away (Burt and Adelson, 1983) and the last level is what remains (the loss of Bojanowski et al.,
     2018, "Optimizing the Latent Space of Generative Networks"). Beside a plain L1 distance, which
-    the broad areas dominate, it asks for edges and texture at every scale. It has no weights, so it
-    stands in for LPIPS when those are not given; it does not know what people notice.
+    the broad areas dominate, it weighs edges and texture at every scale. It has no weights and
+    replaces LPIPS when those are not given, but it is not perceptual.
 
     Args:
         first: Any range; -1..1 here.

@@ -1,7 +1,7 @@
 """Conditions of a denoiser as pure functions: labels, learned texts or frozen features.
 
-Each kind also has something that stands for no condition at all. A model that is trained with it
-now and then can be guided (``diffusion/guidance.py``).
+Each kind also has a null condition. A model that is trained with condition dropout can be guided
+(``diffusion/guidance.py``).
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def text_condition(
         num_layers: Transformer blocks, >= 1.
         num_heads: Attention heads; they divide ``width``.
         empty: [length] tokens of the empty text.
-        null: What stands for no text: features that are ``"learned"``, or the ``"empty"`` text.
+        null: The null condition: ``"learned"`` features, or the ``"empty"`` text.
         compute_dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
 
     Returns:
@@ -114,7 +114,7 @@ def feature_condition(empty: np.ndarray, *, null: str = "learned") -> Condition:
 
     Args:
         empty: [length features] what that encoder makes of the empty text.
-        null: What stands for no text: ``"learned"`` features, or those of the ``"empty"`` text.
+        null: The null condition: ``"learned"`` features, or those of the ``"empty"`` text.
 
     Returns:
         The condition; its ``cond`` is features [batch length features].

@@ -46,7 +46,7 @@ def dance_condition(
     ``"temporal"`` gives a token for each few frames of the motion, for each step of the video and
     for the genre, with their times: :class:`~cdcd_jax.typing.Timed`. ``"reference"`` gives one
     token [batch 1 width], dense(motion, mean of the video, genre), as the published models were
-    made; it has no time, so that all positions of the music are told the same.
+    made; it has no time: all positions of the music get the same condition.
 
     Args:
         encoder: ``"temporal"`` or ``"reference"``.
@@ -58,7 +58,7 @@ def dance_condition(
         seconds: How long the dance is, > 0.
         width: Features of a token.
         genre_width: Features of a genre before it is joined with the rest, for ``"reference"``.
-        null: What stands for no dance: ``"learned"`` features (one token, or as many as a dance
+        null: The null condition: ``"learned"`` features (one token, or as many as a dance
             has, at their times), or None for a model that is never without.
 
     Returns:

@@ -20,13 +20,13 @@ from cdcd_jax.nn import dense, init_dense, layer_norm
 from cdcd_jax.typing import Params, PRNGKey
 
 SMALLEST_STD = 1e-3
-"""A feature that varies less is divided by this: it stands still but for rounding."""
+"""Smallest deviation that a feature is divided by: below, it is constant up to rounding."""
 
 SWING = 2.0
 """Swings per second, 120 beats per minute, at which velocities are as large as positions."""
 
 LONGEST_WAVE = 60.0
-"""Seconds of the slowest sinusoid that tells the time; the fastest lasts two tokens."""
+"""Period in seconds of the slowest sinusoid of the time; the fastest lasts two tokens."""
 
 
 def make_temporal_motion(

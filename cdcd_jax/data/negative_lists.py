@@ -106,7 +106,7 @@ def _entry_names(
         )
     if len(content) != len(listed_names):
         raise ValueError(
-            f"{path} has {len(content)} entries, and the set asks for {len(listed_names)}, one "
+            f"{path} has {len(content)} entries, and the set needs {len(listed_names)}, one "
             "for each image, of COCO for each caption, of AIST++ for each piece of 6 s; take the "
             "file of this split"
         )
@@ -119,7 +119,7 @@ class _Finder:
     def __init__(self, names: Sequence[str], path: Path):
         self._path = path
         self._by_name = {name: image for image, name in enumerate(names)}
-        # COCO's numbers: COCO_train2014_000000000009.jpg. Of other sets they tell nothing apart.
+        # COCO's numbers: COCO_train2014_000000000009.jpg. In other sets they are not unique.
         ends = [PurePosixPath(name).stem.rpartition("_")[2] for name in names]
         numbers = [int(end) for end in ends if end.isascii() and end.isdigit()]
         unique = len(set(numbers)) == len(names)

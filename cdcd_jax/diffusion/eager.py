@@ -92,7 +92,7 @@ def call_compiled(
 
 
 def _identify(lowered: Any, arrays: list[Any]) -> Any:
-    """Return what tells a program, and where its arguments are, from any other."""
+    """Return a key that identifies a program and the placement of its arguments."""
     return (
         hashlib.sha256(lowered.as_text().encode()).digest(),
         (str(lowered.in_avals), str(lowered.out_tree)),

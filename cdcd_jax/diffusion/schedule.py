@@ -16,7 +16,7 @@ from cdcd_jax.checks import check_count, check_scalar, check_type, is_traced, re
 from cdcd_jax.typing import Leaf
 
 MAX_STEPS = 1_000_000
-"""Most steps of a schedule: float32 tells the rates of more of them no longer apart."""
+"""Most steps of a schedule: with more of them, rates are no longer distinct in float32."""
 
 CURVES = ("linear", "cosine", "polynomial")
 """How the shares of a schedule may run from the first step to the last."""
@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def mask_id(self) -> int:
-        """The value that stands for a masked token: K, one past the real tokens."""
+        """The id of the mask: K, one past the real tokens."""
         return self.vocab_size
 
 

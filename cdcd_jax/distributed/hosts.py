@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-from jax._src import cloud_tpu_init, clusters  # What JAX knows of schedulers has no public name.
+from jax._src import cloud_tpu_init, clusters  # JAX's detection of schedulers has no public name.
 
 from cdcd_jax.distributed.addresses import split_address
 from cdcd_jax.distributed.handshake import TOKEN, read_token
@@ -58,9 +58,9 @@ def join_hosts(
     heartbeat_timeout: int = HEARTBEAT_TIMEOUT,
     stuck_timeout: int = STUCK_TIMEOUT,
 ) -> bool:
-    """Join the other hosts, if there are any; to be called before anything else asks JAX.
+    """Join the other hosts, if there are any; to be called before JAX starts.
 
-    Where the three numbers are not given, the environment is asked as JAX asks it: Slurm's, Open
+    Where the three numbers are not given, they are read from the environment: Slurm's, Open
     MPI's, a TPU's or Kubernetes'. One process alone does nothing. Hosts that meet on a network need
     the same secret in the environment variable ``CDCD_JAX_TOKEN``, which is removed from there.
 
@@ -119,7 +119,7 @@ def find_place(
         timeout: Seconds to wait until the coordinator's name is known.
 
     Returns:
-        The place, or None where nothing tells of other hosts.
+        The place, or None where there are no other hosts.
 
     Raises:
         ValueError: If something is missing or out of range.
@@ -153,7 +153,7 @@ def find_place(
 
 
 def _has_others(environment: Mapping[str, str]) -> bool:
-    """Tell, without asking the network, whether a scheduler has started more than one process."""
+    """Return, without network access, whether a scheduler has started several processes."""
     if "SLURM_STEP_NODELIST" in environment:
         # A shell inside a job is a step of one task, whatever the job's number of tasks is.
         tasks = environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))
@@ -166,7 +166,7 @@ def _has_others(environment: Mapping[str, str]) -> bool:
         name = "MEGASCALE_NUM_SLICES"
         if _number(name, environment.get(name) or "1") > 1:
             return True
-        # Without names, the metadata of the machine have them; asking those costs a moment.
+        # Without names, the metadata server of the machine has them; it answers after a moment.
         return "," in names if names is not None else "TPU_SKIP_MDS_QUERY" not in environment
     return "JOB_COMPLETION_INDEX" in environment and bool(importlib.util.find_spec("kubernetes"))
 

@@ -1,7 +1,7 @@
 """Evaluation of a conditional generator: the bound, and metrics of its samples.
 
-Beside the samples' scores stand those of the real test examples, which say what a score is worth,
-and those of the samples under shuffled labels, which say what chance would give.
+The samples' scores are accompanied by those of the real test examples, as an upper bound, and by
+those of the samples under shuffled labels, as the level of chance.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,7 +68,7 @@ def evaluate(
             examples' own; the label is then the number of the request.
         metrics: What scores the samples; None for a classifier of tokens, fitted to ``train``.
         more_metrics: What scores them besides.
-        decode_fn: The codec's way back, for metrics that look at images or listen.
+        decode_fn: The codec's decoder, for metrics of images or sound.
         raw: Held-out images or music that never went through the codec.
         on_samples: ``on_samples(tokens, count)`` is called with the tokens of each batch of the
             main setting, of all hosts, in order; the first ``count`` are samples.

@@ -29,7 +29,7 @@ class PlannedRun(NamedTuple):
         config: The configuration.
         length: Tokens of an example.
         vocab_size: K, the number of tokens.
-        num_devices: What the section ``mesh`` asks for; at least one.
+        num_devices: Number of devices of the section ``mesh``; at least one.
     """
 
     planned: Planned
@@ -63,7 +63,7 @@ class PlannedRun(NamedTuple):
 
 
 def count_devices(config: Any) -> int:
-    """Count the devices that the section ``mesh`` asks for; at least one."""
+    """Count the devices of the section ``mesh``; at least one."""
     return math.prod(config.mesh[name] or 1 for name in AXES)
 
 

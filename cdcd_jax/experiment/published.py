@@ -1,6 +1,7 @@
 """Conversion of a published checkpoint into a model folder, as ``Generator.export`` writes it.
 
-The architecture is read off the file's shapes. What no shape tells, the published models share.
+The architecture follows from the file's shapes; values that do not are the same in all published
+models.
 """
 
 import json

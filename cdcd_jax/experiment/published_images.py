@@ -39,7 +39,7 @@ PUBLISHED_SIZE = 256
 """Height and width of the images that every published codec was trained on."""
 
 DROPOUT = 0.1
-"""A share of condition dropout, for models that have learned what stands for no condition."""
+"""A share of condition dropout, for models that have a learned null condition."""
 
 NO_MERGES = (
     "bpe_merges is not given; name CLIP's file bpe_simple_vocab_16e6.txt.gz "

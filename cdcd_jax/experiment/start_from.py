@@ -24,7 +24,7 @@ UNSEEN = {
     "denoiser.class_norm": "layer",
     "condition.num_heads": None,
 }
-"""Keys whose values no array tells, and what they are where a configuration does not say."""
+"""Keys whose values do not follow from the arrays, and their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class Start:
     Attributes:
         path: As it was given.
         arrays: By their names within the parameters; empty where the run is already on its way.
-        unseen: Values by ``section.key`` that the weights need and no array tells.
-        null_class: Whether the last row of its table by class stands for no class.
+        unseen: Values by ``section.key`` that the weights need and that do not follow from the
+            arrays.
+        null_class: Whether the last row of its class table is the null class.
         vocabulary: Fingerprint of what the tokens of its texts mean, if it learned to read texts.
     """
 
@@ -60,7 +61,8 @@ def start_experiment(
         The experiment; its checkpoints say what it started from.
 
     Raises:
-        ValueError: If the two networks share no array, or a value that no array tells differs.
+        ValueError: If the two networks share no array, or a value that does not follow from the
+            arrays differs.
     """
     training = experiment.training
     known = {**training.compatibility, START: start.path.name}

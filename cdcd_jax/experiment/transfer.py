@@ -55,7 +55,7 @@ def take_arrays(
         theirs: Arrays by name.
         ours: Anything with a shape, by the names that the run needs.
         num_classes: Classes of the run's data.
-        null_class: Whether the last row of their table by class stands for no class.
+        null_class: Whether the last row of their class table is the null class.
 
     Returns:
         What is taken.

@@ -169,7 +169,7 @@ def denoiser_to_reference(params: Params, *, prefix: str = "") -> dict[str, np.n
 
 
 def find_prefix(state: StateDict) -> str:
-    """Return what stands before the denoiser's names in a state dict, often ``""``.
+    """Return the prefix of the denoiser's names in a state dict, often ``""``.
 
     Raises:
         ValueError: There is no denoiser, or more than one.

@@ -165,7 +165,7 @@ def _empty_text(folder: Path, dim: int | None) -> np.ndarray | None:
         return None
     state = _open(folder)
     if "embeddings" not in state or len(state["embeddings"].shape) != 2:
-        raise ValueError(f"{folder} has no array embeddings of what stands for no text.")
+        raise ValueError(f"{folder} has no array embeddings for the null condition.")
     array = read_floats(state, "embeddings")
     _check(folder, "features of embeddings", array.shape[1], dim)
     return array

@@ -31,7 +31,7 @@ def describe_dance(state: StateDict, path: Any = "The checkpoint") -> dict[str, 
         Options of ``dance_condition``, without ``seconds`` and ``null``.
 
     Raises:
-        ValueError: If an array is missing that tells one, or sizes contradict each other.
+        ValueError: If an array is missing that one follows from, or sizes contradict each other.
     """
 
     def shape(name: str) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ EMPTY_TEXT = "empty_text_embed"
 MUSIC = "vqvae."
 
 CLASSES_WITH_NULL = 1001
-"""Classes of ``imagenet_learnable.pth``: ImageNet's, and a last one that stands for no class."""
+"""Classes of ``imagenet_learnable.pth``: ImageNet's, and the null class at the end."""
 
 LEFT_OUT = {
     "log_at": "the schedule is computed from its formula, in float64",
@@ -46,8 +46,8 @@ class Published(NamedTuple):
     Attributes:
         path: The file, or the folder.
         denoiser: For ``denoiser_from_reference``, with the prefix ``""``.
-        architecture: Options of ``make_denoiser`` that the shapes tell: all but ``grid``, as the
-            embedding's grid may be larger than the tokens', and, of a file, ``num_heads``.
+        architecture: Options of ``make_denoiser`` that follow from the shapes: all but ``grid``, as
+            the embedding's grid may be larger than the tokens', and, of a file, ``num_heads``.
         codec: For ``vqgan_from_state_dict``; empty where the file has none. The map to the used
             codes is never inside, see ``read_used_codes``.
         condition: The text tower's arrays by OpenAI's names; empty for classes.
@@ -55,7 +55,8 @@ class Published(NamedTuple):
             where the file has none, or for classes. It is learned in models made to be guided.
             A later version of the published code always has it, and then it may be noise.
         averaged: Whether the denoiser's weights are the running average.
-        codec_options: Options of ``make_vqgan`` that no array tells, where something else does.
+        codec_options: Options of ``make_vqgan`` that do not follow from the arrays but from another
+            file.
     """
 
     path: Path
@@ -132,7 +133,7 @@ def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> 
         Options of ``make_denoiser``, without ``grid`` and ``num_heads``.
 
     Raises:
-        ValueError: If an array is missing that tells one.
+        ValueError: If an array is missing that one follows from.
     """
 
     def shape(name: str) -> tuple[int, ...]:
@@ -164,9 +165,9 @@ def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> 
 
 
 def find_null_class(num_classes: int) -> int | None:
-    """Return the class that stands for no class, by which a model of classes can be guided.
+    """Return the null class, by which a model of classes can be guided.
 
-    No array tells it from the others. The published code draws samples with it in ImageNet's model
+    It does not follow from the arrays. The published code draws samples with it in ImageNet's model
     of 1,001 classes, which lost its class now and then in training, and in no other.
 
     >>> find_null_class(1001), find_null_class(1000)
@@ -180,7 +181,7 @@ def describe_vqgan(state: StateDict, *, image_size: int = 256) -> dict[str, Any]
 
     Args:
         state: Arrays by taming-transformers' names.
-        image_size: Of the images it was trained on, which no array tells.
+        image_size: Of the images it was trained on, which does not follow from the arrays.
 
     Returns:
         Options of ``make_vqgan``.

@@ -32,7 +32,8 @@ class PublishedMusic(NamedTuple):
     Attributes:
         path: The file.
         denoiser: For ``denoiser_from_reference``, with the prefix ``""``.
-        architecture: Options of ``make_denoiser`` that the shapes tell: all but ``num_heads``.
+        architecture: Options of ``make_denoiser`` that follow from the shapes: all but
+            ``num_heads``.
         codec: For ``jukebox_from_state_dict``.
         condition: For ``dance_from_reference``.
         dance: Options of ``dance_condition`` that the shapes tell: all but ``seconds`` and

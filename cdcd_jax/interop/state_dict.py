@@ -148,7 +148,7 @@ def strip_wrapper(state: StateDict) -> StateDict:
 
 
 def strip_prefix(state: StateDict, mark: str) -> StateDict:
-    """Strip whatever stands before a name that must be there, if it stands before all names.
+    """Strip the prefix of a name that must exist, if all names have this prefix.
 
     >>> list(strip_prefix({"net.conv.weight": np.zeros(1), "net.b": np.zeros(1)}, "conv.weight"))
     ['conv.weight', 'b']
@@ -182,7 +182,7 @@ def _list(keys: Iterable[Any]) -> str:
 
 def _unknown(value: Any, path: Path) -> ValueError:
     return ValueError(
-        f"{path} asks for {stand_in_name(value)}, which is neither a tensor nor a plain "
+        f"{path} imports {stand_in_name(value)}, which is neither a tensor nor a plain "
         "container, so it is not read; save the state dict alone."
     )
 

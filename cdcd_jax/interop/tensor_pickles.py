@@ -50,7 +50,7 @@ class StandIn:
         """Accept any arguments and keep none.
 
         Pickles of protocols 2 and 3 get a class within another by a call, so ``cls`` may be the
-        result of one: a stand-in itself.
+        result of one: a placeholder itself.
         """
         made: Any = cls
         return super().__new__(made) if isinstance(made, type) else made
@@ -66,7 +66,7 @@ class StandIn:
 
 
 def stand_in_name(value: Any) -> str | None:
-    """Return what a stand-in, or a class of stand-ins, stands for; None for anything else.
+    """Return the name that a placeholder replaces; None for anything else.
 
     >>> stand_in_name(type("Namespace", (StandIn,), {"name": "argparse.Namespace"})())
     'argparse.Namespace'

@@ -46,7 +46,7 @@ def read_torchscript(path: Path) -> dict[str, StoredTensor]:
         tensors are left out.
 
     Raises:
-        ValueError: The file is damaged, its pickle asks for anything but tensors, plain containers
+        ValueError: The file is damaged, its pickle imports anything but tensors, plain containers
             and modules of its own program, or modules contain themselves.
     """
     archive = open_archive(path)  # the storages read from it later
@@ -95,7 +95,7 @@ def _arrays(module: _Module, path: Path) -> Iterator[tuple[str, StoredTensor]]:
         for name, value in own.items():
             if stand_in_name(value):
                 raise ValueError(
-                    f"{path} asks for {stand_in_name(value)}, which is neither a tensor nor a "
+                    f"{path} imports {stand_in_name(value)}, which is neither a tensor nor a "
                     "module of its own program, so it is not read."
                 )
             if not isinstance(value, StoredTensor | _Module):

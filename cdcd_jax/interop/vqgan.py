@@ -147,7 +147,7 @@ def read_used_codes(path: str | Path) -> np.ndarray:
         path: ``taming_vqvae_2887.pt`` or the like; or the same array as ``.npy``.
 
     Returns:
-        int32 [number of used codes]: the code that each number stands for.
+        int32 [number of used codes]: the code of each number.
 
     Raises:
         FileNotFoundError: There is no such file.

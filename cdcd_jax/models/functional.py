@@ -50,7 +50,7 @@ def make_denoiser(**options: Any) -> Network:
             condition: ``none`` (cond is None), ``class`` (cond is labels [batch] in
                 0..num_classes-1) or ``cross`` (cond is features [batch source cond_dim]).
             num_classes, cond_dim: Given with ``class`` and with ``cross``.
-            seconds: What the sequence lasts, for a ``cross`` condition that stands at times: cond
+            seconds: What the sequence lasts, for a ``cross`` condition with times: cond
                 is then :class:`~cdcd_jax.typing.Timed`, and near features weigh more.
             compute_dtype: ``float32`` or ``bfloat16`` (``float64`` for checks). Parameters, the
                 statistics of norms, softmax and the result stay in float32 or better.

@@ -126,7 +126,7 @@ def _whole_size(kind: str, types: str, group: int, *, started: bool) -> int:
     """Return the bytes of the whole array from the types of a collective's results."""
     sizes = [_bytes(*shape) for shape in _SHAPE.findall(types)]
     total = sum(sizes)
-    if kind == "all-gather" and started:  # the parts stand beside the wholes
+    if kind == "all-gather" and started:  # the parts are listed beside the wholes
         return total * group // (group + 1)
     if kind == "collective-permute" and started:  # the operand, the result and two counters
         return sizes[0]

@@ -42,7 +42,7 @@ class Hardware(NamedTuple):
 # NVIDIA's data sheets of the SXM forms, dense (they print twice as much, for sparse matrices);
 # NVLink in one direction is half of what they print. Between servers: the network of a DGX of that
 # generation, 4 x 100, 8 x 200 or 8 x 400 Gbit/s for eight GPUs. Google's pages on Cloud TPU: half
-# of the bidirectional inter-chip bandwidth, and the data centre's network per chip where they tell
+# of the bidirectional inter-chip bandwidth, and the data centre's network per chip where given
 # it, else that of v5p.
 HARDWARE = {
     "v100": Hardware("V100 32 GB", 125e12, 32e9, 0.9e12, 150e9, 6.25e9, 8),

@@ -56,7 +56,7 @@ class MeshPlan(NamedTuple):
         mesh: Sizes of the mesh's axes.
         batch_size: Examples in a batch, of all devices together.
         memory: Bytes on each device.
-        collectives: What the devices tell each other in a step.
+        collectives: Communication between the devices in a step.
         cost: What each device computes.
         time: What that should take.
     """
@@ -153,7 +153,7 @@ def plan_mesh(
     """Partition a step for a mesh, compile it, and read what it takes.
 
     The devices of the mesh may be imaginary: as many CPU devices as are wanted. XLA lays out the
-    buffers of a program for CPUs, which is a stand-in for what it does for others.
+    buffers of a program for CPUs, which approximates those for other devices.
 
     Args:
         planned: The training.

@@ -31,7 +31,7 @@ def load_pickle(path: Path) -> Any:
         What it holds.
 
     Raises:
-        ValueError: If the file is missing, damaged, too large, or holds or asks for anything else.
+        ValueError: If the file is missing, damaged, too large, or holds or imports anything else.
     """
     try:
         with open_regular(path) as file:
@@ -101,12 +101,12 @@ def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """Undo how old protocols write bytes; any other use of a codec is refused."""
     if encoding != "latin1" or not isinstance(text, str):
-        raise Damage(f"it asks for the encoding {brief(encoding)}")
+        raise Damage(f"it uses the encoding {brief(encoding)}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """Stand for how old protocols write no bytes; asked for a number, ``bytes`` fills memory."""
+    """Replace ``bytes``, which old protocols call without arguments; a number would fill memory."""
     return b""
 
 
@@ -130,7 +130,7 @@ class _ArrayUnpickler(SafeUnpickler):
         """Return the record of a name without importing it."""
         if (module, name) not in _STANDINS:
             raise Damage(
-                f"it asks for {module:.80}.{name:.80}, which arrays do not need and could do harm"
+                f"it imports {module:.80}.{name:.80}, which arrays do not need and could do harm"
             )
         return _STANDINS[module, name]
 

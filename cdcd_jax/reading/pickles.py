@@ -112,7 +112,7 @@ class SafeUnpickler(_Machine):
             What it makes.
 
         Raises:
-            ValueError: It is damaged, asks for something that is not allowed, or is too large.
+            ValueError: It is damaged, imports something that is not allowed, or is too large.
         """
         try:
             return super().load()
@@ -125,7 +125,7 @@ class SafeUnpickler(_Machine):
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse a name; subclasses answer those that they know, never by importing them."""
-        raise Damage(f"it asks for {module:.60}.{name:.60}, so it is not read")
+        raise Damage(f"it imports {module:.60}.{name:.60}, so it is not read")
 
     def spend(self, count: int) -> None:
         """Count bytes of memory against the budget."""

@@ -17,7 +17,8 @@ class DataSet:
             condition needs is taken.
         load: ``load(config, split)``, where ``split`` is ``"train"`` or ``"test"``. Returns what
             the task reads: ``TokenSet`` for token arrays, a ``Source`` for images, ``Dances`` for
-            dance to music. A ValueError that begins with a key of ``data`` is told with its name.
+            dance to music. A ValueError that begins with a key of ``data`` is reported with its
+            name.
         keys: Keys of the section ``data`` that it needs besides those of its tasks.
         abstract: ``abstract(config) -> TokenData``: random tokens and conditions of the right
             shapes, where a plan is made without the files. None reads the data set itself.

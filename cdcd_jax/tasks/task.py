@@ -99,7 +99,7 @@ class Task:
         raise NotImplementedError
 
     def random_data(self) -> TokenData:
-        """Make random tokens that stand for those to be prepared, two of each class or so.
+        """Make random tokens in place of those to be prepared, two of each class or so.
 
         Raises:
             ValueError: If the data set is not there, or a value is wrong.

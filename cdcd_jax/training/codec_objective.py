@@ -94,8 +94,8 @@ def make_codec_objective(
         fidelity_norm, critic_norm = map(jnp.linalg.norm, map(jnp.ravel, slopes))
         balance = fidelity_norm / (critic_norm + 1e-4)
         balance = jnp.minimum(balance, 1e4)
-        told = {"adversarial": adversarial, "lambda": balance}
-        return discriminator_weight * balance * adversarial_slope, told
+        metrics = {"adversarial": adversarial, "lambda": balance}
+        return discriminator_weight * balance * adversarial_slope, metrics
 
     def criticise(params: Params, images: Array, reconstruction: Array) -> Array:
         real, made = jnp.split(
@@ -116,27 +116,29 @@ def make_codec_objective(
         hidden = vqgan.decode_hidden(generator, straight_through(features, codes))
         reconstruction = vqgan.project(generator, hidden).astype(jnp.float32)
 
-        seen = jax.lax.stop_gradient(reconstruction)
-        (value, told), slope = jax.value_and_grad(lambda r: fidelity(images, r), has_aux=True)(seen)
+        detached = jax.lax.stop_gradient(reconstruction)
+        (value, fidelity_metrics), slope = jax.value_and_grad(
+            lambda r: fidelity(images, r), has_aux=True
+        )(detached)
         fixed = jax.lax.stop_gradient((params, hidden))
         # Before its start the critic is weighed by zero: XLA runs convolutions inside a conditional
         # several times slower on CPU than it runs them for nothing.
         part = jnp.float32(codebook.num_updates >= discriminator_start)
-        critic, told_of_critic = jnp.zeros(()), {}
+        critic, critic_metrics = jnp.zeros(()), {}
         if discriminator_weight:
-            push, told_of_critic = against_critic(*fixed, seen, slope)
+            push, critic_metrics = against_critic(*fixed, detached, slope)
             slope += part * push
-            critic = part * criticise(params["discriminator"], images, seen)
-            told_of_critic |= {"critic": critic}
+            critic = part * criticise(params["discriminator"], images, detached)
+            critic_metrics |= {"critic": critic}
         # The gradient at the reconstruction is known already; one pass takes it to the parameters.
         carrier = jnp.sum(jax.lax.stop_gradient(slope) * reconstruction)
         total = value + commitment_weight * commitment
         total = total + _gradient_only(carrier) + _gradient_only(critic)
 
-        error = jnp.mean((images - jnp.clip(seen, -1, 1)) ** 2, axis=(1, 2, 3))
+        error = jnp.mean((images - jnp.clip(detached, -1, 1)) ** 2, axis=(1, 2, 3))
         psnr = jnp.mean(10 * jnp.log10(4 / jnp.maximum(error, 1e-10)))
         metrics = {"psnr": psnr, "commitment": commitment}
-        metrics = told | metrics | told_of_critic
+        metrics = fidelity_metrics | metrics | critic_metrics
         return total, jax.lax.stop_gradient((metrics, (features, indices)))
 
     return Objective(loss, update=codebook_update(codebook_decay, restart_below))
@@ -158,9 +160,9 @@ def codebook_update(
             raise ValueError(f"{name} = {value} must be in [0, 1)")
 
     def update(
-        key: PRNGKey, codebook: Codebook, seen: tuple[Array, Array]
+        key: PRNGKey, codebook: Codebook, aux: tuple[Array, Array]
     ) -> tuple[Codebook, Metrics]:
-        features, indices = seen
+        features, indices = aux
         return update_codebook(
             key,
             codebook,

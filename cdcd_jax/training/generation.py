@@ -177,7 +177,7 @@ def make_sample_fn(
 
 
 def _denoise_rows(model: Model, params: Params, mesh: Mesh | None) -> DenoiseFn:
-    """Return the network, told that each device has rows of its own."""
+    """Return the network with the sharding of its rows."""
     denoise_fn = partial(model.denoise, params)
     if mesh is None:
         return denoise_fn

@@ -113,7 +113,7 @@ def train(
     stop_requested: Callable[[int], bool] = lambda step: False,
     profile: Profile | None = None,
 ) -> tuple[TrainState, float]:
-    """Train until the last step, or until asked to stop, and leave a checkpoint of where that was.
+    """Train until the last step or a requested stop, and save a checkpoint of that step.
 
     Args:
         train_step: From ``compile_step``.
@@ -127,13 +127,14 @@ def train(
         check_owned: Called before anything is written; raises if the folder has another owner now.
         preprocess: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it. Where
-            it fails, that is told once and the training goes on.
+            it fails, one warning is printed and the training continues.
         stop_requested: Asked after each step, with its number; all hosts must get the same answer.
         profile: Which steps to trace.
 
     Returns:
         The last state, and the seconds spent training over all restarts, compilation and hooks
-        included, as the last checkpoint says too. The step tells whether it was stopped early.
+        included, as the last checkpoint says too. Its step is less than the last one if the
+        training was stopped early.
 
     Raises:
         TrainingDivergedError: If losses or gradients are not finite at more steps in a row than

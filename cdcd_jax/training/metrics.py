@@ -22,8 +22,8 @@ class MetricsWriter:
     r"""A writer of one line per report to ``metrics.jsonl`` and the same to ``tensorboard/``.
 
     Of many hosts the first writes for all. A run that was killed may have written lines beyond its
-    last checkpoint. Resuming drops them, so that each step is told once. A disk that refuses a line
-    gets it again with the next one; TensorBoard's file is given up.
+    last checkpoint. Resuming drops them, so that each step is logged once. A disk that refuses a
+    line gets it again with the next one; TensorBoard's file is given up.
 
     Args:
         workdir: Existing folder of the run.
@@ -69,7 +69,7 @@ class MetricsWriter:
         """Append values.
 
         Args:
-            step: Number of updates they were seen after.
+            step: Number of updates before them.
             values: Finite numbers by name.
         """
         if not self._writes:

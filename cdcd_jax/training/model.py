@@ -41,7 +41,7 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
 
     Args:
         network: The denoiser.
-        condition: What it is told.
+        condition: Its condition.
         dropout: Probability, in training, that an example loses its condition, 0..1.
 
     Returns:

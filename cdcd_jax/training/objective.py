@@ -24,7 +24,7 @@ INTRA = "intra_negatives"
 """The name of intra negatives in a batch."""
 
 NEGATIVES = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
-"""The kinds of negatives that each choice stands for, in the order of their contrastive terms."""
+"""The kinds of negatives of each choice, in the order of their contrastive terms."""
 
 
 def make_objective(

@@ -15,7 +15,7 @@ class Observer:
     Args:
         name: What it is, as the subject of a sentence.
         again: Whether it is tried again at the next opportunity; else it is left out from its
-            first failure on. Either way the first failure alone is told.
+            first failure on. Only the first failure is reported.
 
     >>> images = Observer("the image of samples", again=True)
     >>> images.call(len, "abc")

@@ -79,8 +79,8 @@ def run_training(
     Args:
         training: What to train.
         workdir: Folder of the run.
-        stopper: Asked after each step; when asked to stop, the state is saved and the process ends
-            with the stopper's exit code.
+        stopper: Checked after each step; if a stop was requested, the state is saved and the
+            process ends with the stopper's exit code.
         on_start: Called before the first step, once the folder is known to be this run's.
         hook: Called with the state every ``loop.sample_every`` steps.
         profile: Which steps to trace.

@@ -124,7 +124,7 @@ def shard_state(state: TrainState, mesh: Mesh, rules: Sequence[Rule] = ()) -> Tr
 
     The average of the weights and the optimizer's moments lie where their parameters do; the rest
     is small and whole everywhere. An axis of the mesh that does not divide an array's axis leaves
-    it whole, unless one of ``rules`` asks for it.
+    it whole, unless one of ``rules`` requires it.
 
     Args:
         state: The state or its shapes.
@@ -136,7 +136,7 @@ def shard_state(state: TrainState, mesh: Mesh, rules: Sequence[Rule] = ()) -> Tr
 
     Raises:
         ValueError: If one of ``rules`` finds no parameter, names an axis that the mesh has not, or
-            asks for a split that is not even.
+            requires a split that is not even.
     """
     params = shard_params(state.params, mesh, rules)
     of_parameter = by_name(params)

@@ -54,7 +54,7 @@ class Objective(NamedTuple):
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 COUNTS = ("skipped", "skipped_in_row", "diverged_at")
-"""Fields of the state that are metrics, too: they say where it stands after the step."""
+"""Fields of the state that are also metrics: their values after the step."""
 
 
 def make_train_step(

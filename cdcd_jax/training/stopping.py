@@ -42,9 +42,9 @@ class Stopper:
     lose it, and Python's own end in the middle of JAX's work can crash in one of JAX's threads.
 
     Of several hosts none may stop alone. SIGTERM on one of them is a notice that JAX's preemption
-    service hands to all, and ``requested_at`` tells each to stop at the same step; it is remembered
-    until training asks, and means nothing afterwards. SIGHUP and a lost output are handed on to
-    that service. SIGINT ends a host at once, and the others then find that it has gone.
+    service hands to all, and ``requested_at`` makes each stop at the same step; it is remembered
+    until the training checks it, and is ignored afterwards. SIGHUP and a lost output are handed on
+    to that service. SIGINT ends a host at once, and the others then find that it has gone.
 
     Args:
         others: Whether the run has other hosts.

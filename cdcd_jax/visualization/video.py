@@ -62,7 +62,7 @@ def save_dance_video(
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", f"{fps:g}"]
         command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "pipe:0"]
         command += ["-i", f"file:{sound}", *codec, "-pix_fmt", "yuv420p", "-c:a", "aac"]
-        # The name of the part does not tell the format.
+        # The temporary name has no suffix that gives the format.
         command += ["-movflags", "+faststart", "-f", "mp4", f"file:{part.absolute()}"]
         _pipe(command, frames, path)
     return path

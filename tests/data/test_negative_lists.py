@@ -124,7 +124,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, content, message):
 
 
 def test_a_list_of_another_split_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has 5 entries, and the set asks for 4, one for each"):
+    with pytest.raises(ValueError, match="has 5 entries, and the set needs 4, one for each"):
         load(tmp_path, [[BIRDS[0]]] * 5, listed_names=BIRDS)
 
 

@@ -76,5 +76,5 @@ def test_a_checkpoint_of_lightning_that_torch_wrote(name):
         np.testing.assert_array_equal(found[key].astype(np.float32), array)
     assert found["half"].dtype == np.float16
     for entry in ("callbacks", "hyper_parameters"):
-        with pytest.raises(ValueError, match=rf"{name} asks for pytorch_lightning\."):
+        with pytest.raises(ValueError, match=rf"{name} imports pytorch_lightning\."):
             read_state_dict(path, entry)

@@ -85,7 +85,7 @@ def test_whatever_a_pickle_does_with_an_unknown_name_runs_nothing(tmp_path, modu
     np.testing.assert_array_equal(read_state_dict(path, "state_dict")["w"], NUMBERS)
     for item in (*everything[:-1], Global(module, name)):
         inside = write_lightning(tmp_path / "b.ckpt", wanted | {"x": item}, {"0": NUMBERS})
-        with pytest.raises(ValueError, match=rf"b.ckpt asks for (builtins|{module})\."):
+        with pytest.raises(ValueError, match=rf"b.ckpt imports (builtins|{module})\."):
             read_state_dict(inside, "state_dict")
     assert not witness.exists()
 
@@ -106,7 +106,7 @@ def test_stand_ins_swallow_what_pickles_put_into_objects(tmp_path):
         path = tmp_path / "a.pth"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/data.pkl", b"\x80\x04}(X\x01\x00\x00\x00a" + piece + b"u.")
-        with pytest.raises(ValueError, match=r"a.pth asks for foo.Bar, which is neither"):
+        with pytest.raises(ValueError, match=r"a.pth imports foo.Bar, which is neither"):
             read_state_dict(path)
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_storage_is_named_when_it_is_read(tmp_path):
         read_state_dict(path)
     strange = {"w": tensor("ComplexFloatStorage", "0", (6,), (1,), 6)}
     write_torch(path, strange, {"0": NUMBERS})
-    with pytest.raises(ValueError, match=r"asks for torch.ComplexFloatStorage"):
+    with pytest.raises(ValueError, match=r"imports torch.ComplexFloatStorage"):
         read_state_dict(path)
     huge = {"w": tensor("FloatStorage", "0", (10**12,), (0,), 6)}
     with pytest.raises(ValueError, match=r"describes a tensor \(10+,\) that exceeds its storage"):

@@ -132,7 +132,7 @@ def test_a_pickle_that_asks_for_anything_else_is_refused_by_name(tmp_path, modul
     witness = tmp_path / "witness"
     evil = {"a": Call(Global(module, name), f"touch {witness}")}
     path = write_torch(tmp_path / "evil.pth", evil, {})
-    with pytest.raises(ValueError, match=f"evil.pth asks for {module}.{name}"):
+    with pytest.raises(ValueError, match=f"evil.pth imports {module}.{name}"):
         read_state_dict(path)
     assert not witness.exists()
 
@@ -145,12 +145,12 @@ def test_a_real_exploit_is_refused(tmp_path):
     path = tmp_path / "evil.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": Exploit()}))
-    with pytest.raises(ValueError, match=r"asks for (posix|nt)\.system"):
+    with pytest.raises(ValueError, match=r"imports (posix|nt)\.system"):
         read_state_dict(path)
 
 
 class Trainer:
-    """Holds what PyTorch's own pickler asks for by ``getattr(Trainer, "Options")``."""
+    """Holds what PyTorch's own pickler imports by ``getattr(Trainer, "Options")``."""
 
     class Options:
         def __init__(self):

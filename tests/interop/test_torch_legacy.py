@@ -93,7 +93,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
 def test_nothing_is_executed_or_read_out_of_bounds(tmp_path):
     path = tmp_path / "old.pth"
     write(path, {"a": Named("os system")})
-    with pytest.raises(ValueError, match=r"asks for os.system, which is neither"):
+    with pytest.raises(ValueError, match=r"imports os.system, which is neither"):
         read_state_dict(path)
     write(path, {"a": Tensor(np.arange(4, dtype=np.float32), offset=1)})
     with pytest.raises(ValueError, match=r"describes a tensor \(4,\) that exceeds its storage"):

@@ -1,6 +1,6 @@
 """Checks for truncated sound files: the length in the header against the content.
 
-Decoders return the part of such a file that is left, mostly without a word.
+Decoders return the remaining part of such a file, mostly without a warning.
 """
 
 import mmap
@@ -124,7 +124,7 @@ def _check_last_page(file: BufferedIOBase, size: int) -> str | None:
 
 
 def _check_last_block(opened: Any) -> str | None:
-    """Decode the last sample of a FLAC file; its header tells how many there are."""
+    """Decode the last sample of a FLAC file, whose header has the number of samples."""
     try:
         with soundfile.SoundFile(opened) as file:
             size = opened.seek(0, os.SEEK_END)
@@ -149,7 +149,7 @@ def _check_frames(data: bytes | mmap.mmap) -> str | None:
         if place + length > len(data):
             return "a part of its last frame"
     announced = _announced_frames(data[first : first + 200])
-    # Whether the frame that tells the number is counted itself is a matter of the encoder.
+    # Encoders differ in whether they count the frame that holds the number.
     if announced is not None and count < announced:
         return f"{announced - count:,} of its {announced:,} frames"
     return None

@@ -22,7 +22,7 @@ class CaptionedImages:
 
     Attributes:
         name: What the set is called.
-        class_names: Name of each class; empty where labels only tell images apart.
+        class_names: Name of each class; empty where labels only number the images.
         captions: The captions of each image.
         listed_names: As given.
 
@@ -76,7 +76,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read a file with a JSON object in each line; empty lines are skipped.
 
     Yields:
-        For each object where it stands, for messages, and the object.
+        For each object its position, for messages, and the object.
 
     Raises:
         ValueError: If the file or a line is malformed; the sentence names the line.

@@ -25,7 +25,7 @@ SPLITS = ("train2014", "val2014", "train2017", "val2017")
 def load_coco(folder: str | Path, split: str = "train2014") -> CaptionedImages:
     """List the images of a split with their captions.
 
-    Images without a caption are left out; how many is said on the standard error stream.
+    Images without a caption are left out; their number is printed to stderr.
 
     Args:
         folder: Holds ``annotations/`` and the images.
@@ -97,7 +97,7 @@ def _read_images(content: Any, path: Path) -> dict[int, str]:
 def _entries(
     content: Any, key: str, fields: set[str], path: Path
 ) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Yield where each object of one of the file's lists stands, and the object."""
+    """Yield the position and the content of each object of one of the file's lists."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise ValueError(f'{path} has no list "{key}", so it is not a file of COCO captions')

@@ -79,7 +79,7 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8[np.ndarray, "heig
 
 
 def image_rng(seed: int, index: int, view: int) -> np.random.Generator:
-    """Return the source of randomness of one view of one image, whoever asks for it and when.
+    """Return the random generator of one view of one image.
 
     Args:
         seed: Seed of the preparation, >= 0.

@@ -27,8 +27,7 @@ class EncodedImage(NamedTuple):
 
     Attributes:
         name: What it is called in its source, e.g. a path; unique there.
-        label: Its class, 0..classes-1; in a set without classes a number that tells it from those
-            it has nothing in common with.
+        label: Its class, 0..classes-1; in a set without classes the number of its group.
         data: The encoded bytes.
         captions: Texts that describe it; every image of a set has some, or none has.
     """
@@ -113,7 +112,7 @@ class ImageFiles:
         """Read a file.
 
         Raises:
-            ValueError: If the file cannot be read; what it holds is not looked at.
+            ValueError: If the file cannot be read; its content is not checked.
         """
         path = self._folder / self._names[index]
         try:

@@ -26,7 +26,7 @@ PIECES = {
 """Names in the form of the published ones: dance, song, video, piece."""
 
 OPENPOSE = (10, 9, 14, 15, 16, 11, 12, 13, 0, 4, 5, 6, 1, 2, 3, 10, 10, 10, 10, 3, 3, 3, 6, 6, 6)
-"""Which joint of the groove's figure stands for each of OpenPose's 25 key points."""
+"""The joint of the groove's figure for each of OpenPose's 25 key points."""
 
 
 def write_tiktok(

@@ -43,7 +43,7 @@ class TokenShards:
     Attributes:
         cond: [examples] int32 labels.
         group: The same labels: classes are each other's inter negatives.
-        class_names: Name of each class; empty where labels only tell images apart.
+        class_names: Name of each class; empty where labels only number the images.
         captions: The captions of each image; empty for a set without captions.
         image_of: [examples] the image that an example is a view of.
         source_index: [images] number of each image in its source.

@@ -156,7 +156,7 @@ def publish(folder: Path, plan: Plan, bond: Bond) -> None:
             name_offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
             **_pack_captions(captions),
         )
-    # Labels without classes only tell images apart: there is nothing to count.
+    # Labels without classes only number the images: there is nothing to count.
     counts = np.bincount(labels) * plan.views if plan.class_names else np.zeros(0, int)
     counts = np.pad(counts, (0, max(0, len(plan.class_names) - len(counts))))
     bound = asdict(bond) if bond.split else {}
@@ -236,7 +236,7 @@ def _encode(
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Turn ArrayRecord's RuntimeError into the OSError that it stands for."""
+    """Raise ArrayRecord's RuntimeError as an OSError."""
     try:
         yield
     except RuntimeError as error:

@@ -2,13 +2,13 @@
 
 scikit-learn ships the test part of the UCI "Optical Recognition of Handwritten Digits" set
 (Alpaydin and Kaynak, 1998): 1,797 digits of 13 writers. Who wrote which is not published, but the
-order is that of the forms they filled in: each form asks for the same sequence (0..9 three times,
+order is that of the forms they filled in: each form has the same sequence (0..9 three times,
 then a fixed list of a hundred), so the labels show where one ends. There are 14 forms of 122 to 130
 digits, and a form is one hand: 54% of the digits have their nearest other digit (in pixels) on
 their own form, against 7% by chance.
 
 The split therefore cuts between two forms: the first 11 (1,415 digits) train, the last 3 (382)
-test. No form is on both sides, so a model that copies a hand it has seen gains nothing by it; a
+test. No form is on both sides, so a model that copies a training hand gains nothing by it; a
 shuffled split would put every writer on both sides and flatter every score. With 14 forms of 13
 writers, one writer may have filled in two; whether those are on both sides cannot be known.
 """

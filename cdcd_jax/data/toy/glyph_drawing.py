@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cdcd_jax.data.toy.glyph_names import CHARACTERS, STYLES
 
 SIZE = 32
-"""Height and width of an image, in pixels, unless told."""
+"""Default height and width of an image, in pixels."""
 
 
 LETTER_SIZE, BASELINE = 0.66, 0.76

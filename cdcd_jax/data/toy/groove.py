@@ -1,9 +1,9 @@
 """Synthetic dances with synthetic music, which need no download.
 
-Nothing here was danced or played by anybody: drum machines of five genres (``groove_music.py``) and
+Nothing here is a recording: drum machines of five genres (``groove_music.py``) and
 a stick figure (``groove_dancer.py``) are driven by one clock. The figure hits a pose on every beat
-of the music; tempo and phase are random, so that where the beats of a window lie is told by the
-dance and nothing else. Its genre can be told from the motion as well as from the music.
+of the music; tempo and phase are random, so that the times of a window's beats follow from the
+dance alone. Its genre can be recognised in the motion and in the music.
 
 Everything follows from seed, split and index; a dance is made when it is read.
 """

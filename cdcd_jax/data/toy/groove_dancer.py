@@ -135,7 +135,7 @@ def dance_groove(
     moved = _ease(phase, style.sharpness)[:, None]
     pose = poses[before] * (1 - moved) + poses[before + 1] * moved
     joints = _place(pose, size=rng.uniform(0.88, 1.12))
-    # Nobody stands quite still: half a centimetre, too slow to move where the speed is least.
+    # A sway of half a centimetre, too slow to move the minima of the speed.
     slow = rng.uniform(0.1, 0.3, 3)[None] * times[:, None] + rng.uniform(0, 1, 3)[None]
     joints = joints + 0.005 * np.sin(2 * np.pi * slow)[:, None] * np.array([1.0, 0.0, 1.0])
     joints = joints @ _turn(np.radians(rng.uniform(-40, 40, 1)), axis=1)[0].T

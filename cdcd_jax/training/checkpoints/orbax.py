@@ -14,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 
 # Orbax types its policies' arguments by a protocol that its own policies do not meet, hence Any.
 def every_save() -> Any:
-    """Save whenever told to: the loop has chosen the steps."""
+    """Save whenever called: the loop chooses the steps."""
     return ocp.training.save_decision_policies.FixedIntervalPolicy(1)
 
 

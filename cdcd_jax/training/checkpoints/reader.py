@@ -159,7 +159,7 @@ class CheckpointReader:
     def _try_load(
         self, step: int, template: TrainState
     ) -> tuple[tuple[TrainState, RunProgress] | None, Exception | None]:
-        """Read a checkpoint if it is whole, the same on all hosts; else tell what is wrong here."""
+        """Read a complete checkpoint, the same on all hosts; else return the error of this host."""
         metadata, failure = self._agreed(self._describe, step, template)
         if metadata is None:
             return None, failure

@@ -75,7 +75,7 @@ TENSORS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "an array of an unknown class": (
         _torch({"w": seeds.called(seeds.named("os", "system"), "true")}),
-        "asks for os.system",
+        "imports os.system",
     ),
     "names that are numbers": (
         _torch({5: seeds.tensor("0", (6,), (1,), 6)}),

@@ -206,7 +206,7 @@ def beat_alignment(
     (1/m) sum_i exp(-min_j (x_i - y_j)^2 / (2 sigma^2)) over the m beats x of the dance, y those of
     the music: the beat alignment score of Li et al. (2021), AIST++. It goes from the dance to the
     music; others go the other way. Music with many onsets comes close to anything, so a score
-    tells something only beside that of music made for another dance.
+    is meaningful only in comparison with music made for another dance.
 
     Args:
         dance_beats: Times in seconds.

@@ -19,7 +19,7 @@ WINDOW, HOP, NUM_MELS = 2048, 512, 128
 """Samples of a spectrum and from one to the next, and bands of the mel scale."""
 
 DYNAMIC_RANGE = 80.0
-"""Decibels below the loudest moment that are told apart."""
+"""Dynamic range: decibels below the loudest moment that are kept."""
 
 FLOOR = 1e-10
 

@@ -108,7 +108,7 @@ def onset_autocorrelation(
     centred = strength.astype(np.float64) - strength.mean(dtype=np.float64)
     power = np.abs(np.asarray(scipy.fft.rfft(centred, 2 * count))) ** 2
     # More points of the inverse transform are the same function at more places; the highest
-    # frequency then stands for itself and its mirror image.
+    # frequency then counts for itself and its mirror image.
     if oversampling > 1:
         power[-1] /= 2
     products = np.asarray(scipy.fft.irfft(power, 2 * count * oversampling)) * oversampling

@@ -33,7 +33,7 @@ def clip_metric(
     num_rivals: int = NUM_RIVALS,
     seed: int = 0,
 ) -> Metric:
-    """Compare images with the captions that they were requested by.
+    """Compare images with the captions that they were generated from.
 
     CLIPScore = w max(cos(image, text), 0), w = 2.5 (Hessel et al. 2021, Eq. 1), is averaged over
     the images. R-precision (Xu et al. 2018, AttnGAN, there with another encoder) is the share of
@@ -108,7 +108,7 @@ def make_clip_metric(
     Args:
         weights: OpenAI's ``ViT-B-32.pt`` or Hugging Face's file of the same.
         merges: CLIP's ``bpe_simple_vocab_16e6.txt.gz``.
-        captions: All captions that may be asked for; an image's label is a place in this list.
+        captions: All captions of the samples; an image's label is an index of this list.
             "A photo depicts " is put before each, for R-precision as well.
         batch_size: Texts or images at once.
         compute_dtype: ``"float32"``, or ``"float16"`` or ``"bfloat16"``, which differ in the third
@@ -124,7 +124,9 @@ def make_clip_metric(
             Begins with the argument's name.
     """
     if not len(captions):
-        raise ValueError("captions are none; CLIPScore needs what the images were requested by")
+        raise ValueError(
+            "there are no captions; CLIPScore needs those that the images were generated from"
+        )
     towers, tokenizer = read_clip(weights, merges, any_clip=any_clip)
     assert towers.image_options is not None
     assert towers.image_params is not None

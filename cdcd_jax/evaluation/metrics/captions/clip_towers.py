@@ -46,7 +46,7 @@ def load_clip(path: str | Path) -> ClipTowers:
     Args:
         path: ``ViT-B-32.pt`` (a TorchScript archive), ``model.safetensors``, ``pytorch_model.bin``
             or the same arrays in another usual form. Any of the Vision Transformers is read; see
-            :func:`check_vit_b_32`. Which one it is, is told by the shapes, and the number of heads
+            :func:`check_vit_b_32`. The shapes say which one it is, and the number of heads
             by the width (64 features each).
 
     Returns:

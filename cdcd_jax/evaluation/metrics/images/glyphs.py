@@ -21,7 +21,7 @@ from cdcd_jax.evaluation.metrics.metric import Metric
 
 Images = Shaped[np.ndarray, "batch height width 3"]
 
-# Where letters and styles that training lacks are told best; flat for half and twice as much.
+# The best value for letters and styles that training lacks; half or twice of it is as good.
 LETTER_SHRINKAGE, STYLE_SHRINKAGE = 0.05, 0.01
 
 ROUNDS = 5
@@ -87,7 +87,7 @@ class _State(NamedTuple):
 
 
 def make_glyph_metrics(
-    train: GlyphImages, test: GlyphImages, numbers: Int[np.ndarray, " asked"] | None = None
+    train: GlyphImages, test: GlyphImages, numbers: Int[np.ndarray, " requested"] | None = None
 ) -> list[Metric]:
     """Fit classifiers to real training glyphs, to score images made for captions of test glyphs.
 

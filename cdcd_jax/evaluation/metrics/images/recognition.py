@@ -13,12 +13,12 @@ TOP = 5
 def recognition_metric(
     logits_fn: Callable[[np.ndarray], Any], classes: Sequence[int], *, name: str = "resnet"
 ) -> Metric:
-    """Count how often the class asked for is a classifier's first guess, or among its five first.
+    """Count how often the class of a sample is a classifier's first prediction, or in its top five.
 
     Args:
         logits_fn: Images [batch height width 3], values 0..1 -> logits [batch outputs]; best
             jitted.
-        classes: For each of our labels, which output of the classifier stands for it.
+        classes: For each of our labels, the output of the classifier.
         name: Of the classifier, in the keys.
 
     Returns:

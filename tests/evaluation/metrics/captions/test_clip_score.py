@@ -140,7 +140,7 @@ def test_wrong_files_are_named(files, tmp_path, monkeypatch):
             make_clip_metric(str(weights), str(merges), captions, batch_size=2)
         assert str(error.value).count(". ") == 0  # one sentence
 
-    refused("captions are none", captions=())
+    refused("there are no captions", captions=())
     refused(r"clip_weights: none.pt cannot be used as CLIP: There is no file", weights="none.pt")
     refused(r"clip_weights: .* is not CLIP ViT-B/32: its text tower has vocab_size = 524, not 494")
     text = {key: array for key, array in state.items() if not key.startswith("vis")}
