@@ -134,7 +134,7 @@ def flatten(params: Params) -> dict[str, np.ndarray]:
 def name_leaves(tree: Any) -> dict[str, Any]:
     """Name the leaves of a nested dict, whatever they are, as ``flatten`` names arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(entries): leaf for entries, leaf in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> Params:
@@ -159,7 +159,7 @@ def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> 
                 f"{path} does not fit its own options: {name} has the shape {found.get(name)}, "
                 f"but {expected.get(name)} is needed."
             )
-    return jax.tree_util.tree_map_with_path(lambda entries, _: arrays[_name(entries)], template)
+    return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
 
 
 def _read_options(text: str, path: Path) -> VQGANOptions:
@@ -182,7 +182,3 @@ def read_options(text: str, path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise ValueError(f"{path} was written by another version: its options are not an object.")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-
-
-def _name(entries: tuple[Any, ...]) -> str:
-    return "/".join(str(entry.key) for entry in entries)

@@ -57,7 +57,7 @@ def denoise_chains(
     computes from those alone is computed once, not N+1 times.
 
     Args:
-        terms_fn: From `cdcd_jax.diffusion.terms.make_terms_fn`.
+        terms_fn: From `cdcd_jax.diffusion.terms.sum_terms`, with schedule and steps bound.
         predict: ``(zt) -> output``, the network at the examples' steps and conditions.
         zt: The positive's noised tokens.
         clean: Clean negatives that are corrupted on their own.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from cdcd_jax.checks import (
     check_weight,
     is_traced,
 )
-from cdcd_jax.diffusion.chunks import denoise_chains
+from cdcd_jax.diffusion.chunks import denoise_chains, sum_over_chunks
 from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast, time_weight
 from cdcd_jax.diffusion.denoiser import check_output, check_outputs
 from cdcd_jax.diffusion.eager import call_compiled
@@ -30,7 +31,7 @@ from cdcd_jax.diffusion.noise import (
     join_corrupted,
 )
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
-from cdcd_jax.diffusion.terms import make_terms_fn, split_terms
+from cdcd_jax.diffusion.terms import split_terms, sum_terms
 from cdcd_jax.diffusion.timesteps import TimestepStats, check_stats, update_timestep_stats
 from cdcd_jax.registry import CONTRASTS
 from cdcd_jax.typing import DenoiseFn, HeadFn, Leaf, PRNGKey, Tokens, show_number
@@ -224,13 +225,9 @@ def evaluate_terms(
         Every term, see `LossTerms`.
     """
     num_steps, t, p_t = loss.schedule.num_steps, noise.t, noise.p_t
-    terms_fn = make_terms_fn(
-        loss.schedule,
-        t,
-        mask_weight=loss.mask_weight,
-        head_fn=head_fn,
-        positions_per_pass=loss.positions_per_pass,
-    )
+    terms_fn = partial(sum_terms, loss.schedule, t, mask_weight=loss.mask_weight, head_fn=head_fn)
+    if loss.positions_per_pass is not None:
+        terms_fn = partial(sum_over_chunks, terms_fn, loss.positions_per_pass)
 
     # The network: once for the example, and once for each negative with noise of its own.
     corrupted, own = join_corrupted(loss.contrasts, negatives), None

@@ -6,14 +6,12 @@ one pass over [batch length K] that any number of clean sequences share; each th
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cdcd_jax.diffusion.chunks import TermsFn, sum_over_chunks
 from cdcd_jax.diffusion.contrastive import SequenceTerms
 from cdcd_jax.diffusion.denoiser import log_probs
 from cdcd_jax.diffusion.posterior import ReverseRates, reverse_rates, reverse_weights
@@ -22,44 +20,40 @@ from cdcd_jax.diffusion.transitions import LOG_FLOOR
 from cdcd_jax.typing import HeadFn, LogProbs, Negatives, Timesteps, Tokens
 
 
-def make_terms_fn(
+def sum_terms(
     schedule: Schedule,
     t: Timesteps,
+    output: Array,
+    clean: Negatives,
+    zt: Tokens,
     *,
     mask_weight: tuple[float, float] = (1.0, 1.0),
     head_fn: HeadFn | None = None,
-    positions_per_pass: int | None = None,
-) -> TermsFn:
-    """Return the function that sums `step_terms` over positions.
+) -> SequenceTerms:
+    """Sum `step_terms` over positions, which may be some of a sequence.
 
     Args:
         schedule: The noise schedule.
         t: Step of each example, 1..T.
+        output: log p(z0 | zt, cond) or logits, or hidden features with ``head_fn``.
+        clean: Sequences to score.
+        zt: Noised tokens.
         mask_weight: Weight of masked and of unmasked positions at t > 1; the decoder's likelihood
             at t = 1 counts every position once.
-        head_fn: ``(hidden) -> log p(z0 | zt, cond)`` or logits, position by position, where the
-            output is hidden features; None where it is log p or logits itself.
-        positions_per_pass: At how many positions log p exists at once; they are computed again in
-            the backward pass. None takes all.
+        head_fn: ``(hidden) -> log p(z0 | zt, cond)`` or logits, position by position.
 
     Returns:
-        The function.
+        The terms of each sequence.
     """
-
-    def sum_terms(output: Array, clean: Negatives, zt: Tokens) -> SequenceTerms:
-        name = "denoise_fn"
-        if head_fn is not None:
-            output, name = head_fn(output), "head_fn"
-        log_p0 = log_probs(output, zt, schedule.vocab_size, name=name)
-        kl, nll = step_terms(schedule, log_p0, clean, zt, t)
-        masked, unmasked = mask_weight
-        weight = jnp.where(zt == schedule.mask_id, masked, unmasked)
-        weight = jnp.where(t[:, None] == 1, 1.0, weight)[:, None]
-        return SequenceTerms(jnp.sum(kl * weight, axis=-1), jnp.sum(nll * weight, axis=-1))
-
-    if positions_per_pass is None:
-        return sum_terms
-    return partial(sum_over_chunks, sum_terms, positions_per_pass)
+    name = "denoise_fn"
+    if head_fn is not None:
+        output, name = head_fn(output), "head_fn"
+    log_p0 = log_probs(output, zt, schedule.vocab_size, name=name)
+    kl, nll = step_terms(schedule, log_p0, clean, zt, t)
+    masked, unmasked = mask_weight
+    weight = jnp.where(zt == schedule.mask_id, masked, unmasked)
+    weight = jnp.where(t[:, None] == 1, 1.0, weight)[:, None]
+    return SequenceTerms(jnp.sum(kl * weight, axis=-1), jnp.sum(nll * weight, axis=-1))
 
 
 def split_terms(terms: SequenceTerms, parts: Sequence[Array]) -> list[SequenceTerms]:

@@ -10,7 +10,7 @@ import cdcd_jax as cdcd
 from cdcd_jax.diffusion.chunks import denoise_chains
 from cdcd_jax.diffusion.loss import Loss, evaluate_terms
 from cdcd_jax.diffusion.noise import Noise, join_corrupted
-from cdcd_jax.diffusion.terms import make_terms_fn
+from cdcd_jax.diffusion.terms import sum_terms
 from cdcd_jax.diffusion.timesteps import (
     TimestepStats,
     sample_timesteps,
@@ -178,7 +178,7 @@ def test_parallel_chains_are_each_chain_alone(batch):
     t = jnp.array([1, 7, 20])
     rows, steps = negatives.reshape(-1, LENGTH), jnp.repeat(t, negatives.shape[1])
     chains = q_sample(jax.random.key(4), schedule, rows, steps).reshape(negatives.shape)
-    terms_fn = make_terms_fn(schedule, t)
+    terms_fn = partial(sum_terms, schedule, t)
 
     @partial(jax.jit, static_argnums=1)
     def run(chains, chunk):
