@@ -29,8 +29,7 @@ def fork_server():
 @pytest.fixture
 def run_forked(fork_server, tmp_path):
     """Run a command to its end in a process of its own; return its exit code and its output."""
-    # Most of these programs run a few times only, and most of the time is LLVM's.
-    environment = dict(os.environ, JAX_PLATFORMS="cpu", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+    environment = dict(os.environ, JAX_PLATFORMS="cpu")
 
     def run_forked(*arguments, xla_flags=""):
         process = fork_server.popen(
@@ -60,8 +59,7 @@ def run_here(compile_once, monkeypatch, capsys):
 @pytest.fixture
 def run_benchmark(fork_server, tmp_path):
     """Run a benchmark in a process of its own and return what it prints and what it writes."""
-    # Nothing here says how fast it is, and most of the time is LLVM's.
-    environment = dict(os.environ, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+    environment = dict(os.environ, XLA_FLAGS="")
 
     def run_benchmark(module, options, path):
         process = fork_server.popen(

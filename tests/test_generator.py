@@ -19,8 +19,6 @@ from cdcd_jax.experiment.model_folder import read_model, save_model
 from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.checkpoints.folder import CheckpointError
 
-pytestmark = pytest.mark.quick_compilation
-
 SAMPLING = {"num_steps": 2, "truncation": 0.9}
 
 

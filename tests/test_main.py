@@ -37,14 +37,10 @@ def at_the_root(monkeypatch):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """One device, as on a laptop, and what one run compiles serves the next.
-
-    Most of the time of these short runs is LLVM's.
-    """
+    """One device, as on a laptop, and what one run compiles serves the next."""
     environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     return environment
 
 

@@ -66,7 +66,6 @@ def test_one_command_trains_the_codec_prepares_and_trains_the_diffusion(run, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_imagenet_in_miniature(run_here, tmp_path):
     """By the reader of ImageNet's folders and of a published codec; a second run resumes."""
     workdir = tmp_path / "run"
@@ -112,7 +111,6 @@ def test_imagenet_in_miniature(run_here, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_a_codec_trained_in_two_parts_is_the_one_trained_in_one(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     config = importlib.import_module("configs.grocery_vanilla").get_config("smoke")

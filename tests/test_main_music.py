@@ -26,8 +26,6 @@ from tests.support.dance_layouts import (
 )
 from tests.support.loaded_runs import check_loaded
 
-pytestmark = [pytest.mark.quick_compilation]
-
 ROOT = Path(__file__).parent.parent
 SMOKE = "configs/groove_sample_inter.py:smoke"
 SMALL = (

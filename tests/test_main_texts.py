@@ -17,7 +17,7 @@ from cdcd_jax.tasks.miniature import NOTICE
 from cdcd_jax.visualization.prompts import name_after_prompt
 from tests.support.loaded_runs import check_loaded
 
-pytestmark = [pytest.mark.slow, pytest.mark.quick_compilation]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SMALL = (

@@ -25,7 +25,6 @@ from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.stopping import Stopper
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.quick_compilation
 
 
 @pytest.fixture(autouse=True)

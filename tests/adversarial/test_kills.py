@@ -7,9 +7,8 @@ from tests.adversarial.kills import kill_few
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["command line", "codec, one host", "diffusion, two hosts"])
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, name):
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, name):
     """While it starts, steps and saves, with a reader beside it."""
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     tally = kill_few(name, tmp_path)
     assert not tally.failures, tally
     assert tally.counts[f"kills: {name}"] == 3

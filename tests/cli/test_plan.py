@@ -155,7 +155,6 @@ def test_devices_that_do_not_fit_the_configuration_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan_mode, "TABLE", (1, 8))
     run = build_plan(load("digits_sample_inter", "smoke", mesh__fsdp=2))
@@ -175,7 +174,6 @@ def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_what_devices_send_each_other_follows_from_the_parameters():
     """Data parallel: 4 bytes of gradient a parameter. Split weights are gathered besides."""
     whole = build_plan(load("digits_vanilla"))

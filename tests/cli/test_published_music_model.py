@@ -10,8 +10,6 @@ from cdcd_jax.models import make_denoiser
 from tests.support.music_files import SMALL, make_music_entries
 from tests.support.published_files import write_checkpoint
 
-pytestmark = pytest.mark.quick_compilation
-
 SAMPLING = {"num_steps": 2, "truncation": 0.86, "top_k": None, "temperature": 1.0}
 
 

@@ -39,7 +39,7 @@ from tests.support.published_files import (
     write_map,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.quick_compilation]
+pytestmark = pytest.mark.slow
 
 USED = [0, 2, 3, 5, 6, 7, 8]
 NUM_CLASSES = 11

@@ -36,8 +36,6 @@ from tests.support.published_files import (
     write_map,
 )
 
-pytestmark = pytest.mark.quick_compilation
-
 CLASSES = "denoiser/blocks/mlp_norm/table/embedding"
 STEPS = "denoiser/blocks/self_norm/table/embedding"
 

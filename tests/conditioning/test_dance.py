@@ -10,8 +10,6 @@ from cdcd_jax.conditioning.dance import dance_condition
 from cdcd_jax.typing import Timed
 from tests.support.published_motion import draw_named, draw_params, template
 
-pytestmark = pytest.mark.quick_compilation
-
 REFERENCE = {"num_features": 6, "frames": 4, "hidden": 40, "channels": (3,), "out": 5}
 TEMPORAL = {"num_features": 6, "fps": 4.0, "frames": 8, "group": 4, "num_layers": 1,
             "num_heads": 1, "mean": np.zeros(6), "std": np.ones(6)}  # fmt: skip

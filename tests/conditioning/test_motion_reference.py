@@ -45,7 +45,6 @@ def small(**changes):
     return make_reference_motion(**options | changes)
 
 
-@pytest.mark.quick_compilation
 def test_new_weights_learn_and_neither_drown_nor_blow_up_the_motion():
     encoder = small(hidden=60, frames=60, channels=(16, 16))
     params = encoder.init(jax.random.key(0))

@@ -7,8 +7,6 @@ import pytest
 
 from cdcd_jax.conditioning.motion_temporal import make_temporal_motion, velocities
 
-pytestmark = pytest.mark.quick_compilation
-
 MEAN, STD = np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.1, 0.0])
 
 

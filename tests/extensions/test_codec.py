@@ -2,12 +2,9 @@
 
 import json
 
-import pytest
-
 CONFIG = "--config=tests/extensions/binary_digits.py"
 
 
-@pytest.mark.quick_compilation
 def test_a_codec_from_outside_is_fitted_trained_on_and_sampled_from(run_forked, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     code, output = run_forked(CONFIG, workdir, "--mode=train")

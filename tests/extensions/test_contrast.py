@@ -2,12 +2,9 @@
 
 import json
 
-import pytest
-
 CONFIG = "--config=tests/extensions/hinge_digits.py"
 
 
-@pytest.mark.quick_compilation
 def test_a_term_from_outside_is_trained_with(run_forked, tmp_path):
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--mode=train")
     assert code == 0, output

@@ -7,7 +7,6 @@ import pytest
 CONFIG = "--config=tests/extensions/stripes.py"
 
 
-@pytest.mark.quick_compilation
 def test_they_are_trained_evaluated_and_sampled_with(run_forked, tmp_path):
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--mode=train")
     assert code == 0, output

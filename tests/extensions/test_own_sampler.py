@@ -12,7 +12,6 @@ from cdcd_jax.registry import SAMPLERS
 CONFIG = "--config=tests/extensions/greedy_digits.py"
 
 
-@pytest.mark.quick_compilation
 def test_a_sampler_from_outside_draws_evaluates_and_is_named(run_forked, tmp_path):
     code, output = run_forked(CONFIG, f"--workdir={tmp_path}", "--mode=train")
     assert code == 0, output

@@ -60,7 +60,7 @@ def start(fork_server, tmp_path_factory):
 
     def start(workdir, *arguments, config=CONFIG, own=((), ())):
         num_hosts, port, hosts = len(own), free_port(), []
-        given = environment(2 // num_hosts, compiled) | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        given = environment(2 // num_hosts, compiled)
         for index in range(num_hosts):
             place = [f"--coordinator=localhost:{port}", f"--num_hosts={num_hosts}"]
             place = [*place, f"--host_index={index}"] if num_hosts > 1 else []
@@ -110,7 +110,6 @@ def files_in(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_from_images_to_samples_two_hosts_do_what_one_does(run, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     (said, bars), (said_by_other, bars_of_other) = run(two, 2)

@@ -103,7 +103,6 @@ def test_each_device_computes_its_rows_only():
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_scores_are_those_of_one_device():
     params = random_params(make_small_model())
     one, eight = (

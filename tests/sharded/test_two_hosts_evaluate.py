@@ -46,7 +46,6 @@ def run_hosts(folder, num_hosts, num_devices):
 
 
 @pytest.mark.slow
-@pytest.mark.quick_compilation
 def test_two_hosts_find_what_one_does(tmp_path):
     first, second = run_hosts(tmp_path / "two", 2, 4)
     # Each knows all, and the file that only one may write was written by that one.

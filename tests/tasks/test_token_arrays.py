@@ -31,7 +31,6 @@ def load(folder, kind="class", grid=(4, 4)):
     return config
 
 
-@pytest.mark.quick_compilation
 @pytest.mark.parametrize("labels", [True, False])
 def test_arrays_are_trained_on_evaluated_and_sampled(run_here, tmp_path, labels):
     folder, run = write_tokens(tmp_path / "tokens", labels), tmp_path / "run"
