@@ -170,7 +170,7 @@ _define(
 _define("float", "seconds", None, "how much of the dance; all by default.", DANCING)
 _define("string", "genre", None, "genre of the music, for models conditioned on one.", DANCING)
 _define("string", "video", None, "file of video features, for models that need them.", DANCING)
-_define("string", "video_out", None, "an MP4 file of dance and music; needs ffmpeg.", DANCING)
+_define("string", "video_out", None, "an MP4 of dance and music; needs cdcd_jax[video].", DANCING)
 _define(
     *("float", "denoise", 0.0, "how much noise to take out of the music; 1 is usual.", DANCING),
     lower_bound=0.0,

@@ -1,11 +1,11 @@
-"""A dance with its music as a video: a figure of lines, written by ffmpeg."""
+"""A dance with its music as a video: a figure of lines, written by imageio-ffmpeg."""
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -45,44 +45,44 @@ def save_dance_video(
         size: Pixels of each side, even.
 
     Returns:
-        The path. The image is H.264 where this ffmpeg has it, or else MPEG-4, the sound AAC.
+        The path. The image is H.264, the sound AAC.
 
     Raises:
-        ValueError: If ffmpeg is missing or fails, the name does not end in ``.mp4``, or there is
-            nothing to draw or to hear.
+        ValueError: If imageio-ffmpeg is missing or ffmpeg fails, the name does not end in ``.mp4``,
+            or there is nothing to draw or to hear.
     """
     path = Path(path)
     if size < 2 * MARGIN + 2 or size % 2:
         raise ValueError(f"the size of a video must be even and at least 50 pixels, got {size}")
     frames = draw_figures(joints, edges, axes=axes, size=size)
-    codec = check_video(path)
+    check_video(path)
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as part:
         sound = Path(folder) / "music.wav"
         save_wav(sound, audio, sample_rate=sample_rate)
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", f"{fps:g}"]
-        command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "pipe:0"]
-        command += ["-i", f"file:{sound}", *codec, "-pix_fmt", "yuv420p", "-c:a", "aac"]
-        # The temporary name has no suffix that gives the format.
-        command += ["-movflags", "+faststart", "-f", "mp4", f"file:{part.absolute()}"]
-        _pipe(command, frames, path)
+        _encode(part.absolute(), sound, frames, fps=fps, size=size, path=path)
     return path
 
 
-def check_video(path: Path) -> list[str]:
+def check_video(path: Path) -> None:
     """Find out whether a video can be written, which is better known before there is one.
 
     Args:
         path: Where it will be.
 
-    Returns:
-        The options of ffmpeg for the best codec that it has.
-
     Raises:
-        ValueError: If the name does not end in ``.mp4``, or ffmpeg cannot be run.
+        ValueError: If the name does not end in ``.mp4``, or imageio-ffmpeg is not installed.
     """
     if path.suffix != ".mp4":
         raise ValueError(f'videos are written as MP4: the name of "{path}" must end in .mp4')
-    return _image_codec(path)
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(
+            f'{path} cannot be written ({error}); pip install "cdcd_jax[video]", or leave '
+            "--video_out out"
+        ) from error
 
 
 def draw_figures(
@@ -129,41 +129,33 @@ def _draw_figure(points: np.ndarray, edges: Sequence[tuple[int, int]], size: int
     return canvas
 
 
-def _image_codec(path: Path) -> list[str]:
-    """Query ffmpeg's encoders."""
-    command = ["ffmpeg", "-hide_banner", "-encoders"]
+def _encode(
+    part: Path, sound: Path, frames: Iterator[Image.Image], *, fps: float, size: int, path: Path
+) -> None:
+    """Write frames and sound to a part of the path, and read all frames again.
+
+    The library ignores ffmpeg's exit code, so a full disk shows in the file only.
+    """
+    import imageio_ffmpeg
+
+    rate: Any = fps  # declared as an int, and written with two decimals
+    video = imageio_ffmpeg.write_frames(
+        str(part), (size, size), fps=rate, codec="libx264", quality=6, macro_block_size=2,
+        audio_path=str(sound), audio_codec="aac", ffmpeg_log_level="error",
+        # The temporary name has no suffix that gives the format.
+        output_params=["-movflags", "+faststart", "-f", "mp4"],
+    )  # fmt: skip
+    count = 0
     try:
-        encoders = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written because ffmpeg cannot be run ({error}); install ffmpeg, or "
-            "leave --video_out out"
-        ) from error
-    if "libx264" in encoders:
-        return ["-c:v", "libx264", "-crf", "20"]
-    return ["-c:v", "mpeg4", "-q:v", "4"]
-
-
-def _pipe(command: list[str], frames: Iterator[Image.Image], path: Path) -> None:
-    """Run ffmpeg on frames, and end it whatever happens."""
-    # What it complains of goes to a file: a full pipe would stop it forever.
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints
-        )
-        try:
-            assert process.stdin is not None
-            # A broken pipe: it has given up, and says why.
-            with suppress(BrokenPipeError), process.stdin as pipe:
-                for frame in frames:
-                    pipe.write(frame.tobytes())
-            status = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        if status:
-            complaints.seek(0)
-            lines = complaints.read().decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"status {status}"
-            raise ValueError(f"{path} cannot be written: ffmpeg failed: {reason}")
+        with closing(video):
+            video.send(None)
+            for frame in frames:
+                video.send(frame.tobytes())
+                count += 1
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(part))
+    except (OSError, RuntimeError) as error:
+        found, reason = None, error
+    else:
+        reason = None
+    if found != count:
+        raise ValueError(f"{path} cannot be written: ffmpeg failed, see above") from reason

@@ -1,5 +1,6 @@
 """Files with all names of the published models of music are sampled as the command line does."""
 
+import sys
 from pathlib import Path
 
 import jax
@@ -235,12 +236,12 @@ def test_what_does_not_fit_is_named(model, folder, tmp_path, given, message):
 
 @pytest.mark.parametrize(
     ("film", "message"),
-    [("a.avi", r'"a.avi" must end in \.mp4'), ("a.mp4", "ffmpeg cannot be run .*; install ffmpeg")],
+    [("a.avi", r'"a.avi" must end in \.mp4'), ("a.mp4", r"pip install .cdcd_jax\[video\]")],
 )
 def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
     model, folder, tmp_path, monkeypatch, film, message
 ):
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     np.save(tmp_path / "points.npy", np.zeros((60, 51), np.float32))
     dance = dance_of(model)._replace(num_features=51)
     asked = ask(folder, motion=tmp_path / "points.npy", video_out=Path(film))
