@@ -207,7 +207,7 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
     words += [given.pop(name) for name in [*given] if isinstance(given[name], str)]
     lists = {
-        name: "_".join(number(each) for each in np.atleast_1d(value))
+        name: "_".join(number(each) for each in np.atleast_1d(value).tolist())
         for name, value in {"seed": seed, **given}.items()
     }
     return "-".join([*words, *(f"{name}{values}" for name, values in lists.items())])
