@@ -38,11 +38,12 @@ Params: TypeAlias = dict[str, Any]
 
 DenoiseFn: TypeAlias = Callable[[Array, Array, Any], Array]
 """``denoise_fn(zt, t, cond) -> log p(z0 | zt, cond)``, shapes [batch length], [batch], any ->
-[batch length K]. How the diffusion meets a network: nothing else about it is known there."""
+[batch length K]. The interface of a network to the diffusion: nothing else about it is known
+there."""
 
 HeadFn: TypeAlias = Callable[[Array], Array]
 """``head_fn(hidden) -> log p(z0 | zt, cond)``, [batch positions width] -> [batch positions K], for
-any positions of a sequence: the last layer of a network that is met in two parts."""
+any positions of a sequence: the last layer of a network that is called in two parts."""
 
 
 class Timed(NamedTuple):

@@ -18,7 +18,7 @@ def make_codec(run: CodecRun, stopper: Stopper) -> None:
 
     Args:
         run: How it is made, of what, and where it goes.
-        stopper: Asked after each step of a training.
+        stopper: Checked after each step of a training.
 
     Raises:
         CheckpointError: If something cannot be written.

@@ -188,12 +188,14 @@ class _Request(NamedTuple):
 
 
 def _read_request(generator: Generator) -> _Request:
-    """Check what is requested by the flags against a model."""
+    """Check the request of the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
     check_request(generator, prompts=prompts, **sampling)
     if generator.conditioning.dance is not None and (FLAGS.trajectory or FLAGS.gif):
-        raise ValueError("trajectory, gif: music cannot be drawn on its way; leave it out")
+        raise ValueError(
+            "trajectory, gif: music has no images of the reverse process; leave it out"
+        )
     export = check_images(generator, FLAGS.export) if FLAGS.export else None
     dance = dance_request() if FLAGS.motion else None
     if dance is not None:

@@ -37,7 +37,7 @@ def read_dance(dance_format: DanceFormat | None, request: DanceRequest) -> Dance
 
     Args:
         dance_format: What the model takes; None for one that takes no dances.
-        request: What is requested.
+        request: The request.
 
     Returns:
         The dance.

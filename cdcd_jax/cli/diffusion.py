@@ -90,9 +90,9 @@ def sample(
         name: What the weights are called in the names of files.
         seed: Seed of the samples.
         prompts: Texts to draw; each of their samples becomes a file of its own, too.
-        trajectory: Whether to draw how the samples come about, as a strip.
+        trajectory: Whether to draw the reverse process as a strip.
         gif: Whether to draw it as an animation.
-        export: Where to write the samples instead, for other people's metrics; nothing is drawn.
+        export: Where to write the samples instead, for other evaluation code; nothing is drawn.
         batch_size: Samples at a time, of an export.
         dances: Test dances, for a model of dances.
         **sampling: Of ``draw``.
@@ -131,7 +131,7 @@ def make_music(
     Args:
         generator: A model of dances.
         workdir: Folder of the run.
-        request: What is requested.
+        request: The request.
         name: What the weights are called in the names of files.
         seed: Seed of the music.
         num_samples: Number of takes.

@@ -23,7 +23,7 @@ from cdcd_jax.visualization.animation import draw_frames, save_gif
 from cdcd_jax.visualization.prompts import draw_prompts, name_after_prompt
 
 MAX_ROWS = 16
-"""Classes or texts in an image of samples; more could not be looked at."""
+"""Most classes or texts in an image of samples."""
 
 
 class Rows(NamedTuple):
@@ -46,10 +46,10 @@ def check_request(
     num_samples: int,
     **sampling: Any,
 ) -> None:
-    """Check what samples are requested on the command line.
+    """Check the samples requested on the command line.
 
     Raises:
-        ValueError: If a value is out of its range, or the model has no use for it.
+        ValueError: If a value is out of its range, or the model does not use it.
     """
     conditioning = generator.conditioning
     if conditioning.dance is not None and label is not None:
@@ -152,7 +152,7 @@ def draw_trajectory(
     animate: bool = False,
     **options: Any,
 ) -> Path:
-    """Draw a sample of each class or text on its way out of the masks, as a strip or animated.
+    """Draw the reverse process of a sample of each class or text, as a strip or animated.
 
     All hosts draw together, and the first writes.
 

@@ -167,7 +167,7 @@ def name_evaluation(
 
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write ``summary.json`` whole or not at all; of many hosts, the first does."""
+    """Write ``summary.json`` atomically, on the first of many hosts."""
     if not is_first_host():
         return
     with writing(workdir), atomic_write(workdir / "summary.json") as part:

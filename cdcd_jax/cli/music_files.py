@@ -41,7 +41,7 @@ def write_music(
 
     Args:
         generator: What the music is made with.
-        request: What is requested.
+        request: The request.
         path: The WAV file; several takes are numbered.
         seed: Seed of the music.
         num_samples: Number of takes.
@@ -111,7 +111,7 @@ def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path
 
 
 def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:
-    """Name a sound after what was requested, so that no other overwrites it.
+    """Name a sound after its request, so that no other overwrites it.
 
     >>> name_music(DanceRequest(Path("/a/jump.pkl"), genre="house"), 0, num_steps=8, truncation=0.8)
     'jump-755a24-house-seed0-num_steps8-truncation0.8.wav'

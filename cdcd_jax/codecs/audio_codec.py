@@ -38,7 +38,7 @@ class AudioCodec:
     as much beside it as it can depend on, so that pieces fit without a seam.
 
     Note:
-        A feature that is between two codes to within float32's rounding may become either,
+        A feature equally near two codes up to float32's rounding may be assigned either,
         depending on batch size and device.
     """
 
@@ -226,7 +226,7 @@ def _decode(jukebox: Jukebox, level: int, params: Params, tokens: Array) -> Arra
 
 
 def _fingerprint(jukebox: Jukebox, params: Params) -> str:
-    """Hash all that decides which token a sound becomes."""
+    """Hash all that the tokens of a sound depend on."""
     digest = hashlib.sha256()
     digest.update(json.dumps(asdict(jukebox.options), sort_keys=True).encode())
     for name, array in sorted(flatten(params).items()):

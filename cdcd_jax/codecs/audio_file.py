@@ -58,7 +58,7 @@ def load_jukebox(path: str | Path) -> tuple[Params, JukeboxOptions]:
 
 
 def _read_options(text: str, path: Path) -> JukeboxOptions:
-    """Read options back from JSON, which knows lists only."""
+    """Read options from JSON, in which tuples are lists."""
     try:
         return JukeboxOptions(**read_options(text, path))
     except TypeError as error:

@@ -37,7 +37,7 @@ class Codebook:
 
 
 def init_codebook(codes: Float[Array, "num_codes code_dim"]) -> Codebook:
-    """Start from given codes, which nothing has used: the first update replaces them all.
+    """Start from initial codes: the first update replaces them all.
 
     >>> init_codebook(jnp.ones((4, 2))).codes.shape
     (4, 2)
@@ -49,11 +49,11 @@ def init_codebook(codes: Float[Array, "num_codes code_dim"]) -> Codebook:
 def resume_codebook(
     codes: Float[np.ndarray, "num_codes code_dim"], *, count: float = 1.0
 ) -> Codebook:
-    """Start from codes that have been in use elsewhere: they are moved, not replaced.
+    """Start from trained codes: they are moved, not replaced.
 
     Args:
         codes: The codes.
-        count: How many features each is taken to stand for, > 0.
+        count: Running count that each code starts with, > 0.
 
     >>> codebook = resume_codebook(np.ones((4, 2), np.float32))
     >>> int(codebook.num_updates), codebook.codes[0].tolist()
@@ -73,7 +73,7 @@ def update_codebook(
     decay: float = 0.99,
     restart_below: float = 0.05,
 ) -> tuple[Codebook, dict[str, Array]]:
-    """Move each code towards the mean of the features that chose it; give dead ones a new place.
+    """Move each code towards the mean of the features that chose it, and restart dead codes.
 
     counts <- decay counts + (1 - decay) n_k, sums <- decay sums + (1 - decay) sum of the features
     that chose k. A code whose running count falls below ``restart_below`` of an even share is
@@ -99,7 +99,7 @@ def update_codebook(
     summed = jnp.zeros(codebook.sums.shape).at[indices].add(features)
     counts = decay * codebook.counts + (1 - decay) * chosen
     sums = decay * codebook.sums + (1 - decay) * summed
-    # What no feature ever used must be able to die at the first update, hence <=.
+    # Codes that were never used must be restarted at the first update, hence <=.
     dead = (counts <= restart_below * even_share) | (codebook.num_updates == 0)
     places = jax.random.randint(key, (num_codes,), 0, features.shape[0])
     counts = jnp.where(dead, even_share, counts)

@@ -9,12 +9,12 @@ import numpy as np
 class Codec(Protocol):
     """A frozen, deterministic map from data to tokens and back.
 
-    The diffusion sees only the tokens; the raw data never enters it.
+    The diffusion uses only the tokens, never the raw data.
     """
 
     @property
     def vocab_size(self) -> int:
-        """Number K of real tokens; the mask is none of the codec's business."""
+        """Number K of real tokens, without the mask."""
         ...
 
     @property

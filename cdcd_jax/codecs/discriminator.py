@@ -32,7 +32,7 @@ def make_discriminator(*, channels: int = 64, num_layers: int = 3) -> Discrimina
 
     Args:
         channels: Features of the first layer, >= 1; they double in each later one, up to 8 times.
-        num_layers: Number of halvings, >= 1. With 3, a score sees a patch of 70 x 70 pixels.
+        num_layers: Number of halvings, >= 1. With 3, a score depends on a patch of 70 x 70 pixels.
 
     Returns:
         The critic.

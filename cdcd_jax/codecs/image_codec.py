@@ -32,7 +32,7 @@ class ImageCodec:
     ``"first"`` does as the published code: it looks among all, and what is unused becomes token 0.
 
     Note:
-        A feature that is between two codes to within float32's rounding may become either,
+        A feature equally near two codes up to float32's rounding may be assigned either,
         depending on batch size and device. With ``compute_dtype="bfloat16"`` that is a few in a
         hundred.
     """
@@ -77,7 +77,7 @@ class ImageCodec:
         # The token of each code found: the code itself, unless the search goes through all of them.
         table = np.arange(self.vocab_size, dtype=np.int32)
         self._shares, everywhere = device_shares(batch_size)
-        # What is on the devices already is not copied.
+        # Arrays on the devices are not copied again.
         self._decoder = jax.device_put(used, everywhere)
         self._encoder = self._decoder
         if unused == "first" and used_codes is not None:

@@ -119,7 +119,7 @@ def make_jukebox(**options: Any) -> Jukebox:
 
 
 def _residual_blocks(options: JukeboxOptions, level: int) -> list[ResidualBlock]:
-    """Make the blocks between two changes of the length, the nearest-sighted first."""
+    """Make the blocks between two changes of the length, with the smallest dilation first."""
     multiplier = options.multipliers[level]
     return [
         ResidualBlock(options.width * multiplier, options.dilation_growth**index)
@@ -142,7 +142,7 @@ class _ShorteningStage(nnx.Module):
 
 class _LengtheningStage(nnx.Module):
     def __init__(self, fan_out: int, options: JukeboxOptions, level: int, stride: int):
-        # The far-sighted first, so that what comes last is the mirror of the encoder's first.
+        # Largest dilations first, so that the decoder mirrors the encoder.
         self.blocks = nnx.List(_residual_blocks(options, level)[::-1])
         self.resize = Lengthen(options.width * options.multipliers[level], fan_out, stride)
 
@@ -153,7 +153,7 @@ class _LengtheningStage(nnx.Module):
 
 
 class _EncoderBlock(nnx.Module):
-    """What one level adds to the way of the audio: it ends in features of a code's length."""
+    """The layers that one level adds to the level below, up to features of a code's length."""
 
     def __init__(self, fan_in: int, options: JukeboxOptions, level: int, number: int):
         width = options.width * options.multipliers[level]

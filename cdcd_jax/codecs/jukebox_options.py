@@ -17,8 +17,8 @@ class JukeboxOptions:
         strides: For each level, by how much at a time; even.
         multipliers: For each level, its width and depth in units of ``width`` and ``depth``.
         width: Features between the layers.
-        depth: Residual blocks after each shortening, and before each lengthening.
-        dilation_growth: Each residual block sees this many times as far as the one before.
+        depth: Residual blocks after each downsampling, and before each upsampling.
+        dilation_growth: Factor of the dilation from one residual block to the next.
         code_dim: Length of a code vector (``emb_width``).
         num_codes: Number of codes of each level (``l_bins``).
         compute_dtype: ``"float32"`` or ``"bfloat16"``; the choice of codes is float32.
@@ -81,7 +81,7 @@ class JukeboxOptions:
             )
 
     def context(self, level: int) -> int:
-        """Return how many tokens before and after its own a sample or token can depend on.
+        """Return the receptive field: tokens on either side that a sample or token depends on.
 
         The reach of all convolutions of an encoder, or of a decoder, added up and rounded up.
         """

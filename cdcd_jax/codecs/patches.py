@@ -14,7 +14,7 @@ from cdcd_jax.codecs.patch_search import PatchSearch, cut_patches
 CODES = "codes"
 
 MAX_PATCHES = 1_000_000
-"""At most so many patches are looked at when codes are sought."""
+"""Most patches that the codes are fitted to."""
 
 # k-means: patches at once, passes over all of them at most, and how many batches without progress
 # end it.
@@ -35,7 +35,7 @@ class PatchCodec:
         batch_size: Images at once, >= 1; does not affect the tokens.
 
     Raises:
-        ValueError: If a value is wrong, or a code is there twice.
+        ValueError: If a value is wrong, or a code occurs twice.
 
     >>> codec = PatchCodec(np.array([[[[0] * 3]], [[[255] * 3]]], np.uint8), image_size=2)
     >>> codec.encode(np.array([[[[9] * 3, [199] * 3]] * 2], np.uint8)).tolist()
@@ -118,7 +118,7 @@ def fit_patch_codec(
     seed: int = 0,
     batch_size: int = 16,
 ) -> PatchCodec:
-    """Find codes that images are well made of, by k-means.
+    """Fit the codes to images by k-means.
 
     Patches that are alike are one point with a weight, so that white, which most patches of letters
     are, takes one code and no more.

@@ -1,8 +1,8 @@
 """Encoding and decoding of music by a codebook of spectra that is fitted in seconds.
 
 Each token is a frame of sound: the number of the code nearest to its spectrum. Codes hold loudness
-in bands and no phases; these are found anew when sound is made (``phases.py``). It is meant for
-small experiments with drums and bass; for real music there is ``jukebox.py``.
+in bands without phases, which are estimated when tokens are decoded (``phases.py``). It is meant
+for small experiments with drums and bass; for real music there is ``jukebox.py``.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from cdcd_jax.codecs.phases import SpectrumOptions, describe_spectra, make_sound
 SAMPLE_RATE = 22_050
 
 MAX_FRAMES = 150_000
-"""At most so many frames are looked at when codes are sought."""
+"""Most frames that the codes are fitted to."""
 
 
 class SpectrumCodec:
@@ -131,7 +131,7 @@ def fit_spectrum_codec(
     seed: int = 0,
     batch_size: int = 16,
 ) -> SpectrumCodec:
-    """Find codes that are near to the frames of some music, by k-means.
+    """Fit the codes to the frames of some music by k-means.
 
     Args:
         audio: Training music, values -1..1.

@@ -1,7 +1,7 @@
 """A perceptual distance of sounds: spectrograms compared at several resolutions.
 
-Jukebox (Dhariwal et al. 2020, section 3.1) compares magnitudes, whose phases no ear hears; their
-logarithms besides let the quiet parts count (Yamamoto et al. 2020, arXiv 1910.11480, Eq. 4-6).
+Jukebox (Dhariwal et al. 2020, section 3.1) compares magnitudes, because phases are inaudible;
+logarithms weigh quiet parts as well (Yamamoto et al. 2020, arXiv 1910.11480, Eq. 4-6).
 """
 
 import jax.numpy as jnp

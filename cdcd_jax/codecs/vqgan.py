@@ -277,7 +277,7 @@ class _Decoder(nnx.Module):
         self.last = Conv(widths[0], 3, (3, 3))
 
     def hidden(self, codes: Maps) -> Array:
-        """Return what the last convolution sees."""
+        """Return the input of the last convolution."""
         x = self.middle(self.first(self.from_codes(codes)))
         for level in self.levels:
             x = level(x)

@@ -15,15 +15,15 @@ from cdcd_jax.data.negatives import Negatives, OtherGroups
 
 
 def endless_order(count: int, *, seed: int) -> grain.MapDataset:
-    """Number examples in shuffled order, anew in each epoch, without an end that anybody reaches.
+    """Number examples in an order that is shuffled in each epoch, practically without an end.
 
     Args:
         count: Number of examples, >= 1.
         seed: Seed of the order.
 
     Returns:
-        A grain dataset of numbers 0..count-1. It has 2**53 of them: of the largest length that
-        grain knows batches of one would be more than it can count.
+        A grain dataset of numbers 0..count-1. It has 2**53 of them: with the largest
+        length of grain, it could not count batches of one.
 
     >>> order = endless_order(3, seed=0)
     >>> sorted(order[i] for i in range(3, 6))

@@ -143,7 +143,7 @@ def sample_particles(
 def _resample(
     key: PRNGKey, log_weights: Float[Array, "batch particles"], min_ess: Number
 ) -> tuple[Int[Array, "batch particles"], Float[Array, "batch particles"]]:
-    """Draw which particles go on, where their effective sample size is small, systematically."""
+    """Resample the particles where their effective sample size is small, systematically."""
     batch, count = log_weights.shape
     weights = jax.nn.softmax(log_weights, axis=-1)
     ess = 1.0 / jnp.sum(jnp.square(weights), axis=-1, keepdims=True)

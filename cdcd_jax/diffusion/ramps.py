@@ -98,4 +98,4 @@ def check_varying(name: str, number: Varying) -> None:
     if bounds and not any(is_traced(bound) for bound in bounds):
         low, high = bounds
         if not 0.0 <= low < high <= 1.0:
-            raise ValueError(f"{name}: the interval {low:g}..{high:g} of t/T must lie within 0..1")
+            raise ValueError(f"{name}: the interval {low:g}..{high:g} of t/T must be within 0..1")

@@ -104,7 +104,7 @@ def sample_timesteps(
     offset_key, order_key = jax.random.split(key)
     u = (jax.random.uniform(offset_key) + jnp.arange(batch) / batch) % 1.0
     cumulative = jnp.cumsum(probs)
-    # Scaled to its own end: the sum may fall short of 1 by a rounding, and no u may lie beyond it.
+    # Scaled to its own end: the sum may fall short of 1 by a rounding, and no u may exceed it.
     index = jnp.searchsorted(cumulative, u * cumulative[-1], side="right")
     index = jnp.minimum(jax.random.permutation(order_key, index), probs.shape[0] - 1)
     return index + 1, probs[index]

@@ -148,7 +148,7 @@ class TensorUnpickler(SafeUnpickler):
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))
 
 
-def _unless_long(width: int, make: Callable[[TensorUnpickler, bytes], Any]) -> Callable:
+def _if_short(width: int, make: Callable[[TensorUnpickler, bytes], Any]) -> Callable:
     """Return how an opcode pushes what has its length before it, in ``width`` bytes."""
 
     def load(self: TensorUnpickler) -> None:
@@ -172,10 +172,10 @@ def _bytes(_: TensorUnpickler, data: bytes) -> bytes:
 
 
 TensorUnpickler.dispatch |= {
-    pickle.BINUNICODE[0]: _unless_long(4, _text), pickle.BINUNICODE8[0]: _unless_long(8, _text),
-    pickle.BINBYTES[0]: _unless_long(4, _bytes), pickle.BINBYTES8[0]: _unless_long(8, _bytes),
-    pickle.BYTEARRAY8[0]: _unless_long(8, lambda _, data: bytearray(data)),
-    pickle.BINSTRING[0]: _unless_long(4, lambda self, data: self._decode_string(data)),
+    pickle.BINUNICODE[0]: _if_short(4, _text), pickle.BINUNICODE8[0]: _if_short(8, _text),
+    pickle.BINBYTES[0]: _if_short(4, _bytes), pickle.BINBYTES8[0]: _if_short(8, _bytes),
+    pickle.BYTEARRAY8[0]: _if_short(8, lambda _, data: bytearray(data)),
+    pickle.BINSTRING[0]: _if_short(4, lambda self, data: self._decode_string(data)),
 }  # fmt: skip
 
 

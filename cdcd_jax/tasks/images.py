@@ -16,7 +16,7 @@ from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.shards.prepare import load_crops, plan_images
 from cdcd_jax.data.shards.prepare_options import check_crops, check_options
 from cdcd_jax.data.shards.token_shards import TokenShards
-from cdcd_jax.data.toy.digit_images import load_digit_pictures
+from cdcd_jax.data.toy.digit_images import load_digit_images
 from cdcd_jax.evaluation.metrics.images.real_images import RealImages, raw_images
 from cdcd_jax.evaluation.metrics.images.reference import check_reference
 from cdcd_jax.evaluation.metrics.pretrained import (
@@ -200,7 +200,7 @@ def _load_imagenet(config: Any, split: str) -> Source:
 
 
 def _load_digit_images(config: Any, split: str) -> Source:
-    return load_digit_pictures(split_name(config.data, split), size=config.codec.image_size)
+    return load_digit_images(split_name(config.data, split), size=config.codec.image_size)
 
 
 def _numbered(count: int, config: Any) -> TokenData:

@@ -69,7 +69,7 @@ def is_synthetic(config: Any) -> bool:
 def provide_synthetic(config: Any, workdir: Path) -> None:
     """Write the data of a synthetic run where they are not there yet, and give their places.
 
-    Each part is there whole or not at all; of many hosts the first writes. A place that the
+    Each part is written atomically, by the first of many hosts. A place that the
     configuration gives is left as it is.
 
     Args:

@@ -83,7 +83,7 @@ class SoundReconstructions:
     """Test recordings, 4 of which are shown and can be listened to.
 
     Args:
-        recordings: What the codec has not heard.
+        recordings: Held-out recordings.
         samples: Length of what is shown.
     """
 

@@ -75,7 +75,7 @@ def read_newest_average(
         try:
             average = read_average(checkpoint)
         except CheckpointError as error:
-            # A training that goes on removes a checkpoint only after it has written a newer one.
+            # A running training removes a checkpoint only after it has written a newer one.
             if find_checkpoint(path, besides=damaged) != checkpoint:
                 continue
             if report is None:

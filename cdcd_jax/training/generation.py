@@ -92,7 +92,7 @@ def make_sample_fn(
         once for all values of ``truncation``, ``temperature``, ``guidance`` and a sampler's own
         numbers, but for a guidance of 1, which is half the work. A sampler that is named takes its
         options beside its name. ``known=`` tokens [batch length] stand, where they are not the
-        mask. With ``return_trajectory=True`` also the states on the way, [num_steps+1 batch
+        mask. With ``return_trajectory=True`` also the intermediate states, [num_steps+1 batch
         length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
@@ -182,7 +182,7 @@ def _denoise_rows(model: Model, params: Params, mesh: Mesh | None) -> DenoiseFn:
     if mesh is None:
         return denoise_fn
     rows = split_batch(mesh)
-    # A model without a condition has nothing else that the compiler could tell it by.
+    # A model without a condition gives the compiler no other array with the batch's sharding.
     return lambda zt, t, cond: denoise_fn(jax.lax.with_sharding_constraint(zt, rows), t, cond)
 
 

@@ -128,7 +128,7 @@ def train(
         preprocess: What frozen networks make of a batch on its devices, before the step takes it.
         hook: Called with the state every ``sample_every`` steps; must not keep or change it. Where
             it fails, one warning is printed and the training continues.
-        stop_requested: Asked after each step, with its number; all hosts must get the same answer.
+        stop_requested: Called after each step, with its number; all hosts must get the same answer.
         profile: Which steps to trace.
 
     Returns:

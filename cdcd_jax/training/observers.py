@@ -58,6 +58,7 @@ class Observer:
         # stderr may be what has failed, or closed.
         with suppress(Exception):
             tqdm.write(  # above a progress bar, not into it
-                f"Warning: {self._name} failed ({reason[:200]}); training goes on and {what_next}",
+                f"Warning: {self._name} failed ({reason[:200]}); training continues and "
+                f"{what_next}",
                 file=sys.stderr,
             )

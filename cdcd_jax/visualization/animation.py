@@ -54,7 +54,7 @@ def draw_frames(
     frames = []
     for frame in np.unique(np.linspace(0, total - 1, num_frames).round().astype(int)):
         masked = trajectory[frame] == mask_id
-        # No codec knows the mask; any token will do below the paint.
+        # Codecs have no mask token; any token will do, because it is painted over.
         images = np.asarray(decode_fn(np.where(masked, 0, trajectory[frame])))
         image = draw_prompts(
             images,
@@ -76,7 +76,7 @@ def save_gif(
     frame_time: int = FRAME_TIME,
     last_time: int = LAST_TIME,
 ) -> Path:
-    """Write an animated GIF that goes on forever, atomically.
+    """Write an animated GIF that loops forever, atomically.
 
     Args:
         frames: Images of one size; equal ones in a row become one that is shown longer.

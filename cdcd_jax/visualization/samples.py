@@ -34,7 +34,7 @@ def draw_samples(
 
     Args:
         tokens: Values 0..K-1.
-        labels: The classes asked for.
+        labels: The requested classes.
         decode_fn: The codec's way back.
         num_columns: At most so many of each class, the first ones; a class with fewer leaves gaps.
         caption: One line above the grid.
@@ -69,7 +69,7 @@ def draw_reconstructions(
     caption: str = "",
     cell_size: int = CELL_SIZE,
 ) -> Image.Image:
-    """Draw images with what a codec makes of them below: pairs of rows.
+    """Draw images with their reconstructions below, as pairs of rows.
 
     Args:
         originals: Values 0..1.
@@ -116,7 +116,7 @@ def draw_trajectory(
 
     Args:
         trajectory: Noised tokens 0..K of every frame, all masks first, the sample last.
-        labels: The classes asked for.
+        labels: The requested classes.
         decode_fn: The codec's way back.
         grid: Rows and columns of the tokens.
         mask_id: K; these tokens are painted blue.
@@ -137,7 +137,7 @@ def draw_trajectory(
     chosen = np.unique(np.linspace(0, total - 1, num_frames).round().astype(int))
     tokens = trajectory[chosen].swapaxes(0, 1)
     masked = tokens == mask_id
-    # No codec knows the mask; any token will do below the paint.
+    # Codecs have no mask token; any token will do, because it is painted over.
     images = np.asarray(decode_fn(np.where(masked, 0, tokens).reshape(-1, length)))
     return draw_grid(
         images.reshape(batch, len(chosen), *images.shape[1:]),
@@ -159,7 +159,7 @@ def to_image(image: Real[np.ndarray, "height width *rgb"]) -> Image.Image:
 
 
 def save_image(image: Image.Image, path: str | os.PathLike) -> Path:
-    """Write a PNG so that a reader sees the old file or the whole new one, never half of it.
+    """Write a PNG atomically: a reader gets the old file or the whole new one.
 
     Args:
         image: What to write.

@@ -13,7 +13,7 @@ from cdcd_jax.visualization.samples import save_image
 from cdcd_jax.visualization.spectrograms import draw_spectrogram_grid
 
 MAX_SHOWN = 8
-"""Dances in an image; more could not be looked at. All of them can be listened to."""
+"""Most dances in an image; all of them are written as sound."""
 
 
 def show_sounds(

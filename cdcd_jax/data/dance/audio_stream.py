@@ -36,7 +36,7 @@ def make_audio_iterator(
     """Read random crops ahead of their use, in threads.
 
     Every recording is visited as often as crops fit in it, each time at another random place, and
-    is heard at a random amplitude; at the full one its peak is 0.95.
+    is scaled to a random amplitude; the largest has a peak of 0.95.
 
     Args:
         recordings: Where they come from.

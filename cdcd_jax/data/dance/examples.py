@@ -102,7 +102,7 @@ class ShuffledWaveforms:
     def draw(
         self, rng: np.random.Generator, indices: np.ndarray, *, num_negatives: int
     ) -> Int[np.ndarray, "batch num_neg"]:
-        """Draw negatives for some examples: [batch num_neg] numbers that ``take`` knows."""
+        """Draw negatives for some examples: [batch num_neg] numbers for ``take``."""
         count = self._waveforms.shuffles
         order = rng.permuted(np.tile(np.arange(count), (len(indices), 1)), axis=1)
         chosen = order[:, np.arange(num_negatives) % count]

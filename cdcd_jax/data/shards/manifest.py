@@ -29,7 +29,7 @@ VERSION = 1
 PLAN, INDEX, MANIFEST = "preparation.json", "index.npz", "manifest.json"
 
 AGAIN = "run the same --mode=prepare command again"
-"""The way out of most troubles: what is whole is kept, the rest is made anew."""
+"""The advice in most errors: complete shards are kept, the rest is made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Plan:
         class_names: Name of each class.
         vocab_size: K, the number of different tokens.
         grid: Rows and columns of tokens.
-        image_size: Height and width that the codec sees.
+        image_size: Height and width of the codec's input.
         views: Number of crops of each image, or of records of each piece of music.
         crop: Which square of an image they are, see ``images.crop_image``.
         flip: Whether random crops are mirrored at random.

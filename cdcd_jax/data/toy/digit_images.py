@@ -9,7 +9,7 @@ from cdcd_jax.data.images.sources import ImageBytes
 from cdcd_jax.data.toy.digits import GRID, NUM_CLASSES, VOCAB_SIZE, load_digits
 
 
-def load_digit_pictures(split: str, *, size: int = 64) -> ImageBytes:
+def load_digit_images(split: str, *, size: int = 64) -> ImageBytes:
     """Load one split of the digits as enlarged RGB images.
 
     Args:
@@ -22,7 +22,7 @@ def load_digit_pictures(split: str, *, size: int = 64) -> ImageBytes:
     Raises:
         ValueError: If there is no such split, or the size is too small.
 
-    >>> digits = load_digit_pictures("test", size=16)
+    >>> digits = load_digit_images("test", size=16)
     >>> len(digits), digits.class_names[3], digits[3].label
     (382, '3', 3)
     """

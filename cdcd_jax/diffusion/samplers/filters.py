@@ -42,7 +42,7 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
     def enough(threshold: Array) -> Array:
         return jnp.sum(jnp.where(p >= threshold, p, 0.0), axis=-1, keepdims=True) >= r
 
-    return _apply_unless(r >= 1.0, log_p, lambda: _keep(log_p, p, enough))
+    return _skip_if(r >= 1.0, log_p, lambda: _keep(log_p, p, enough))
 
 
 def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
@@ -80,7 +80,7 @@ def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
         below = log_p - jnp.max(log_p, axis=-1, keepdims=True)
         return jax.nn.log_softmax(below / temperature, axis=-1)
 
-    return _apply_unless(temperature == 1.0, log_p, change)
+    return _skip_if(temperature == 1.0, log_p, change)
 
 
 def check_truncation(r: Number) -> None:
@@ -100,7 +100,7 @@ def check_temperature(temperature: Number) -> None:
     )
 
 
-def _apply_unless(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs]) -> LogProbs:
+def _skip_if(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs]) -> LogProbs:
     """Return what a filter makes of log p, which costs nothing where it is off, traced or not."""
     if is_traced(off):
         return jax.lax.cond(off, lambda: log_p, change)

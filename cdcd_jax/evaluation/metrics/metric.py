@@ -18,18 +18,18 @@ Inputs = Literal["tokens", "images", "audio"]
 
 
 class Metric(NamedTuple):
-    """A score as pure functions, so that examples need not be kept nor be on one host.
+    """A streaming score as pure functions, which needs no examples kept or gathered on one host.
 
     Attributes:
         inputs: Whether it is of ``tokens`` [batch length], ``images`` [batch height width] or
             [batch height width 3], float32, values 0..1, or ``audio`` [batch samples], float32,
             values -1..1, 22,050 Hz.
-        extract: ``extract(batch) -> features``, the expensive part; does not know the labels.
+        extract: ``extract(batch) -> features``, the expensive part; independent of the labels.
         init: ``init(share) -> state``, before the examples of this host's share.
         update: ``update(state, features, labels) -> state``.
         merge: ``merge(state, state) -> state`` of the examples of both.
         result: ``result(state) -> {key: number}``.
-        uses_labels: Whether the labels make a difference to the result.
+        uses_labels: Whether the result depends on the labels.
     """
 
     inputs: Inputs
@@ -73,10 +73,10 @@ def score_examples(
     Args:
         metrics: The metrics.
         share: Which examples of the set are in this host's stream.
-        batches: Pairs of what there is to look at, ``tokens``, ``images``, ``audio``, and of
-            labels [batch], once for each labelling.
-        num_labellings: How many labels each example has; each gives a result of its own, but the
-            examples are looked at once, and what does not use labels is computed once.
+        batches: Pairs of inputs by name, ``tokens``, ``images``, ``audio``, and of labels [batch],
+            one array for each labelling.
+        num_labellings: How many labels each example has; each gives a result of its own, but
+            features, and metrics without labels, are computed once.
         name_of: Says which example is in a place of the set, for messages.
 
     Returns:

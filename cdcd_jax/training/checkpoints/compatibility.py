@@ -37,11 +37,11 @@ def check_compatible(
     """Check that a checkpoint is of this configuration.
 
     Args:
-        folder: Where it lies, for the sentence.
+        folder: Its folder, for the message.
         theirs: The flat configuration that it was written with.
         ours: That of the run.
-        mutable_keys: Keys that do not count. An earlier version may have written some that count no
-            longer, or with values that are now called otherwise.
+        mutable_keys: Keys that are ignored. An earlier version may have written keys that are
+            ignored now, or values that have another name now.
 
     Raises:
         OtherConfigError: If they differ; the sentence names the keys, and the flags that resume the
@@ -86,7 +86,7 @@ def check_arrays(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any
     """Check that a checkpoint holds the arrays that this version keeps.
 
     Args:
-        folder: Where it lies, for the sentence.
+        folder: Its folder, for the message.
         theirs: Its arrays by name, each with ``dtype``.
         ours: Those of the run's state.
 

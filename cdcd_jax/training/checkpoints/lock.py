@@ -189,7 +189,7 @@ class RunLock:
         threading.Thread(target=self._keep, name="lock", daemon=True).start()
 
     def _keep(self) -> None:
-        """Renew the lock until it is released; whatever goes wrong here, the run goes on."""
+        """Renew the lock until it is released; errors here do not end the run."""
         while not self._ended.wait(RENEWAL) and self._lost is None:
             self._renew()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class LockedFolder:
-    """A folder held open, as some file systems number one anew that nobody uses.
+    """A folder held open, because some file systems renumber folders that are not in use.
 
     Args:
         path: Its path.
@@ -33,7 +33,7 @@ class LockedFolder:
             now = "is not there any more"
         return (
             f"{self._path} {now}: it was moved or removed during the run, which writes nothing "
-            "more; give the --workdir where it is to go on"
+            "more; give the --workdir where it is to continue"
         )
 
     def close(self) -> None:

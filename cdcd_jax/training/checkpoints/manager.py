@@ -4,8 +4,8 @@ A thin layer over Orbax, which writes in the background and publishes a checkpoi
 folder, so that a kill at any moment leaves only complete ones. Added here: a checksum of every
 array, as storage that loses a chunk can come back as zeros, and what to do when one does not fit.
 
-Of many hosts each writes its own parts of the arrays, in one folder that all share. Reading is
-``checkpoint_reader.py``'s, which also serves those who only look.
+Of many hosts each writes its own parts of the arrays, in one folder that all share. ``reader.py``
+reads checkpoints, for this manager and for modes that only read.
 """
 
 import math
@@ -39,9 +39,9 @@ class Checkpoints:
     """The checkpoints of a run: the newest ones and the one with the lowest loss.
 
     Args:
-        folder: Where they lie, one folder per step; made if it does not exist.
+        folder: Their folder, with one folder per step; made if it does not exist.
         compatibility: The flat configuration that a checkpoint must share to be resumed.
-        mutable_keys: Keys in which it may differ all the same.
+        mutable_keys: Keys that may differ.
         keep: Number of newest checkpoints to keep, >= 1; with 2, one that is damaged on disk still
             leaves one to go back to.
 
@@ -131,7 +131,7 @@ class Checkpoints:
         Args:
             state: The state; its step is the checkpoint's.
             position: The rest.
-            loss: What the best checkpoint is chosen by, lower is better; nats per token.
+            loss: Selects the best checkpoint, lower is better; nats per token.
 
         Raises:
             CheckpointError: If this one or the one before could not be written.

@@ -66,13 +66,13 @@ class Restored(NamedTuple):
 class CheckpointReader:
     """A reader of the checkpoints of a run.
 
-    Of many hosts each reads its own parts of the arrays; what one of them cannot read is damaged
-    for all.
+    Of many hosts each reads its own parts of the arrays; a checkpoint that one of them cannot read
+    is damaged for all.
 
     Args:
         folder: Where they are, one folder per step; it need not exist.
         compatibility: The flat configuration that a checkpoint must share to be resumed.
-        mutable_keys: Keys in which it may differ all the same.
+        mutable_keys: Keys that may differ.
 
     Raises:
         ValueError: If checkpoints cannot be read from such a path.
@@ -136,12 +136,13 @@ class CheckpointReader:
                     report(f"Going back to the checkpoint of step {step}.")
                 return Restored(*read, tuple(damaged))
             steps = self.list_steps()
-            # A training that goes on removes it only after it has written a newer one.
+            # A running training removes it only after it has written a newer one.
             if step not in steps or any(found > step and found not in tried for found in steps):
                 if len(tried) - len(damaged) > MAX_VANISHED:
                     raise CheckpointError(
                         f"the checkpoints in {self._folder} are removed faster than they can be "
-                        "read, by a training that goes on there; try again when it has ended, or "
+                        "read, by a training that is running there; try again when it has "
+                        "ended, or "
                         "let it keep more of them (train.keep_checkpoints)"
                     ) from error
                 continue

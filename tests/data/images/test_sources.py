@@ -3,7 +3,7 @@ import pytest
 
 from cdcd_jax.data.images.decoding import decode_image
 from cdcd_jax.data.images.sources import ImageBytes, Source, load_folder
-from cdcd_jax.data.toy.digit_images import load_digit_pictures
+from cdcd_jax.data.toy.digit_images import load_digit_images
 from cdcd_jax.data.toy.digits import load_digits
 
 
@@ -88,7 +88,7 @@ def test_the_fingerprint_follows_names_labels_and_classes(tmp_path):
 
 
 def test_digits_as_images_are_the_digits():
-    source = load_digit_pictures("test", size=32)
+    source = load_digit_images("test", size=32)
     digits = load_digits("test")
     assert (len(source), len(source.class_names)) == (382, 10)
     for index in (0, 200):
@@ -100,4 +100,4 @@ def test_digits_as_images_are_the_digits():
         blocks = pixels[..., 0].reshape(8, 4, 8, 4).mean(axis=(1, 3)).ravel()
         assert np.corrcoef(blocks, digits.tokens[index])[0, 1] > 0.97
     with pytest.raises(ValueError, match="size must be at least 8, got 4"):
-        load_digit_pictures("test", size=4)
+        load_digit_images("test", size=4)

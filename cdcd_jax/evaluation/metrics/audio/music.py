@@ -53,7 +53,7 @@ class _Features(NamedTuple):
 
 
 def make_music_metrics(truth: DanceTruth, classifier: Classifier | None) -> list[Metric]:
-    """Compare music with what was danced to, and its genre with what a classifier hears in it.
+    """Compare music with the original music, and its genre with a classifier's prediction.
 
     Args:
         truth: Of all dances that music may be made for; a sample's label is a place in it.

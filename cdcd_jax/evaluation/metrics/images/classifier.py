@@ -58,7 +58,7 @@ class Classifier:
         self._machine.fit(vectors, labels)
         decisions = self._decisions(vectors)
         self.ranks = decisions.shape[1] == len(machine.classes_) > TOP
-        """Whether it has a decision value for each class, and more classes than guesses."""
+        """True if it has a decision value for each class, and more classes than predictions."""
         decisions = self._centred(decisions)
         self._mean = decisions.mean(axis=0, keepdims=True)
         self._deviation = decisions.std(axis=0, keepdims=True)
@@ -161,8 +161,8 @@ def classifier_metric(classifier: Classifier) -> Metric:
         classifier: The classifier.
 
     Returns:
-        A metric whose result is ``accuracy`` (0..1, how often an example is taken for what was
-        asked for), ``top5_accuracy`` where classes are ranked, and ``frechet_distance`` to
+        A metric whose result is ``accuracy`` (0..1, how often the requested class is
+        predicted), ``top5_accuracy`` where classes are ranked, and ``frechet_distance`` to
         the classifier's training examples in its features.
     """
     dim = classifier.reference.mean.size
