@@ -171,6 +171,16 @@ def test_a_damaged_description_is_named(experiment, tmp_path, path, value):
         cdcd.load(folder)
 
 
+def test_a_model_loads_without_what_only_its_training_needed(experiment, tmp_path):
+    folder = shutil.copytree(experiment[2], tmp_path / "run")
+    file = folder / "model" / "model.json"
+    described = json.loads(file.read_text())
+    change(described, "config.data.name", "registered_elsewhere")
+    change(described, "config.optimizer", None)
+    file.write_text(json.dumps(described))
+    assert cdcd.load(folder).sample(3, num_steps=1).shape == (1, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("changed", "metadata", "message"),
     [
