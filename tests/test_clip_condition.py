@@ -51,7 +51,7 @@ def dry_build(config):
     return build(config, Path("none"), mesh=make_mesh(jax.devices()[:1]), dry_run=True)
 
 
-def test_the_denoiser_hears_the_towers_features(files):
+def test_the_denoiser_uses_the_towers_features(files):
     folder = files
     experiment = dry_build(with_clip(folder))
     batch = next(experiment.training.make_batches())

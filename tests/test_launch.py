@@ -157,7 +157,7 @@ def test_slurm_starts_its_tasks_with_the_flags_given(start):
     assert record == [f"{index}||-m cdcd_jax.main --config=x" for index in (0, 1)]
 
 
-def test_slurm_queues_a_job_again_that_was_told_to_stop(start):
+def test_slurm_requeues_a_job_that_was_signalled(start):
     process = start("slurm.sbatch", TENTHS="100")
     wait_for_lines(process.record, 2)
     process.send_signal(signal.SIGTERM)
@@ -210,7 +210,7 @@ def test_slurms_options_are_where_slurm_reads_them():
     assert all(lines.index(option) < first_command for option in options)
 
 
-def test_a_tpu_pod_is_asked_for_used_and_given_back():
+def test_a_tpu_pod_is_requested_used_and_released():
     command = ["bash", str(LAUNCH / "tpu_pod.sh"), "mine", "--config=x", "--workdir=/a b"]
     environment = os.environ | {"DRY_RUN": "1", "SPOT": "1", "ZONE": "z"}
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -285,7 +285,7 @@ def test_the_jobset_gives_each_pod_its_place():
 @pytest.mark.parametrize(
     ("exit_code", "done", "expected"), [("0", True, 0), ("0", False, 75), ("2", True, 2)]
 )
-def test_a_pod_that_was_only_told_to_stop_is_not_done(start, tmp_path, exit_code, done, expected):
+def test_a_pod_that_was_only_signalled_is_not_done(start, tmp_path, exit_code, done, expected):
     """Kubernetes takes exit code 0 for the end of the job."""
     start("local.sh")  # makes the fake python3
     jobset = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())

@@ -243,7 +243,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
             dry_build(load(f"{name}_vanilla", data__path=str(tmp_path / "nowhere")))
 
 
-def test_the_video_can_be_told_alone(dances):
+def test_the_video_can_be_the_only_condition(dances):
     config = load(
         "aist_vanilla", data__path=str(dances / "aist"), data__video=str(dances / "aist" / "video"),
         data__video_steps=2, condition__motion=False, condition__genre=False, condition__video=True,

@@ -5,7 +5,7 @@ import pytest
 from cdcd_jax.registry import Table, register
 
 
-def test_an_entry_is_found_by_its_name_and_a_wrong_name_is_told():
+def test_an_entry_is_found_by_its_name_and_a_wrong_name_is_reported():
     table = Table("codec")
     table.add("pixels", 1)
     table.add("pixels", 1)  # a configuration file may be read twice

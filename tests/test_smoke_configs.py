@@ -94,7 +94,7 @@ def test_a_smoke_run_is_built_from_files_that_it_writes(kind, workdirs):
 
 
 @pytest.mark.parametrize("kind", ["coco", "imagenet", "tiktok"])
-def test_a_written_codec_meets_many_of_its_codes(kind, workdirs):
+def test_a_written_codec_uses_many_of_its_codes(kind, workdirs):
     config = load(f"{kind}_vanilla").lock()
     provide_synthetic(config, workdirs[kind])
     codec = load_codec(config, find_places(config, workdirs[kind]))

@@ -55,5 +55,5 @@ def test_a_checkpoint_that_is_split_is_saved_and_restored(tmp_path):
     assert row["restore_s"] > 0
 
 
-def test_all_knows_benchmarks_that_exist():
+def test_all_lists_benchmarks_that_exist():
     assert all(importlib.util.find_spec(f"benchmarks.{name}") for name in COMMANDS)

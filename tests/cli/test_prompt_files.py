@@ -136,7 +136,7 @@ def check(experiment, **given):
     check_request(experiment.generator({}), **(experiment.sampling | given))
 
 
-def test_what_can_be_asked_for(experiments):
+def test_what_can_be_requested(experiments):
     of_texts, of_classes = experiments
     check(of_texts, prompts=("digit one", "digit two"), num_samples=2)
     check(of_texts)

@@ -221,7 +221,7 @@ def test_what_is_damaged_or_missing_is_converted_anew(published, tmp_path, monke
     assert (folder / "notes.txt").read_text() == "somebody's"
 
 
-def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
+def test_a_missing_part_of_the_condition_is_named(published, merges, tmp_path):
     name, load_it, path, _, model = published
 
     def refused(message, **given):
@@ -246,7 +246,7 @@ def test_what_the_model_needs_is_asked_for(published, merges, tmp_path):
     refused("num_steps = 6 must be in 1..T = 1..5", **prompts | {"num_steps": 6})
 
 
-def test_the_last_of_1001_classes_stands_for_no_class(tmp_path):
+def test_the_last_of_1001_classes_is_the_null_class(tmp_path):
     _, entries = make_entries("imagenet", num_classes=1001)
     path = write_checkpoint(tmp_path / "imagenet_learnable.pth", entries)
     used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)

@@ -127,7 +127,7 @@ def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
     assert sound.shape == (1, 25 * 128)
 
 
-def test_one_step_of_video_is_told_to_every_window(model, folder, tmp_path):
+def test_every_window_is_conditioned_on_one_step_of_video(model, folder, tmp_path):
     np.save(tmp_path / "one.npy", np.arange(7.0))
     dance = read_dance(dance_of(model), ask(folder, video=tmp_path / "one.npy"))
     drawn = []
@@ -189,7 +189,7 @@ def test_an_image_that_cannot_be_drawn_costs_a_warning(
     ]
 
 
-def test_less_music_than_asked_for_is_said(model, folder, tmp_path, capsys):
+def test_less_music_than_requested_is_reported(model, folder, tmp_path, capsys):
     """The dance lasts 60 / 413 s."""
     for seconds, said in ((0.1, False), (3, True)):
         request = ask(folder, seconds=seconds)

@@ -81,7 +81,7 @@ def test_clusters_get_a_code_each_though_all_codes_start_in_one_place():
     assert distance.min(axis=0).max() < 1.5
 
 
-def test_the_critic_judges_each_image_on_its_own():
+def test_the_critic_scores_each_image_on_its_own():
     critic = make_discriminator(channels=4, num_layers=2)
     params = jax.jit(critic.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))

@@ -120,7 +120,7 @@ def test_a_start_neither_silences_nor_shouts():
         assert 0.5 < signal.std() < 4
 
 
-def test_only_the_level_asked_for_is_needed():
+def test_only_the_requested_level_is_needed():
     jukebox = make_jukebox(**SMALL)
     params = {"level_1": jukebox.init(jax.random.key(0))["level_1"]}
     features = jax.jit(lambda p, x: jukebox.encode(p, x, 1))(params, jnp.ones((1, 35)))

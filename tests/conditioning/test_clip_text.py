@@ -81,7 +81,7 @@ def test_the_embedding_of_the_end_as_published(golden):
         tower()[0].embed(params, tokens)
 
 
-def test_a_token_sees_only_those_before_it():
+def test_a_token_attends_only_to_those_before_it():
     clip = make_clip_text(vocab_size=9, length=6, width=8, num_layers=1, num_heads=2)
     params = clip.init(jax.random.key(0))
     tokens = jnp.array([[1, 2, 3, 4, 5, 6], [1, 2, 3, 7, 8, 0]])

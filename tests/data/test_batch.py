@@ -39,7 +39,7 @@ def test_a_bad_batch_gets_a_sentence_that_names_the_key(changes, message):
         check_batch(make_batch(**changes), vocab_size=5, length=4, num_negatives=3)
 
 
-def test_negatives_nobody_asked_for_are_refused():
+def test_unused_negatives_are_refused():
     with pytest.raises(ValueError, match="negatives must have shape"):
         check_batch(make_batch(), vocab_size=5, length=4, num_negatives=0)
 

@@ -122,7 +122,7 @@ def test_who_ignores_them_is_no_better_than_chance():
     ("num_samples", "wanted"),
     [(5, [0, 2, 4, 5, 7]), (12, [*range(8), *range(4)])],
 )
-def test_metrics_get_the_numbers_of_the_examples_asked_for(num_samples, wanted):
+def test_metrics_get_the_numbers_of_the_requested_examples(num_samples, wanted):
     asked = []
     assert run(listen, asked, num_samples=num_samples)["tokens_match"] == 1
     real, drawn = asked[:8], asked[8:]

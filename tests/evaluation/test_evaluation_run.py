@@ -79,7 +79,7 @@ def test_one_row_for_each_setting_and_the_first_is_the_main_one():
     assert len({row["frechet_distance"] for row in rows[1:]}) == 1
 
 
-def test_classes_are_asked_for_in_turn_whatever_the_batch():
+def test_classes_are_requested_in_turn_whatever_the_batch():
     asked = []
 
     def sample_fn(key, labels, num_steps, truncation):

@@ -173,7 +173,7 @@ def test_examples_are_looked_at_once_for_all_labellings():
     assert shuffled["resnet_top1"] == 0.0
 
 
-def test_the_five_first_guesses_and_other_numbering_of_the_classes():
+def test_the_top_five_predictions_and_other_numbering_of_the_classes():
     """Our classes 0, 1, 2 are outputs 5, 0, 9 of ten, whose logits fall from output 0 to 9."""
     metric = recognition_metric(lambda images: np.tile(-np.arange(10.0), (3, 1)), [5, 0, 9])
     state = metric.update(metric.init(all_of(3)), metric.extract(IMAGES[:3]), np.array([0, 1, 2]))
@@ -280,7 +280,7 @@ def test_the_distance_is_to_the_reference():
     assert metric.result(state)["fid"] == pytest.approx(frechet_distance(other, reference))
 
 
-def test_a_classifier_of_images_sees_colours_and_ranks_its_guesses():
+def test_a_classifier_of_images_uses_colours_and_ranks_its_predictions():
     """Twelve classes of noise around a colour each."""
     colours = RNG.uniform(0.2, 0.8, size=(12, 1, 1, 3))
 

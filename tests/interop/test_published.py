@@ -47,7 +47,7 @@ def test_every_name_of_the_published_file_has_its_part(checkpoint, tmp_path):
         np.testing.assert_array_equal(tower["position"], averaged)
 
 
-def test_the_average_is_taken_unless_the_last_weights_are_asked_for(checkpoint, tmp_path):
+def test_the_average_is_taken_unless_the_last_weights_are_requested(checkpoint, tmp_path):
     name, _, entries = checkpoint
     path = write_checkpoint(tmp_path / "a.pth", entries)
     options = denoiser_options(name)
@@ -87,7 +87,7 @@ def test_files_without_an_average_or_without_entries_are_read(checkpoint, tmp_pa
             np.testing.assert_array_equal(array, source[prefix + key])
 
 
-def test_what_stands_for_no_text_is_handed_over(checkpoint, tmp_path):
+def test_the_null_condition_is_passed_on(checkpoint, tmp_path):
     name, _, entries = checkpoint
     assert read_published(write_checkpoint(tmp_path / "a.pth", entries)).empty_text is None
     model, ema = (np.random.default_rng(seed).normal(size=(6, 8)) for seed in (1, 2))
@@ -173,7 +173,7 @@ def test_a_codec_that_is_not_finite_is_refused(checkpoint, tmp_path):
         vqgan_from_state_dict(found.codec, template(vqgan))
 
 
-def test_a_checkpoint_of_music_is_told_so(tmp_path):
+def test_a_checkpoint_of_music_is_reported_as_such(tmp_path):
     arrays = {key: np.zeros(1, np.float32) for key in KEYS["aist.yaml model"]}
     path = write_checkpoint(tmp_path / "aist.pth", {"model": arrays, "ema": {}})
     with pytest.raises(ValueError, match=r"aist.pth is a checkpoint of music; .* --motion"):

@@ -103,7 +103,7 @@ def test_nothing_is_executed_or_read_out_of_bounds(tmp_path):
         read_legacy_torch(path)
 
 
-def test_other_files_are_told_apart(tmp_path):
+def test_other_files_are_distinguished(tmp_path):
     path = tmp_path / "new.pth"
     path.write_bytes(b"PK\x03\x04")
     assert not is_legacy_torch(path)

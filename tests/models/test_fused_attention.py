@@ -75,7 +75,7 @@ def test_splash_attention_lowers_for_a_tpu(length, depth, chains):
 
 
 @pytest.mark.parametrize("length", [6, 7])
-def test_what_is_asked_of_cudnn_is_attention(monkeypatch, length):
+def test_the_request_to_cudnn_is_attention(monkeypatch, length):
     # The request is real, XLA answers it: what cuDNN itself returns only a GPU can tell.
     monkeypatch.setattr(
         jax.nn,
@@ -124,7 +124,7 @@ def test_the_machine_chooses_the_kernel(monkeypatch, backend, capability, dtype,
 
 
 @pytest.mark.parametrize(("choice", "used"), [("auto", 1), ("plain", 0)])
-def test_a_denoiser_uses_the_kernel_unless_told_otherwise(monkeypatch, choice, used):
+def test_a_denoiser_uses_the_kernel_by_default(monkeypatch, choice, used):
     called = []
     kernel = lambda query, key, value: called.append(query.shape) or query  # noqa: E731
     monkeypatch.setattr(attention, "choose_kernel", lambda depth, dtype: kernel)

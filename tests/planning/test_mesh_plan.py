@@ -144,7 +144,7 @@ def test_the_time_of_a_step_is_the_sum_of_its_parts():
     assert time.overlapped == pytest.approx(time.near + time.far)
 
 
-def test_hardware_is_asked_for_by_name():
+def test_hardware_is_found_by_name():
     with pytest.raises(
         ValueError, match=r"hardware = foo is not known; there are v100, a100, h100"
     ):

@@ -39,7 +39,7 @@ def set_all(monkeypatch, values):
         monkeypatch.setenv(name, value)
 
 
-def test_alone_jax_is_not_asked_to_join(monkeypatch):
+def test_a_single_process_does_not_join(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: pytest.fail("joined"))
     assert join_hosts() is False
     assert join_hosts(num_hosts=1) is False
@@ -98,7 +98,7 @@ def test_a_schedulers_number_that_is_none_is_named(monkeypatch, number):
         find_place(None, None, None)
 
 
-def test_open_mpi_is_asked(monkeypatch):
+def test_open_mpi_is_detected(monkeypatch):
     set_all(monkeypatch, OPEN_MPI)
     assert find_place(None, None, None) == Place("10.96.0.1:62880", 2, 1, [1])
 
@@ -109,7 +109,7 @@ def test_an_open_mpi_that_does_not_say_where_the_first_is_asks_for_flags(monkeyp
         find_place(None, None, None)
 
 
-def test_a_tpu_slice_on_kubernetes_is_asked(monkeypatch):
+def test_a_tpu_slice_on_kubernetes_is_detected(monkeypatch):
     monkeypatch.setattr(cloud_tpu_init, "running_in_cloud_tpu_vm", True)
     monkeypatch.setattr("jax._src.clusters.cloud_tpu_cluster.running_in_cloud_tpu_vm", True)
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")

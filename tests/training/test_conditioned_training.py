@@ -53,7 +53,7 @@ def params():
     )
 
 
-def test_both_the_text_and_what_stands_for_none_are_learned(params):
+def test_the_text_and_the_null_condition_are_learned(params):
     objective = make_objective(SCHEDULE, make(0.5), grid=GRID)
     batch, stats = {"tokens": TOKENS, "cond": TEXTS}, init_timestep_stats(T)
     gradient = jax.jit(jax.grad(lambda params, key: objective(key, params, batch, stats)[0]))

@@ -88,7 +88,7 @@ def test_the_rate_of_500_000_steps_stays_where_windows_of_100_would_have_ended_i
     assert scales(windows, losses[:10_000])[-1] == pytest.approx(floor)
 
 
-def test_the_rate_is_halved_where_the_loss_stands_still(monkeypatch):
+def test_the_rate_is_halved_where_the_loss_stagnates(monkeypatch):
     config, plateau = plateau_of("cub200", monkeypatch)
     found = scales(plateau, simulate(60_000, 1.0))
     assert found[25_000 + config.optimizer.warmup_steps - 1] == 1.0

@@ -19,7 +19,7 @@ def traced_steps(folder):
     return sorted(int(step) for step in steps), planes.stat().st_size
 
 
-def test_the_steps_asked_for_are_traced(tmp_path, capsys):
+def test_the_requested_steps_are_traced(tmp_path, capsys):
     profile = Profile(first=3, last=5, folder=tmp_path / "profile")
     run(tmp_path / "run", 7, profile=profile)
     steps, size = traced_steps(profile.folder)

@@ -39,7 +39,7 @@ def test_four_microbatches_of_16_are_one_batch_of_64():
         np.testing.assert_allclose(parts_metrics[name], expected, rtol=1e-5)
 
 
-def test_every_row_meets_the_noise_of_the_whole_batch():
+def test_every_row_gets_the_noise_of_the_whole_batch():
     def loss(params, batch, stats):
         noise = batch["noise"]
         metrics = {"noise": jnp.mean(noise), "square": jnp.mean(noise**2)}

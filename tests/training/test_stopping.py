@@ -141,7 +141,7 @@ signal.raise_signal(signal.SIGTERM)
 """
 
 
-def test_the_last_sentence_stands_below_a_progress_bar(fork_server, tmp_path):
+def test_the_last_sentence_is_below_a_progress_bar(fork_server, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(SIGNAL_BESIDE_A_BAR)
     process = fork_server.popen([], program=program, stdout=tmp_path / "output.txt")

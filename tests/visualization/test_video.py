@@ -49,7 +49,7 @@ def test_where_ffmpeg_fails_nothing_is_left(tmp_path, monkeypatch, joints, progr
     assert sorted(each.name for each in tmp_path.iterdir()) == ["dance.mp4", "ffmpeg"]
 
 
-def test_without_the_library_the_way_out_is_told(tmp_path, monkeypatch, joints):
+def test_without_the_library_the_error_says_what_to_install(tmp_path, monkeypatch, joints):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ValueError, match=r'pip install "cdcd_jax\[video\]", or leave --video_out'):
         save_dance_video(tmp_path / "dance.mp4", joints, EDGES, AUDIO, fps=10.0)

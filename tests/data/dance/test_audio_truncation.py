@@ -86,7 +86,7 @@ def test_frames_of_lower_rates_are_walked_over(tmp_path, version):
     assert find_missing(path) == "a part of its last frame"
 
 
-def test_other_files_are_not_judged(tmp_path):
+def test_other_files_are_not_checked(tmp_path):
     for number, content in enumerate(
         (b"", b"this is not a sound", b"\xff\xd8\xff\xe0 jpeg", b"fLaC")
     ):

@@ -47,7 +47,7 @@ def test_the_pieces_are_found_without_lists_and_one_folder_deeper(tmp_path):
     assert tuple(load_tiktok(tmp_path, "train").names) == TIKTOK_TRAIN
 
 
-def test_pieces_of_another_length_are_asked_for(tmp_path):
+def test_pieces_of_another_length_are_needed(tmp_path):
     write_aist_pieces(tmp_path, seconds=3)
     with pytest.raises(
         ValueError, match=r"seconds = 2, but .* has pieces of 3 s \(motion_s3\); set"

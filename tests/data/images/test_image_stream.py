@@ -40,7 +40,7 @@ def test_an_epoch_has_every_image_and_batches_follow_from_the_seed():
     assert (take(6, seed=4) != batches).any()
 
 
-def test_crops_and_flips_are_random_unless_told_otherwise():
+def test_crops_and_flips_are_random_by_default():
     lefts = {(row[0, 1] < row[-1, 1], min(row[0, 1], row[-1, 1])) for row in
              take(20)[:, :, 0].reshape(-1, 8, 3)}  # fmt: skip
     assert len(lefts) == 10  # five places, both ways round

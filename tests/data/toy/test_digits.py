@@ -23,7 +23,7 @@ def test_tokens_are_the_seventeen_grey_levels(split):
     assert np.array_equal(np.unique(digits.cond), np.arange(NUM_CLASSES))
 
 
-def test_the_split_lies_between_two_forms():
+def test_the_split_is_between_two_forms():
     """Both splits start with the sequence that every form starts with: no writer is cut in two."""
     for split in ("train", "test"):
         assert load_digits(split).cond[: len(FORM_START)].tolist() == FORM_START

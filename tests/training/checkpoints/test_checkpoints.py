@@ -312,7 +312,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     assert_same(resumed, clean)
 
 
-def test_skipped_steps_are_told_left_out_of_the_means_and_resumed(tmp_path, capsys):
+def test_skipped_steps_are_reported_left_out_of_the_means_and_resumed(tmp_path, capsys):
     options = {"bad": {1, 2, 6}, "max_skipped": 2, "checkpoint_every": 3}
     whole, _ = run(tmp_path / "whole", 10, **options)
     messages = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]

@@ -25,7 +25,7 @@ def music():
     return np.stack([piece(generator, genre) for genre in genres]), genres
 
 
-def test_genres_are_told_by_timbre_and_by_rhythm(music):
+def test_genres_are_recognised_by_timbre_and_by_rhythm(music):
     audio, genres = music
     classifier = fit_genre_classifier(audio[:40], genres[:40] + 7)
     assert classifier.accuracy(audio[40:], genres[40:] + 7) > 0.9

@@ -60,7 +60,7 @@ def test_only_other_texts_are_rivals():
     assert alone.result(run(alone, images, labels)) == {"clip_score": 0}  # no other text
 
 
-def test_rivals_are_as_many_as_asked_for():
+def test_rivals_are_as_many_as_requested():
     random = np.random.default_rng(0)
     texts = random.normal(size=(400, 6))
     images, labels = texts + 1.2 * random.normal(size=(400, 6)), np.arange(400)

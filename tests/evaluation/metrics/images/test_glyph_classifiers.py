@@ -85,7 +85,7 @@ def test_the_distance_grows_with_damage(metrics, real):
     assert blank["both_accuracy"] < 0.05
 
 
-def test_numbers_say_which_captions_were_asked_for(splits, metrics, real):
+def test_numbers_say_which_captions_were_requested(splits, metrics, real):
     some = np.arange(9, COUNT, 3)
     chosen = make_glyph_metrics(*splits, numbers=some)
     ours = score(chosen, real[some], np.arange(len(some)))
@@ -99,7 +99,7 @@ def test_bytes_and_values_are_described_alike(real):
     np.testing.assert_allclose(lengths, 1, rtol=1e-5)
 
 
-def test_strokes_are_told_by_their_directions():
+def test_strokes_are_recognised_by_their_directions():
     upright, lying = np.ones((2, 16, 16, 3), np.float32)
     upright[:, 8:], lying[8:] = 0, 0
     described = describe_strokes(np.stack([upright, lying, 1 - upright, 0.5 * upright]))
