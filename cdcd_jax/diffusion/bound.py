@@ -34,6 +34,8 @@ def prior_kl(schedule: Schedule) -> Float[Array, ""]:
         x = jnp.where(visible, q / jnp.where(visible, uniform, 1.0), 1.0)
         return uniform * jnp.maximum(x * jnp.log(jnp.where(x > 0.0, x, 1.0)) - x + 1.0, 0.0)
 
+    # q(zT = v | z0 = v) = alpha_bar_T + beta_bar_T, beta_bar_T for each of the K - 1 other tokens;
+    # the mask has gamma_bar_T under both, and adds nothing.
     return term(alpha + beta) + (schedule.vocab_size - 1) * term(beta)
 
 
@@ -60,9 +62,9 @@ def evaluate_bound(
             [batch length K] or NaN.
 
     Note:
-        With noise that is nearly absorbing, as the published schedule's, a network must say of a
-        visible token that it stays: the noise has replaced it with a probability of about 1e-6,
-        and a network that does not look pays for it a second time. A uniform guess scores about
+        With noise that is nearly absorbing, as the published schedule's, a network must predict
+        that a visible token stays: it was replaced with a probability of about 1e-6, and a network
+        that does not copy it pays for it twice. A uniform prediction scores about
         2 log2(K) + 1 bits per token there, and log2(K) with a pure absorbing schedule, which
         carries visible tokens over whatever the network says.
 

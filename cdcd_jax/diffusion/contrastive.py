@@ -66,6 +66,7 @@ class StepWise:
         self, negatives: Float[Array, "batch num_neg"], positive: Float[Array, " batch"]
     ) -> Float[Array, " batch"]:
         """Return minus the mean over the negatives."""
+        # -(1/N) sum_j L(negative j): minimising it raises the negatives' bound (CDCD Eq. 3, 4).
         return -jnp.mean(negatives, axis=1)
 
 

@@ -59,7 +59,7 @@ def guide(
             )
     if log_cond.shape != log_null.shape:
         raise ValueError(f"log_null has shape {log_null.shape} where log_cond has {log_cond.shape}")
-    # Floored, as -inf in both would leave a NaN.
+    # Floored, because -inf - (-inf) is NaN.
     log_cond, log_null = (
         jnp.maximum(_normalise(name, log_p), LOG_FLOOR)
         for name, log_p in (("log_cond", log_cond), ("log_null", log_null))

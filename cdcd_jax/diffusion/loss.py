@@ -270,7 +270,7 @@ def evaluate_terms(
         total = total + one.weight * time_weight(one.time_weight, t, num_steps) * term
     total = total / p_t  # importance sampling: an unbiased estimate of the sum over all t
 
-    # What share of the negatives are the example itself: the term pushes away from those, too.
+    # Share of negatives that equal their positive, which the contrastive term then works against.
     same = [jnp.all(negatives[i] == z0[:, None], axis=-1) for i in used]
     equal = jnp.concatenate(same, axis=1) if same else jnp.zeros((z0.shape[0], 1))
     return LossTerms(

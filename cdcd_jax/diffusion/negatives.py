@@ -110,6 +110,8 @@ def permutations(key: PRNGKey, shape: tuple[int, ...], size: int) -> Int[Array, 
         key, draw_key = jax.random.split(key)
         return key, jnp.where(is_identity(order), draw(draw_key), order)
 
+    # Rejection: conditioned on not being the identity, all permutations stay equally likely. At two
+    # pieces half of the draws are rejected, which is the worst case.
     key, draw_key = jax.random.split(key)
     start = key, draw(draw_key)
     return jax.lax.while_loop(lambda state: jnp.any(is_identity(state[1])), redraw, start)[1]

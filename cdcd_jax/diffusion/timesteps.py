@@ -34,7 +34,7 @@ class TimestepStats:
 
 
 def init_timestep_stats(num_steps: int) -> TimestepStats:
-    """Return statistics that have seen nothing.
+    """Return empty statistics.
 
     Args:
         num_steps: T, as many as the schedule has.
@@ -70,10 +70,13 @@ def timestep_probs(stats: TimestepStats) -> Float[Array, " steps"]:
     """Return the probability of training at each step 1..T.
 
     p_t ~ sqrt(E[vb_t^2] + 1e-10) + 1e-4 with p_1 copied from p_2 (VQ-Diffusion Sec. 4.1; Improved
-    DDPM Eq. 18), uniform until every step was seen more than 10 times.
+    DDPM Eq. 18), uniform until every step was drawn more than 10 times.
     """
     num_steps = stats.count.shape[0]
+    # p_t ~ sqrt(E[vb_t^2]) minimises the variance of vb_t / p_t (Improved DDPM Eq. 18); the two
+    # small constants are the published code's.
     weight = jnp.sqrt(stats.second_moment + 1e-10) + 1e-4
+    # p_1 is copied from p_2, as published: at t = 1 the term is the decoder's likelihood, not a KL.
     weight = weight.at[0].set(weight[min(1, num_steps - 1)])
     ready = jnp.all(stats.count > MIN_COUNT)
     return jnp.where(ready, weight / jnp.sum(weight), 1.0 / num_steps)
@@ -101,6 +104,7 @@ def sample_timesteps(
     if not stratified:
         index = jax.random.categorical(key, jnp.log(probs), shape=(batch,))
         return index + 1, probs[index]
+    # Systematic sampling: batch equidistant quantiles with one common random offset.
     offset_key, order_key = jax.random.split(key)
     u = (jax.random.uniform(offset_key) + jnp.arange(batch) / batch) % 1.0
     cumulative = jnp.cumsum(probs)
@@ -113,7 +117,7 @@ def sample_timesteps(
 def update_timestep_stats(
     stats: TimestepStats, t: Timesteps, vb: Float[Array, " batch"]
 ) -> TimestepStats:
-    """Return the statistics after a batch: second moments decay by 0.9 where a step was seen.
+    """Return the statistics after a batch: second moments of the steps in it decay by 0.9.
 
     Args:
         stats: Statistics so far.
@@ -126,6 +130,7 @@ def update_timestep_stats(
     """
     vb = jax.lax.stop_gradient(vb)
     drawn = jnp.zeros_like(stats.count).at[t - 1].add(1.0)
+    # Mean of vb^2 over the examples at each step, then m <- 0.9 m + 0.1 mean.
     total = jnp.zeros_like(stats.count).at[t - 1].add(jnp.square(vb))
     moment = DECAY * stats.second_moment + (1.0 - DECAY) * total / jnp.maximum(drawn, 1.0)
     return TimestepStats(
