@@ -94,7 +94,7 @@ def atomic_write(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         suffix: How the other name ends, by which what a kill leaves behind can be found.
 
     Yields:
-        A path in the same folder, hidden and nobody else's, for the caller to write to.
+        A hidden, unused path in the same folder, for the caller to write to.
 
     Raises:
         OSError: The disk refuses, or nothing was written.
@@ -170,7 +170,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path: Where the folder belongs, which must not be there yet.
 
     Yields:
-        A folder beside it, hidden and nobody else's, for the caller to fill.
+        A hidden, unused folder beside it, for the caller to fill.
 
     Raises:
         OSError: The disk refuses.

@@ -38,6 +38,6 @@ def prepare_tokens(preparation: Preparation) -> None:
             num_processes=jax.process_count(),
             progress=is_first_host(),
         )
-        # Whichever host is last publishes the folder; nobody reads it before.
+        # The last host publishes the folder, which is not read before.
         wait_for_hosts(f"prepared {split}")
         print(f"Tokens: {folder}, {done.num_shards} shards")

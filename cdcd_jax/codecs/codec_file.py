@@ -163,7 +163,7 @@ def unflatten(arrays: Mapping[str, Any], template: Params, path: str | Path) -> 
 
 
 def _read_options(text: str, path: Path) -> VQGANOptions:
-    """Read options back from JSON, which knows lists only."""
+    """Read options from JSON, in which tuples are lists."""
     try:
         return VQGANOptions(**read_options(text, path))
     except TypeError as error:
@@ -173,7 +173,7 @@ def _read_options(text: str, path: Path) -> VQGANOptions:
 
 
 def read_options(text: str, path: Path) -> dict[str, Any]:
-    """Read options from JSON, which knows lists where there were tuples.
+    """Read options from JSON, in which tuples are lists.
 
     Raises:
         ValueError: The text is not a JSON object; the sentence names the file.

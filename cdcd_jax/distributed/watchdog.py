@@ -39,7 +39,7 @@ def find_stuck(reports: Mapping[int, Report], host: int, timeout: float) -> list
 
     Returns:
         Hosts with the least progress, if they are behind and idle for ``timeout``; all hosts, if
-        none is behind and all are idle for twice that; otherwise nobody.
+        none is behind and all are idle for twice that; otherwise none.
 
     >>> waiting = Report(7, 20.0, 20.0, "in step 3", "")
     >>> find_stuck({0: waiting, 1: Report(6, 20.0, 20.0, "reading", "")}, 0, 10.0)

@@ -91,7 +91,7 @@ def evaluate(
 
     Raises:
         ValueError: If a number is out of range, ``sample_fn`` returns another shape, or a metric
-            looks at images or listens and ``decode_fn`` is not given.
+            is of images or sound and ``decode_fn`` is not given.
     """
     _check(num_samples, num_steps, truncations, batch_size, num_real)
     if metrics is None and by_example:
@@ -169,7 +169,7 @@ def _bounds(
     found = {"bits_per_token": bits, "bits_per_token_error": error}
     if not by_example:
         return found
-    # Half way round the set nobody keeps a caption or dance of its own.
+    # Shifted by half of the set, no example keeps its own caption or dance.
     others = np.roll(chosen, len(chosen) // 2)
     shuffled, _ = measure_bits(key, bound_fn, test, chosen, cond_of=others, **options)
     return found | {"bits_per_token_shuffled": shuffled}

@@ -118,7 +118,7 @@ def fit_params(saved: Saved, path: Path, experiment: Experiment) -> Params:
 
 
 def _shapes_of_dances(dance: dict[str, Any] | None) -> dict[str, tuple[int, ...]]:
-    """Return the shape of an example of each part of the dances that a model knows."""
+    """Return the shape of each part of a dance that a model takes."""
     if dance is None:
         return {}
     shapes: dict[str, tuple[int, ...]] = {"motion": (dance["frames"], dance["num_features"])}

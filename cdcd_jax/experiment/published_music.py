@@ -122,7 +122,7 @@ def describe_dances(
         frames: Frames of a dance.
         num_features: Features of a frame.
         video_features: Features of a dance's video; 0 for a model without.
-        num_genres: Genres that the model knows; 0 for none.
+        num_genres: Genres of the model; 0 for none.
         samples: Samples of sound of its tokens.
 
     Returns:

@@ -113,7 +113,7 @@ def splash_here(
     interpret: bool,
 ) -> Float[Array, "batch length heads depth"]:
     """Attend by splash attention on one device."""
-    # Experimental, and of use to TPUs alone: nobody else shall depend on where it lies.
+    # Experimental and for TPUs only, so it is imported only there.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 

@@ -17,7 +17,7 @@ MAX_BYTES = 2**25
 """Of texts and arrays in a pickle; the longest motion of AIST++ has 2 million."""
 
 SKIP_BYTES, MAX_SKIPPED_BYTES = 2**16, 2**31
-"""What is read at a time of texts and arrays that nobody wants, and most of them in all."""
+"""Bytes read at a time of skipped texts and arrays, and the most of them in all."""
 
 BUDGET = 2**27
 """Bytes of memory for all else that a pickle makes; a checkpoint of 10,000 arrays takes 62
@@ -175,7 +175,7 @@ class SafeUnpickler(_Machine):
             count -= part
 
     def get_extension(self, code: int) -> Any:
-        """Refuse what only the writer's own program knows."""
+        """Refuse extension codes, which only the writer's program can resolve."""
         raise Damage(f"extension {code} has no place in it")
 
     def load_build(self) -> None:

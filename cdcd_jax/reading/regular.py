@@ -1,6 +1,6 @@
 """Regular files, opened without waiting and read within a limit.
 
-A named pipe waits forever for somebody to write into it, and a device such as ``/dev/zero`` never
+A named pipe blocks until another process writes into it, and a device such as ``/dev/zero`` never
 ends. So all readers of files of others open them here.
 """
 

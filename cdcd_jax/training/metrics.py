@@ -115,7 +115,7 @@ class _Lines:
         if self._file is not None and self._is_moved(self._file):
             self._close()
         if self._file is None:
-            # Without waiting for somebody who reads, should it be a named pipe.
+            # Without blocking if it is a named pipe without a reader.
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
             self._file = os.open(self._path, flags, 0o644)
             check_kind(os.fstat(self._file).st_mode, self._path)

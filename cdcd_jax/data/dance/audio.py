@@ -55,7 +55,7 @@ def load_audio(
     n * sample_rate / rate, rounded.
 
     Args:
-        path: A file of any kind that libsndfile knows: WAV, FLAC, Ogg, MP3 ...
+        path: A file of any format of libsndfile: WAV, FLAC, Ogg, MP3 ...
         sample_rate: Samples per second wanted, >= 1.
 
     Returns:

@@ -6,9 +6,9 @@
 
 Which pieces a split has, and in which order, is in a list for each kind of file,
 ``aist_motion_train_segment.txt`` or, of six seconds, ``aist_motion_train_segment_s6.txt``. A line
-is a path on somebody's computer, of which the last part counts. The lists are in ``data/`` of the
-repository of CDCD and in ``dataset/`` of D2M-GAN's; they may be beside the folders, or in a folder
-of one of these names there. Without lists all pieces of ``train/`` and ``test/`` are taken.
+is a path on the authors' computer, of which only the last part is used. The lists are in ``data/``
+of the repository of CDCD and in ``dataset/`` of D2M-GAN's; they may be beside the folders, or in a
+folder of one of these names there. Without lists all pieces of ``train/`` and ``test/`` are taken.
 """
 
 import re

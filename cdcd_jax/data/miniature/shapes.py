@@ -16,7 +16,7 @@ def draw_shape(
     """Draw a shape on a grey ground, somewhere near the middle.
 
     Args:
-        colour: Any name that Pillow knows.
+        colour: Any colour name of Pillow.
         shape: One of ``SHAPES``.
         width: Of the image, in pixels.
         height: Of the image, in pixels.

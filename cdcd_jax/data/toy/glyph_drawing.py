@@ -68,8 +68,8 @@ def _load_font(style: str, points: float) -> ImageFont.FreeTypeFont:
 def shape_classes() -> dict[str, int]:
     """Number the shapes of all characters, in the order of ``CHARACTERS``.
 
-    Characters whose images in DejaVu Sans are the same, pixel by pixel, share a number: nobody
-    can tell them apart.
+    Characters whose images in DejaVu Sans are the same, pixel by pixel, share a number: they
+    are indistinguishable.
 
     Returns:
         The number of each character's shape, 0..shapes-1.

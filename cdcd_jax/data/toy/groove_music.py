@@ -79,7 +79,7 @@ KITS = {
         *("0080008000800080", "7007000070060000"),
         *(58, 2600, 0.3, 7000, 0.02, (1.0, 0.3), (0, 5, 0, 7)),
     ),
-    # kicks and snares where nobody expects them, besides the beats
+    # syncopated kicks and snares, besides the beats
     "breakbeat": Kit(
         *("9060000090700000", "0000800004008400", "7020702070207020", SILENT, "9000004090040000"),
         *(85, 2800, 0.8, 8000, 0.025, (1.0, 0.8, 0.6, 0.5), (0, 3, -2, 5)),

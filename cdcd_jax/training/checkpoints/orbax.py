@@ -50,7 +50,7 @@ def reading_alone(*, partly: bool = False) -> Iterator[None]:
 def without_stray_messages() -> Iterator[None]:
     """Drop what Orbax's abandoned reads print after one of them failed; the failure is raised."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    # Of asyncio, the task whose failure nobody waited for; of absl, Orbax's, every failure twice.
+    # asyncio logs the abandoned task's failure, and absl logs every failure of Orbax twice.
     loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

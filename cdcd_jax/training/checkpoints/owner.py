@@ -41,7 +41,7 @@ def read_lock(path: Path) -> tuple[dict[str, Any], int] | None:
 
 
 def describe_process() -> dict[str, Any]:
-    """Describe this process so that nobody takes another for it, even in a container."""
+    """Return a description that identifies this process, even in a container."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
