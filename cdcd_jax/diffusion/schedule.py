@@ -70,6 +70,22 @@ class Schedule:
         """The id of the mask: K, one past the real tokens."""
         return self.vocab_size
 
+    def until(self, step: int) -> "Schedule":
+        """Return the schedule of the steps 1..step, whose noise ends where that of step is.
+
+        Example:
+            >>> absorbing_schedule(num_steps=4, vocab_size=10).until(2).gamma_bar.tolist()
+            [0.0, 0.25, 0.5]
+        """
+        check_count("step", step)
+        if step > self.num_steps:
+            raise ValueError(
+                f"step must be at most the {self.num_steps} of the schedule, got {step}"
+            )
+        tables = (field.name for field in dataclasses.fields(self) if field.name != "vocab_size")
+        cut = {name: getattr(self, name)[: step + 1] for name in tables}
+        return dataclasses.replace(self, **cut)
+
 
 def mask_replace_schedule(
     *,
