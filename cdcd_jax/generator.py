@@ -20,7 +20,7 @@ from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.conditioning.conditioning import Conditioning, Texts
 from cdcd_jax.dance_to_music import generate_music, read_request
-from cdcd_jax.diffusion.samplers.sample import rule_options
+from cdcd_jax.diffusion.samplers.sample import option_names
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.shard_batch import fetch_whole
 from cdcd_jax.io import atomic_folder, check_local, is_first_host
@@ -40,8 +40,17 @@ MAX_SAMPLES = 10_000
 FILES = ("model.json", "*.safetensors", "vocabulary-*.json", "merges.txt.gz")
 """What a model's folder holds, by patterns; anything else there is not exported."""
 
-SAMPLING = ("num_steps", "truncation", "top_k", "temperature", "guidance", "sampler", "times")
-"""Options of sampling, beside those of a sampler that is named."""
+SAMPLING = (
+    "num_steps",
+    "truncation",
+    "top_k",
+    "temperature",
+    "guidance",
+    "sampler",
+    "corrector",
+    "times",
+)
+"""Options of sampling, beside those of a sampler and a corrector that are named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -114,8 +123,8 @@ class Generator:
                 [samples height width] with values 0..1, or sound [samples time] in -1..1;
                 ``"pil"`` for a list of PIL images; ``"tokens"`` for tokens [samples length].
             **options: ``num_steps`` (1..T), ``truncation`` (0..1], ``top_k``, ``temperature``,
-                ``guidance``, ``sampler`` and ``times``, see ``cdcd_jax.sample``, and those of the
-                sampler that is named; by default those of ``sampling``.
+                ``guidance``, ``sampler``, ``corrector`` and ``times``, see ``cdcd_jax.sample``, and
+                those of a sampler and corrector that are named; by default those of ``sampling``.
 
         Returns:
             The samples, as NumPy arrays.
@@ -364,7 +373,8 @@ class Generator:
 
     def _option_names(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         sampler = options.get("sampler", self.sampling.get("sampler", "ancestral"))
-        return (*SAMPLING, *rule_options(sampler))
+        corrector = options.get("corrector", self.sampling.get("corrector"))
+        return (*SAMPLING, *option_names(sampler, corrector))
 
     @property
     def _kind(self) -> str:

@@ -73,6 +73,7 @@ CODECS: Table = Table("codec")
 CONDITIONS: Table = Table("condition")
 CONTRASTS: Table = Table("contrastive term")
 SAMPLERS: Table = Table("sampler")
+CORRECTORS: Table = Table("corrector")
 METRICS: Table = Table("metric")
 
 TABLES: dict[str, Table] = {
@@ -81,6 +82,7 @@ TABLES: dict[str, Table] = {
     "condition": CONDITIONS,
     "contrast": CONTRASTS,
     "sampler": SAMPLERS,
+    "corrector": CORRECTORS,
     "metric": METRICS,
 }
 """Every table by the kind that ``register`` is given."""
@@ -90,8 +92,8 @@ def register(kind: str, name: str, entry: T) -> T:
     """Add what a configuration can name; the configuration's own file may do it.
 
     Args:
-        kind: ``"source"``, ``"codec"``, ``"condition"``, ``"contrast"``, ``"sampler"`` or
-            ``"metric"``.
+        kind: ``"source"``, ``"codec"``, ``"condition"``, ``"contrast"``, ``"sampler"``,
+            ``"corrector"`` or ``"metric"``.
         name: The name; a Python identifier that is not taken.
         entry: What the name is for; docs/extending.md says what each kind is.
 
@@ -101,9 +103,9 @@ def register(kind: str, name: str, entry: T) -> T:
     Raises:
         ValueError: If there is no such kind, or the name is taken.
 
-    >>> register("sound", "mine", None)
+    >>> register("sound", "mine", None)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: kind = 'sound' must be one of source, codec, condition, contrast, sampler, metric
+    ValueError: kind = 'sound' must be one of source, codec, condition, contrast, sampler, ...
     """
     if kind not in TABLES:
         raise ValueError(f"kind = {kind!r} must be one of {', '.join(TABLES)}")

@@ -250,6 +250,8 @@ def _add_sampling(config: Any) -> None:
         "guidance": 1.0,
         # Rule for a reverse step, see docs/guides/sampling.md; its options are keys beside it.
         "sampler": "ancestral",
+        # What repairs the state after each step, e.g. gibbs; none unless given.
+        "corrector": config_dict.placeholder(str),
         # Which steps are visited: uniform, cosine, polynomial, or a tuple of them from T to 0.
         "times": "uniform",
     }

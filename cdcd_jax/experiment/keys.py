@@ -4,12 +4,12 @@ Keys of a section that one constructor takes are that constructor's arguments. K
 one by one are listed here; a test compares them with the base configurations.
 """
 
-from cdcd_jax.diffusion.samplers.sample import rule_options
+from cdcd_jax.diffusion.samplers.sample import option_names
 from cdcd_jax.diffusion.schedule import mask_replace_schedule
 from cdcd_jax.distributed.mesh import AXES
 from cdcd_jax.experiment.step import STEP_OPTIONS
 from cdcd_jax.models.options import DenoiserOptions
-from cdcd_jax.registry import CODECS, CONDITIONS, SAMPLERS, SOURCES
+from cdcd_jax.registry import CODECS, CONDITIONS, CORRECTORS, SAMPLERS, SOURCES
 from cdcd_jax.settings.keys import Keys, argument_keys
 from cdcd_jax.settings.sections import TRAIN_MUTABLE_KEYS, make_decaying_optimizer
 from cdcd_jax.training.generation import check_sampling
@@ -71,7 +71,10 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "sample": {
             "": argument_keys(
                 check_sampling, given=("schedule", "model", "num_classes", "label")
-            ).and_other(*(name for sampler in SAMPLERS for name in rule_options(sampler)))
+            ).and_other(
+                *(name for sampler in SAMPLERS for name in option_names(sampler)),
+                *(name for corrector in CORRECTORS for name in option_names(None, corrector)),
+            )
         },
         "prepare": {name: entry.tasks[0].prepare_keys for name, entry in SOURCES.items()},
     }

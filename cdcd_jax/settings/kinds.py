@@ -231,6 +231,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         "sample.times",
     ),
+    **_by_name(_or_none(TEXT), "corrector"),
     **_by_name(_tuple(_number("[0, 1e6]"), 2), "mask_weight"),
     **_by_name(_tuple(RULE), "codec_rules rules"),
 }

@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 from cdcd_jax.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.guidance import guide_denoiser
+from cdcd_jax.diffusion.samplers.correctors import Corrector
 from cdcd_jax.diffusion.samplers.rule import Rule
-from cdcd_jax.diffusion.samplers.sample import find_rule, sample
+from cdcd_jax.diffusion.samplers.sample import find_parts, sample
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
@@ -87,13 +88,13 @@ def make_sample_fn(
         mesh: Devices that share the samples; None computes where the parameters are.
 
     Returns:
-        ``sample_fn(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=,
-        sampler=, times=) -> tokens`` [batch length], a sample for each row of ``cond``; compiled
-        once for all values of ``truncation``, ``temperature``, ``guidance`` and a sampler's own
-        numbers, but for a guidance of 1, which is half the work. A sampler that is named takes its
-        options beside its name. ``known=`` tokens [batch length] stand, where they are not the
-        mask. With ``return_trajectory=True`` also the intermediate states, [num_steps+1 batch
-        length].
+        ``sample_fn(params, key, cond, num_steps=, times=, truncation=, top_k=, temperature=,
+        guidance=, sampler=, corrector=) -> tokens`` [batch length], a sample for each row of
+        ``cond``; compiled once for all values of ``truncation``, ``temperature``, ``guidance`` and
+        the sampler's own numbers, but for a guidance of 1, which is half the work. A sampler that
+        is named takes its options beside its name. ``known=`` tokens [batch length] stand, where
+        they are not the mask. With ``return_trajectory=True`` also the intermediate states,
+        [num_steps+1 batch length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
@@ -142,6 +143,7 @@ def make_sample_fn(
         temperature: float = 1.0,
         guidance: float = 1.0,
         sampler: str | Rule = "ancestral",
+        corrector: str | Corrector | None = None,
         num_steps: int | None = None,
         times: Times = "uniform",
         top_k: int | None = None,
@@ -151,6 +153,7 @@ def make_sample_fn(
         check_truncation("truncation", truncation)
         check_temperature(temperature)
         check_guidance(guidance, model)
+        rule, repair = find_parts(sampler, corrector, options)
         rows = {"cond": cond}
         if known is not None:
             check_known(known, (len(jax.tree.leaves(cond)[0]), length), schedule.vocab_size)
@@ -163,7 +166,8 @@ def make_sample_fn(
             temperature=float(temperature),
             guidance=float(guidance),
             guided=guidance != 1.0,
-            sampler=find_rule(sampler, options),
+            sampler=rule,
+            corrector=repair,
             num_steps=num_steps,
             times=times if isinstance(times, str) else tuple(times),
             top_k=top_k,
@@ -198,6 +202,7 @@ def check_sampling(
     temperature: float,
     guidance: float = 1.0,
     sampler: str | Rule = "ancestral",
+    corrector: str | Corrector | None = None,
     times: Times = "uniform",
     label: int | None = None,
     **options: Any,
@@ -215,9 +220,10 @@ def check_sampling(
         temperature: > 0.
         guidance: >= 0; anything but 1 needs a model that was trained for it.
         sampler: An entry of the table ``SAMPLERS``, or a rule.
+        corrector: An entry of the table ``CORRECTORS``, a corrector, or None.
         times: A time grid by its name, or the steps themselves.
         label: A class, or None for all of them in turn.
-        **options: Of the sampler.
+        **options: Of the sampler and the corrector.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -230,8 +236,10 @@ def check_sampling(
         raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
     check_temperature(temperature)
     check_guidance(guidance, model)
-    rule = find_rule(sampler, options)
+    rule, repair = find_parts(sampler, corrector, options)
     rule.prepare(schedule, num_steps, times, length=None)
+    if repair is not None:
+        repair.check(schedule)
     if label is not None and num_classes == 0:
         raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
     if label is not None and not 0 <= label < num_classes:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.samplers import draws
+from cdcd_jax.diffusion.samplers import draws, orders
 from cdcd_jax.diffusion.samplers.filters import keep_top_k, truncate
 
 
@@ -133,3 +133,38 @@ def test_fast_sampling_takes_as_many_steps_as_it_may():
         )
         assert len(sampler.times) - 1 == visited
         assert (sampler.times[0], sampler.times[-2], sampler.times[-1]) == (100, 1, 0)
+
+
+@pytest.mark.parametrize("weight", ["0", "1", "2.5"])
+def test_purity_is_the_published_prior(golden, monkeypatch, weight):
+    """Weights of positions, sharpened tokens and what is drawn with the same uniform numbers."""
+    data = golden("sampling/ms_purity.npz")
+    name = f"rule2_r{weight}"
+    zt, num_tokens = jnp.asarray(data["xt"]), 23
+    logits = jnp.moveaxis(jnp.asarray(data["logits"]), 1, -1)
+    log_p0 = jax.nn.log_softmax(logits, axis=-1)
+    purity = orders.find_purity(log_p0)
+    is_mask = np.asarray(zt) == num_tokens
+    score = np.where(is_mask, purity, 0.0)
+    np.testing.assert_allclose(score, data[f"{name}/score_masked"], rtol=1e-5)
+    theirs = np.moveaxis(data[f"{name}/sampling_log_prob"], 1, -1)[..., :num_tokens]
+    ours = orders.sharpen(log_p0, purity, float(weight))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    # One step of the rule, with their numbers in place of its own draws.
+    schedule = cdcd.mask_replace_schedule(num_steps=100, vocab_size=num_tokens)
+    uniform = np.moveaxis(data[f"{name}/uniform"], 1, -1)[..., :num_tokens]
+    noise = jnp.asarray(-np.log(uniform + 1e-30) + 1e-30)
+    monkeypatch.setattr(draws, "exponential", lambda key, shape: noise)
+    monkeypatch.setattr(orders, "gumbel", lambda key, shape: 0.0)  # the positions of most weight
+    count = data[f"{name}/selected"].shape[1]
+    monkeypatch.setattr(orders, "count_left", lambda *given: jnp.asarray(is_mask.sum(1) - count))
+    steps = jnp.full(2, 49), jnp.full(2, 50)
+    state = cdcd.samplers.Purity(float(weight)).step(
+        jax.random.key(0),
+        schedule,
+        lambda zt, t: cdcd.samplers.Prediction(log_p0, log_p0),
+        cdcd.samplers.State(zt),
+        *steps,
+    )
+    np.testing.assert_array_equal(state.zt, data[f"{name}/new_tokens"])

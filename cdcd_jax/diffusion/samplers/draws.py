@@ -48,6 +48,13 @@ def draw_visible(
     return _race(key, reverse_probs(rates, _probs(log_p0), zt).tokens, zt)[0]
 
 
+def draw_clean(key: PRNGKey, schedule: Schedule, log_p0: LogProbs) -> Tokens:
+    """Draw z0 ~ p(z0 | zt, cond) at every position, of log-probabilities that may hold -inf."""
+    masks = jnp.full(log_p0.shape[:2], schedule.mask_id)
+    start = jnp.zeros(len(masks), masks.dtype)
+    return draw_visible(key, schedule, log_p0, masks, start, start + 1)
+
+
 def gumbel(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draw float32 Gumbel noise over its full range, up to 22.9."""
     return -jnp.log(exponential(key, shape))

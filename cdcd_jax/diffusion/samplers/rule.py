@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from cdcd_jax.checks import is_traced
 from cdcd_jax.diffusion.samplers.times import Times, make_times
@@ -88,6 +90,13 @@ class Rule:
     def keeps_visible(self, schedule: Schedule) -> bool:
         """Return whether nothing changes any more where nothing is masked."""
         return not replaces_tokens(schedule)
+
+
+def is_free(state: State, schedule: Schedule) -> Bool[Array, "batch length"]:
+    """Return where tokens may change: everywhere but at those that are known."""
+    if state.known is None:
+        return jnp.ones(state.zt.shape, bool)
+    return state.known == schedule.mask_id
 
 
 def replaces_tokens(schedule: Schedule) -> bool:

@@ -1,7 +1,7 @@
 """Sampling: from noise to clean tokens, by any rule, in any number of reverse steps."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,6 +23,8 @@ from cdcd_jax.checks import (
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.samplers.ancestral import Ancestral, Fast
+from cdcd_jax.diffusion.samplers.correctors import Corrector, Gibbs, Renoise, SelfCorrection
+from cdcd_jax.diffusion.samplers.events import Entropy, FirstHitting
 from cdcd_jax.diffusion.samplers.filters import (
     apply_temperature,
     check_temperature,
@@ -30,19 +32,37 @@ from cdcd_jax.diffusion.samplers.filters import (
     keep_top_k,
     truncate,
 )
+from cdcd_jax.diffusion.samplers.orders import Confidence, Halton, Margin, Purity
+from cdcd_jax.diffusion.samplers.remask import Remask
 from cdcd_jax.diffusion.samplers.rule import Prediction, Rule, State
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.diffusion.transitions import sample_prior
-from cdcd_jax.registry import SAMPLERS, register, suggest
+from cdcd_jax.registry import CORRECTORS, SAMPLERS, Table, register, suggest
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Timesteps, Tokens
 
 Step: TypeAlias = Int[Array, ""] | np.integer | int
 """One step for all rows."""
 
-for _name, _rule in {"ancestral": Ancestral, "fast": Fast}.items():
+for _name, _rule in {
+    "ancestral": Ancestral,
+    "fast": Fast,
+    "first_hitting": FirstHitting,
+    "confidence": Confidence,
+    "margin": Margin,
+    "entropy": Entropy,
+    "halton": Halton,
+    "purity": Purity,
+    "remask": Remask,
+}.items():
     register("sampler", _name, _rule)
+for _name, _corrector in {
+    "renoise": Renoise,
+    "gibbs": Gibbs,
+    "self_correction": SelfCorrection,
+}.items():
+    register("corrector", _name, _corrector)
 
 
 class Sampler(NamedTuple):
@@ -70,6 +90,7 @@ def make_sampler(
     denoise_fn: DenoiseFn,
     *,
     sampler: str | Rule = "ancestral",
+    corrector: str | Corrector | None = None,
     num_steps: int | None = None,
     times: Times = "uniform",
     truncation: Number = 1.0,
@@ -83,6 +104,8 @@ def make_sampler(
         schedule: The noise schedule the network was trained with.
         denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
         sampler: An entry of the table ``SAMPLERS`` by its name, or a `Rule` with its options.
+        corrector: What repairs the state after each step: an entry of ``CORRECTORS`` by its name,
+            a `cdcd_jax.diffusion.samplers.correctors.Corrector`, or None.
         num_steps: Reverse steps, 1..T; T when None. Steps that skip use the exact posterior
             p(zs | zt), not one step's.
         times: How they are spread over 1..T: ``"uniform"``, ``"cosine"``, ``"polynomial"``, or the
@@ -102,7 +125,7 @@ def make_sampler(
     """
     check_schedule(schedule)
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
-    rule = find_rule(sampler)
+    rule, repair = find_parts(sampler, corrector)
     if num_steps is not None:
         check_count("num_steps", num_steps)
     if top_k is not None:
@@ -110,6 +133,8 @@ def make_sampler(
     check_truncation(truncation)
     check_temperature(temperature)
     rule, visited = rule.prepare(schedule, num_steps, times, length)
+    if repair is not None:
+        repair.check(schedule)
     denoise = check_outputs(denoise_fn)
 
     def init(key: PRNGKey, batch: int, length: int, known: Tokens | None = None) -> State:
@@ -120,7 +145,7 @@ def make_sampler(
             known = jnp.asarray(known)
         state = State(sample_prior(key, schedule, (batch, length)), known)
         state = _keep_known(state, schedule)
-        return state._replace(memory=rule.start(jax.random.fold_in(key, 1), schedule, state.zt))
+        return state._replace(memory=rule.start(_fork(key), schedule, state.zt))
 
     def step(key: PRNGKey, state: State, s: Step, t: Step, cond: Any) -> State:
         check_key(key)
@@ -138,53 +163,82 @@ def make_sampler(
                 log_p0 = keep_top_k(log_p0, top_k)
             return Prediction(network, truncate(log_p0, truncation))
 
-        return _keep_known(rule.step(key, schedule, predict, state, s, t), schedule)
+        state = _keep_known(rule.step(key, schedule, predict, state, s, t), schedule)
+        if repair is None:
+            return state
 
-    return Sampler(init, step, visited, rule.keeps_visible(schedule))
+        repair_once = repair.correct
+
+        def correct(state: State, key: PRNGKey) -> tuple[State, None]:
+            return _keep_known(repair_once(key, schedule, predict, state, s, t), schedule), None
+
+        keys = jax.random.split(_fork(key), repair.num_passes)
+        state = vary_like_result(lambda state: correct(state, keys[0])[0], state)
+        return jax.lax.scan(correct, state, keys)[0]
+
+    return Sampler(init, step, visited, repair is None and rule.keeps_visible(schedule))
 
 
-def find_rule(sampler: str | Rule, options: Mapping[str, Any] | None = None) -> Rule:
-    """Return a rule, or make that of a name.
+def find_parts(
+    sampler: str | Rule,
+    corrector: str | Corrector | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Rule, Corrector | None]:
+    """Return a rule and a corrector, made where they are given by their names.
 
     Args:
         sampler: An entry of the table ``SAMPLERS`` by its name, or a rule.
-        options: The options of a rule that is named, by their names; those left out are as they
-            are by default.
+        corrector: An entry of the table ``CORRECTORS`` by its name, a corrector, or None.
+        options: Options of those that are named, by their names; those left out are as they are
+            by default.
 
     Raises:
-        ValueError: There is no such name, the rule has no such option, or it is neither.
+        ValueError: There is no such name or option, or a value is no rule or corrector.
 
     Example:
-        >>> find_rule("fast", {"skip": 3})
-        Fast(skip=3)
-        >>> find_rule("fast", {"skips": 3})
+        >>> find_parts("fast", options={"skip": 3})
+        (Fast(skip=3), None)
+        >>> find_parts("fast", options={"skips": 3})
         Traceback (most recent call last):
         ValueError: skips is not an option of sampler = "fast": did you mean skip?
     """
-    options, names = options or {}, rule_options(sampler)
-    for name in options:
+    given, names = options or {}, option_names(sampler, corrector)
+    for name in given:
         if name not in names:
-            which = f'sampler = "{sampler}"' if isinstance(sampler, str) else "a sampler as object"
-            raise ValueError(f"{name} is not an option of {which}{_suggest(name, names)}")
-    if isinstance(sampler, str):
-        sampler = SAMPLERS.find(sampler, "sampler")(**options)
-    if not isinstance(sampler, Rule):
-        raise ValueError(
-            f"sampler must be a name ({', '.join(SAMPLERS)}) or an object such as Ancestral(), got "
-            f"{sampler!r}"
-        )
-    return sampler
+            which = f'sampler = "{sampler}"' if isinstance(sampler, str) else "a sampler's object"
+            which += f' and corrector = "{corrector}"' if isinstance(corrector, str) else ""
+            hint = f": {suggest(name, names)}" if names else ", which has none"
+            raise ValueError(f"{name} is not an option of {which}{hint}")
+
+    def make(table: Table, key: str, part: Any) -> Any:
+        if not isinstance(part, str):
+            return part
+        own = option_names(part, None) if key == "sampler" else option_names(None, part)
+        return table.find(part, key)(**{name: given[name] for name in own if name in given})
+
+    rule, repair = make(SAMPLERS, "sampler", sampler), make(CORRECTORS, "corrector", corrector)
+    for key, part, kind, table in (
+        ("sampler", rule, Rule, SAMPLERS),
+        ("corrector", repair, Corrector | None, CORRECTORS),
+    ):
+        if not isinstance(part, kind):
+            raise ValueError(
+                f"{key} must be a name ({', '.join(table)}) or an object with its options, got "
+                f"{part!r}"
+            )
+    return rule, repair
 
 
-def rule_options(sampler: str | Rule) -> tuple[str, ...]:
-    """List the options of a rule that is named; one that is an object has them already."""
-    if not isinstance(sampler, str):
-        return ()
-    return tuple(field.name for field in dataclasses.fields(SAMPLERS.find(sampler, "sampler")))
+def option_names(sampler: str | Rule | None, corrector: Any = None) -> tuple[str, ...]:
+    """List the options of a rule and a corrector that are named; objects have theirs already."""
+    found = [SAMPLERS.find(sampler, "sampler")] if isinstance(sampler, str) else []
+    found += [CORRECTORS.find(corrector, "corrector")] if isinstance(corrector, str) else []
+    return tuple(dict.fromkeys(field.name for part in found for field in dataclasses.fields(part)))
 
 
-def _suggest(name: str, names: Sequence[str]) -> str:
-    return f": {suggest(name, names)}" if names else ", which has none"
+def _fork(key: PRNGKey) -> PRNGKey:
+    """Return a key for draws beside those of the key itself, which is none that a split gives."""
+    return jax.random.fold_in(jax.random.clone(key), 2**31)
 
 
 def _keep_known(state: State, schedule: Schedule) -> State:
@@ -202,6 +256,7 @@ def sample(
     *,
     shape: tuple[int, int],
     sampler: str | Rule = "ancestral",
+    corrector: str | Corrector | None = None,
     num_steps: int | None = None,
     times: Times = "uniform",
     truncation: Number = 1.0,
@@ -227,7 +282,8 @@ def sample(
         cond: Passed on to denoise_fn.
         shape: Batch and length of the tokens to make.
         sampler: An entry of the table ``SAMPLERS`` by its name, or a rule with its options, such as
-            ``cdcd_jax.samplers.Fast(skip=3)``.
+            ``cdcd_jax.samplers.Confidence(choice_temperature=2.0)``.
+        corrector: The same of the table ``CORRECTORS``; None for none.
         num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
         times: How they are spread over 1..T.
         truncation: Mass of the network's prediction to keep, in (0, 1]; may be traced.
@@ -265,9 +321,14 @@ def sample(
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
         known = jnp.asarray(known)
-    rule = find_rule(sampler)
+    rule, repair = find_parts(sampler, corrector)
     options = {"num_steps": num_steps, "times": times, "top_k": top_k, "length": shape[1]}
-    numbers = {"sampler": rule, "truncation": truncation, "temperature": temperature}
+    numbers = {
+        "sampler": rule,
+        "corrector": repair,
+        "truncation": truncation,
+        "temperature": temperature,
+    }
     make_sampler(schedule, denoise_fn, **options, **numbers)
     static = schedule, (shape[0], shape[1]), options, return_trajectory
     drawn = call_compiled(_run_sampler, _probe, static, key, denoise_fn, cond, known, numbers)
