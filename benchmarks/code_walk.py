@@ -27,8 +27,8 @@ from benchmarks.timing import describe_environment, write_json
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.experiment.experiment import Experiment, build
 from cdcd_jax.experiment.model_folder import FOLDER, load_untrained, read_model, save_model
-from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.settings.config_file import load_config
+from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.step import TrainStep
 
 PACKAGE = Path(cdcd.__file__).parent

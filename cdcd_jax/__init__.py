@@ -14,7 +14,7 @@ change. A package is imported when it is first used:
 - ``visualization``: grids of images.
 - ``interop``: published checkpoints as parameters.
 
-``load`` gives a trained model as a value, a ``Generator``.
+``load`` gives a trained model as a value, a ``Generator``, and ``evaluate`` scores one on arrays.
 
 Example:
     >>> import jax, jax.numpy as jnp, cdcd_jax as cdcd
@@ -75,5 +75,5 @@ _PACKAGES = [
     *("visualization", "interop"),
 ]
 _NAMES = dict(zip(_PACKAGES, _PACKAGES, strict=True))
-_NAMES |= {"load": "experiment.load", "Generator": "generator"}
+_NAMES |= {"load": "experiment.load", "Generator": "generator", "evaluate": "tasks.evaluation"}
 __getattr__, __dir__ = _attach(__name__, _NAMES)

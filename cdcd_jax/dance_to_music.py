@@ -1,6 +1,10 @@
-"""Music for a whole dance: overlapping windows, each of which continues the one before."""
+"""Dances as what a model is conditioned on, and music for a whole one.
 
-from collections.abc import Callable, Mapping
+That is made in windows that overlap, each going on from the one before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +13,8 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from cdcd_jax.conditioning.conditioning import DanceFormat
+from cdcd_jax.conditioning.conditioning import Conditioning, DrawFn, check_data
+from cdcd_jax.conditioning.dance_format import DanceFormat
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.segments import cut_video
 from cdcd_jax.io import is_first_host
@@ -23,110 +28,176 @@ class DanceInput(NamedTuple):
         parts: What the model is conditioned on besides: the genre, the same in every window, and
             the video, which is cut by its time.
         seconds: How much music there will be.
+        format: What the model takes of it.
     """
 
     motion: np.ndarray
     parts: dict[str, np.ndarray]
     seconds: float
+    format: DanceFormat
 
 
-def read_request(dance_format: DanceFormat, request: Any) -> DanceInput:
-    """Check a dance given as arrays.
+@dataclass(frozen=True, kw_only=True)
+class DanceConditioning(Conditioning):
+    """Dances, for which music is made.
 
-    Args:
-        dance_format: What the model takes.
-        request: A dict of ``"motion"``, ``"genre"`` and ``"video"``, as ``make_input`` takes them.
-
-    Returns:
-        The dance.
-
-    Raises:
-        ValueError: If it does not fit the model.
+    Attributes:
+        dance: Sizes and rates of the dances.
     """
-    if not isinstance(request, Mapping) or "motion" not in request:
-        raise ValueError(
-            'request: this is a model of dances; give a dict with "motion" [frames features] and, '
-            'where it is conditioned on them, "genre" and "video"'
+
+    dance: DanceFormat
+    noun = "dances"
+    flag = "motion"
+    by_example = True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What of a dance the model is conditioned on."""
+        return self.dance.parts
+
+    def describe(self) -> str:
+        """Name music."""
+        return "music for dances"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the sizes and rates."""
+        return super().facts() | {"dance": self.dance.to_json()}
+
+    def encode(self, request: Any) -> dict[str, np.ndarray]:
+        """Take windows of dances, as arrays with a row for each."""
+        if not isinstance(request, Mapping) or {*request} != {*self.parts}:
+            wanted = ", ".join(f'"{name}"' for name in self.parts)
+            raise ValueError(f"request: give a dict of {wanted}, arrays with a row for each window")
+        return {name: np.asarray(rows) for name, rows in request.items()}
+
+    def generate(
+        self,
+        draw: DrawFn,
+        request: Any,
+        *,
+        num_samples: int | None,
+        seed: int,
+        length: int,
+        mask_id: int,
+    ) -> Int[np.ndarray, "samples tokens"]:
+        """Draw the tokens of a whole dance's music, once unless ``num_samples`` says otherwise.
+
+        Args:
+            draw: See ``generate_music``, as for the rest.
+            request: A dict of ``"motion"``, ``"genre"`` and ``"video"``, or what ``read_dance``
+                returned.
+            num_samples: How many times it is made, all different.
+            seed: Seed of the music.
+            length: Tokens of a window.
+            mask_id: The mask.
+        """
+        dance = request if isinstance(request, DanceInput) else self._read(request)
+        return generate_music(
+            draw,
+            dance,
+            length=length,
+            mask_id=mask_id,
+            seed=seed,
+            num_samples=1 if num_samples is None else num_samples,
         )
-    if unknown := sorted({*request} - {"motion", "genre", "video"}):
-        raise ValueError(f"request: {unknown[0]} is not part of a dance")
-    return make_input(dance_format, **request)
 
+    def read_dance(
+        self,
+        *,
+        motion: Any,
+        genre: str | int | None = None,
+        video: Any = None,
+        seconds: int | float | None = None,
+        source: str = "motion",
+        video_source: str = "video",
+        **unknown: Any,
+    ) -> DanceInput:
+        """Check a dance against what the model takes.
 
-def make_input(
-    dance_format: DanceFormat,
-    *,
-    motion: Any,
-    genre: str | int | None = None,
-    video: Any = None,
-    seconds: int | float | None = None,
-    source: str = "motion",
-    video_source: str = "video",
-) -> DanceInput:
-    """Check a dance against what a model takes.
+        Args:
+            motion: [frames features].
+            genre: Name or number, for models that are conditioned on it.
+            video: [steps features] of the whole dance, likewise.
+            seconds: How much of the dance; all if None.
+            source: What the motion is called in a sentence, such as its file.
+            video_source: What the video is called.
+            **unknown: Refused.
 
-    Args:
-        dance_format: What the model takes.
-        motion: [frames features].
-        genre: Name or number, for models that are conditioned on it.
-        video: [steps features] of the whole dance, likewise.
-        seconds: How much of the dance; all if None.
-        source: What the motion is called in a sentence, such as its file.
-        video_source: What the video is called.
+        Returns:
+            The dance.
 
-    Returns:
-        The dance.
-
-    Raises:
-        ValueError: If it has other features or is too short, or a part is missing or not used.
-    """
-    motion = np.asarray(motion, np.float32)
-    if motion.ndim != 2 or motion.shape[1] != dance_format.num_features:
-        raise ValueError(
-            f"{source} has {motion.shape[-1] if motion.ndim == 2 else motion.shape} features a "
-            f"frame, and the model was trained on {dance_format.num_features}"
-        )
-    bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
-    if bad.size:
-        raise ValueError(f"{source} holds a value that is not finite in frame {bad[0]}")
-    lasting = len(motion) / dance_format.fps
-    seconds = lasting if seconds is None else min(seconds, lasting)
-    if len(motion) < dance_format.frames or seconds * SAMPLE_RATE < dance_format.samples:
-        raise ValueError(
-            f"{source} and seconds leave {seconds:.2f} s, and the model makes music of at least "
-            f"{dance_format.seconds:g} s; give a longer dance"
-        )
-    names = dance_format.genre_names
-    needed = {
-        "genre": f"--genre, one of {', '.join(names)}",
-        "video": f"--video=FILE.npy, [steps {dance_format.video_features}] features of the dance's "
-        "video",
-    }
-    for name, given in {"genre": genre, "video": video}.items():
-        if given is not None and name not in dance_format.parts:
-            raise ValueError(f"{name}: the model was trained without it; leave it out")
-        if given is None and name in dance_format.parts:
+        Raises:
+            ValueError: If it has other features or is too short, or a part is missing or not used.
+        """
+        if unknown:
+            raise ValueError(f"request: {min(unknown)} is not part of a dance")
+        wanted, motion = self.dance, np.asarray(motion, np.float32)
+        if motion.ndim != 2 or motion.shape[1] != wanted.num_features:
             raise ValueError(
-                f"{name} is not given, and the model was trained with it and has no null "
-                f"condition; add {needed[name]}"
+                f"{source} has {motion.shape[-1] if motion.ndim == 2 else motion.shape} features a "
+                f"frame, and the model was trained on {wanted.num_features}"
             )
-    parts: dict[str, np.ndarray] = {}
-    if genre is not None:
-        parts["genre"] = np.array(_find_genre(genre, names), np.int32)
-    if video is not None:
-        parts["video"] = np.atleast_2d(np.asarray(video, np.float32))
-        if parts["video"].shape[1] != dance_format.video_features:
+        bad = np.flatnonzero(~np.isfinite(motion).all(axis=1))
+        if bad.size:
+            raise ValueError(f"{source} holds a value that is not finite in frame {bad[0]}")
+        lasting = len(motion) / wanted.fps
+        seconds = lasting if seconds is None else min(seconds, lasting)
+        if len(motion) < wanted.frames or seconds * SAMPLE_RATE < wanted.samples:
             raise ValueError(
-                f"{video_source} has {parts['video'].shape[1]} features a step, and the model was "
-                f"trained on {dance_format.video_features}"
+                f"{source} and seconds leave {seconds:.2f} s, and the model makes music of at "
+                f"least {wanted.seconds:g} s; give a longer dance"
             )
-    return DanceInput(motion, parts, seconds)
+        names = wanted.genre_names
+        needed = {
+            "genre": f"--genre, one of {', '.join(names)}",
+            "video": f"--video=FILE.npy, [steps {wanted.video_features}] features of the "
+            "dance's video",
+        }
+        for name, given in {"genre": genre, "video": video}.items():
+            if given is not None and name not in wanted.parts:
+                raise ValueError(f"{name}: the model was trained without it; leave it out")
+            if given is None and name in wanted.parts:
+                raise ValueError(
+                    f"{name} is not given, and the model was trained with it and has no null "
+                    f"condition; add {needed[name]}"
+                )
+        parts: dict[str, np.ndarray] = {}
+        if genre is not None:
+            parts["genre"] = np.array(_find_genre(genre, names), np.int32)
+        if video is not None:
+            parts["video"] = np.atleast_2d(np.asarray(video, np.float32))
+            if parts["video"].shape[1] != wanted.video_features:
+                raise ValueError(
+                    f"{video_source} has {parts['video'].shape[1]} features a step, and the model "
+                    f"was trained on {wanted.video_features}"
+                )
+        return DanceInput(motion, parts, seconds, wanted)
+
+    def require_images(self, what: str) -> None:
+        """Raise a ValueError."""
+        raise ValueError(f"{what} is for images, and these samples are sound")
+
+    def prepare(self, data: np.ndarray) -> np.ndarray:
+        """Check sound [batch samples]."""
+        return check_data(data)
+
+    def present(self, codec: Any, tokens: np.ndarray, *, as_pil: bool = False) -> np.ndarray:
+        """Turn tokens of any number into sound."""
+        del as_pil  # which is refused before
+        return np.stack([codec.decode_long(row) for row in tokens])
+
+    def _read(self, request: Any) -> DanceInput:
+        if not isinstance(request, Mapping) or "motion" not in request:
+            raise ValueError(
+                'request: this is a model of dances; give a dict with "motion" [frames features] '
+                'and, where it is conditioned on them, "genre" and "video"'
+            )
+        return self.read_dance(**request)
 
 
 def generate_music(
-    draw: Callable[..., Any],
+    draw: DrawFn,
     dance: DanceInput,
-    dance_format: DanceFormat,
     *,
     length: int,
     mask_id: int,
@@ -139,10 +210,8 @@ def generate_music(
     dance, and keeps the tokens that are already there; the last one ends with the dance.
 
     Args:
-        draw: ``draw(key, cond, known=) -> tokens`` [samples length], where ``cond`` is a dict with
-            a row for each sample.
-        dance: From ``make_input``.
-        dance_format: What the model takes.
+        draw: Draws a window of each sample; ``cond`` is a dict with a row for each.
+        dance: From ``DanceConditioning.read_dance``.
         length: Tokens of a window.
         mask_id: The mask.
         seed: Seed of the music.
@@ -151,7 +220,7 @@ def generate_music(
     Returns:
         Tokens of each sample.
     """
-    per_token = dance_format.samples / length / SAMPLE_RATE
+    per_token = dance.format.samples / length / SAMPLE_RATE
     total = int(dance.seconds / per_token)
     starts = [*range(0, total - length, length - length // 2), total - length]
     tokens = np.full((num_samples, total), mask_id, np.int32)
@@ -159,16 +228,16 @@ def generate_music(
         tqdm(starts, desc="music", unit="window", disable=not is_first_host())
     ):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        window = _cut(dance, dance_format, start * per_token)
+        window = _cut(dance, start * per_token)
         cond = {name: np.repeat(part[None], num_samples, axis=0) for name, part in window.items()}
         known = jnp.asarray(tokens[:, start : start + length])
         tokens[:, start : start + length] = np.asarray(draw(key, cond, known=known))
     return tokens
 
 
-def _cut(dance: DanceInput, dance_format: DanceFormat, start: float) -> dict[str, np.ndarray]:
+def _cut(dance: DanceInput, start: float) -> dict[str, np.ndarray]:
     """Cut out what the model is conditioned on in a window."""
-    window = dict(dance.parts)
+    dance_format, window = dance.format, dict(dance.parts)
     if "motion" in dance_format.parts:
         first = round(start * dance_format.fps)
         first = min(first, len(dance.motion) - dance_format.frames)

@@ -2,12 +2,9 @@
 
 import dataclasses
 import functools
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from numbers import Integral, Real
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import jax
@@ -17,40 +14,13 @@ from jaxtyping import Float, Int
 
 from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.codecs.codec import Codec, check_codes
-from cdcd_jax.codecs.codec_file import flatten, write_arrays
-from cdcd_jax.conditioning.conditioning import Conditioning, Texts
-from cdcd_jax.dance_to_music import generate_music, read_request
-from cdcd_jax.diffusion.samplers.sample import option_names
+from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.distributed.shard_batch import fetch_whole
-from cdcd_jax.io import atomic_folder, check_local, is_first_host
+from cdcd_jax.training.exported import export_model
 from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
+from cdcd_jax.training.sampling_options import check_count, check_seed, complete_options
 from cdcd_jax.typing import Params, PRNGKey
-
-WEIGHTS, WEIGHTS_FORMAT = "weights.safetensors", "cdcd_jax weights 1"
-"""The file of an exported model's weights, and what it says it is."""
-
-MAX_SEED = 2**32 - 1
-"""Of a random key, which has no more bits where JAX_ENABLE_X64 is not set."""
-
-MAX_SAMPLES = 10_000
-"""Of one call, which are in memory together."""
-
-FILES = ("model.json", "*.safetensors", "vocabulary-*.json", "merges.txt.gz")
-"""What a model's folder holds, by patterns; anything else there is not exported."""
-
-SAMPLING = (
-    "num_steps",
-    "truncation",
-    "top_k",
-    "temperature",
-    "guidance",
-    "sampler",
-    "corrector",
-    "times",
-)
-"""Options of sampling, beside those of a sampler and a corrector that are named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -64,15 +34,10 @@ class Generator:
         params: Averaged weights of both.
         codec: Between tokens and data.
         conditioning: What the model is conditioned on.
-        sampling: Options of ``sample`` that are not given: ``num_samples``, ``num_steps``,
-            ``truncation``, ``top_k``, ``temperature`` and ``guidance``.
-        sample_fn: From ``training.generation.make_sample_fn``.
-        bound_fn: From ``training.generation.make_bound_fn``.
+        sampling: Options of ``sample`` that are not given, and ``num_samples``.
+        sample_fn: From ``training.generation.make_sample_fn``; ``bound_fn`` likewise.
+        config: The configuration of its training, for metrics; nothing here reads it.
         folder: Where everything but the weights is kept on disk, for ``export``; None if nowhere.
-
-    Example:
-        >>> generator = cdcd.load("runs/digits_vanilla")  # doctest: +SKIP
-        >>> images = generator.sample([3, 5], num_samples=4, seed=0)  # doctest: +SKIP
     """
 
     name: str
@@ -84,13 +49,14 @@ class Generator:
     sampling: Mapping[str, Any]
     sample_fn: SampleFn
     bound_fn: BoundFn
+    config: Any = None
     folder: Path | None = None
 
     def __repr__(self) -> str:
         rows, columns = self.codec.grid
         return (
-            f"Generator({self.name!r}, {self._kind}, {rows} x {columns} tokens of "
-            f"{self.schedule.vocab_size}, {self.schedule.num_steps} steps)"
+            f"Generator({self.name!r}, {self.conditioning.describe()}, {rows} x {columns} tokens "
+            f"of {self.schedule.vocab_size}, {self.schedule.num_steps} steps)"
         )
 
     def with_params(self, params: Params) -> "Generator":
@@ -108,8 +74,8 @@ class Generator:
     ) -> Any:
         """Draw samples.
 
-        The same model, request, options and seed give the same samples, bit for bit on the same
-        kind of device, however the rows are shared over devices.
+        The same model, request, options and seed give the same samples, bit for bit on a kind of
+        device, however the rows are shared.
 
         Args:
             request: A class (its number or name) or several; a text or several; or a dance, a
@@ -135,65 +101,60 @@ class Generator:
         """
         if output not in ("data", "pil", "tokens"):
             raise ValueError(f"output = {output!r} must be 'data', 'pil' or 'tokens'")
+        if output == "pil":
+            self.conditioning.require_images('output = "pil"')
         check_seed(seed)
-        if num_samples is not None:
-            _check_whole("num_samples", num_samples, 1, MAX_SAMPLES)
-        if self.conditioning.dance is not None:
-            count = 1 if num_samples is None else num_samples
-            return self._sample_music(request, count, seed, output, options)
-        cond = self.encode_request(request)
-        if request is not None and self.conditioning.texts is not None:
-            _check_lengths(self.conditioning.texts, request)
-        count = len(cond) if num_samples is None else num_samples
-        if request is not None and count < len(cond):
-            raise ValueError(
-                f"num_samples = {count} must be at least {len(cond)}, one for each request"
-            )
-        self.check(num_samples=count, **options)
-        rows = np.resize(np.arange(len(cond)), count)
-        tokens = np.asarray(self.draw(jax.random.key(seed), cond[rows], **options))
-        return tokens if output == "tokens" else self._present(self.decode(tokens), output)
+        check_count(num_samples)
+        self.check(**options)
+        tokens = self.conditioning.generate(
+            functools.partial(self.draw, **options),
+            request,
+            num_samples=num_samples,
+            seed=seed,
+            length=math.prod(self.codec.grid),
+            mask_id=self.schedule.mask_id,
+        )
+        if output == "tokens":
+            return tokens
+        return self.conditioning.present(self.codec, tokens, as_pil=output == "pil")
 
-    def draw(self, key: PRNGKey, cond: Any, **options: Any) -> Any:
+    def draw(
+        self,
+        key: PRNGKey,
+        cond: Any,
+        *,
+        known: Any = None,
+        return_trajectory: bool = False,
+        **options: Any,
+    ) -> Any:
         """Draw the tokens of samples for conditions that are encoded, on all hosts together.
 
         Args:
             key: Random key.
             cond: A row for each sample, from ``encode_request``.
-            **options: Of ``sample``; also ``known`` and ``return_trajectory``, see
-                ``training.generation.make_sample_fn``.
+            known: Tokens [samples length] that stay as they are where they are not the mask.
+            return_trajectory: Whether to return the states on the way, too.
+            **options: Of ``sample``.
 
         Returns:
-            Tokens [samples length].
+            Tokens [samples length]; with the states on the way [num_steps+1 samples length].
         """
-        cond = self.conditioning.embed(cond)
-        return self.sample_fn(self.params, key, cond, **self._with_defaults(options))
+        return self.sample_fn(
+            self.params,
+            key,
+            self.conditioning.embed(cond),
+            known=known,
+            return_trajectory=return_trajectory,
+            **complete_options(self.sampling, options),
+        )
 
     def encode_request(self, request: Any) -> Any:
-        """Turn classes or texts into conditions, a row for each.
+        """Turn a request into conditions, a row for each, which ``draw`` takes.
 
         Args:
-            request: As for ``sample``.
-
-        Returns:
-            Labels [requests], or tokens of texts [requests length]; what ``draw`` takes.
-
-        Raises:
-            ValueError: If one is not a class of the model, or a text is empty.
+            request: As for ``sample``; of a model of dances, a dict of windows [requests ...].
         """
-        conditioning = self.conditioning
-        if conditioning.texts is None:
-            return self._labels(request)
-        texts = [request] if isinstance(request, str) else request
-        texts = conditioning.test_texts if texts is None else texts
-        if not isinstance(texts, Sequence | np.ndarray) or not len(texts):
-            raise ValueError("request: this is a model of texts; give one or several")
-        texts = [str(text) if isinstance(text, np.str_) else text for text in texts]
-        for text in texts:
-            if not isinstance(text, str) or not text.strip():
-                shown = shorten(repr(text), 60)
-                raise ValueError(f"request: {shown} is not a text to be drawn; give one or several")
-        return conditioning.texts.tokenize(texts)
+        return self.conditioning.encode(request)
 
     def bits_per_token(
         self, data: Any, request: Any = None, *, seed: int = 0
@@ -209,22 +170,10 @@ class Generator:
         Returns:
             Bits per token [batch]; their mean over examples and seeds is an upper bound on the
             negative log-likelihood.
-
-        Raises:
-            ValueError: If there is not one request for each example, or for all.
         """
         check_seed(seed)
         tokens = self.encode(data)
-        cond = request
-        if self.conditioning.dance is None:
-            if request is None:
-                raise ValueError("request: none is given; give one for each example, or for all")
-            cond = self.encode_request(request)
-            if len(cond) not in (1, len(tokens)):
-                raise ValueError(
-                    f"request: {len(cond)} are given for {len(tokens)} examples; give one for each"
-                )
-            cond = cond[np.resize(np.arange(len(cond)), len(tokens))]
+        cond = self.conditioning.encode_each(request, len(tokens))
         nats = np.asarray(self.bound(jax.random.key(seed), tokens, cond))
         return nats / (tokens.shape[1] * np.log(2.0))
 
@@ -250,28 +199,8 @@ class Generator:
 
         Returns:
             Tokens, values 0..K-1.
-
-        Raises:
-            ValueError: If it is of another shape, holds what is not finite, or images hold
-                values outside of their range.
         """
-        array = np.asarray(data)
-        if array.dtype.kind not in "fiub" or array.ndim < 2 or not array.size:
-            raise ValueError(
-                f"data must be a batch of images or sounds, got {array.dtype} of shape "
-                f"{array.shape}; a single one needs a first axis, data[None]"
-            )
-        images = self.conditioning.dance is None
-        scale = 255.0 if images and array.dtype == np.uint8 else 1.0
-        array = array.astype(np.float32) / np.float32(scale)
-        low, high = float(array.min()), float(array.max())
-        if not np.isfinite([low, high]).all():
-            raise ValueError("data holds a value that is not finite")
-        if images and not 0.0 <= low <= high <= 1.0:
-            raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
-        if images and array.ndim == 4:  # codecs of RGB images take bytes
-            array = np.round(255.0 * array).astype(np.uint8)
-        return np.asarray(self.codec.encode(array))
+        return np.asarray(self.codec.encode(self.conditioning.prepare(np.asarray(data))))
 
     def decode(self, tokens: Any) -> np.ndarray:
         """Turn tokens into data by the codec.
@@ -281,9 +210,6 @@ class Generator:
 
         Returns:
             Images with values 0..1, or sound.
-
-        Raises:
-            ValueError: If they are of another shape, or one is not a token.
         """
         array = np.asarray(tokens)
         check_codes(array, self.codec.grid, self.codec.vocab_size)
@@ -317,159 +243,10 @@ class Generator:
 
         Returns:
             The path.
-
-        Raises:
-            ValueError: If it already exists, or the model has no files of its own.
-            OSError: If it cannot be written.
         """
-        check_local(path)
-        path = Path(path)
-        if path.is_symlink() or path.exists():
-            raise ValueError(f"{path} already exists; name another folder")
-        if self.folder is None:
-            raise ValueError(f"{self.name} is in memory only; load it from its run to export it")
-        if self.folder.resolve() in path.resolve().parents:
-            raise ValueError(f"{path} is in the folder of the model itself; name another folder")
-        weights = flatten(fetch_whole(self.params))
-        if is_first_host():
-            with _writing_new(path), atomic_folder(path) as part:
-                for file in {file for pattern in FILES for file in self.folder.glob(pattern)}:
-                    shutil.copyfile(file, part / file.name)
-                write_arrays(part / WEIGHTS, weights, {"format": WEIGHTS_FORMAT})
-        return path
+        return export_model(self.name, self.folder, self.params, path)
 
-    def check(self, *, num_samples: int, label: int | None = None, **options: Any) -> None:
-        """Raise a ValueError if samples cannot be drawn so."""
-        names = self._option_names(options)
-        if unknown := sorted({*options} - {*names}):
-            known = ", ".join(names)
-            raise ValueError(f"{unknown[0]} is not an option of sampling; there are {known}")
-        check_sampling(
-            self.schedule,
-            self.model,
-            self.conditioning.num_classes,
-            num_samples=num_samples,
-            label=label,
-            **self._with_defaults(options),
-        )
-
-    def _with_defaults(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Add what is not given; a whole number serves as a float."""
-        names = self._option_names(options)
-        defaults = {name: self.sampling[name] for name in names if name in self.sampling}
-        found = {**defaults, **options}
-        for name in ("truncation", "temperature", "guidance"):
-            value = found.get(name, 1.0)
-            if isinstance(value, bool | str) or not isinstance(value, Real):
-                raise ValueError(f"{name} = {value!r} must be a number")
-            found[name] = float(value)
-        for name in ("num_steps", "top_k"):
-            value = found.get(name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise ValueError(f"{name} = {value!r} must be a whole number")
-            if value is not None:
-                found[name] = int(value)
-        return found
-
-    def _option_names(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        sampler = options.get("sampler", self.sampling.get("sampler", "ancestral"))
-        corrector = options.get("corrector", self.sampling.get("corrector"))
-        return (*SAMPLING, *option_names(sampler, corrector))
-
-    @property
-    def _kind(self) -> str:
-        conditioning = self.conditioning
-        if conditioning.dance is not None:
-            return "music for dances"
-        return "of texts" if conditioning.texts else f"of {conditioning.num_classes} classes"
-
-    def _labels(self, request: Any) -> Int[np.ndarray, " requests"]:
-        names, count = self.conditioning.class_names, self.conditioning.num_classes
-        if request is None:
-            return np.arange(count, dtype=np.int32)
-        if isinstance(request, jax.Array):
-            request = np.asarray(request)
-        if isinstance(request, np.ndarray):
-            request = request.tolist()
-        several = isinstance(request, Sequence) and not isinstance(request, str | bytes)
-        if several and not len(request):
-            raise ValueError(
-                "request: an empty list is not a class; give a number, a name or several"
-            )
-        labels = []
-        for wanted in request if several else [request]:
-            if isinstance(wanted, str) and wanted in names:
-                labels.append(names.index(wanted))
-                continue
-            if isinstance(wanted, str | bool) or not isinstance(wanted, int | np.integer):
-                shown = shorten(repr(wanted), 60)
-                raise ValueError(f"request: {shown} is not a class; give its number or its name")
-            if not 0 <= wanted < count:
-                raise ValueError(f"request: label = {wanted} must be in 0..{count - 1}")
-            labels.append(int(wanted))
-        return np.array(labels, np.int32)
-
-    def _sample_music(
-        self, request: Any, num_samples: int, seed: int, output: str, options: dict[str, Any]
-    ) -> np.ndarray:
-        dance = self.conditioning.dance
-        assert dance is not None
-        self.check(num_samples=num_samples, **options)
-        if output == "pil":
-            raise ValueError('output = "pil" is for images, and these samples are sound')
-        draw = functools.partial(self.draw, **options)
-        tokens = generate_music(
-            draw,
-            read_request(dance, request),
-            dance,
-            length=self.codec.grid[1],
-            mask_id=self.schedule.mask_id,
-            seed=seed,
-            num_samples=num_samples,
-        )
-        if output == "tokens":
-            return tokens
-        decode: Any = getattr(self.codec, "decode_long")  # noqa: B009  # codecs of sound have it
-        return np.stack([decode(row) for row in tokens])
-
-    def _present(self, images: np.ndarray, output: str) -> Any:
-        if output == "data":
-            return images
-        from PIL import Image
-
-        levels = np.round(255 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
-        return [Image.fromarray(image) for image in levels]
-
-
-def check_seed(seed: int) -> None:
-    """Raise a ValueError unless a seed has a random key of its own."""
-    _check_whole("seed", seed, 0, MAX_SEED)
-
-
-def _check_lengths(texts: Texts, request: Any) -> None:
-    """Raise a ValueError for a text that would be cut, as held-out captions are."""
-    given = [request] if isinstance(request, str) else list(request)
-    counts = texts.count(given)
-    longest = int(np.argmax(counts))
-    if counts[longest] > texts.length:
-        raise ValueError(
-            f"request: the text {shorten(given[longest], 60)!r} has {counts[longest]} tokens, and "
-            f"the model reads {texts.length}; shorten it"
-        )
-
-
-def _check_whole(name: str, value: Any, low: int, high: int) -> None:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or not low <= int(value) <= high:
-        raise ValueError(f"{name} = {value!r} must be a whole number, {low}..{high}")
-
-
-@contextmanager
-def _writing_new(path: Path) -> Iterator[None]:
-    """Name the path that cannot be written, not the hidden one that it is written under."""
-    try:
-        yield
-    except OSError as error:
-        if path.exists():
-            raise ValueError(f"{path} already exists; name another folder") from error
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+    def check(self, *, num_samples: int = 1, **options: Any) -> None:
+        """Raise a ValueError if samples cannot be drawn with these options."""
+        options = complete_options(self.sampling, options)
+        check_sampling(self.schedule, self.model, num_samples=num_samples, **options)

@@ -68,7 +68,9 @@ def test_the_denoiser_uses_the_towers_features(files):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     text = jax.jit(experiment.training.train_step).lower(state, seen).as_text()
     assert len(text) < 4e6
-    empty = jax.jit(tower.apply)(params, jnp.asarray(experiment.conditioned.texts.tokenize([""])))
+    empty = jax.jit(tower.apply)(
+        params, jnp.asarray(experiment.conditioned.conditioning.texts.tokenize([""]))
+    )
     np.testing.assert_allclose(experiment.model.null({"condition": {}}, 2)[1], empty[0], atol=1e-6)
 
 

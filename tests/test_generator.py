@@ -16,8 +16,8 @@ from cdcd_jax.data.toy.digits import load_digits
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import read_model, save_model
-from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.checkpoints.folder import CheckpointError
+from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
 
 SAMPLING = {"num_steps": 2, "truncation": 0.9}
 

@@ -80,7 +80,7 @@ def test_every_configuration_builds(name, tmp_path):
     experiment = build(load(name, "smoke"), tmp_path, mesh=one_device(), dry_run=True)
     batch = next(experiment.training.make_batches())
     assert ("negatives" in batch) == name.endswith("inter")
-    assert experiment.conditioned.num_classes == 10
+    assert experiment.conditioned.conditioning.num_classes == 10
 
 
 def test_imagenet_has_the_size_of_the_paper(images, tmp_path):

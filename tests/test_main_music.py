@@ -216,7 +216,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     assert code == 0, output
     assert again.read_bytes() == sound.read_bytes()
 
-    dance_format = run_here.built[-1].conditioned.dance
+    conditioning = run_here.built[-1].conditioned.conditioning
     frames = np.random.default_rng(0).normal(size=(180, 219)).astype(np.float32)
     broken = {"short": frames[:60], "other": frames[:, :51], "nan": frames.copy()}
     broken["nan"][7, 3] = np.nan
@@ -233,7 +233,7 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     ):
         given = {name: value for name, value in (dance | changed).items() if value is not None}
         with pytest.raises(ValueError, match=re.escape(sentence)):
-            read_dance(dance_format, DanceRequest(**given))
+            read_dance(conditioning, DanceRequest(**given))
 
 
 @pytest.mark.slow

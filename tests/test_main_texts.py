@@ -138,7 +138,7 @@ def test_coco_in_miniature(run_here, tmp_path):
         ValueError, match=r"request: the text 'a zebra.* tokens, and the model reads"
     ):
         loaded.sample("a zebra " * 1250)
-    assert loaded.conditioning.test_texts == run_here.built[-1].conditioned.test_texts
+    assert loaded.conditioning.test_texts == run_here.built[-1].conditioned.conditioning.test_texts
 
     tokens = run_here.built[-1].data.train
     num_views = summary["config"]["prepare"]["views"]
@@ -161,10 +161,10 @@ def test_coco_in_miniature(run_here, tmp_path):
         )
 
     for flag, sentence in (
-        (f"--prompt={'a zebra ' * 1250}", 'the prompt "a zebra a zebra'),
+        (f"--prompt={'a zebra ' * 1250}", "request: the text 'a zebra a zebra"),
         ("--prompt= ", "prompt 1 is empty"),
         ("--prompt_file=none.txt", "prompt_file = none.txt cannot be read: No such file"),
-        ("--label=1", "label = 1: this is a model of texts; give --prompt instead"),
+        ("--label=1", "label: this is a model of texts; give --prompt instead"),
     ):
         assert fail(run_here, workdir, *flags, "--mode=sample", flag).startswith(sentence)
     negatives.write_text(json.dumps(listed[1:]))

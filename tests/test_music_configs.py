@@ -85,8 +85,8 @@ def test_every_smoke_variant_builds_on_groove(name, dry_built):
     assert batch["cond"]["motion"].shape == (config.train.batch_size, 120, 51)
     if name.endswith("inter"):
         assert batch["negatives"].shape == (config.train.batch_size, 2, length)
-    assert experiment.conditioned.by_example
-    assert experiment.conditioned.num_classes == 0
+    assert experiment.conditioned.conditioning.by_example
+    assert experiment.conditioned.conditioning.num_classes == 0
 
 
 def test_the_settings_of_a_set_differ_in_the_loss_alone():

@@ -9,11 +9,11 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from cdcd_jax.cli.drawing import draw
 from cdcd_jax.experiment.check import check_settings
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.settings.kinds import KINDS, MAYBE_WHOLES, NUMBERS, WHOLES, find_kind
 from cdcd_jax.tasks import token_data
+from cdcd_jax.tasks.drawing import draw_rows
 from cdcd_jax.tasks.memory import (
     Memory,
     check_needs,
@@ -196,7 +196,7 @@ def test_a_need_is_a_lower_bound_of_the_state():
 def test_samples_that_exceed_the_memory_are_refused_before_they_are_drawn(tmp_path):
     experiment = build(load("digits_vanilla", "smoke"), tmp_path)
     with pytest.raises(ValueError, match=r"^num_samples = 1000000000: a batch of samples takes"):
-        draw(experiment.generator({}), tmp_path / "samples.png", 0, num_samples=10**9)
+        draw_rows(experiment.generator({}), 0, None, num_samples=10**9)
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"a": 3}', "7", '{"a": ["b"'])

@@ -61,10 +61,10 @@ def test_every_smoke_variant_builds_on_glyphs(name, dry_built):
     batch = next(experiment.training.make_batches())
     assert batch["cond"].shape == (64, 16)
     assert ("negatives" in batch) == name.endswith("inter")
-    assert experiment.conditioned.num_classes == 0
+    assert experiment.conditioned.conditioning.num_classes == 0
     assert (
-        "letter" in experiment.conditioned.test_texts[0]
-        or "digit" in experiment.conditioned.test_texts[0]
+        "letter" in experiment.conditioned.conditioning.test_texts[0]
+        or "digit" in experiment.conditioned.conditioning.test_texts[0]
     )
 
 
@@ -91,7 +91,9 @@ def test_an_evaluation_of_birds_draws_samples_for_all_captions():
         conditioned = load_condition(config, data, None)
         assert len(conditioned.test_texts) == count
         asked = conditioned.test.cond if conditioned.requests is None else conditioned.requests.cond
-        np.testing.assert_array_equal(asked, conditioned.texts.tokenize(conditioned.test_texts))
+        np.testing.assert_array_equal(
+            asked, conditioned.conditioning.texts.tokenize(conditioned.test_texts)
+        )
     assert conditioned.requests is None
 
 

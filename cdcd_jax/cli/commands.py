@@ -11,9 +11,8 @@ from ml_collections import config_flags
 from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
-from cdcd_jax.cli.drawing import check_request, name_after_file
+from cdcd_jax.cli.drawing import name_after_file, read_request
 from cdcd_jax.cli.evaluate import find_folder, score
-from cdcd_jax.cli.exporting import check_images
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
 from cdcd_jax.cli.plan import plan_run, simulate_devices
@@ -24,6 +23,7 @@ from cdcd_jax.distributed.devices import start_devices
 from cdcd_jax.distributed.hosts import join_hosts
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import (
+    FILE,
     Saved,
     find_model,
     load_untrained,
@@ -84,14 +84,17 @@ def run(stopper: Stopper) -> None:
 
 
 def _run_mode(workdir: Path, stopper: Stopper) -> None:
+    config = FLAGS.config
+    if config is None and FLAGS.mode == "evaluate":
+        config = read_model(workdir).config
     if (
-        FLAGS.config is not None
-        and is_synthetic(FLAGS.config)
+        config is not None
+        and is_synthetic(config)
         and FLAGS.mode != "plan"
         and not FLAGS.reference_checkpoint
     ):
         print(NOTICE)
-        provide_synthetic(FLAGS.config, workdir)
+        provide_synthetic(config, workdir)
     if FLAGS.mode == "plan":
         _plan(workdir)
     elif FLAGS.mode == "codec":
@@ -102,38 +105,49 @@ def _run_mode(workdir: Path, stopper: Stopper) -> None:
         _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
     elif FLAGS.mode == "sample":
         _sample(workdir)
+    elif FLAGS.mode == "evaluate":
+        _evaluate(config, workdir)
     else:
-        _run_experiment(workdir, stopper)
+        _train(config, workdir, stopper)
 
 
-def _run_experiment(workdir: Path, stopper: Stopper) -> None:
-    config, profile, start = FLAGS.config, None, None
+def _train(config: Any, workdir: Path, stopper: Stopper) -> None:
+    profile, start = None, None
     if FLAGS.profile:
         steps = {"num_steps": config.train.num_steps, "folder": workdir / "profile"}
         profile = parse_profile(FLAGS.profile, **steps)
     if FLAGS.start_from:
         start = read_start(config, Path(FLAGS.start_from), workdir)
     config = with_kept_tower(config, workdir)
-    if FLAGS.mode == "train":
-        _make_missing(config, workdir, stopper, start)
+    _make_missing(config, workdir, stopper, start)
     experiment = build(config, workdir)
     if start is not None:
         experiment = start_experiment(experiment, start, report=print)
-    export = None
-    if FLAGS.export:
-        export = check_images(experiment.generator({}), FLAGS.export)
     experiment.scoring.check()
-    if FLAGS.mode == "train":
-        train_and_evaluate(
-            experiment,
-            workdir,
-            stopper,
-            _config_file(),
-            on_start=lambda: save_model(experiment, config, workdir),
-            profile=profile,
-        )
-    else:
-        evaluate_newest(experiment, workdir, _config_file(), export=export)
+    train_and_evaluate(
+        experiment,
+        workdir,
+        stopper,
+        _config_file(),
+        on_start=lambda: save_model(experiment, config, workdir),
+        profile=profile,
+    )
+
+
+def _evaluate(config: Any, workdir: Path) -> None:
+    """Score the newest weights of a run on its data."""
+    try:
+        experiment = build(with_kept_tower(config, workdir), workdir)
+        experiment.scoring.check()
+    except (ValueError, OSError) as error:
+        if FLAGS.config is not None:
+            raise
+        raise ValueError(
+            f"{error}; an evaluation needs the data of the run where they were, or others with "
+            "--config=FILE; cdcd.evaluate scores a model on arrays of your own"
+        ) from error
+    export = _export(experiment.generator({}))
+    evaluate_newest(experiment, workdir, _config_file(), export=export)
 
 
 def _sample(workdir: Path) -> None:
@@ -157,16 +171,15 @@ def _sample(workdir: Path) -> None:
         make_music(generator, workdir, request.dance, **options)
         return
     given = saved.config if config is None else config
-    dances = find_task(given).load_test_dances(find_places(given, workdir), generator)
     sample(
         generator,
+        find_task(given),
         workdir,
         prompts=request.prompts,
+        label=FLAGS.label,
         trajectory=FLAGS.trajectory,
         gif=FLAGS.gif,
         export=request.export,
-        batch_size=given.eval.batch_size,
-        dances=dances,
         **options,
     )
 
@@ -191,16 +204,22 @@ def _read_request(generator: Generator) -> _Request:
     """Check the request of the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
-    check_request(generator, prompts=prompts, **sampling)
-    if generator.conditioning.dance is not None and (FLAGS.trajectory or FLAGS.gif):
-        raise ValueError(
-            "trajectory, gif: music has no images of the reverse process; leave it out"
-        )
-    export = check_images(generator, FLAGS.export) if FLAGS.export else None
+    read_request(generator, prompts=prompts, label=FLAGS.label, **sampling)
+    if FLAGS.trajectory or FLAGS.gif:
+        generator.conditioning.require_images("trajectory" if FLAGS.trajectory else "gif")
+    export = _export(generator)
     dance = dance_request() if FLAGS.motion else None
     if dance is not None:
-        read_dance(generator.conditioning.dance, dance)
+        read_dance(generator.conditioning, dance)
     return _Request(sampling, prompts, dance, export)
+
+
+def _export(generator: Generator) -> Path | None:
+    """Return the path that samples are exported to, if they are."""
+    if not FLAGS.export:
+        return None
+    generator.conditioning.require_images(f"export = {FLAGS.export}")
+    return Path(FLAGS.export)
 
 
 def _make_missing(config: Any, workdir: Path, stopper: Stopper, start: Start | None = None) -> None:
@@ -256,9 +275,7 @@ def _evaluate_published(workdir: Path, path: Path, stopper: Stopper) -> None:
     experiment = build(config, workdir)
     experiment.scoring.check()
     params = fit_params(saved, path, experiment)
-    export = None
-    if FLAGS.export:
-        export = check_images(experiment.generator(params), FLAGS.export)
+    export = _export(experiment.generator(params))
     about = {"config_file": _config_file(), "checkpoint": str(path)}
     folder = find_folder(experiment, workdir, name_after_file(path))
     score(experiment, params, folder, about, export=export)
@@ -277,4 +294,6 @@ def _plan(workdir: Path) -> None:
 
 
 def _config_file() -> str:
+    if FLAGS.config is None:
+        return f"{find_model(Path(FLAGS.workdir))}/{FILE}"
     return config_flags.get_config_filename(FLAGS["config"])

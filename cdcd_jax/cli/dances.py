@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from cdcd_jax.conditioning.conditioning import DanceFormat
-from cdcd_jax.dance_to_music import DanceInput, make_input
+from cdcd_jax.conditioning.conditioning import Conditioning
+from cdcd_jax.dance_to_music import DanceInput
 from cdcd_jax.data.dance.dance_files import load_video
 from cdcd_jax.data.dance.motion import find_joints, load_motion
 from cdcd_jax.visualization.video import check_video
@@ -32,11 +32,11 @@ class DanceRequest(NamedTuple):
     denoise: float = 0.0
 
 
-def read_dance(dance_format: DanceFormat | None, request: DanceRequest) -> DanceInput:
+def read_dance(conditioning: Conditioning, request: DanceRequest) -> DanceInput:
     """Read a dance and check that a model can be conditioned on it.
 
     Args:
-        dance_format: What the model takes; None for one that takes no dances.
+        conditioning: What the model is conditioned on.
         request: The request.
 
     Returns:
@@ -46,16 +46,12 @@ def read_dance(dance_format: DanceFormat | None, request: DanceRequest) -> Dance
         ValueError: If a file is missing or damaged, of other features or too short, what the model
             needs is not given, or a film is wanted that cannot be written.
     """
-    if dance_format is None:
-        raise ValueError("motion: this is not a model of dances; leave it out")
     if request.denoise < 0:
         raise ValueError(f"denoise = {request.denoise} must be at least 0")
-    takes_video = "video" in dance_format.parts
-    dance = make_input(
-        dance_format,
+    dance = conditioning.read_dance(
         motion=load_motion(request.motion),
         genre=request.genre,
-        video=load_video(request.video) if request.video and takes_video else request.video,
+        video=load_video(request.video) if request.video else None,
         seconds=request.seconds,
         source=str(request.motion),
         video_source=str(request.video),

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cdcd_jax.cli.dances import DanceRequest
-from cdcd_jax.cli.drawing import describe, draw, draw_trajectory
+from cdcd_jax.cli.drawing import describe, draw_trajectory
 from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.exporting import export_samples
 from cdcd_jax.cli.music_files import name_music, write_music
-from cdcd_jax.data.dance.examples import MusicExamples
-from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.experiment.experiment import Experiment
 from cdcd_jax.generator import Generator
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.task import Task
 from cdcd_jax.training.checkpoints.manager import RunProgress
 from cdcd_jax.training.profiling import Profile
 from cdcd_jax.training.run import load_training, run_training
@@ -35,8 +35,9 @@ def train_and_evaluate(
     def draw_progress(state: TrainState) -> None:
         path = workdir / "samples" / f"step{int(state.step):06d}.png"
         generator = experiment.generator(state.ema_params)
-        dances = experiment.test_dances
-        draw(generator, path, experiment.seed, dances=dances, **experiment.sampling)
+        experiment.task.show(
+            generator, experiment.places, path, experiment.seed, **experiment.sampling
+        )
 
     found = run_training(
         experiment.training,
@@ -70,48 +71,52 @@ def evaluate_newest(
 
 def sample(
     generator: Generator,
+    task: Task,
     workdir: Path,
     *,
     name: str,
     seed: int,
     prompts: Sequence[str] = (),
+    label: int | None = None,
     trajectory: bool = False,
     gif: bool = False,
     export: Path | None = None,
-    batch_size: int = 100,
-    dances: tuple[Segments, MusicExamples] | None = None,
     **sampling: Any,
 ) -> None:
     """Draw samples into ``<workdir>/samples``.
 
     Args:
         generator: What they are drawn from.
+        task: What is generated from what.
         workdir: Folder of the run.
         name: What the weights are called in the names of files.
         seed: Seed of the samples.
         prompts: Texts to draw; each of their samples becomes a file of its own, too.
+        label: One class.
         trajectory: Whether to draw the reverse process as a strip.
         gif: Whether to draw it as an animation.
         export: Where to write the samples instead, for other evaluation code; nothing is drawn.
-        batch_size: Samples at a time, of an export.
-        dances: Test dances, for a model of dances.
-        **sampling: Of ``draw``.
+        **sampling: ``num_samples``, and options of ``generator.draw``.
     """
-    sampling |= {"prompts": prompts}
+    request = [*prompts] or label
     if export is not None:
-        export_samples(generator, export, seed, batch_size=batch_size, **sampling)
+        batch_size = task.config.eval.batch_size
+        export_samples(generator, export, seed, batch_size=batch_size, request=request, **sampling)
         print(f"Samples: {export}")
         return
-    name = f"{name}-{describe(seed, **sampling)}"
+    name = f"{name}-{describe(seed, prompts, **sampling, label=label)}"
     path = workdir / "samples" / f"{name}.png"
-    drawn = draw(generator, path, seed, one_by_one=bool(prompts), dances=dances, **sampling)
+    places = find_places(task.config, workdir)
+    drawn = task.show(generator, places, path, seed, request, **sampling)
     print(f"Samples: {drawn}")
     if prompts:
         print(f"One by one: {path.with_suffix('')}")
     for wanted, suffix in ((trajectory, ".png"), (gif, ".gif")):
         if wanted:
             strip = path.with_name(f"{path.stem}-trajectory{suffix}")
-            draw_trajectory(generator, strip, seed, animate=suffix == ".gif", **sampling)
+            draw_trajectory(
+                generator, strip, seed, request=request, animate=suffix == ".gif", **sampling
+            )
             print(f"Trajectory: {strip}")
 
 
@@ -123,7 +128,6 @@ def make_music(
     name: str,
     seed: int,
     num_samples: int,
-    label: int | None = None,
     **options: Any,
 ) -> None:
     """Make music for a dance.
@@ -135,7 +139,6 @@ def make_music(
         name: What the weights are called in the names of files.
         seed: Seed of the music.
         num_samples: Number of takes.
-        label: Must be None.
         **options: Of ``generator.draw``.
     """
     sampling = {"num_samples": num_samples, **options}

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from cdcd_jax.cli.drawing import draw, number
+from cdcd_jax.cli.drawing import number
 from cdcd_jax.cli.exporting import exporting
-from cdcd_jax.evaluation.evaluate import evaluate
 from cdcd_jax.evaluation.metrics.metric import EvaluationError
 from cdcd_jax.evaluation.table import explain_bits, format_table
 from cdcd_jax.experiment.experiment import Experiment
 from cdcd_jax.io import atomic_write, is_first_host
+from cdcd_jax.tasks.evaluation import evaluate_generator
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.typing import Params
 
@@ -50,27 +48,21 @@ def score(
         options |= experiment.scoring.make_options()
     except ValueError as error:
         raise EvaluationError(str(error)) from error
-    # What samples are drawn with, but for what the evaluation varies.
-    fixed = {name: value for name, value in experiment.sampling.items() if name not in VARIED}
-    generator = experiment.generator(params)
+    generator, conditioned = experiment.generator(params), experiment.conditioned
     with exporting(generator, export, options["num_samples"]) as on_samples:
-        result = evaluate(
-            jax.random.key(options.pop("seed")),
-            bound_fn=generator.bound,
-            sample_fn=lambda key, cond, num_steps, truncation: generator.draw(
-                key, cond, num_steps=num_steps, truncation=truncation, **fixed
-            ),
-            train=experiment.conditioned.train,
-            test=experiment.conditioned.test,
-            requests=experiment.conditioned.requests,
+        result = evaluate_generator(
+            generator,
+            train=conditioned.train,
+            test=conditioned.test,
+            requests=conditioned.requests,
             on_samples=on_samples,
             **options,
         )
-    grid = draw(
+    grid = experiment.task.show(
         generator,
+        experiment.places,
         folder / "samples.png",
         experiment.seed,
-        dances=experiment.test_dances,
         **experiment.sampling,
     )
     notes = [

@@ -1,6 +1,6 @@
 """Export of samples to files for other evaluation code, see ``visualization/export.py``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,6 @@ from cdcd_jax.visualization.export import export_images
 
 TokensFn = Callable[[np.ndarray, int], None]
 """Takes the tokens of a batch [batch length], and how many of them count."""
-
-
-def check_images(generator: Generator, path: str) -> Path:
-    """Return the path that samples are exported to.
-
-    Raises:
-        ValueError: If the samples are not images.
-    """
-    if generator.conditioning.dance is not None:
-        raise ValueError(f"export = {path} is for images, and these samples are music")
-    return Path(path)
 
 
 @contextmanager
@@ -59,30 +48,26 @@ def export_samples(
     seed: int,
     *,
     batch_size: int,
+    request: Any = None,
     num_samples: int,
-    label: int | None = None,
-    prompts: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Draw any number of samples and write them, ``batch_size`` at a time.
 
-    Sample i is of class i modulo their number, or of prompt i, or where there are none of held-out
-    caption i, in the same way. All hosts draw together, and the first writes.
+    Sample i is of request i modulo their number. All hosts draw together, and the first writes.
 
     Args:
         generator: What the samples are drawn from.
         path: A folder or an ``.npz`` file, which is not there yet.
         seed: Seed of the samples.
         batch_size: Samples at a time.
+        request: Classes or texts; all classes or held-out captions if None.
         num_samples: Number of samples.
-        label: One class, for all of them.
-        prompts: The texts.
         **options: Of ``generator.draw``.
 
     Raises:
         CheckpointError: If the disk refuses.
     """
-    request = list(prompts) or None if generator.conditioning.texts else label
     conds = generator.encode_request(request)
     key = jax.random.key(seed)
     with exporting(generator, path, num_samples) as write:

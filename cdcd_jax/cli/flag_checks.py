@@ -51,8 +51,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise ValueError(_explain(error)) from error
     if len(rest) > 1:
         raise ValueError(f"there is no argument {rest[1]!r}; flags begin with --")
-    if FLAGS.config is None and FLAGS.mode == "sample" and FLAGS.workdir:
-        return rest  # a run describes itself
+    describes_itself = FLAGS.mode in ("sample", "evaluate") and FLAGS.workdir
+    if FLAGS.config is None and describes_itself and not _is_evaluating_published():
+        return rest
     if FLAGS.config is None:
         raise ValueError(NO_CONFIG)
     try:
@@ -61,6 +62,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         file = config_flags.get_config_filename(FLAGS["config"])
         raise ValueError(f"{file}: {error}") from error
     return rest
+
+
+def _is_evaluating_published() -> bool:
+    return FLAGS.mode == "evaluate" and bool(FLAGS.reference_checkpoint)
 
 
 def _explain(error: Exception) -> str:

@@ -9,8 +9,8 @@ from ml_collections import config_flags
 
 from cdcd_jax.cli.dances import DanceRequest
 from cdcd_jax.distributed.watchdog import STUCK_TIMEOUT
-from cdcd_jax.generator import MAX_SEED
 from cdcd_jax.settings.config_file import EXAMPLE, ConfigFileParser
+from cdcd_jax.training.sampling_options import MAX_SEED
 
 FLAGS = flags.FLAGS
 MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
@@ -235,4 +235,4 @@ def override(configured: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: getattr(FLAGS, name, None) for name in configured}
     changed = {name: value for name, value in given.items() if value is not None}
     takes = {"num_samples": 1} if FLAGS.motion else {}
-    return {**configured, **takes, **changed, "label": FLAGS.label}
+    return {**configured, **takes, **changed}

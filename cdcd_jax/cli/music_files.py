@@ -1,7 +1,6 @@
 """Music for a dance, written as sound, spectrogram and film."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.drawing import describe, name_after_file
-from cdcd_jax.dance_to_music import generate_music
 from cdcd_jax.data.dance.audio import SAMPLE_RATE, save_wav
 from cdcd_jax.data.dance.motion import find_joints
 from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
@@ -45,7 +43,7 @@ def write_music(
         path: The WAV file; several takes are numbered.
         seed: Seed of the music.
         num_samples: Number of takes.
-        **options: Of ``generator.draw``.
+        **options: Of ``generator.sample``.
 
     Returns:
         What this host has written. The spectrogram of ``a.wav`` is ``a.wav.png``; that it cannot
@@ -55,27 +53,17 @@ def write_music(
         ValueError: See ``read_dance``, or a film cannot be made.
         CheckpointError: If the sound cannot be written.
     """
-    dance_format = generator.conditioning.dance
-    dance = read_dance(dance_format, request)
-    assert dance_format is not None
+    dance = read_dance(generator.conditioning, request)
     if request.seconds is not None and request.seconds > dance.seconds:
         print(
             f"{request.motion} lasts {dance.seconds:.2f} s, less than the {request.seconds:g} s "
             "requested: so does the music"
         )
-    tokens = generate_music(
-        partial(generator.draw, **options),
-        dance,
-        dance_format,
-        length=generator.codec.grid[1],
-        mask_id=generator.schedule.mask_id,
-        seed=seed,
-        num_samples=num_samples,
-    )
+    tokens = generator.sample(dance, num_samples=num_samples, seed=seed, output="tokens", **options)
     if not is_first_host():
         return []
     codec: Any = generator.codec  # of sound
-    fps = dance_format.fps
+    fps = dance.format.fps
     frames = dance.motion[: round(dance.seconds * fps)]
     joints = find_joints(frames)
     beats = kinematic_beats(frames if joints is None else joints, fps=fps)
@@ -91,7 +79,7 @@ def write_music(
         written.append(file)
         if request.video_out is not None and joints is not None:
             film = request.video_out.with_stem(request.video_out.stem + several)
-            save_dance_video(film, joints, dance_format.edges, audio, fps=fps)
+            save_dance_video(film, joints, dance.format.edges, audio, fps=fps)
             written.append(film)
         written += _try_to_draw(file, audio, beats[beats < dance.seconds])
     return written

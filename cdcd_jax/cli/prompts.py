@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cdcd_jax.reading.regular import LIST_BYTES, check_lines, read_bytes
 
 
@@ -46,26 +44,3 @@ def read_prompts(given: Sequence[str], path: str | Path | None) -> tuple[str, ..
     if not any(lines):
         raise ValueError(f"prompt_file = {path} holds no prompts; write one a line")
     return tuple(dict.fromkeys([*prompts, *filter(None, lines)]))
-
-
-def check_lengths(prompts: Sequence[str], counts: np.ndarray, length: int) -> None:
-    """Check that a model can read prompts to their ends.
-
-    Args:
-        prompts: The prompts.
-        counts: [prompts] their tokens, with those that mark start and end.
-        length: Tokens that the model reads.
-
-    Raises:
-        ValueError: If one is too long; the sentence names it.
-
-    >>> check_lengths(["a bird"], np.array([3]), 2)
-    Traceback (most recent call last):
-    ValueError: the prompt "a bird" has 3 tokens, and the model reads 2; shorten it
-    """
-    for prompt, count in zip(prompts, counts, strict=True):
-        if count > length:
-            shown = prompt if len(prompt) <= 40 else f"{prompt[:39]}…"
-            raise ValueError(
-                f'the prompt "{shown}" has {count} tokens, and the model reads {length}; shorten it'
-            )

@@ -1,96 +1,224 @@
-"""Facts about a condition that need no examples: classes, texts, dances or nothing."""
+"""The base class of what a model is conditioned on, without any examples.
 
-from collections.abc import Callable, Sequence
+Classes are in ``classes.py``, texts in ``texts.py``, dances in ``dance_to_music.py``.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Int
 
 from cdcd_jax.conditioning.condition import Condition
 
+MAX_ROWS = 16
+"""Classes or texts in an image of samples; more could not be looked at."""
 
-@dataclass(frozen=True, kw_only=True)
-class Texts:
-    """A text encoder with its tokenizer.
-
-    Attributes:
-        tokenize: Texts -> tokens [batch length].
-        count: Texts -> how many tokens each has, before any is cut.
-        length: Tokens that are read.
-        embed: What a batch of tokens becomes before the model takes it: the features of a frozen
-            encoder, or the same tokens where the model reads them itself.
-        condition: What the model makes of that.
-        cond_dim: Features that the denoiser attends to.
-        fingerprint: What the tokens mean; a run cannot continue with others.
-    """
-
-    tokenize: Callable[[Sequence[str]], np.ndarray]
-    count: Callable[[Sequence[str]], np.ndarray]
-    length: int
-    embed: Callable[[Any], Any]
-    condition: Condition
-    cond_dim: int
-    fingerprint: str
+DrawFn = Callable[..., Any]
+"""``draw(key, cond, known=) -> tokens`` [samples length], for a row of ``cond`` each."""
 
 
-class DanceFormat(NamedTuple):
-    """Sizes and rates of the dances that a model makes music for.
+class Rows(NamedTuple):
+    """The rows of an image of samples.
 
     Attributes:
-        parts: What the model is conditioned on, of ``"motion"``, ``"video"`` and ``"genre"``.
-        seconds: Length of a window.
-        samples: Samples of sound in a window.
-        fps: Frames of motion per second.
-        frames: Frames of motion in a window.
-        num_features: Of a frame.
-        video_features: Of a step of the video; 0 where there is no video.
-        video_steps: Steps of the video in a window, the nearest ones; None for one step, the mean
-            over the window.
-        genre_names: By their numbers; empty where there are no genres.
-        edges: Pairs of joints to draw; empty where features are not positions.
-        mean: [features] mean of the motion over the training set; None where it is not used.
-        std: [features] standard deviation of it.
+        names: What each row is called: a class or a text.
+        cond: [rows ...] conditions.
     """
 
-    parts: tuple[str, ...]
-    seconds: float
-    samples: int
-    fps: float
-    frames: int
-    num_features: int
-    video_features: int = 0
-    video_steps: int | None = 1
-    genre_names: tuple[str, ...] = ()
-    edges: tuple[tuple[int, int], ...] = ()
-    mean: np.ndarray | None = None
-    std: np.ndarray | None = None
+    names: tuple[str, ...]
+    cond: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What a model is conditioned on.
+    """What a model is conditioned on, the base of a class for each kind.
+
+    A subclass gives ``encode``, ``describe`` and ``rows``. Its samples are images unless it
+    says otherwise.
 
     Attributes:
         condition: The kind of condition, as pure functions.
         denoiser: Options of ``make_denoiser`` that follow from it.
-        class_names: Names of the classes; empty for a model of texts or dances.
-        texts: What turns texts into conditions, if these are texts.
-        test_texts: Held-out texts, for samples that no text is given for.
-        dance: Sizes of dances, if these are dances.
+        noun: What the model is conditioned on, in the plural.
+        flag: The flag of the command line that gives one.
+        by_example: Whether each example has a condition of its own, where others have classes.
     """
 
     condition: Condition
     denoiser: dict[str, Any]
-    class_names: tuple[str, ...] = ()
-    texts: Texts | None = None
-    test_texts: tuple[str, ...] = ()
-    dance: DanceFormat | None = None
+    noun: ClassVar[str]
+    flag: ClassVar[str]
+    by_example: ClassVar[bool] = False
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+        """Number of classes; 0 where there are none."""
+        return 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What encoded conditions mean, as a run cannot continue with others; empty if nothing."""
+        return ""
+
+    @property
+    def has_default(self) -> bool:
+        """Whether samples can be drawn without a request."""
+        return True
+
+    def describe(self) -> str:
+        """Say in two words what is generated."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a model of this kind needs to know of its data, as JSON types."""
+        return {"class_names": [], "test_texts": []}
+
+    def encode(self, request: Any) -> Any:
+        """Turn a request into conditions.
+
+        Args:
+            request: One or several; None for all classes, or all held-out texts, in turn.
+
+        Returns:
+            [requests ...] a row for each: an array, or several by name.
+
+        Raises:
+            ValueError: If the model cannot be conditioned on it.
+        """
+        raise NotImplementedError
+
+    def encode_for(self, request: Any, num_samples: int | None) -> Any:
+        """Turn a request into conditions that samples can be drawn for.
+
+        Raises:
+            ValueError: If there are fewer samples than requests, besides what ``encode`` refuses.
+        """
+        cond = self.encode(request)
+        if request is not None and num_samples is not None and num_samples < _count(cond):
+            raise ValueError(
+                f"num_samples = {num_samples} must be at least {_count(cond)}, one for each request"
+            )
+        return cond
 
     def embed(self, cond: Any) -> Any:
-        """Turn conditions of examples into what the model takes."""
-        return cond if self.texts is None else self.texts.embed(cond)
+        """Turn encoded conditions into what the model takes."""
+        return cond
+
+    def encode_each(self, request: Any, count: int) -> Any:
+        """Turn one request for each of some examples, or one for all, into conditions.
+
+        Raises:
+            ValueError: If there are more or fewer.
+        """
+        if request is None:
+            raise ValueError("request: none is given; give one for each example, or for all")
+        cond = self.encode(request)
+        given = _count(cond)
+        if given not in (1, count):
+            raise ValueError(f"request: {given} are given for {count} examples; give one for each")
+        return _deal(cond, count)
+
+    def rows(self, request: Any, num_samples: int) -> Rows:
+        """Choose the rows of an image of samples, without a request at most ``MAX_ROWS``."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        draw: DrawFn,
+        request: Any,
+        *,
+        num_samples: int | None,
+        seed: int,
+        length: int,
+        mask_id: int,
+    ) -> np.ndarray:
+        """Draw the tokens of samples.
+
+        Args:
+            draw: Draws a sample for each condition.
+            request: As for ``encode``.
+            num_samples: How many, dealt out to the requests in turn; one for each if None.
+            seed: Seed of the samples.
+            length: Tokens that ``draw`` makes of a sample.
+            mask_id: The mask.
+
+        Returns:
+            Tokens [samples tokens].
+
+        Raises:
+            ValueError: If the model cannot be conditioned on the request, or there are fewer
+                samples than requests.
+        """
+        del length, mask_id
+        cond = self.encode_for(request, num_samples)
+        count = _count(cond) if num_samples is None else num_samples
+        return np.asarray(draw(jax.random.key(seed), _deal(cond, count)))
+
+    def read_dance(self, **parts: Any) -> Any:
+        """Check a dance; only a model of dances takes one."""
+        raise ValueError(f"motion: this is a model of {self.noun}; give --{self.flag} instead")
+
+    def require_images(self, what: str) -> None:
+        """Raise a ValueError unless samples are images, which ``what`` is for."""
+
+    def prepare(self, data: np.ndarray) -> np.ndarray:
+        """Turn a user's data into what a codec encodes.
+
+        Args:
+            data: Images [batch height width 3] or [batch height width], floats 0..1 or bytes.
+
+        Raises:
+            ValueError: If a value is not finite or outside of its range.
+        """
+        images = check_data(data) / np.float32(255 if data.dtype == np.uint8 else 1)
+        low, high = float(images.min()), float(images.max())
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
+        if images.ndim == 4:  # codecs of RGB images take bytes
+            return np.round(255.0 * images).astype(np.uint8)
+        return images
+
+    def present(self, codec: Any, tokens: np.ndarray, *, as_pil: bool = False) -> Any:
+        """Turn the tokens of ``generate`` into data by a codec, or into PIL images."""
+        images = np.asarray(codec.decode(tokens))
+        if not as_pil:
+            return images
+        from PIL import Image
+
+        levels = np.round(255 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
+        return [Image.fromarray(image) for image in levels]
+
+
+def check_data(data: np.ndarray) -> np.ndarray:
+    """Return data as float32, or raise a ValueError if they are no batch of finite numbers."""
+    if data.dtype.kind not in "fiub" or data.ndim < 2 or not data.size:
+        raise ValueError(
+            f"data must be a batch of images or sounds, got {data.dtype} of shape {data.shape}; "
+            "a single one needs a first axis, data[None]"
+        )
+    array = data.astype(np.float32)
+    if not np.isfinite([array.min(), array.max()]).all():
+        raise ValueError("data holds a value that is not finite")
+    return array
+
+
+def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
+    """Choose at most so many of 0..total-1, evenly spaced.
+
+    >>> spread(5, 3).tolist()
+    [0, 2, 4]
+    """
+    return np.linspace(0, total - 1, min(limit, total)).round().astype(int)
+
+
+def _count(cond: Any) -> int:
+    return len(jax.tree.leaves(cond)[0])
+
+
+def _deal(cond: Any, count: int) -> Any:
+    """Take rows in turn until there are enough."""
+    rows = np.resize(np.arange(_count(cond)), count)
+    return jax.tree.map(lambda array: array[rows], cond)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cdcd_jax.conditioning.clip_text import ClipTextOptions
 from cdcd_jax.conditioning.condition import feature_condition
-from cdcd_jax.conditioning.conditioning import Texts
+from cdcd_jax.conditioning.texts import Texts
 
 
 def abstract_texts(config: Any) -> Texts | None:

@@ -8,8 +8,6 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from cdcd_jax.data.dance.examples import MusicExamples
-from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.data.pipeline import make_train_dataset, make_train_iterator
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import batch_share
@@ -34,7 +32,7 @@ from cdcd_jax.tasks.memory import (
     preparation_needs,
     training_needs,
 )
-from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.places import Places, find_places
 from cdcd_jax.tasks.scoring import PLACES, Scoring, add_metrics
 from cdcd_jax.tasks.task import Task, find_task
 from cdcd_jax.tasks.token_data import TokenData
@@ -71,9 +69,10 @@ class Experiment:
         task: What is generated from what.
         model: The network and its condition.
         data: Tokens, and the codec between them and images.
+        places: Where the codec and the tokens are.
         conditioned: What the examples are generated from.
         bound_fn: ``(params, key, z0, cond) -> [batch]``, the bound in nats; jitted. Of texts,
-            ``cond`` is what ``conditioned.embed`` makes of their tokens.
+            ``cond`` is what ``Conditioning.embed`` makes of their tokens.
         sample_fn: ``(params, key, cond, num_steps=, truncation=, top_k=, temperature=, guidance=)
             -> tokens``; jitted anew for each setting.
         evaluation: Options of ``evaluate``, and ``seed``.
@@ -87,6 +86,7 @@ class Experiment:
     schedule: Schedule
     model: Model
     data: TokenData
+    places: Places
     task: Task
     conditioned: ConditionedData
     bound_fn: BoundFn
@@ -105,16 +105,12 @@ class Experiment:
             model=self.model,
             params=params,
             codec=self.data.codec,
-            conditioning=self.conditioned,
+            conditioning=self.conditioned.conditioning,
             sampling=self.sampling,
             sample_fn=self.sample_fn,
             bound_fn=self.bound_fn,
+            config=self.task.config,
         )
-
-    @property
-    def test_dances(self) -> tuple[Segments, MusicExamples] | None:
-        """The test set of a model of dances, with the pieces that it was made of."""
-        return self.task.test_dances(self.conditioned)
 
 
 def build(
@@ -160,14 +156,12 @@ def build(
     state = jax.eval_shape(initial_state)
     check_state(config, state)
     make_section(config, "loss", jax.eval_shape, train_step, state, batch)
-    make_section(
-        config, "sample", check_sampling, schedule, model, conditioned.num_classes, **config.sample
-    )
+    make_section(config, "sample", check_sampling, schedule, model, **config.sample)
     compatibility = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
         compatibility["data.fingerprint"] = data.fingerprint
-    if conditioned.texts is not None:
-        compatibility["condition.fingerprint"] = conditioned.texts.fingerprint
+    if conditioned.conditioning.fingerprint:
+        compatibility["condition.fingerprint"] = conditioned.conditioning.fingerprint
     training = Training(
         mesh=mesh,
         batch_size=train.batch_size,
@@ -194,6 +188,7 @@ def build(
         model=model,
         task=task,
         data=data,
+        places=places,
         conditioned=conditioned,
         bound_fn=make_bound_fn(schedule, model, mesh=mesh),
         sample_fn=make_sample_fn(schedule, model, length=math.prod(codec.grid), mesh=mesh),

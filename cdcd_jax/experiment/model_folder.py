@@ -23,7 +23,7 @@ from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_arrays
 from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
-from cdcd_jax.generator import WEIGHTS, WEIGHTS_FORMAT, Generator
+from cdcd_jax.generator import Generator
 from cdcd_jax.interop.stored import check_finite
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import read_json
@@ -44,6 +44,7 @@ from cdcd_jax.tasks.texts import KINDS, MERGES, TOWER, save_texts
 from cdcd_jax.training.average import find_newest, read_newest_average
 from cdcd_jax.training.checkpoints.compatibility import check_compatible
 from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
+from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.generation import check_sampling, make_bound_fn, make_sample_fn
 from cdcd_jax.training.run import START
 from cdcd_jax.typing import Params
@@ -187,8 +188,7 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     )
     length = math.prod(codec.grid)
     sampling = config.sample.to_dict()
-    num_classes = conditioning.num_classes
-    make_section(config, "sample", check_sampling, schedule, model, num_classes, **sampling)
+    make_section(config, "sample", check_sampling, schedule, model, **sampling)
     return Generator(
         name=str(saved.run or saved.folder),
         schedule=schedule,
@@ -199,6 +199,7 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
         sampling=sampling | {"num_steps": sampling["num_steps"] or schedule.num_steps},
         sample_fn=make_sample_fn(schedule, model, length=length, mesh=mesh),
         bound_fn=make_bound_fn(schedule, model, mesh=mesh),
+        config=config,
         folder=saved.folder,
     )
 
@@ -300,8 +301,7 @@ def write_description(path: Path, config: Any, facts: Mapping[str, Any]) -> None
     Args:
         path: The file.
         config: The whole configuration.
-        facts: ``class_names`` and ``test_texts``, and ``dance``, fields of a ``DanceFormat`` with
-            lists for arrays, for a model of dances.
+        facts: From ``Conditioning.facts``.
 
     Raises:
         OSError: If it cannot be written.
@@ -314,22 +314,10 @@ def _write(path: Path, described: Mapping[str, Any]) -> None:
 
 
 def _describe(experiment: Experiment) -> dict[str, Any]:
-    conditioned = experiment.conditioned
-    dance = conditioned.dance
-    facts: dict[str, Any] = {
-        "class_names": conditioned.class_names,
-        "test_texts": conditioned.test_texts,
-    }
-    if dance is not None:
-        arrays = {
-            name: None if array is None else [float(value) for value in array]
-            for name, array in {"mean": dance.mean, "std": dance.std}.items()
-        }
-        facts["dance"] = dance._asdict() | arrays
     described = {
         "format": FORMAT,
         "config": experiment.config,
-        "facts": facts,
+        "facts": experiment.conditioned.conditioning.facts(),
     }
     return json.loads(json.dumps(described))
 

@@ -14,10 +14,10 @@ from cdcd_jax.experiment.model_folder import (
     read_weights,
     with_places,
 )
-from cdcd_jax.generator import WEIGHTS
 from cdcd_jax.settings.sections import flatten_values
 from cdcd_jax.settings.values import set_values
 from cdcd_jax.tasks.music_codecs import find_window
+from cdcd_jax.training.exported import WEIGHTS
 from cdcd_jax.typing import Params
 
 OURS = {
@@ -92,9 +92,10 @@ def fit_params(saved: Saved, path: Path, experiment: Experiment) -> Params:
         ValueError: If the data are not such as the model was trained on.
     """
     data, num_classes = experiment.conditioned, len(saved.facts["class_names"])
-    if data.num_classes != num_classes:
+    if data.conditioning.num_classes != num_classes:
         raise ValueError(
-            f"{path} knows {num_classes} classes, and the data have {data.num_classes}; "
+            f"{path} knows {num_classes} classes, and the data have "
+            f"{data.conditioning.num_classes}; "
             "give the data that it was trained on, or fine-tune it: --mode=train "
             f"--start_from={path}"
         )

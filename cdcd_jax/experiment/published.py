@@ -12,7 +12,6 @@ from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.experiment.model_folder import CODEC, FILE, write_description
 from cdcd_jax.experiment.published_images import PUBLISHED_SIZE, open_published, read_images
 from cdcd_jax.experiment.published_music import read_music
-from cdcd_jax.generator import FILES, WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.interop.diffusers import INDEX, find_merges, is_pipeline, pipeline_files
 from cdcd_jax.interop.published import is_music_checkpoint
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
@@ -20,6 +19,7 @@ from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.tasks.texts import MERGES, TOWER
 from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.training.exported import FILES, WEIGHTS, WEIGHTS_FORMAT
 
 PARTS = (FILE, CODEC, TOWER, MERGES)
 """What is written besides the weights, of texts the last two as well."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from cdcd_jax.codecs.audio_file import save_jukebox
 from cdcd_jax.codecs.jukebox import make_jukebox
-from cdcd_jax.conditioning.conditioning import DanceFormat
 from cdcd_jax.conditioning.dance import dance_condition
+from cdcd_jax.conditioning.dance_format import DanceFormat
 from cdcd_jax.configs import music
 from cdcd_jax.data.dance.aist import GENRES
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
@@ -99,7 +99,7 @@ def read_music(path: Path) -> Converted:
     name = f"level_{level}"
     return Converted(
         config=set_values(config, sections),
-        facts={"class_names": (), "test_texts": (), "dance": dance._asdict()},
+        facts={"class_names": (), "test_texts": (), "dance": dance.to_json()},
         params={
             "denoiser": denoiser_from_reference(found.denoiser, shapes(network.init), prefix=""),
             "condition": dance_from_reference(found.condition, shapes(condition.init)),

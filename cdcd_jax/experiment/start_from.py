@@ -74,7 +74,7 @@ def start_experiment(
     taken = take_arrays(
         theirs,
         shapes,
-        num_classes=experiment.conditioned.num_classes,
+        num_classes=experiment.conditioned.conditioning.num_classes,
         null_class=start.null_class,
     )
     _check_taken(start, taken, experiment.config)
@@ -88,8 +88,8 @@ def start_experiment(
 
 def _readable(start: Start, experiment: Experiment) -> dict[str, np.ndarray]:
     """Drop the table of tokens where the vocabularies of texts differ."""
-    texts = experiment.conditioned.texts
-    if texts is None or start.vocabulary in (None, texts.fingerprint):
+    vocabulary = experiment.conditioned.conditioning.fingerprint
+    if not vocabulary or start.vocabulary in (None, vocabulary):
         return start.arrays
     return {name: a for name, a in start.arrays.items() if name != "condition/encoder/token"}
 

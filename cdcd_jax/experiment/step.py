@@ -55,7 +55,9 @@ def make_step(
         ValueError: If a value is wrong; the sentence names ``section.key``.
     """
     train = config.train
-    schedule, model = make_network(config, conditioned, vocab_size=vocab_size, grid=grid)
+    schedule, model = make_network(
+        config, conditioned.conditioning, vocab_size=vocab_size, grid=grid
+    )
     optimizer = make_section(
         config,
         "optimizer",

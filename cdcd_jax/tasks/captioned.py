@@ -1,5 +1,6 @@
 """Images with captions."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,15 @@ from cdcd_jax.evaluation.metrics.pretrained import make_caption_metrics
 from cdcd_jax.registry import register
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.conditions import ConditionedData
+from cdcd_jax.tasks.drawing import Drawn, save_each
 from cdcd_jax.tasks.images import ImageTask, images_at, random_images
 from cdcd_jax.tasks.miniature import is_synthetic
 from cdcd_jax.tasks.scoring import CAPTION_FILES
 from cdcd_jax.tasks.sources import DataSet, split_name
 from cdcd_jax.tasks.token_data import TokenData
+from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.prompts import draw_prompts
+from cdcd_jax.visualization.samples import save_image
 
 
 class CaptionedTask(ImageTask):
@@ -62,11 +67,19 @@ class CaptionedTask(ImageTask):
             numbers = _images_of_requests(conditioned, test)
             metrics += make_glyph_metrics(self.open_split("train"), source, numbers)
         return {
-            "by_example": True,
             "metrics": metrics,
             "decode_fn": data.codec.decode,
             "raw": raw_images(images(oversample=False)),
         }
+
+    def save_drawn(self, codec: Any, drawn: Drawn, path: Path, *, one_by_one: bool) -> None:
+        """Write samples with their texts below, and each of them where texts are given."""
+        images = np.asarray(codec.decode(drawn.tokens))
+        image = draw_prompts(images, drawn.rows, drawn.names, caption=drawn.caption)
+        if one_by_one:
+            save_each(images, drawn.rows, drawn.names, path.with_suffix(""))
+        with writing(path.parent):
+            save_image(image, path)
 
 
 def _images_of_requests(conditioned: ConditionedData, test: TokenShards) -> np.ndarray:

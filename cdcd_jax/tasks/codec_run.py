@@ -24,10 +24,9 @@ from cdcd_jax.settings.sections import (
 from cdcd_jax.tasks.codec_family import CodecTraining
 from cdcd_jax.tasks.codecs import find_codec
 from cdcd_jax.tasks.memory import check_needs, codec_needs
-from cdcd_jax.tasks.music import load_recordings
-from cdcd_jax.tasks.places import Places, find_places
+from cdcd_jax.tasks.places import SPLITS, Places, find_places
 from cdcd_jax.tasks.reconstructions import ImageReconstructions, SoundReconstructions
-from cdcd_jax.tasks.sources import load_split
+from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.state import TrainState, init_state
 from cdcd_jax.training.step import make_train_step
@@ -75,8 +74,7 @@ def build_codec_run(config: Any, workdir: Path, *, mesh: Mesh | None = None) -> 
     places, family = find_places(config, workdir), find_codec(config)
     if not family.sections:
         raise ValueError(f'data.name = "{config.data.name}" has no codec to train')
-    load = load_recordings if family.data == "music" else load_split
-    train, test = (load(config, split) for split in ("train", "test"))
+    train, test = (find_task(config).open_for_codec(split) for split in SPLITS)
     made = make_section(config, "codec", family.make, config, train)
     common = {
         "save": family.save,

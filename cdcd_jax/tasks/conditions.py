@@ -8,9 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from tqdm import tqdm
 
+from cdcd_jax.conditioning.classes import ClassConditioning
 from cdcd_jax.conditioning.condition import class_condition, no_condition, text_condition
-from cdcd_jax.conditioning.conditioning import Conditioning, DanceFormat, Texts
+from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.conditioning.dance import dance_condition
+from cdcd_jax.conditioning.dance_format import DanceFormat
+from cdcd_jax.conditioning.texts import TextConditioning, Texts
+from cdcd_jax.dance_to_music import DanceConditioning
 from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.examples import MusicExamples
@@ -34,25 +38,27 @@ CAPTIONS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionedData(Conditioning):
+class ConditionedData:
     """A condition, with the examples of an experiment.
 
     Attributes:
+        conditioning: What it is.
         train: The training set with its conditions.
         test: The held-out set with its conditions.
-        requests: The conditions of ``test_texts``, where they are more than the test examples:
-            with ``eval.all_captions``, all captions of each.
-        by_example: Whether a sample is requested by the condition of an example, not by a class.
+        test_texts: Held-out texts by the numbers of ``requests`` or of the test examples.
+        requests: The conditions of the held-out texts, where they are more than the test
+            examples: with ``eval.all_captions``, all captions of each.
     """
 
+    conditioning: Conditioning
     train: Examples
     test: Examples
+    test_texts: tuple[str, ...] = ()
     requests: SampleRequests | None = None
-    by_example: bool = False
 
     def preprocess(self, batch: Batch) -> Batch:
         """Turn the conditions of a batch on its devices into what the model takes."""
-        return {**batch, "cond": self.embed(batch["cond"])}
+        return {**batch, "cond": self.conditioning.embed(batch["cond"])}
 
 
 class ConditionKind:
@@ -95,7 +101,7 @@ class ConditionKind:
         """
         facts = {"class_names": data.class_names, "test_texts": ()}
         conditioning = make_section(config, "condition", self.load, config, facts, folder or Path())
-        return ConditionedData(**vars(conditioning), train=data.train, test=data.test)
+        return ConditionedData(conditioning=conditioning, train=data.train, test=data.test)
 
 
 def load_condition(
@@ -117,14 +123,14 @@ class ClassKind(ConditionKind):
 
 def condition_on_classes(
     class_names: tuple[str, ...], *, kind: str, dropout: float
-) -> Conditioning:
+) -> ClassConditioning:
     """Condition a model on its classes, or on nothing where ``kind`` is ``"none"``."""
     if kind == "none":
-        return Conditioning(
+        return ClassConditioning(
             condition=no_condition(), denoiser={"condition": "none"}, class_names=class_names
         )
     known = len(class_names) + (dropout > 0)  # no class is one more class
-    return Conditioning(
+    return ClassConditioning(
         condition=class_condition(len(class_names)),
         denoiser={"condition": "class", "num_classes": known},
         class_names=class_names,
@@ -164,17 +170,17 @@ class TextKind(ConditionKind):
         if config.eval.get("all_captions", False):
             test_texts, requests = tuple(flat), SampleRequests(test.texts, test.caption_of)
         return ConditionedData(
-            **vars(condition_on_texts(texts, test_texts)),
+            conditioning=condition_on_texts(texts, test_texts),
+            test_texts=test_texts,
             train=train,
             test=test,
             requests=requests,
-            by_example=True,
         )
 
 
-def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditioning:
+def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> TextConditioning:
     """Condition a model on texts."""
-    return Conditioning(
+    return TextConditioning(
         condition=texts.condition,
         denoiser={"condition": "cross", "cond_dim": texts.cond_dim},
         texts=texts,
@@ -182,7 +188,7 @@ def condition_on_texts(texts: Texts, test_texts: tuple[str, ...]) -> Conditionin
     )
 
 
-def condition_on_dances(config: Any, dance: DanceFormat) -> Conditioning:
+def condition_on_dances(config: Any, dance: DanceFormat) -> DanceConditioning:
     """Condition a model on dances of a format, as the section ``condition`` says."""
     options = {key: value for key, value in config.condition.items() if key not in DANCE_PARTS}
     null = "learned" if options.pop("dropout") else None
@@ -206,7 +212,7 @@ def make_dance_condition(
     hidden: int,
     channels: tuple[int, ...],
     compute_dtype: str,
-) -> Conditioning:
+) -> DanceConditioning:
     """Condition a model on dances; each encoder has sizes of its own."""
     moves: dict[str, Any] | None = None
     if "motion" in dance.parts:
@@ -232,7 +238,7 @@ def make_dance_condition(
     denoiser: dict[str, Any] = {"condition": "cross", "cond_dim": width}
     if encoder == "temporal":
         denoiser["seconds"] = dance.samples / SAMPLE_RATE
-    return Conditioning(condition=condition, denoiser=denoiser, dance=dance)
+    return DanceConditioning(condition=condition, denoiser=denoiser, dance=dance)
 
 
 class DanceKind(ConditionKind):
@@ -245,11 +251,7 @@ class DanceKind(ConditionKind):
 
     def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
         """Condition on dances of the format of the training set."""
-        values = dict(facts["dance"])
-        for name in ("mean", "std"):
-            if values[name] is not None:
-                values[name] = np.array(values[name], np.float32)
-        return condition_on_dances(config, DanceFormat(**values))
+        return condition_on_dances(config, DanceFormat.from_json(facts["dance"]))
 
     def make(
         self, config: Any, data: TokenData, folder: Path | None, texts: Texts | None = None
@@ -258,7 +260,7 @@ class DanceKind(ConditionKind):
         dance = make_section(config, "condition", _describe_dances, config, data)
         train, test = (_with_parts(examples, dance.parts) for examples in (data.train, data.test))
         conditioning = condition_on_dances(config, dance)
-        return ConditionedData(**vars(conditioning), train=train, test=test, by_example=True)
+        return ConditionedData(conditioning=conditioning, train=train, test=test)
 
 
 def _describe_dances(config: Any, data: TokenData) -> DanceFormat:

@@ -1,6 +1,6 @@
 """Music for dances, and sound alone to train a codec on."""
 
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from cdcd_jax.data.dance.aist import load_aist
 from cdcd_jax.data.dance.dance_files import VIDEO_FEATURES
 from cdcd_jax.data.dance.dances import Dances
 from cdcd_jax.data.dance.examples import MusicExamples, ShuffledWaveforms
-from cdcd_jax.data.dance.recordings import SoundFolder
+from cdcd_jax.data.dance.recordings import Recordings, SoundFolder
 from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.data.dance.tiktok import load_tiktok
 from cdcd_jax.data.dance.views import WaveformPlan, load_piece
@@ -19,12 +19,14 @@ from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.shards.manifest import Plan
 from cdcd_jax.data.shards.prepare_options import check_options
 from cdcd_jax.data.toy.groove import load_groove
+from cdcd_jax.generator import Generator
 from cdcd_jax.registry import register
 from cdcd_jax.settings.keys import Keys, argument_keys
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.conditions import ConditionedData
-from cdcd_jax.tasks.music import load_dances, load_segments
+from cdcd_jax.tasks.music import load_dances, load_recordings, load_segments
 from cdcd_jax.tasks.music_codecs import find_window
+from cdcd_jax.tasks.music_grid import draw_music
 from cdcd_jax.tasks.music_scoring import music_options
 from cdcd_jax.tasks.places import SPLITS, Places
 from cdcd_jax.tasks.preparation import Preparation, SplitPlan, check_prepare
@@ -69,6 +71,10 @@ class DanceToMusicTask(Task):
     def open_split(self, split: str) -> Segments:
         """Cut the dances of a split into windows."""
         return load_segments(self.config, split)
+
+    def open_for_codec(self, split: str) -> Recordings:
+        """Open the sound of a split, with or without dances."""
+        return load_recordings(self.config, split)
 
     def describe_tokens(self, codec: Any, train: Any, test: Any) -> TokenData:
         """Describe prepared music with its dances."""
@@ -157,29 +163,32 @@ class DanceToMusicTask(Task):
                 "the test dances give one piece, and scores of genres need two; give more"
             )
 
-    @cached_property
-    def _test_windows(self) -> Segments:
-        return self.open_split("test")
-
-    def test_dances(self, conditioned: ConditionedData) -> tuple[Segments, MusicExamples]:
-        """Return the windows of the test set, and their tokens with their dances."""
-        assert isinstance(conditioned.test, MusicExamples)
-        return self._test_windows, conditioned.test
-
-    def load_test_dances(self, places: Places, generator: Any) -> tuple[Segments, MusicExamples]:
-        """Open the test set of a model of dances.
-
-        Args:
-            places: Where the tokens are.
-            generator: The model.
+    def show(
+        self,
+        generator: Generator,
+        places: Places,
+        path: Path,
+        seed: int,
+        request: Any = None,
+        **options: Any,
+    ) -> Path:
+        """Make music for test dances; write spectrograms, and WAV files into a folder beside them.
 
         Raises:
-            ValueError: If it is not there; the sentence says that a dance can be given instead.
+            ValueError: If the test dances are not there; the sentence says that a dance can be
+                given instead.
         """
+        assert request is None  # a dance is given as a file, and its music is no image
+        if self._shown is None:
+            self._shown = self._load_test_dances(places, generator)
+        return draw_music(generator, *self._shown, path, seed, **options)
+
+    _shown: tuple[Segments, MusicExamples] | None = None
+
+    def _load_test_dances(self, places: Places, generator: Any) -> tuple[Segments, MusicExamples]:
         try:
             test = open_tokens(self.config, places, "test", generator.codec.fingerprint)
-            examples = MusicExamples(test, generator.conditioning.dance.parts)
-            return self.open_split("test"), examples
+            return self.open_split("test"), MusicExamples(test, generator.conditioning.parts)
         except (ValueError, OSError) as error:
             raise ValueError(
                 f"{error}; the test dances are not at hand, add --motion=FILE to sample for another"

@@ -112,7 +112,7 @@ class ImageTask(Task):
         for name, path in files.items():
             if name != "reference" and path is not None and not Path(path).is_file():
                 raise ValueError(f"eval.{name} = {path} is not a file")
-        num_classes = conditioned.num_classes if self.fits_classifier else None
+        num_classes = conditioned.conditioning.num_classes if self.fits_classifier else None
         given = {"num_classes": num_classes, "any_clip": is_synthetic(config)}
         reference = files["reference"]
         files["reference"] = reference or str(workdir / "inception_reference.npz")
@@ -160,7 +160,7 @@ class ImageTask(Task):
             make_image_metrics,
             images("train"),
             vocab_size=data.codec.vocab_size,
-            num_classes=conditioned.num_classes,
+            num_classes=conditioned.conditioning.num_classes,
             batch_size=config.eval.batch_size,
             **files,
         )

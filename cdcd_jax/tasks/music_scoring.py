@@ -52,7 +52,6 @@ def music_options(config: Any, data: TokenData) -> dict[str, Any]:
                 yield truth.audio[labels], labels
 
     return {
-        "by_example": True,
         "metrics": [*metrics, codebook_metric(data.codec.vocab_size)],
         "decode_fn": data.codec.decode,
         "raw": RawExamples("real test music", "audio", len(truth.audio), batches),

@@ -4,8 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from cdcd_jax.data.shards.token_shards import TokenShards
-from cdcd_jax.registry import METRICS
+from cdcd_jax.evaluation.metrics.codebook import codebook_metric
+from cdcd_jax.evaluation.metrics.images.classifier import (
+    classifier_metric,
+    image_classifier,
+    token_classifier,
+)
+from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
+from cdcd_jax.evaluation.metrics.metric import Metric
+from cdcd_jax.registry import METRICS, register
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic
 from cdcd_jax.tasks.token_data import TokenData
 
@@ -13,6 +23,10 @@ CLASS_FILES = ("inception_weights", "resnet_weights", "reference")
 CAPTION_FILES = ("inception_weights", "clip_weights", "clip_merges", "reference")
 PLACES = tuple(dict.fromkeys((*CLASS_FILES, *CAPTION_FILES)))
 """Keys that are files, of which images of classes and images with captions are scored with some."""
+
+
+MAX_FITTED = 50_000
+"""Examples that a classifier is fitted to, as ``eval.num_real`` has it by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +88,32 @@ def check_source(config: Any, tokens: TokenShards, source: Any) -> None:
             f"made of ({len(source)} of {source.name} now, {plan.num_images} of {plan.source} "
             "then); give the path that they were prepared from, or another data.tokens"
         )
+
+
+def make_codebook(config: Any, data: TokenData) -> Metric:
+    """Make the metric of how many of the K tokens are used."""
+    return codebook_metric(data.codec.vocab_size)
+
+
+def make_classifier(config: Any, data: TokenData) -> Metric:
+    """Make the metric of a classifier that is fitted to training examples, decoded if in colour.
+
+    Raises:
+        ValueError: If they have no classes.
+    """
+    labels = data.train.cond
+    if len(data.class_names) < 2 or not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        raise ValueError(
+            'metrics: "classifier" needs examples of two or more classes; leave it out'
+        )
+    fitted = evenly_spaced(len(data.train), MAX_FITTED)
+    tokens, labels = data.train.take(fitted), labels[fitted]
+    if np.asarray(data.codec.decode(tokens[:1])).ndim < 4:
+        return classifier_metric(token_classifier(tokens, labels))
+    pieces = np.array_split(np.arange(len(fitted)), -(-len(fitted) // 100))
+    decoded = ((np.asarray(data.codec.decode(tokens[rows])), labels[rows]) for rows in pieces)
+    return classifier_metric(image_classifier(decoded))
+
+
+register("metric", "codebook", make_codebook)
+register("metric", "classifier", make_classifier)

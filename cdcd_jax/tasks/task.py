@@ -7,18 +7,22 @@ import numpy as np
 
 from cdcd_jax.data.shards.splits import check_splits
 from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
+from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import ConditionedData
+from cdcd_jax.tasks.drawing import Drawn, draw_rows
 from cdcd_jax.tasks.memory import check_needs, preparation_needs
 from cdcd_jax.tasks.places import SPLITS, Places
 from cdcd_jax.tasks.preparation import Preparation, SplitPlan, check_prepare
 from cdcd_jax.tasks.scoring import Scoring
 from cdcd_jax.tasks.sources import DataSet, load_split
 from cdcd_jax.tasks.token_data import TokenData, check_classes, open_tokens
+from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.samples import draw_samples, save_image
 
 STREAM_KEYS = ("name", "num_threads", "prefetch")
 """Keys of the section ``data`` that every data set has."""
@@ -66,6 +70,10 @@ class Task:
 
     def open_split(self, split: str) -> Any:
         """Open what the codec encodes of a split; it has ``class_names`` and ``fingerprint``."""
+        return load_split(self.config, split)
+
+    def open_for_codec(self, split: str) -> Any:
+        """Open what a codec is made from, which ``CodecFamily.make`` takes."""
         return load_split(self.config, split)
 
     def has_tokens(self, places: Places) -> bool:
@@ -143,13 +151,60 @@ class Task:
         """
         raise NotImplementedError
 
-    def test_dances(self, conditioned: ConditionedData) -> Any:
-        """Return the windows of test dances, with their tokens; None where there are none."""
-        return None
+    def show(
+        self,
+        generator: Generator,
+        places: Places,
+        path: Path,
+        seed: int,
+        request: Any = None,
+        **options: Any,
+    ) -> Path:
+        """Draw samples and write their image, a row for each class, text or dance.
 
-    def load_test_dances(self, places: Places, generator: Any) -> Any:
-        """Open the same for a model that was loaded without its data."""
-        return None
+        All hosts draw together, and the first writes.
+
+        Args:
+            generator: What the samples are drawn from.
+            places: Where the tokens are.
+            path: The PNG file.
+            seed: Seed of the samples.
+            request: As for ``Generator.sample``; without one, some that are evenly spaced.
+            **options: ``num_samples``, and options of ``Generator.draw``.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If so many samples exceed the memory, or data that are shown are not there.
+        """
+        del places
+        drawn = draw_rows(generator, seed, request, **options)
+        if is_first_host():
+            self.save_drawn(generator.codec, drawn, path, one_by_one=request is not None)
+        return path
+
+    def save_drawn(self, codec: Any, drawn: Drawn, path: Path, *, one_by_one: bool) -> None:
+        """Write samples as an image.
+
+        Args:
+            codec: Decodes them.
+            drawn: The samples.
+            path: The PNG file.
+            one_by_one: Whether samples of texts become files as well, named after the texts, in a
+                folder beside the image.
+        """
+        del one_by_one
+        image = draw_samples(
+            drawn.tokens,
+            drawn.rows,
+            decode_fn=codec.decode,
+            num_columns=len(drawn.tokens),
+            caption=drawn.caption,
+            class_names=drawn.names,
+        )
+        with writing(path.parent):
+            save_image(image, path)
 
     def make_scoring(self, data: TokenData, conditioned: ConditionedData, workdir: Path) -> Scoring:
         """Choose the metrics of an evaluation.

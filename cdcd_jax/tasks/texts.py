@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from cdcd_jax.conditioning.clip_text import make_clip_text
 from cdcd_jax.conditioning.condition import feature_condition, text_condition
-from cdcd_jax.conditioning.conditioning import Texts
+from cdcd_jax.conditioning.texts import Texts
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.data.images.captioned import Captions
 from cdcd_jax.distributed.mesh import replicated

@@ -193,7 +193,6 @@ def _denoise_rows(model: Model, params: Params, mesh: Mesh | None) -> DenoiseFn:
 def check_sampling(
     schedule: Schedule,
     model: Model,
-    num_classes: int,
     *,
     num_samples: int,
     num_steps: int | None,
@@ -204,7 +203,6 @@ def check_sampling(
     sampler: str | Rule = "ancestral",
     corrector: str | Corrector | None = None,
     times: Times = "uniform",
-    label: int | None = None,
     **options: Any,
 ) -> None:
     """Check what samples are requested.
@@ -212,7 +210,6 @@ def check_sampling(
     Args:
         schedule: The noise schedule.
         model: What is sampled.
-        num_classes: Number of classes; 0 for a model of texts.
         num_samples: >= 1.
         num_steps: 1..T, or None for T.
         truncation: In (0, 1].
@@ -222,7 +219,6 @@ def check_sampling(
         sampler: An entry of the table ``SAMPLERS``, or a rule.
         corrector: An entry of the table ``CORRECTORS``, a corrector, or None.
         times: A time grid by its name, or the steps themselves.
-        label: A class, or None for all of them in turn.
         **options: Of the sampler and the corrector.
 
     Raises:
@@ -240,10 +236,6 @@ def check_sampling(
     rule.prepare(schedule, num_steps, times, length=None)
     if repair is not None:
         repair.check(schedule)
-    if label is not None and num_classes == 0:
-        raise ValueError(f"label = {label}: this is a model of texts; give --prompt instead")
-    if label is not None and not 0 <= label < num_classes:
-        raise ValueError(f"label = {label} must be in 0..{num_classes - 1}")
 
 
 def check_temperature(temperature: float) -> None:

@@ -49,7 +49,7 @@ def test_what_nobody_expected_is_said_with_its_type_and_trace(
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(commands, "_run_experiment", fail)
+    monkeypatch.setattr(commands, "_train", fail)
     (tmp_path / "run").mkdir()
     code, output = run_here(SMOKE, f"--workdir={tmp_path / 'run'}")
     assert code == 1

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from cdcd_jax.cli.drawing import check_request, describe
+from cdcd_jax.cli.drawing import describe, read_request
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS
-from cdcd_jax.cli.prompts import check_lengths, read_prompts
+from cdcd_jax.cli.prompts import read_prompts
+from cdcd_jax.conditioning.condition import no_condition
+from cdcd_jax.conditioning.texts import Texts
 from cdcd_jax.conditioning.vocabulary import CaptionTokenizer, learn_vocabulary
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.experiment.experiment import build
+from cdcd_jax.tasks.conditions import condition_on_texts
 
 
 def write(folder, content):
@@ -74,17 +77,23 @@ def test_a_prompt_that_would_be_cut_is_shown_in_short():
     tokenizer = CaptionTokenizer(vocabulary, length=8)
     prompts = ["a red bird", "a small red bird " * 600 + "on a mat"]
     assert len(prompts[1]) > 10_000
-    check_lengths(prompts[:1], tokenizer.count(prompts[:1]), tokenizer.length)
-    sentence = (
-        r'prompt "a small red bird a small red bird a sma…" has 24\d\d tokens, and the model '
-    )
+    conditioning = condition_on_texts(
+        Texts(
+            tokenize=tokenizer, count=tokenizer.count, length=tokenizer.length,
+            embed=lambda tokens: tokens, condition=no_condition(), cond_dim=1, fingerprint="",
+        ),
+        (),
+    )  # fmt: skip
+    assert conditioning.encode_for(prompts[:1], 1).shape == (1, 8)
+    sentence = r"text 'a small red bird a small red bird a sma…' has 24\d\d tokens, and the model "
     with pytest.raises(ValueError, match=sentence + "reads 8; shorten it"):
-        check_lengths(prompts, tokenizer.count(prompts), tokenizer.length)
+        conditioning.encode_for(prompts, 2)
+    assert conditioning.encode(prompts).shape == (2, 8)  # of a data set, it is cut
     # As many tokens as fit, a space and the end among them, are not too many.
     letters = "q" * (tokenizer.length - 2)
-    check_lengths([letters], tokenizer.count([letters]), tokenizer.length)
-    with pytest.raises(ValueError, match='"qqqqqqq" has 9 tokens'):
-        check_lengths([letters + "q"], tokenizer.count([letters + "q"]), tokenizer.length)
+    conditioning.encode_for(letters, 1)
+    with pytest.raises(ValueError, match="'qqqqqqq' has 9 tokens"):
+        conditioning.encode_for(letters + "q", 1)
 
 
 def test_an_image_of_long_prompts_has_a_name_that_disks_take():
@@ -133,7 +142,7 @@ def experiments(tmp_path_factory):
 
 
 def check(experiment, **given):
-    check_request(experiment.generator({}), **(experiment.sampling | given))
+    read_request(experiment.generator({}), **(experiment.sampling | given))
 
 
 def test_what_can_be_requested(experiments):
@@ -141,20 +150,21 @@ def test_what_can_be_requested(experiments):
     check(of_texts, prompts=("digit one", "digit two"), num_samples=2)
     check(of_texts)
     check(of_classes, label=9)
-    assert of_texts.conditioned.texts.count(["digit one"]) <= of_texts.conditioned.texts.length
-    assert np.shape(of_texts.conditioned.texts.tokenize(["digit one"])) == (1, 16)
+    texts = of_texts.conditioned.conditioning.texts
+    assert texts.count(["digit one"]) <= texts.length
+    assert np.shape(texts.tokenize(["digit one"])) == (1, 16)
 
 
 @pytest.mark.parametrize(
     ("classes", "given", "message"),
     [
-        (False, {"label": 1}, "label = 1: this is a model of texts; give --prompt instead"),
+        (False, {"label": 1}, "label: this is a model of texts; give --prompt instead"),
         (True, {"prompts": ("one",)}, "prompt: this is a model of classes; give --label instead"),
         (True, {"label": 10}, r"label = 10 must be in 0\.\.9"),
         (
             False,
             {"prompts": ("one", "two"), "num_samples": 1},
-            "num_samples = 1 must be at least 2, one for each prompt",
+            "num_samples = 1 must be at least 2, one for each request",
         ),
         (False, {"num_samples": 0}, "num_samples = 0 must be at least 1"),
         (False, {"guidance": 2.0}, r"guidance = 2\.0 needs a model that was trained without its c"),

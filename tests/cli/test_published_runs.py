@@ -224,10 +224,10 @@ def test_a_model_of_texts(run_here, small_images, texts, monkeypatch):
     config.codec.used_codes = str(folder / "taming_vqvae_7.pt")
     place = folder / "run" / "published" / "cub"
     model = load(place)
-    assert experiment.conditioned.texts is not None
-    tokens = experiment.conditioned.texts.tokenize(["a red square"])
+    ours = experiment.conditioned.conditioning
+    tokens = ours.texts.tokenize(["a red square"])
     embedded = model.conditioning.embed(tokens)
-    np.testing.assert_allclose(experiment.conditioned.embed(tokens), embedded, rtol=1e-6)
+    np.testing.assert_allclose(ours.embed(tokens), embedded, rtol=1e-6)
 
     # Fine-tuned, it reads texts with the checkpoint's tower, which the run keeps with the codec.
     config.data.update(name="captions", path=str(folder / "images"), tokens=str(folder / "tokens"))

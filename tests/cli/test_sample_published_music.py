@@ -1,6 +1,7 @@
 """Files with all names of the published models of music are sampled as the command line does."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from PIL import Image
 from cdcd_jax.cli import music_files as performance
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import make_music
-from cdcd_jax.cli.drawing import check_request, name_after_file
+from cdcd_jax.cli.drawing import name_after_file, read_request
 from cdcd_jax.dance_to_music import generate_music
 from cdcd_jax.data.dance.aist import GENRES
 from cdcd_jax.experiment.load import load
@@ -61,7 +62,7 @@ def dance_of(model):
 
 def perform(model, request, workdir, seed=0, **options):
     """Make music as the command line does; return what was written."""
-    check_request(model, **options)
+    read_request(model, **options)
     before = {*workdir.rglob("*")}
     make_music(model, workdir, request, name="aist", seed=seed, **options)
     return sorted(file for file in workdir.rglob("*") if file not in before and file.is_file())
@@ -84,7 +85,6 @@ def test_what_a_window_lasts_follows_from_the_file(model, tiktok):
 def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
     """60 frames last 60/413 s, 25 tokens: windows begin at 0, 3, ... 18 and end with the dance."""
     generator, seen = model, []
-    dance_format = generator.conditioning.dance
 
     def draw(key, cond, *, known):
         made = np.asarray(generator.draw(key, cond, known=known, **SAMPLING))
@@ -93,9 +93,9 @@ def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
 
     def generate(seed):
         sizes = {"length": LENGTH, "mask_id": MASK, "num_samples": 2}
-        return generate_music(draw, dance, dance_format, seed=seed, **sizes)
+        return generate_music(draw, dance, seed=seed, **sizes)
 
-    dance = read_dance(dance_format, ask(folder))
+    dance = read_dance(generator.conditioning, ask(folder))
     tokens = generate(3)
     assert tokens.shape == (2, 25)
     assert 0 <= tokens.min() <= tokens.max() < MASK
@@ -129,14 +129,14 @@ def test_windows_go_on_from_each_other_and_see_their_own_part(model, folder):
 
 def test_every_window_is_conditioned_on_one_step_of_video(model, folder, tmp_path):
     np.save(tmp_path / "one.npy", np.arange(7.0))
-    dance = read_dance(dance_of(model), ask(folder, video=tmp_path / "one.npy"))
+    dance = read_dance(model.conditioning, ask(folder, video=tmp_path / "one.npy"))
     drawn = []
 
     def draw(key, cond, *, known):
         drawn.append(cond["video"])
         return np.zeros(known.shape, np.int32)
 
-    generate_music(draw, dance, dance_of(model), length=LENGTH, mask_id=MASK, seed=0)
+    generate_music(draw, dance, length=LENGTH, mask_id=MASK, seed=0)
     for video in drawn:
         np.testing.assert_array_equal(video, np.arange(7.0)[None, None])
 
@@ -194,7 +194,7 @@ def test_less_music_than_requested_is_reported(model, folder, tmp_path, capsys):
     for seconds, said in ((0.1, False), (3, True)):
         request = ask(folder, seconds=seconds)
         make_music(model, tmp_path, request, name="aist", seed=0, num_samples=1, **SAMPLING)
-        sentence = f"{folder / 'dance.npy'} lasts 0.15 s, less than the 3 s asked for"
+        sentence = f"{folder / 'dance.npy'} lasts 0.15 s, less than the 3 s requested"
         assert (sentence in capsys.readouterr().out) == said
     (longer,) = (tmp_path / "samples").glob("*seconds3-*.wav")
     assert len(soundfile.read(longer)[0]) == 25 * 128
@@ -243,7 +243,7 @@ def test_a_film_that_cannot_be_written_is_known_before_there_is_music(
 ):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     np.save(tmp_path / "points.npy", np.zeros((60, 51), np.float32))
-    dance = dance_of(model)._replace(num_features=51)
+    dance = replace(model.conditioning, dance=dance_of(model)._replace(num_features=51))
     asked = ask(folder, motion=tmp_path / "points.npy", video_out=Path(film))
     with pytest.raises(ValueError, match=message):
         read_dance(dance, asked)

@@ -269,8 +269,8 @@ def test_tokens_of_texts_that_mean_something_else_are_new(tmp_path):
     experiment = build(config, tmp_path, mesh=one_device(), dry_run=True)
     shapes = jax.eval_shape(experiment.model.init, jax.random.key(0))
     arrays = flatten(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-    assert experiment.conditioned.texts is not None
-    for vocabulary, new in {experiment.conditioned.texts.fingerprint: 0, "another": 1}.items():
+    ours = experiment.conditioned.conditioning.fingerprint
+    for vocabulary, new in {ours: 0, "another": 1}.items():
         said: list[str] = []
         start = Start(path=Path("run"), arrays=arrays, unseen={}, vocabulary=vocabulary)
         start_experiment(experiment, start, report=said.append)

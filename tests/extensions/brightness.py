@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cdcd_jax import register
+from cdcd_jax.conditioning.classes import ClassConditioning
 from cdcd_jax.conditioning.condition import class_condition
-from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.data.batch import TokenExamples
 from cdcd_jax.evaluation.metrics.metric import Metric
 from cdcd_jax.tasks.conditions import ConditionKind
@@ -34,10 +34,10 @@ def load_stripes(config: Any, split: str) -> TokenSet:
 class Direction(ConditionKind):
     """A condition on the direction, which is a class."""
 
-    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> Conditioning:
+    def load(self, config: Any, facts: Mapping[str, Any], folder: Path) -> ClassConditioning:
         """Condition on as many classes as there are names."""
         names = tuple(facts["class_names"])
-        return Conditioning(
+        return ClassConditioning(
             condition=class_condition(len(names)),
             denoiser={"condition": "class", "num_classes": len(names)},
             class_names=names,

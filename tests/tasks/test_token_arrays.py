@@ -1,6 +1,7 @@
 """Anybody's tokens, as plain .npy files, through the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def load(folder, kind="class", grid=(4, 4)):
     return config
 
 
+def without_seconds(rows):
+    return [{key: row[key] for key in row if "seconds" not in key} for row in rows]
+
+
 @pytest.mark.parametrize("labels", [True, False])
 def test_arrays_are_trained_on_evaluated_and_sampled(run_here, tmp_path, labels):
     folder, run = write_tokens(tmp_path / "tokens", labels), tmp_path / "run"
@@ -49,9 +54,37 @@ def test_arrays_are_trained_on_evaluated_and_sampled(run_here, tmp_path, labels)
     assert summary["bits_per_token"] > 0
     assert ("accuracy" in summary) == labels
     assert ("codes_used" in summary) != labels
+    test = np.load(folder / "test.npy").reshape(20, 16).astype(np.int32)
+    train = np.load(folder / "train.npy").reshape(48, 16).astype(np.int32)
+    code, printed = run_here("--mode=evaluate", f"--workdir={run}")  # which describes itself
+    assert code == 0, printed
+    (again,) = (run / "evaluations").glob("*/summary.json")
+    again = json.loads(again.read_text())
+    assert again["bits_per_token"] == summary["bits_per_token"]
+    assert without_seconds(again["rows"]) == without_seconds(summary["rows"])
+
     for file in folder.iterdir():
         file.unlink()
+    code, printed = run_here("--mode=evaluate", f"--workdir={run}")
+    assert code == 2
+    assert re.search(r"train\.npy.*; an evaluation needs the data of the run", printed)
     generator = cdcd.load(run)
+    if labels:  # on arrays the same examples have the same scores
+        evaluation = summary["config"]["eval"]
+        found = cdcd.evaluate(
+            generator,
+            generator.decode(test),
+            np.arange(20) % 3,
+            metrics=["classifier"],
+            train=(generator.decode(train), np.arange(48) % 3),
+            num_samples=6,
+            num_steps=2,
+            truncation=1.0,
+            batch_size=10,
+            seed=evaluation["seed"],
+        )
+        assert found["bits_per_token"] == summary["bits_per_token"]
+        assert without_seconds(found["rows"]) == without_seconds(summary["rows"])
     assert generator.conditioning.class_names == (("low", "middle", "high") if labels else ("all",))
     tokens = generator.sample(num_samples=3, output="tokens", num_steps=2)
     assert tokens.shape == (3, 16)

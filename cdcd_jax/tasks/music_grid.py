@@ -12,6 +12,7 @@ from cdcd_jax.data.dance.segments import Segments
 from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
+from cdcd_jax.tasks.drawing import check_size, describe_steps
 from cdcd_jax.tasks.music_scoring import read_truth
 from cdcd_jax.visualization.sounds import show_sounds
 
@@ -24,7 +25,6 @@ def draw_music(
     seed: int,
     *,
     num_samples: int,
-    caption: str = "",
     **options: Any,
 ) -> Path:
     """Make music for dances of the test set, and put it beside what was danced to.
@@ -38,13 +38,13 @@ def draw_music(
         path: The PNG file; WAV files go into a folder beside it.
         seed: Seed of the samples.
         num_samples: For how many dances, evenly spaced over the set; at most as many as it has.
-        caption: One line above the image.
         **options: Of ``generator.draw``.
 
     Returns:
         The path.
     """
-    codec: Any = generator.codec
+    check_size(generator, num_samples)
+    codec = generator.codec
     chosen = evenly_spaced(len(test), num_samples)
     cond = take_rows(test.cond, chosen)
     tokens = np.asarray(generator.draw(jax.random.key(seed), cond, **options))
@@ -58,4 +58,6 @@ def draw_music(
         "made for the dance": codec.decode(tokens),
     }
     names = [segments.segment_name(int(piece)) for piece in pieces]
-    return show_sounds(path, columns, names, dance_beats=truth.dance_beats, caption=caption)
+    return show_sounds(
+        path, columns, names, dance_beats=truth.dance_beats, caption=describe_steps(**options)
+    )
