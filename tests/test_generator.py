@@ -1,5 +1,6 @@
 """A trained model as a value, on weights that are drawn."""
 
+import functools
 import importlib
 import json
 import re
@@ -67,6 +68,24 @@ def test_a_folder_gives_the_model_that_was_trained(experiment, loaded):
     zt, t = test.tokens[:3], np.array([1, 2, 4])
     logits = loaded.denoise_fn(zt, t, loaded.features(test.cond[:3]))
     assert logits.shape == (3, 64, 17)
+
+
+def test_samplers_are_given_by_name_with_their_options(loaded):
+    draw = functools.partial(loaded.sample, [3], num_samples=2, output="tokens")
+    named = draw(sampler="confidence", choice_temperature=0.5, corrector="gibbs", num_masked=4)
+    parts = {"sampler": cdcd.samplers.Confidence(0.5), "corrector": cdcd.samplers.Gibbs(4)}
+    np.testing.assert_array_equal(named, draw(**parts))
+    assert draw(sampler="first_hitting", ignore_uniform=True, num_steps=4).max() < 17
+    assert not np.array_equal(draw(times=(4, 1, 0), num_steps=2), draw(num_steps=2))
+    for options, message in (
+        ({"choice_temperature": 0.5}, "choice_temperature is not an option of sampling"),
+        ({"sampler": "confidense"}, 'sampler = "confidense" is not a sampler: did you mean conf'),
+        ({"sampler": "confidence", "choice_temperature": "x"}, "choice_temperature must be a num"),
+        ({"sampler": "first_hitting"}, "needs noise that only absorbs"),
+        ({"times": (4, 4, 0)}, "times must fall"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw(**options)
 
 
 def test_an_exported_model_needs_no_run(loaded, tmp_path):

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, Int
 
 from cdcd_jax.checks import check_count, check_function, check_key, check_pair, check_scalar
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
-from cdcd_jax.diffusion.samplers.rule import State
 from cdcd_jax.diffusion.samplers.sample import make_sampler
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
@@ -114,8 +113,9 @@ def sample_particles(
             )
         return scale * value.reshape(batch, num_particles).astype(jnp.float32)
 
-    def step(state: Any, now: Any) -> tuple[Any, None]:
-        zt, log_weights, before = state
+    def step(carry: Any, now: Any) -> tuple[Any, None]:
+        state, log_weights, before = carry
+        zt = state.zt
         key, t, s = now
         keys = jax.random.split(key, 3)
         log_p0 = log_probs(predict(zt, jnp.full(rows, t), cond), zt, schedule.vocab_size)
@@ -124,18 +124,18 @@ def sample_particles(
         log_weights = log_weights + predicted - before
         index, log_weights = _resample(keys[1], log_weights, min_ess)
         flat = (index + num_particles * jnp.arange(batch)[:, None]).reshape(rows)
-        zt, log_p0 = zt[flat], log_p0[flat]
+        state, log_p0 = jax.tree.map(lambda x: x[flat], state), log_p0[flat]
         predicted = jnp.take_along_axis(predicted, index, axis=1)
         sampler = make_sampler(schedule, lambda zt, t, cond: log_p0, **options)
-        zs = sampler.step(keys[2], State(zt), s, t, None).zt
-        return (zs, log_weights, predicted), None
+        return (sampler.step(keys[2], state, s, t, None), log_weights, predicted), None
 
     init_key, steps_key = jax.random.split(key)
     sampler = make_sampler(schedule, denoise_fn, **options)
     zeros = jnp.zeros((batch, num_particles), jnp.float32)
-    state = sampler.init(init_key, rows, length).zt, zeros, zeros
+    start = sampler.init(init_key, rows, length), zeros, zeros
     visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]
-    (tokens, log_weights, before), _ = jax.lax.scan(step, state, visits)
+    (end, log_weights, before), _ = jax.lax.scan(step, start, visits)
+    tokens = end.zt
     log_weights = jax.nn.log_softmax(log_weights + reward(tokens) - before, axis=-1)
     return Particles(tokens.reshape(batch, num_particles, length), log_weights)
 

@@ -45,6 +45,17 @@ def test_operations_of_all_blocks_and_all_steps_are_counted(run_benchmark, tmp_p
     assert count(2, 4) == pytest.approx(2 * base, rel=0.05)
 
 
+@pytest.mark.slow
+def test_a_sweep_of_each_sampler_compiles_at_most_one_program(run_benchmark, tmp_path):
+    options = "--layers 1 --width 8 --heads 1 --length 6 --vocab 8 --batch 1 --steps 4"
+    options += " --cond-length 3 --cond-dim 4 --calls 2 --rounds 1"
+    _, report = run_benchmark("sampler", options, tmp_path / "out.json")
+    rows = {row["name"]: row for row in report["rows"]}
+    assert {"ancestral", "truncation 0.86", "first_hitting", "with gibbs"} <= set(rows)
+    assert all(row["compilations"] <= 1 for row in rows.values())
+    assert all(row["ratio_to_ancestral"] > 0 for row in rows.values())
+
+
 def test_input_pipeline_reports_each_number_of_threads(run_benchmark, tmp_path):
     _, report = run_benchmark(
         "input_pipeline", "--batch 8 --batches 3 --threads 0 1", tmp_path / "out.json"

@@ -65,6 +65,14 @@ def test_tokens_are_clean_known_ones_stay_and_visible_ones_unless_remasked(name)
     assert (masked_again > 0) == name.startswith("remask")
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_a_row_does_not_depend_on_the_others(name):
+    """So that devices may share the rows, and some of them may be computed twice."""
+    options = {"sampler": RULES[name], "corrector": samplers.Gibbs(2)}
+    few, many = (draw(shape=(rows, 12), **options) for rows in (3, 5))
+    np.testing.assert_array_equal(few, many[:3])
+
+
 @pytest.mark.parametrize("schedule", [PUBLISHED, ABSORBING, UNIFORM], ids=repr)
 @pytest.mark.parametrize("name", ["confidence", "margin", "halton", "purity", "remask, confidence"])
 def test_as_many_are_masked_as_in_ancestral_sampling(name, schedule):

@@ -31,11 +31,16 @@ def draw_freely(key, cond, truncation):
     return cdcd.sample(key, SCHEDULE, by_token, cond, shape=cond.shape)
 
 
+def draw_and_correct(key, cond, truncation):
+    parts = {"sampler": cdcd.samplers.Purity(tokens_per_call=2), "corrector": "gibbs"}
+    return cdcd.sample(key, SCHEDULE, by_token, cond, shape=cond.shape, **parts)
+
+
 def bound(key, cond, truncation):
     return cdcd.evaluate_bound(key, SCHEDULE, by_token, cond, cond)
 
 
-@pytest.mark.parametrize("function", [draw, draw_freely, bound])
+@pytest.mark.parametrize("function", [draw, draw_freely, draw_and_correct, bound])
 @pytest.mark.parametrize("own_keys", [False, True])
 def test_devices_compute_what_one_does(function, own_keys):
     """With a key for each device, or one for all, bit for bit what the same key gives elsewhere."""

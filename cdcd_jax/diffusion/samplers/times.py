@@ -95,7 +95,7 @@ def _check_given(times: Any, total: int, num_steps: int | None) -> np.ndarray:
             f"times must fall from T = {total} to 0, got times[{place + 1}] = {found[place + 1]} "
             f"after {found[place]}"
         )
-    if num_steps not in (None, len(found) - 1):
+    if num_steps not in (None, total, len(found) - 1):  # T is what a configuration means by None
         raise ValueError(
             f"num_steps = {num_steps}, and times has {len(found) - 1} steps: leave num_steps out"
         )
