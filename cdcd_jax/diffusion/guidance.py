@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from cdcd_jax.checks import check_array, check_count, check_function, check_scalar, require
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
-from cdcd_jax.diffusion.ramps import Interval, Ramp, Varying, check_varying, is_constant
+from cdcd_jax.diffusion.ramps import Interval, Ramp, Varying, check_varying, is_constant, values_of
 from cdcd_jax.diffusion.transitions import LOG_FLOOR
 from cdcd_jax.typing import DenoiseFn, LogProbs, Number, Timesteps, Tokens, wide_dtype
 
@@ -206,12 +206,7 @@ def guide_by_reward(
 def check_scale(scale: Varying) -> None:
     """Raise a ValueError unless a scale of guidance is from 0 to `LARGEST_SCALE` at all steps."""
     check_varying("guidance", scale)
-    values = [scale]
-    if isinstance(scale, Ramp):
-        values = [scale.start, scale.end]
-    elif isinstance(scale, Interval):
-        values = [scale.value, scale.otherwise]
-    for value in values:
+    for value in values_of(scale):
         require(
             lambda value: (value >= 0.0) & (value <= LARGEST_SCALE),
             f"guidance must be at least 0 and finite, got {{value}}; {LARGEST_SCALE:g} is the most",

@@ -81,6 +81,13 @@ def value_at(number: Varying, u: Progress) -> Progress:
     return number.at(u) if isinstance(number, Ramp | Interval) else number
 
 
+def values_of(number: Varying) -> tuple[Number, ...]:
+    """Return the values that a number has at its ends."""
+    if isinstance(number, Ramp):
+        return number.start, number.end
+    return (number.value, number.otherwise) if isinstance(number, Interval) else (number,)
+
+
 def is_constant(number: Varying, value: float) -> bool:
     """Whether a number is known to be a value at all steps."""
     changes = isinstance(number, Ramp | Interval) or is_traced(number)

@@ -22,6 +22,7 @@ from cdcd_jax.checks import (
 )
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
+from cdcd_jax.diffusion.ramps import Varying, value_at, values_of
 from cdcd_jax.diffusion.samplers.ancestral import Ancestral, Fast
 from cdcd_jax.diffusion.samplers.correctors import Corrector, Gibbs, Renoise, SelfCorrection
 from cdcd_jax.diffusion.samplers.events import Entropy, FirstHitting
@@ -38,9 +39,9 @@ from cdcd_jax.diffusion.samplers.rule import Prediction, Rule, State
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
-from cdcd_jax.diffusion.transitions import sample_prior
+from cdcd_jax.diffusion.transitions import corrupt, sample_prior
 from cdcd_jax.registry import CORRECTORS, SAMPLERS, Table, register, suggest
-from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, PRNGKey, Timesteps, Tokens
 
 Step: TypeAlias = Int[Array, ""] | np.integer | int
 """One step for all rows."""
@@ -69,8 +70,9 @@ class Sampler(NamedTuple):
     """A sampler as two pure functions and the steps to visit.
 
     Attributes:
-        init: ``(key, batch, length, known=None) -> State``, from the prior: all masks with noise
-            that absorbs, see `cdcd_jax.diffusion.transitions.sample_prior`.
+        init: ``(key, batch, length, known=None, start=None) -> State``, from the prior: all masks
+            with noise that absorbs, see `cdcd_jax.diffusion.transitions.sample_prior`; or from
+            clean tokens, noised up to the last step of the schedule.
         step: ``(key, state, s, t, cond) -> State``, one reverse step; s and t scalars.
         times: The steps visited, T = times[0] > ... > times[-1] = 0.
         can_stop: Whether a state without masks does not change any more.
@@ -93,9 +95,9 @@ def make_sampler(
     corrector: str | Corrector | None = None,
     num_steps: int | None = None,
     times: Times = "uniform",
-    truncation: Number = 1.0,
+    truncation: Varying = 1.0,
     top_k: int | None = None,
-    temperature: Number = 1.0,
+    temperature: Varying = 1.0,
     length: int | None = None,
 ) -> Sampler:
     """Build a sampler; `sample` runs one from start to end.
@@ -112,9 +114,9 @@ def make_sampler(
             steps themselves; see `cdcd_jax.diffusion.samplers.times.make_times`.
         truncation: Mass of the network's prediction to keep at each step, in (0, 1], which others
             call top-p; CDCD uses 0.86. It may be traced, so that trying several values under
-            ``jax.jit`` compiles once.
+            ``jax.jit`` compiles once, and change on the way, as a `cdcd_jax.Ramp` of t/T.
         top_k: Number of most likely tokens to keep; None keeps all.
-        temperature: Of the network's prediction, applied first; above 0. It may be traced, too.
+        temperature: Of the network's prediction, applied first; above 0. As for ``truncation``.
         length: Positions of a sequence, for rules whose steps depend on it.
 
     Returns:
@@ -123,60 +125,164 @@ def make_sampler(
     Raises:
         ValueError: A value is out of its range.
     """
-    check_schedule(schedule)
+    parts = prepare_parts(
+        schedule,
+        *find_parts(sampler, corrector),
+        num_steps=num_steps,
+        times=times,
+        truncation=truncation,
+        top_k=top_k,
+        temperature=temperature,
+        length=length,
+    )
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
-    rule, repair = find_parts(sampler, corrector)
-    if num_steps is not None:
-        check_count("num_steps", num_steps)
-    if top_k is not None:
-        check_count("top_k", top_k)
-    check_truncation(truncation)
-    check_temperature(temperature)
-    rule, visited = rule.prepare(schedule, num_steps, times, length)
-    if repair is not None:
-        repair.check(schedule)
-    denoise = check_outputs(denoise_fn)
+    made = build_sampler(schedule, check_outputs(denoise_fn), parts)
 
-    def init(key: PRNGKey, batch: int, length: int, known: Tokens | None = None) -> State:
+    def init(
+        key: PRNGKey,
+        batch: int,
+        length: int,
+        known: Tokens | None = None,
+        start: Tokens | None = None,
+    ) -> State:
         check_key(key)
         check_pair("shape", (batch, length), "(batch, length)")
         if known is not None:
             check_known(known, (batch, length), schedule.vocab_size)
-            known = jnp.asarray(known)
-        state = State(sample_prior(key, schedule, (batch, length)), known)
-        state = _keep_known(state, schedule)
-        return state._replace(memory=rule.start(_fork(key), schedule, state.zt))
+        return made.init(key, batch, length, known, start)
 
     def step(key: PRNGKey, state: State, s: Step, t: Step, cond: Any) -> State:
         check_key(key)
         check_type("state", state, State, "sampler.init")
         check_tokens("state.zt", state.zt, schedule.vocab_size, mask=True)
+        rows = state.zt.shape[0]
+        check_steps(jnp.full(rows, t), rows, int(made.times[0]), jnp.full(rows, s))
+        return made.step(key, state, s, t, cond)
+
+    return made._replace(init=init, step=step)
+
+
+class Parts(NamedTuple):
+    """The parts of a sampler, which were checked; it may be an argument of a compiled function.
+
+    Attributes:
+        rule: The rule for a step, complete.
+        corrector: What repairs a state after each step, or None.
+        truncation: Mass of the prediction to keep.
+        temperature: Of the prediction.
+    """
+
+    rule: Any
+    corrector: Any
+    truncation: Any
+    temperature: Any
+
+
+def prepare_parts(
+    schedule: Schedule,
+    rule: Rule,
+    corrector: Corrector | None,
+    *,
+    num_steps: int | None = None,
+    times: Times = "uniform",
+    truncation: Varying = 1.0,
+    top_k: int | None = None,
+    temperature: Varying = 1.0,
+    length: int | None = None,
+) -> tuple[Parts, "Static"]:
+    """Check the options of a sampler and complete its parts; see `make_sampler`.
+
+    Returns:
+        What may be traced, and what is known before compiling.
+
+    Raises:
+        ValueError: A value is out of its range, or does not fit the schedule.
+    """
+    check_schedule(schedule)
+    if num_steps is not None:
+        check_count("num_steps", num_steps)
+    if top_k is not None:
+        check_count("top_k", top_k)
+    for check, number in ((check_truncation, truncation), (check_temperature, temperature)):
+        for value in values_of(number):
+            check(value)
+    rule, visited = rule.prepare(schedule, num_steps, times, length)
+    if corrector is not None:
+        corrector.check(schedule)
+    parts = Parts(rule, corrector, truncation, temperature)
+    return parts, Static(tuple(visited.tolist()), top_k)
+
+
+class Static(NamedTuple):
+    """What of a sampler is known before compiling.
+
+    Attributes:
+        times: The steps visited.
+        top_k: Number of most likely tokens to keep, or None.
+    """
+
+    times: tuple[int, ...]
+    top_k: int | None
+
+
+def build_sampler(
+    schedule: Schedule,
+    denoise_fn: DenoiseFn,
+    prepared: tuple[Parts, Static],
+    *,
+    total: int | None = None,
+) -> Sampler:
+    """Build a sampler of parts that were checked; nothing is checked here.
+
+    Args:
+        schedule: The noise schedule.
+        denoise_fn: The network.
+        prepared: From `prepare_parts`.
+        total: T by which numbers change on the way, where that of the schedule is cut.
+    """
+    (rule, repair, truncation, temperature), (times, top_k) = prepared
+    total = schedule.num_steps if total is None else total
+
+    def init(
+        key: PRNGKey,
+        batch: int,
+        length: int,
+        known: Tokens | None = None,
+        start: Tokens | None = None,
+    ) -> State:
+        if start is None:
+            zt = sample_prior(key, schedule, (batch, length))
+        else:
+            zt = corrupt(key, schedule, start, jnp.full(batch, schedule.num_steps))
+        state = _keep_known(State(zt, None if known is None else jnp.asarray(known)), schedule)
+        return state._replace(memory=rule.start(_fork(key), schedule, state.zt))
+
+    def step(key: PRNGKey, state: State, s: Step, t: Step, cond: Any) -> State:
         state = state._replace(zt=jnp.asarray(state.zt))
+        u = t / total
         s, t = (jnp.full(state.zt.shape[:1], step) for step in (s, t))
-        check_steps(t, state.zt.shape[0], int(visited[0]), s)
 
         def predict(zt: Tokens, t: Timesteps) -> Prediction:
             # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
-            network = log_probs(denoise(zt, t, cond), zt, schedule.vocab_size)
-            log_p0 = apply_temperature(network, temperature)
+            network = log_probs(denoise_fn(zt, t, cond), zt, schedule.vocab_size)
+            log_p0 = apply_temperature(network, value_at(temperature, u))
             if top_k is not None:
                 log_p0 = keep_top_k(log_p0, top_k)
-            return Prediction(network, truncate(log_p0, truncation))
+            return Prediction(network, truncate(log_p0, value_at(truncation, u)))
 
         state = _keep_known(rule.step(key, schedule, predict, state, s, t), schedule)
         if repair is None:
             return state
 
-        repair_once = repair.correct
-
         def correct(state: State, key: PRNGKey) -> tuple[State, None]:
-            return _keep_known(repair_once(key, schedule, predict, state, s, t), schedule), None
+            return _keep_known(repair.correct(key, schedule, predict, state, s, t), schedule), None
 
         keys = jax.random.split(_fork(key), repair.num_passes)
         state = vary_like_result(lambda state: correct(state, keys[0])[0], state)
         return jax.lax.scan(correct, state, keys)[0]
 
-    return Sampler(init, step, visited, repair is None and rule.keeps_visible(schedule))
+    can_stop = repair is None and rule.keeps_visible(schedule)
+    return Sampler(init, step, np.array(times, np.int32), can_stop)
 
 
 def find_parts(
@@ -259,10 +365,12 @@ def sample(
     corrector: str | Corrector | None = None,
     num_steps: int | None = None,
     times: Times = "uniform",
-    truncation: Number = 1.0,
+    truncation: Varying = 1.0,
     top_k: int | None = None,
-    temperature: Number = 1.0,
+    temperature: Varying = 1.0,
     known: Tokens | None = None,
+    start: Tokens | None = None,
+    start_step: int | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
     """Generate tokens.
@@ -286,11 +394,16 @@ def sample(
         corrector: The same of the table ``CORRECTORS``; None for none.
         num_steps: Reverse steps, 1..T; T when None. See `make_sampler` for this and the following.
         times: How they are spread over 1..T.
-        truncation: Mass of the network's prediction to keep, in (0, 1]; may be traced.
+        truncation: Mass of the network's prediction to keep, in (0, 1]; may be traced, or a
+            `cdcd_jax.Ramp` of t/T.
         top_k: Number of most likely tokens to keep.
-        temperature: Of the network's prediction; may be traced.
+        temperature: Of the network's prediction; the same.
         known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
             last, and the others are generated around them; the mask where there is none.
+        start: Clean tokens of that shape to vary: they are noised up to ``start_step``, and
+            sampling goes on from there (SDEdit, Meng et al. 2022, with this noise).
+        start_step: Step 1..T at which it begins; the smaller, the more stays as it is.
+            ``num_steps`` and ``times`` are then of the steps up to it.
         return_trajectory: Return every state as well, for images of the progress.
 
     Returns:
@@ -321,31 +434,72 @@ def sample(
     if known is not None:
         check_known(known, shape, schedule.vocab_size)
         known = jnp.asarray(known)
-    rule, repair = find_parts(sampler, corrector)
-    options = {"num_steps": num_steps, "times": times, "top_k": top_k, "length": shape[1]}
-    numbers = {
-        "sampler": rule,
-        "corrector": repair,
-        "truncation": truncation,
-        "temperature": temperature,
-    }
-    make_sampler(schedule, denoise_fn, **options, **numbers)
-    static = schedule, (shape[0], shape[1]), options, return_trajectory
-    drawn = call_compiled(_run_sampler, _probe, static, key, denoise_fn, cond, known, numbers)
+    total = schedule.num_steps
+    schedule, start = cut_at_start(schedule, start, start_step, shape)
+    check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
+    parts, fixed = prepare_parts(
+        schedule,
+        *find_parts(sampler, corrector),
+        num_steps=num_steps,
+        times=times,
+        truncation=truncation,
+        top_k=top_k,
+        temperature=temperature,
+        length=shape[1],
+    )
+    static = schedule, (shape[0], shape[1]), fixed, total, return_trajectory
+    arrays = cond, parts, known, start
+    drawn = call_compiled(_check_and_run, _probe, static, key, denoise_fn, *arrays)
     check_drawn(drawn[0] if return_trajectory else drawn, schedule.vocab_size)
     return drawn
 
 
-def _run_sampler(
-    static: Any,
+def cut_at_start(
+    schedule: Schedule, start: Tokens | None, start_step: int | None, shape: tuple[int, int]
+) -> tuple[Schedule, Tokens | None]:
+    """Cut a schedule at the step that sampling begins with, and check what it begins from.
+
+    Raises:
+        ValueError: One of the two is missing, the tokens are not clean or of another shape, or
+            there is no such step.
+    """
+    if (start is None) != (start_step is None):
+        raise ValueError("start and start_step go together: give both, or none")
+    if start is None or start_step is None:
+        return schedule, None
+    check_tokens("start", start, schedule.vocab_size)
+    if tuple(start.shape) != tuple(shape):
+        raise ValueError(f"start must have the shape {tuple(shape)}, got {tuple(start.shape)}")
+    return schedule.until(start_step), jnp.asarray(start)
+
+
+def _check_and_run(static: Any, key: PRNGKey, denoise_fn: DenoiseFn, *arrays: Any) -> Any:
+    schedule, shape, fixed, total, return_trajectory = static
+    cond, parts, known, start = arrays
+    return run_sampler(
+        key,
+        build_sampler(schedule, check_outputs(denoise_fn), (parts, fixed), total=total),
+        cond,
+        shape=shape,
+        mask_id=schedule.mask_id,
+        known=known,
+        start=start,
+        return_trajectory=return_trajectory,
+    )
+
+
+def run_sampler(
     key: PRNGKey,
-    denoise_fn: DenoiseFn,
+    sampler: Sampler,
     cond: Any,
-    known: Tokens | None,
-    numbers: dict[str, Any],
-) -> Any:
-    schedule, shape, options, return_trajectory = static
-    sampler = make_sampler(schedule, denoise_fn, **options, **numbers)
+    *,
+    shape: tuple[int, int],
+    mask_id: int,
+    known: Tokens | None = None,
+    start: Tokens | None = None,
+    return_trajectory: bool = False,
+) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
+    """Run a sampler from its first step to its last in one `jax.lax.scan`; see `sample`."""
     # Devices of a shard_map would leave a network that they share at different steps.
     can_stop = sampler.can_stop and not jax.sharding.get_abstract_mesh().manual_axes
 
@@ -356,7 +510,7 @@ def _run_sampler(
             return sampler.step(key, state, s, t, cond)
 
         if can_stop:
-            unfinished = jnp.any(state.zt == schedule.mask_id)
+            unfinished = jnp.any(state.zt == mask_id)
             state = jax.lax.cond(unfinished, advance, lambda state: state, state)
         else:
             state = advance(state)
@@ -365,11 +519,11 @@ def _run_sampler(
     times = jnp.asarray(sampler.times)
     keys = jax.random.split(key, len(times))
     visits = keys[:-1], times[:-1], times[1:]
-    start = sampler.init(keys[-1], *shape, known)
-    start = vary_like_result(lambda x: step(x, jax.tree.map(lambda x: x[0], visits))[0], start)
-    end, states = jax.lax.scan(step, start, visits)
+    first = sampler.init(keys[-1], *shape, known, start)
+    first = vary_like_result(lambda x: step(x, jax.tree.map(lambda x: x[0], visits))[0], first)
+    end, states = jax.lax.scan(step, first, visits)
     if return_trajectory:
-        return end.zt, jnp.concatenate([start.zt[None], states])
+        return end.zt, jnp.concatenate([first.zt[None], states])
     return end.zt
 
 
