@@ -67,6 +67,7 @@ class Generator:
         self,
         request: Any = None,
         *,
+        negative: Any = None,
         num_samples: int | None = None,
         seed: int = 0,
         output: str = "data",
@@ -82,6 +83,9 @@ class Generator:
                 dict of ``"motion"`` [frames features] and, for models that are conditioned on
                 them, ``"genre"`` (name or number) and ``"video"`` [steps features]. None for all
                 classes, or all held-out texts, in turn.
+            negative: What samples are guided away from, in place of no condition: one request, or
+                one for each sample. log p is (1 - guidance) times that of ``negative`` plus
+                guidance times that of ``request``, so that a guidance of 0..1 is between the two.
             num_samples: Number of samples, dealt out to the requests in turn, at least as many as
                 they are and at most 10,000; by default one for each request.
             seed: Seed of the samples, 0..2**32-1.
@@ -105,9 +109,9 @@ class Generator:
             self.conditioning.require_images('output = "pil"')
         check_seed(seed)
         check_count(num_samples)
-        self.check(**options)
+        self.check(negative=negative, **options)
         tokens = self.conditioning.generate(
-            functools.partial(self.draw, **options),
+            functools.partial(self.draw, negative=negative, **options),
             request,
             num_samples=num_samples,
             seed=seed,
@@ -124,6 +128,9 @@ class Generator:
         cond: Any,
         *,
         known: Any = None,
+        start: Any = None,
+        start_step: int | None = None,
+        negative: Any = None,
         return_trajectory: bool = False,
         **options: Any,
     ) -> Any:
@@ -133,17 +140,26 @@ class Generator:
             key: Random key.
             cond: A row for each sample, from ``encode_request``.
             known: Tokens [samples length] that stay as they are where they are not the mask.
+            start: Tokens [samples length] to begin with, noised up to ``start_step``.
+            start_step: That step, 1..T.
+            negative: A request to guide away from, or one for each sample.
             return_trajectory: Whether to return the states on the way, too.
             **options: Of ``sample``.
 
         Returns:
             Tokens [samples length]; with the states on the way [num_steps+1 samples length].
         """
+        if negative is not None:
+            negative = self.conditioning.encode_each(negative, len(jax.tree.leaves(cond)[0]))
+            negative = self.conditioning.embed(negative)
         return self.sample_fn(
             self.params,
             key,
             self.conditioning.embed(cond),
             known=known,
+            start=start,
+            start_step=start_step,
+            negative=negative,
             return_trajectory=return_trajectory,
             **complete_options(self.sampling, options),
         )
@@ -246,7 +262,8 @@ class Generator:
         """
         return export_model(self.name, self.folder, self.params, path)
 
-    def check(self, *, num_samples: int = 1, **options: Any) -> None:
+    def check(self, *, num_samples: int = 1, negative: Any = None, **options: Any) -> None:
         """Raise a ValueError if samples cannot be drawn with these options."""
         options = complete_options(self.sampling, options)
-        check_sampling(self.schedule, self.model, num_samples=num_samples, **options)
+        options |= {"num_samples": num_samples, "negative": negative}
+        check_sampling(self.schedule, self.model, **options)

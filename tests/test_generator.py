@@ -123,7 +123,7 @@ def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
         (3, {"seed": 2**32}, "seed = 4294967296 must be a whole number, 0..4294967295"),
         (3, {"truncation": "0.8"}, "truncation = '0.8' must be a number"),
         (3, {"num_steps": 2.5}, "num_steps = 2.5 must be a whole number"),
-        (3, {"truncation": 0}, "truncation = 0.0 must be in (0, 1]"),
+        (3, {"truncation": 0}, "truncation must be in (0, 1], got 0"),
         (3, {"steps": 5}, "steps is not an option of sampling; there are num_steps, truncation"),
         (3, {"output": "jpeg"}, "output = 'jpeg' must be 'data', 'pil' or 'tokens'"),
     ],
@@ -244,3 +244,32 @@ def test_the_same_description_is_not_written_again(experiment, tmp_path):
     config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
     save_model(built, config, folder)
     assert file.stat().st_mtime_ns == before
+
+
+def test_a_negative_request_is_the_other_end_of_guidance(loaded):
+    other = loaded.sample(5, num_samples=4, seed=3, output="tokens", **SAMPLING)
+    same = loaded.sample(
+        3, negative=5, guidance=0.0, num_samples=4, seed=3, output="tokens", **SAMPLING
+    )
+    np.testing.assert_array_equal(same, other)
+    plain = loaded.sample(3, num_samples=4, seed=3, output="tokens", **SAMPLING)
+    unguided = loaded.sample(3, negative=5, num_samples=4, seed=3, output="tokens", **SAMPLING)
+    np.testing.assert_array_equal(unguided, plain)
+    away = loaded.sample(
+        3, negative=[5, 5, 1, 1], guidance=3.0, num_samples=4, seed=3, output="tokens", **SAMPLING
+    )
+    assert np.any(away != plain)
+    with pytest.raises(ValueError, match=r"guidance = 3\.0 needs a model that was trained without"):
+        loaded.sample(3, guidance=3.0)
+    with pytest.raises(ValueError, match="request: 3 are given for 4 examples"):
+        loaded.sample(3, negative=[1, 2, 3], guidance=3.0, num_samples=4)
+
+
+def test_numbers_may_change_from_step_to_step(loaded):
+    given = {"num_samples": 4, "seed": 3, "output": "tokens", "num_steps": 2}
+    plain = loaded.sample(3, temperature=0.7, truncation=0.8, **given)
+    level = cdcd.Ramp(0.8, 0.8)
+    same = loaded.sample(3, temperature=cdcd.Ramp(0.7, 0.7), truncation=level, **given)
+    np.testing.assert_array_equal(same, plain)
+    with pytest.raises(ValueError, match=r"truncation must be in \(0, 1\], got 1\.5"):
+        loaded.sample(3, truncation=cdcd.Ramp(0.8, 1.5), **given)

@@ -69,7 +69,7 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "mesh": {"": Keys.of(*AXES, "rules", "codec_rules")},
         "eval": {name: entry.tasks[0].eval_keys for name, entry in SOURCES.items()},
         "sample": {
-            "": argument_keys(check_sampling, given=("schedule", "model")).and_other(
+            "": argument_keys(check_sampling, given=("schedule", "model", "negative")).and_other(
                 *(name for sampler in SAMPLERS for name in option_names(sampler)),
                 *(name for corrector in CORRECTORS for name in option_names(None, corrector)),
             )

@@ -178,7 +178,7 @@ class DanceToMusicTask(Task):
             ValueError: If the test dances are not there; the sentence says that a dance can be
                 given instead.
         """
-        assert request is None  # a dance is given as a file, and its music is no image
+        assert request is None  # a dance is given as a file, and its music is not an image
         if self._shown is None:
             self._shown = self._load_test_dances(places, generator)
         return draw_music(generator, *self._shown, path, seed, **options)

@@ -9,16 +9,26 @@ from jax.sharding import Mesh
 
 from cdcd_jax.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
+from cdcd_jax.diffusion.denoiser import check_outputs
 from cdcd_jax.diffusion.guidance import guide_denoiser
+from cdcd_jax.diffusion.ramps import Varying, check_varying, is_constant, values_of
 from cdcd_jax.diffusion.samplers.correctors import Corrector
 from cdcd_jax.diffusion.samplers.rule import Rule
-from cdcd_jax.diffusion.samplers.sample import find_parts, sample
+from cdcd_jax.diffusion.samplers.sample import (
+    Parts,
+    Static,
+    build_sampler,
+    cut_at_start,
+    find_parts,
+    prepare_parts,
+    run_sampler,
+)
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
 from cdcd_jax.distributed.shard_batch import shard_batch
 from cdcd_jax.training.model import Model
-from cdcd_jax.typing import DenoiseFn, Number, Params, PRNGKey
+from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
 
 
 @runtime_checkable
@@ -34,17 +44,7 @@ class BoundFn(Protocol):
 class SampleFn(Protocol):
     """A compiled sampler, as `make_sample_fn` makes it."""
 
-    def __call__(
-        self,
-        params: Params,
-        key: PRNGKey,
-        cond: Any,
-        known: Any = None,
-        truncation: float = 1.0,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        **options: Any,
-    ) -> Any:
+    def __call__(self, params: Params, key: PRNGKey, cond: Any, **options: Any) -> Any:
         """Return tokens [batch length], and the states on the way where they are requested."""
         ...
 
@@ -92,13 +92,14 @@ def make_sample_fn(
         guidance=, sampler=, corrector=) -> tokens`` [batch length], a sample for each row of
         ``cond``; compiled once for all values of ``truncation``, ``temperature``, ``guidance`` and
         the sampler's own numbers, but for a guidance of 1, which is half the work. A sampler that
-        is named takes its options beside its name. ``known=`` tokens [batch length] stand, where
-        they are not the mask. With ``return_trajectory=True`` also the intermediate states,
-        [num_steps+1 batch length].
+        is named takes its options beside its name. ``known=`` tokens [batch length] stay, where
+        they are not the mask; ``start=`` tokens are noised up to ``start_step=`` to begin with;
+        ``negative=`` are conditions to guide away from, a row for each. With
+        ``return_trajectory=True`` also the intermediate states, [num_steps+1 batch length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
-    static = ("num_steps", "top_k", "times", "guided", "return_trajectory")
+    static = ("fixed", "guided", "start_step", "return_trajectory")
 
     def draw(
         params: Params,
@@ -106,26 +107,33 @@ def make_sample_fn(
         rows: Any,
         *,
         count: int,
+        parts: Parts,
+        fixed: Static,
+        guidance: Varying,
         guided: bool,
-        guidance: Number,
-        return_trajectory: bool = False,
-        **options: Any,
+        start_step: int | None,
+        return_trajectory: bool,
     ) -> Any:
         cond = rows["cond"]
-        batch = jax.tree.leaves(cond)[0].shape[0]
+        batch, total = jax.tree.leaves(cond)[0].shape[0], schedule.num_steps
         denoise_fn = _denoise_rows(model, params, mesh)
         if guided:
-            assert model.null is not None
-            denoise_fn = guide_denoiser(denoise_fn, model.null(params, batch), guidance)
-        drawn = sample(
+            if "negative" in rows:
+                away = model.encode(params, rows["negative"])
+            else:
+                assert model.null is not None
+                away = model.null(params, batch)
+            denoise_fn = guide_denoiser(denoise_fn, away, guidance, num_steps=total)
+        noise = schedule if start_step is None else schedule.until(start_step)
+        drawn = run_sampler(
             key,
-            schedule,
-            denoise_fn,
+            build_sampler(noise, check_outputs(denoise_fn), (parts, fixed), total=total),
             model.encode(params, cond),
             shape=(batch, length),
+            mask_id=schedule.mask_id,
             known=rows.get("known"),
+            start=rows.get("start"),
             return_trajectory=return_trajectory,
-            **options,
         )
         if not return_trajectory:
             return drawn[:count]
@@ -138,39 +146,47 @@ def make_sample_fn(
         params: Params,
         key: PRNGKey,
         cond: Any,
+        *,
         known: Any = None,
-        truncation: float = 1.0,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
+        start: Any = None,
+        start_step: int | None = None,
+        negative: Any = None,
+        guidance: Varying = 1.0,
         sampler: str | Rule = "ancestral",
         corrector: str | Corrector | None = None,
         num_steps: int | None = None,
         times: Times = "uniform",
+        truncation: Varying = 1.0,
         top_k: int | None = None,
+        temperature: Varying = 1.0,
         return_trajectory: bool = False,
         **options: Any,
     ) -> Any:
-        check_truncation("truncation", truncation)
-        check_temperature(temperature)
-        check_guidance(guidance, model)
-        rule, repair = find_parts(sampler, corrector, options)
-        rows = {"cond": cond}
+        shape = len(jax.tree.leaves(cond)[0]), length
+        check_guidance(guidance, model, negative)
+        noise, start = cut_at_start(schedule, start, start_step, shape)
+        parts, fixed = prepare_parts(
+            noise,
+            *find_parts(sampler, corrector, options),
+            num_steps=num_steps,
+            times=times,
+            truncation=truncation,
+            top_k=top_k,
+            temperature=temperature,
+            length=length,
+        )
         if known is not None:
-            check_known(known, (len(jax.tree.leaves(cond)[0]), length), schedule.vocab_size)
-            rows["known"] = known
+            check_known(known, shape, schedule.vocab_size)
+        rows = {"cond": cond, "known": known, "start": start, "negative": negative}
         drawn = run(
             params,
             key,
-            rows,
-            truncation=float(truncation),
-            temperature=float(temperature),
-            guidance=float(guidance),
-            guided=guidance != 1.0,
-            sampler=rule,
-            corrector=repair,
-            num_steps=num_steps,
-            times=times if isinstance(times, str) else tuple(times),
-            top_k=top_k,
+            {name: value for name, value in rows.items() if value is not None},
+            parts=parts,
+            fixed=fixed,
+            guidance=guidance,
+            guided=not is_constant(guidance, 1.0),
+            start_step=start_step,
             return_trajectory=return_trajectory,
         )
         tokens = drawn[0] if return_trajectory else drawn
@@ -196,13 +212,14 @@ def check_sampling(
     *,
     num_samples: int,
     num_steps: int | None,
-    truncation: float,
+    truncation: Varying,
     top_k: int | None,
-    temperature: float,
-    guidance: float = 1.0,
+    temperature: Varying,
+    guidance: Varying = 1.0,
     sampler: str | Rule = "ancestral",
     corrector: str | Corrector | None = None,
     times: Times = "uniform",
+    negative: Any = None,
     **options: Any,
 ) -> None:
     """Check what samples are requested.
@@ -219,6 +236,7 @@ def check_sampling(
         sampler: An entry of the table ``SAMPLERS``, or a rule.
         corrector: An entry of the table ``CORRECTORS``, a corrector, or None.
         times: A time grid by its name, or the steps themselves.
+        negative: A request to guide away from, or None.
         **options: Of the sampler and the corrector.
 
     Raises:
@@ -227,31 +245,30 @@ def check_sampling(
     if num_samples < 1:
         raise ValueError(f"num_samples = {num_samples} must be at least 1")
     check_num_steps(num_steps, schedule)
-    check_truncation("truncation", truncation)
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
         raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
-    check_temperature(temperature)
-    check_guidance(guidance, model)
-    rule, repair = find_parts(sampler, corrector, options)
-    rule.prepare(schedule, num_steps, times, length=None)
-    if repair is not None:
-        repair.check(schedule)
+    check_guidance(guidance, model, negative)
+    prepare_parts(
+        schedule,
+        *find_parts(sampler, corrector, options),
+        num_steps=num_steps,
+        times=times,
+        truncation=truncation,
+        top_k=top_k,
+        temperature=temperature,
+    )
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise a ValueError unless a temperature is above 0 and finite."""
-    if not 0.0 < temperature < math.inf:
-        raise ValueError(f"temperature = {temperature} must be above 0")
-
-
-def check_guidance(guidance: float, model: Model) -> None:
+def check_guidance(guidance: Varying, model: Model, negative: Any = None) -> None:
     """Raise a ValueError unless a model can be guided so."""
-    if not 0.0 <= guidance < math.inf:
-        raise ValueError(f"guidance = {guidance} must be at least 0; 1 is none")
-    if guidance != 1.0 and model.null is None:
+    check_varying("guidance", guidance)
+    for value in values_of(guidance):
+        if not 0.0 <= value < math.inf:
+            raise ValueError(f"guidance = {value} must be at least 0; 1 is none")
+    if not is_constant(guidance, 1.0) and model.null is None and negative is None:
         raise ValueError(
             f"guidance = {guidance} needs a model that was trained without its condition now and "
-            "then (condition.dropout above 0); leave it at 1"
+            "then (condition.dropout above 0); leave it at 1, or give a negative request"
         )
 
 

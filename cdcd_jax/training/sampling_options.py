@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+from cdcd_jax.diffusion.ramps import Interval, Ramp
 from cdcd_jax.diffusion.samplers.sample import option_names
 
 MAX_SEED = 2**32 - 1
@@ -34,6 +35,8 @@ def complete_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) ->
     found = {name: defaults[name] for name in names if name in defaults} | {**options}
     for name in ("truncation", "temperature", "guidance"):
         value = found.get(name, 1.0)
+        if isinstance(value, Ramp | Interval):
+            continue
         if isinstance(value, bool | str) or not isinstance(value, Real):
             raise ValueError(f"{name} = {value!r} must be a number")
         found[name] = float(value)

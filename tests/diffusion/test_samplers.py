@@ -308,3 +308,50 @@ def test_options_of_both_parts_are_told_apart():
     text = 'num_mask is not an option of sampler = "confidence" and corrector = "gibbs": did you'
     with pytest.raises(ValueError, match=re.escape(text)):
         find_parts("confidence", "gibbs", {"num_mask": 4})
+
+
+def test_sampling_from_given_tokens_goes_on_from_their_noise():
+    schedule = cdcd.absorbing_schedule(num_steps=10, vocab_size=4)
+    flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 4))  # noqa: E731
+    start = jnp.full((4000, 3), 2)
+    tokens, states = cdcd.sample(
+        jax.random.key(0), schedule, flat, None, shape=(4000, 3),
+        start=start, start_step=4, return_trajectory=True,
+    )  # fmt: skip
+    assert states.shape == (5, 4000, 3)
+    # Of a linear schedule 4 of 10 tokens are masked at the start, and each is drawn anew.
+    assert abs(float(jnp.mean(states[0] == 4)) - 0.4) < 0.02
+    assert bool(jnp.all((states[0] == 2) | (states[0] == 4)))
+    assert abs(float(jnp.mean(tokens == 2)) - (0.6 + 0.4 / 4)) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start_step": 3}, "start and start_step go together"),
+        ({"start": jnp.zeros((2, 3), int)}, "start and start_step go together"),
+        ({"start": jnp.zeros((2, 4), int), "start_step": 3}, "start must have the shape"),
+        ({"start": jnp.full((2, 3), 4), "start_step": 3}, "start"),
+        ({"start": jnp.zeros((2, 3), int), "start_step": 11}, "at most the 10 of the schedule"),
+        ({"start": jnp.zeros((2, 3), int), "start_step": 3, "num_steps": 4}, "num_steps must be"),
+    ],
+)
+def test_bad_starts_are_named(options, message):
+    schedule = cdcd.absorbing_schedule(num_steps=10, vocab_size=4)
+    flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 4))  # noqa: E731
+    with pytest.raises(ValueError, match=message):
+        cdcd.sample(jax.random.key(0), schedule, flat, None, shape=(2, 3), **options)
+
+
+def test_temperature_and_truncation_follow_their_ramps():
+    schedule = cdcd.absorbing_schedule(num_steps=2, vocab_size=4)
+    log_p = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
+    fixed = lambda zt, t, cond: jnp.broadcast_to(log_p, (*zt.shape, 4))  # noqa: E731
+    tokens, states = cdcd.sample(
+        jax.random.key(0), schedule, fixed, None, shape=(8000, 1),
+        truncation=cdcd.Ramp(1.0, 1e-6, power=2.0), return_trajectory=True,
+    )  # fmt: skip
+    first = np.asarray(tokens)[np.asarray(states[1]) != 4]  # drawn at u = 1, all tokens
+    second = np.asarray(tokens)[np.asarray(states[1]) == 4]  # at u = 1/2, a mass of 1/4
+    assert {*first.tolist()} == {0, 1, 2, 3}
+    assert {*second.tolist()} == {0}

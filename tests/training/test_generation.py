@@ -70,8 +70,8 @@ def test_a_sweep_compiles_once_without_guidance_and_once_with(sample_fn):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"truncation": 1.5}, r"truncation = 1.5 must be in \(0, 1\]"),
-        ({"temperature": 0.0}, r"temperature = 0.0 must be above 0"),
+        ({"truncation": 1.5}, r"truncation must be in \(0, 1\], got 1.5"),
+        ({"temperature": 0.0}, "temperature must be positive"),
         (
             {"known": np.full((200, 2), VOCAB)},
             r"known must have the shape of the samples, \(200, 3\)",
