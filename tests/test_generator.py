@@ -247,12 +247,17 @@ def test_the_same_description_is_not_written_again(experiment, tmp_path):
 
 
 def test_a_negative_request_is_the_other_end_of_guidance(loaded):
+    # Weights far from the first ones, with which no condition has an effect.
+    keys = iter(jax.random.split(jax.random.key(0), 100))
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(next(keys), x.shape), loaded.params)
+    loaded = loaded.with_params(params)
     other = loaded.sample(5, num_samples=4, seed=3, output="tokens", **SAMPLING)
     same = loaded.sample(
         3, negative=5, guidance=0.0, num_samples=4, seed=3, output="tokens", **SAMPLING
     )
     np.testing.assert_array_equal(same, other)
     plain = loaded.sample(3, num_samples=4, seed=3, output="tokens", **SAMPLING)
+    assert np.any(plain != other)
     unguided = loaded.sample(3, negative=5, num_samples=4, seed=3, output="tokens", **SAMPLING)
     np.testing.assert_array_equal(unguided, plain)
     away = loaded.sample(

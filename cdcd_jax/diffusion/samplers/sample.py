@@ -401,7 +401,7 @@ def sample(
         known: Tokens to keep, of that shape, values 0..K: they stand from the first step to the
             last, and the others are generated around them; the mask where there is none.
         start: Clean tokens of that shape to vary: they are noised up to ``start_step``, and
-            sampling goes on from there (SDEdit, Meng et al. 2022, with this noise).
+            sampling continues from there (SDEdit, Meng et al. 2022, with this noise).
         start_step: Step 1..T at which it begins; the smaller, the more stays as it is.
             ``num_steps`` and ``times`` are then of the steps up to it.
         return_trajectory: Return every state as well, for images of the progress.
