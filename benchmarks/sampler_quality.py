@@ -30,7 +30,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "first_hitting": {"sampler": "first_hitting", "ignore_uniform": True},
     "confidence": {"sampler": "confidence"},
     "margin": {"sampler": "margin"},
-    "entropy": {"sampler": "entropy", "ignore_uniform": True},
+    "entropy": {"sampler": "entropy"},
     "halton": {"sampler": "halton"},
     "purity": {"sampler": "purity"},
     "remask": {"sampler": "remask"},

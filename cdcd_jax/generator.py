@@ -161,7 +161,7 @@ class Generator:
             start_step=start_step,
             negative=negative,
             return_trajectory=return_trajectory,
-            **complete_options(self.sampling, options),
+            **complete_options(self._defaults, options),
         )
 
     def encode_request(self, request: Any) -> Any:
@@ -262,8 +262,13 @@ class Generator:
         """
         return export_model(self.name, self.folder, self.params, path)
 
+    @property
+    def _defaults(self) -> Mapping[str, Any]:
+        """Options that are not given; a rule that needs the grid of the tokens has the codec's."""
+        return {"grid": self.codec.grid, **self.sampling}
+
     def check(self, *, num_samples: int = 1, negative: Any = None, **options: Any) -> None:
         """Raise a ValueError if samples cannot be drawn with these options."""
-        options = complete_options(self.sampling, options)
+        options = complete_options(self._defaults, options)
         options |= {"num_samples": num_samples, "negative": negative}
         check_sampling(self.schedule, self.model, **options)

@@ -278,3 +278,12 @@ def test_numbers_may_change_from_step_to_step(loaded):
     np.testing.assert_array_equal(same, plain)
     with pytest.raises(ValueError, match=r"truncation must be in \(0, 1\], got 1\.5"):
         loaded.sample(3, truncation=cdcd.Ramp(0.8, 1.5), **given)
+
+
+def test_a_rule_that_needs_the_grid_has_that_of_the_codec(loaded):
+    given = {"num_samples": 4, "seed": 3, "output": "tokens", "num_steps": 2}
+    tokens = loaded.sample(3, sampler="halton", **given)
+    same = loaded.sample(3, sampler="halton", grid=(8, 8), **given)
+    np.testing.assert_array_equal(tokens, same)
+    with pytest.raises(ValueError, match=r"grid = \(4, 8\) has 32 positions"):
+        loaded.sample(3, sampler="halton", grid=(4, 8), **given)
