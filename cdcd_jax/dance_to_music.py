@@ -5,6 +5,7 @@ That is made in windows that overlap, each going on from the one before.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +14,11 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from cdcd_jax.conditioning.conditioning import Conditioning, DrawFn, check_data
+from cdcd_jax.conditioning.conditioning import Conditioning, DrawFn, check_data, deal
 from cdcd_jax.conditioning.dance_format import DanceFormat
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.segments import cut_video
+from cdcd_jax.editing import Original
 from cdcd_jax.io import is_first_host
 
 
@@ -79,6 +81,7 @@ class DanceConditioning(Conditioning):
         seed: int,
         length: int,
         mask_id: int,
+        given: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> Int[np.ndarray, "samples tokens"]:
         """Draw the tokens of a whole dance's music, once unless ``num_samples`` says otherwise.
 
@@ -90,6 +93,7 @@ class DanceConditioning(Conditioning):
             seed: Seed of the music.
             length: Tokens of a window.
             mask_id: The mask.
+            given: Tokens of what is edited, as for other conditions.
         """
         dance = request if isinstance(request, DanceInput) else self._read(request)
         return generate_music(
@@ -98,7 +102,8 @@ class DanceConditioning(Conditioning):
             length=length,
             mask_id=mask_id,
             seed=seed,
-            num_samples=1 if num_samples is None else num_samples,
+            num_samples=num_samples or max(map(len, given.values()), default=1),
+            given=given,
         )
 
     def read_dance(
@@ -181,10 +186,18 @@ class DanceConditioning(Conditioning):
         """Check sound [batch samples]."""
         return check_data(data)
 
-    def present(self, codec: Any, tokens: np.ndarray, *, as_pil: bool = False) -> np.ndarray:
+    def present(
+        self,
+        codec: Any,
+        tokens: np.ndarray,
+        *,
+        as_pil: bool = False,
+        original: Original | None = None,
+    ) -> np.ndarray:
         """Turn tokens of any number into sound."""
         del as_pil  # which is refused before
-        return np.stack([codec.decode_long(row) for row in tokens])
+        sound = np.stack([codec.decode_long(row) for row in tokens])
+        return sound if original is None else original.paste(sound)
 
     def _read(self, request: Any) -> DanceInput:
         if not isinstance(request, Mapping) or "motion" not in request:
@@ -203,6 +216,7 @@ def generate_music(
     mask_id: int,
     seed: int,
     num_samples: int = 1,
+    given: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Int[np.ndarray, "samples tokens"]:
     """Generate the tokens of a whole dance's music.
 
@@ -216,6 +230,7 @@ def generate_music(
         mask_id: The mask.
         seed: Seed of the music.
         num_samples: How many times it is made, all different.
+        given: Tokens ``known`` and ``start`` of whole pieces, dealt out to the samples in turn.
 
     Returns:
         Tokens of each sample.
@@ -223,15 +238,18 @@ def generate_music(
     per_token = dance.format.samples / length / SAMPLE_RATE
     total = int(dance.seconds / per_token)
     starts = [*range(0, total - length, length - length // 2), total - length]
-    tokens = np.full((num_samples, total), mask_id, np.int32)
+    rows = {name: deal(pieces, num_samples) for name, pieces in given.items()}
+    tokens = rows.pop("known", np.full((num_samples, total), mask_id, np.int32))
     for number, start in enumerate(
         tqdm(starts, desc="music", unit="window", disable=not is_first_host())
     ):
         key = jax.random.fold_in(jax.random.key(seed), number)
         window = _cut(dance, start * per_token)
         cond = {name: np.repeat(part[None], num_samples, axis=0) for name, part in window.items()}
-        known = jnp.asarray(tokens[:, start : start + length])
-        tokens[:, start : start + length] = np.asarray(draw(key, cond, known=known))
+        inside = np.s_[:, start : start + length]
+        parts = {name: jnp.asarray(pieces[inside]) for name, pieces in rows.items()}
+        known = jnp.asarray(tokens[inside])
+        tokens[inside] = np.asarray(draw(key, cond, known=known, **parts))
     return tokens
 
 

@@ -16,6 +16,7 @@ from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.editing import begin_at
 from cdcd_jax.training.exported import export_model
 from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
@@ -103,24 +104,100 @@ class Generator:
             ValueError: If the model cannot be conditioned on the request, or a value is out of
                 range.
         """
+        self._check_call(output, seed, num_samples)
+        self.check(negative=negative, **options)
+        return self._generate(
+            functools.partial(self.draw, negative=negative, **options),
+            request,
+            output,
+            num_samples=num_samples,
+            seed=seed,
+        )
+
+    def edit(
+        self,
+        data: Any,
+        mask: Any = None,
+        request: Any = None,
+        *,
+        strength: Any = 1.0,
+        negative: Any = None,
+        num_samples: int | None = None,
+        seed: int = 0,
+        output: str = "data",
+        **options: Any,
+    ) -> Any:
+        """Generate a part of given data anew, or variations of them.
+
+        A token is generated where any pixel that it stands for is masked; the others are known
+        from the first step on. Pixels that are not masked are those of the data, bit for bit.
+
+        Args:
+            data: An image [height width 3] or [height width] as the codec has it, floats 0..1 or
+                bytes, a PIL image, or a batch of either. One of another size is resized, with a
+                warning.
+            mask: What may change: booleans [height width], True where anew; a PIL image, in which
+                any colour but black is; a box (top, left, height, width) in pixels; None for all.
+            request: As for ``sample``.
+            strength: Share of the T steps by which what may change is noised to begin with, in
+                (0, 1]: the smaller, the more stays like it was. 1 begins with noise alone.
+                Of the steps of sampling the same share is taken.
+            negative: As for ``sample``.
+            num_samples: Number of samples, dealt out to data and requests in turn, at least as many
+                as there are of either, which is the default.
+            seed: Seed of the samples.
+            output: As for ``sample``.
+            **options: As for ``sample``.
+
+        Returns:
+            The samples, as NumPy arrays.
+
+        Raises:
+            ValueError: If data or mask are of another kind, besides what ``sample`` refuses.
+        """
+        self._check_call(output, seed, num_samples)
+        self.conditioning.require_images("edit")
+        self.check(negative=negative, **options)
+        complete = complete_options(self.sampling, options)
+        start_step, complete = begin_at(strength, complete, self.schedule.num_steps)
+        original = self.conditioning.read_original(self.codec, data, mask)
+        if num_samples is not None and num_samples < len(original.data):
+            raise ValueError(
+                f"num_samples = {num_samples} must be at least {len(original.data)}, one for each "
+                "of data"
+            )
+        return self._generate(
+            functools.partial(self.draw, negative=negative, start_step=start_step, **complete),
+            request,
+            output,
+            num_samples=num_samples,
+            seed=seed,
+            original=original,
+            given=original.rows(self.schedule.mask_id, noised=start_step is not None),
+        )
+
+    def _check_call(self, output: str, seed: int, num_samples: int | None) -> None:
         if output not in ("data", "pil", "tokens"):
             raise ValueError(f"output = {output!r} must be 'data', 'pil' or 'tokens'")
         if output == "pil":
             self.conditioning.require_images('output = "pil"')
         check_seed(seed)
         check_count(num_samples)
-        self.check(negative=negative, **options)
+
+    def _generate(
+        self, draw: Any, request: Any, output: str, *, original: Any = None, **given: Any
+    ) -> Any:
         tokens = self.conditioning.generate(
-            functools.partial(self.draw, negative=negative, **options),
+            draw,
             request,
-            num_samples=num_samples,
-            seed=seed,
             length=math.prod(self.codec.grid),
             mask_id=self.schedule.mask_id,
+            **given,
         )
         if output == "tokens":
             return tokens
-        return self.conditioning.present(self.codec, tokens, as_pil=output == "pil")
+        pil = output == "pil"
+        return self.conditioning.present(self.codec, tokens, as_pil=pil, original=original)
 
     def draw(
         self,

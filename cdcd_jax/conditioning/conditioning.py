@@ -3,8 +3,10 @@
 Classes are in ``classes.py``, texts in ``texts.py``, dances in ``dance_to_music.py``.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -12,12 +14,13 @@ import numpy as np
 from jaxtyping import Int
 
 from cdcd_jax.conditioning.condition import Condition
+from cdcd_jax.editing import Original, fit_images, free_tokens
 
 MAX_ROWS = 16
 """Classes or texts in an image of samples; more could not be looked at."""
 
 DrawFn = Callable[..., Any]
-"""``draw(key, cond, known=) -> tokens`` [samples length], for a row of ``cond`` each."""
+"""``draw(key, cond, known=, start=) -> tokens`` [samples length], for a row of ``cond`` each."""
 
 
 class Rows(NamedTuple):
@@ -119,7 +122,7 @@ class Conditioning:
         given = _count(cond)
         if given not in (1, count):
             raise ValueError(f"request: {given} are given for {count} examples; give one for each")
-        return _deal(cond, count)
+        return deal(cond, count)
 
     def rows(self, request: Any, num_samples: int) -> Rows:
         """Choose the rows of an image of samples, without a request at most ``MAX_ROWS``."""
@@ -134,6 +137,7 @@ class Conditioning:
         seed: int,
         length: int,
         mask_id: int,
+        given: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> np.ndarray:
         """Draw the tokens of samples.
 
@@ -144,6 +148,8 @@ class Conditioning:
             seed: Seed of the samples.
             length: Tokens that ``draw`` makes of a sample.
             mask_id: The mask.
+            given: Tokens ``known`` and ``start`` [originals tokens] of what is edited, dealt out
+                to the samples in turn; without ``num_samples`` there is at least one of each.
 
         Returns:
             Tokens [samples tokens].
@@ -152,10 +158,13 @@ class Conditioning:
             ValueError: If the model cannot be conditioned on the request, or there are fewer
                 samples than requests.
         """
-        del length, mask_id
+        del length
         cond = self.encode_for(request, num_samples)
-        count = _count(cond) if num_samples is None else num_samples
-        return np.asarray(draw(jax.random.key(seed), _deal(cond, count)))
+        count = num_samples or max(_count(rows) for rows in (cond, *given.values()))
+        rows = {name: deal(tokens, count) for name, tokens in given.items()}
+        if "known" in rows and np.all(rows["known"] == mask_id):
+            del rows["known"]  # the same samples bit for bit, by the program that draws them
+        return np.asarray(draw(jax.random.key(seed), deal(cond, count), **rows))
 
     def read_dance(self, **parts: Any) -> Any:
         """Check a dance; only a model of dances takes one."""
@@ -173,23 +182,58 @@ class Conditioning:
         Raises:
             ValueError: If a value is not finite or outside of its range.
         """
-        images = check_data(data) / np.float32(255 if data.dtype == np.uint8 else 1)
-        low, high = float(images.min()), float(images.max())
-        if not 0.0 <= low <= high <= 1.0:
-            raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
+        images = scale_images(data)
         if images.ndim == 4:  # codecs of RGB images take bytes
             return np.round(255.0 * images).astype(np.uint8)
         return images
 
-    def present(self, codec: Any, tokens: np.ndarray, *, as_pil: bool = False) -> Any:
-        """Turn the tokens of ``generate`` into data by a codec, or into PIL images."""
+    def read_original(self, codec: Any, data: Any, mask: Any) -> Original:
+        """Turn data that are edited into tokens.
+
+        Args:
+            codec: What encodes them.
+            data: One image or a batch, see ``editing.fit_images``.
+            mask: What may change, see ``editing.read_mask``.
+
+        Raises:
+            ValueError: If they are no images, or the mask is not of them.
+        """
+        blank = codec.decode(np.zeros((1, math.prod(codec.grid)), np.int32))
+        images, changed = fit_images(data, mask, np.shape(blank)[1:])
+        images = scale_images(images)
+        tokens = np.asarray(codec.encode(self.prepare(images)))
+        return Original(images, changed, tokens, free_tokens(changed, codec.grid))
+
+    def present(
+        self,
+        codec: Any,
+        tokens: np.ndarray,
+        *,
+        as_pil: bool = False,
+        original: Original | None = None,
+    ) -> Any:
+        """Turn the tokens of ``generate`` into data by a codec, or into PIL images.
+
+        What an original keeps is pasted back.
+        """
         images = np.asarray(codec.decode(tokens))
+        if original is not None:
+            images = original.paste(images)
         if not as_pil:
             return images
         from PIL import Image
 
         levels = np.round(255 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
         return [Image.fromarray(image) for image in levels]
+
+
+def scale_images(data: np.ndarray) -> np.ndarray:
+    """Return images as float32 in 0..1, or raise a ValueError if they are none."""
+    images = check_data(data) / np.float32(255 if data.dtype == np.uint8 else 1)
+    low, high = float(images.min()), float(images.max())
+    if not 0.0 <= low <= high <= 1.0:
+        raise ValueError(f"data holds values {low:g}..{high:g}; images have 0..1, or bytes")
+    return images
 
 
 def check_data(data: np.ndarray) -> np.ndarray:
@@ -218,7 +262,7 @@ def _count(cond: Any) -> int:
     return len(jax.tree.leaves(cond)[0])
 
 
-def _deal(cond: Any, count: int) -> Any:
+def deal(cond: Any, count: int) -> Any:
     """Take rows in turn until there are enough."""
     rows = np.resize(np.arange(_count(cond)), count)
     return jax.tree.map(lambda array: array[rows], cond)

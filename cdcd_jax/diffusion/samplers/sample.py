@@ -455,7 +455,10 @@ def sample(
 
 
 def cut_at_start(
-    schedule: Schedule, start: Tokens | None, start_step: int | None, shape: tuple[int, int]
+    schedule: Schedule,
+    start: Tokens | np.ndarray | None,
+    start_step: int | None,
+    shape: tuple[int, int],
 ) -> tuple[Schedule, Tokens | None]:
     """Cut a schedule at the step that sampling begins with, and check what it begins from.
 

@@ -1,0 +1,199 @@
+"""What is edited: data with their tokens, and what of both may change."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+class Original(NamedTuple):
+    """Data that are edited.
+
+    Attributes:
+        data: [batch ...] images or sounds, as the codec decodes them.
+        changed: [...] which pixels or samples may change, the same in all.
+        tokens: [batch tokens].
+        free: [tokens] which of them are generated anew.
+    """
+
+    data: Float[np.ndarray, "batch *shape"]
+    changed: Bool[np.ndarray, "..."]
+    tokens: Int[np.ndarray, "batch tokens"]
+    free: Bool[np.ndarray, " tokens"]
+
+    def rows(self, mask_id: int, *, noised: bool) -> dict[str, np.ndarray]:
+        """Return what sampling takes of it: known tokens, and those to start from if noised."""
+        known = np.where(self.free, mask_id, self.tokens).astype(np.int32)
+        return {"known": known} | ({"start": self.tokens} if noised else {})
+
+    def paste(self, made: np.ndarray) -> np.ndarray:
+        """Put what may not change back into samples, which are of the originals in turn."""
+        rows = np.resize(np.arange(len(self.data)), len(made))
+        changed = self.changed.reshape(
+            *self.changed.shape, *[1] * (self.data[0].ndim - self.changed.ndim)
+        )
+        return np.where(changed, made, self.data[rows])
+
+
+def fit_images(
+    data: Any, mask: Any, shape: tuple[int, ...]
+) -> tuple[np.ndarray, Bool[np.ndarray, "height width"]]:
+    """Bring images and their mask to the size of a codec.
+
+    Args:
+        data: One image or a batch: arrays [height width] or [height width 3] with floats 0..1 or
+            bytes, or PIL images, which are converted.
+        mask: See ``read_mask``.
+        shape: Of an image of the codec's.
+
+    Returns:
+        Images [batch *shape], as they were given or resized to floats, and which pixels are masked.
+
+    Raises:
+        ValueError: If they are no such images, or the mask is not of them.
+    """
+    images = _to_array(data, coloured=len(shape) == 3)
+    images = images[None] if images.ndim == len(shape) else images
+    if images.ndim != len(shape) + 1 or images.shape[3:] != shape[2:] or not images.size:
+        wanted = "[height width 3]" if len(shape) == 3 else "[height width]"
+        raise ValueError(
+            f"data must be one image {wanted} or a batch, got the shape {images.shape}"
+        )
+    (height, width), size = images.shape[1:3], (shape[0], shape[1])
+    masked = read_mask(mask, (height, width))
+    if (height, width) == size:
+        return images, masked
+    warnings.warn(
+        f"data: {height} x {width} pixels are resized to the model's {size[0]} x {size[1]}",
+        stacklevel=4,
+    )
+    scale = np.float32(255 if images.dtype == np.uint8 else 1)
+    resized = np.stack([_resize(image / scale, size) for image in images])
+    # A pixel is masked where any is that it stands for.
+    return resized, _resize(masked, size, box=True) > 0
+
+
+def read_mask(mask: Any, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Return which pixels of an image may change.
+
+    Args:
+        mask: Booleans [height width]; a PIL image, in which any colour but black is masked; a box
+            (top, left, height, width) in pixels; or None for all.
+        size: Height and width of the image.
+
+    Raises:
+        ValueError: If it is of another kind or size, or the box is empty or leaves the image.
+
+    >>> read_mask((0, 1, 1, 2), (2, 3)).astype(int).tolist()
+    [[0, 1, 1], [0, 0, 0]]
+    """
+    if mask is None:
+        return np.ones(size, bool)
+    if hasattr(mask, "convert"):
+        mask = np.asarray(mask.convert("RGB")).any(axis=-1)
+    array = mask if isinstance(mask, np.ndarray) else np.asarray(mask, object)
+    if array.shape == (4,) and all(isinstance(each, int | np.integer) for each in array.tolist()):
+        return _read_box(tuple(array.tolist()), size)
+    array = np.asarray(mask) if hasattr(mask, "shape") else array
+    if array.dtype != bool or array.shape != size:
+        raise ValueError(
+            f"mask must be booleans of the image's {size[0]} x {size[1]} pixels, or a box (top, "
+            f"left, height, width), got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _read_box(box: tuple[int, ...], size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    top, left, height, width = box
+    if min(height, width) < 1:
+        raise ValueError(f"mask = {box} is an empty box; its height and width must be at least 1")
+    if min(top, left) < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(
+            f"mask = {box} is a box (top, left, height, width) that leaves the image of "
+            f"{size[0]} x {size[1]} pixels"
+        )
+    masked = np.zeros(size, bool)
+    masked[top : top + height, left : left + width] = True
+    return masked
+
+
+def free_tokens(
+    masked: Bool[np.ndarray, "height width"], grid: tuple[int, int]
+) -> Bool[np.ndarray, " tokens"]:
+    """Return which tokens stand for any masked pixel.
+
+    >>> free_tokens(np.array([[False, False, False, True]]), (1, 2)).tolist()
+    [False, True]
+    """
+    free = np.zeros(grid, bool)
+    rows, columns = (
+        np.arange(length) * cells // length
+        for length, cells in zip(masked.shape, grid, strict=True)
+    )
+    np.logical_or.at(free, (rows[:, None], columns), masked)
+    return free.reshape(-1)
+
+
+def begin_at(
+    strength: Any, options: Mapping[str, Any], total: int
+) -> tuple[int | None, dict[str, Any]]:
+    """Return the step that variations begin at, with options of the way from there.
+
+    Args:
+        strength: Share of the steps that data are noised by, in (0, 1].
+        options: Of sampling, complete.
+        total: T.
+
+    Returns:
+        The step, None where sampling begins with noise alone; and the options, of whose steps the
+        same share is taken.
+
+    Raises:
+        ValueError: If the strength is out of its range.
+
+    >>> begin_at(0.25, {"num_steps": 10, "times": "uniform"}, 100)
+    (25, {'num_steps': 2, 'times': 'uniform'})
+    """
+    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 < strength <= 1:
+        raise ValueError(
+            f"strength = {strength!r} must be in (0, 1]; 1 keeps nothing but what is not masked"
+        )
+    if strength == 1:
+        return None, dict(options)
+    start = max(1, round(strength * total))
+    times = options.get("times", "uniform")
+    if not isinstance(times, str):
+        given = (start, *(step for step in np.asarray(times).tolist() if step < start))
+        return start, {**options, "times": given, "num_steps": None}
+    count = options.get("num_steps") or total
+    return start, {**options, "num_steps": max(1, round(count * start / total))}
+
+
+def _to_array(data: Any, *, coloured: bool) -> np.ndarray:
+    """Turn PIL images into bytes of the codec's colours; arrays stay."""
+    several = [*data] if isinstance(data, list | tuple) else [data]
+    if several and all(hasattr(image, "convert") for image in several):
+        arrays = [np.asarray(image.convert("RGB" if coloured else "L")) for image in several]
+        if len({array.shape for array in arrays}) > 1:
+            raise ValueError("data: the images of a batch must be of one size")
+        return np.stack(arrays)
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise ValueError("data: the images of a batch must be of one size") from error
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], *, box: bool = False) -> np.ndarray:
+    """Resize an image, channel by channel, bicubic or by the mean of each box."""
+    from PIL import Image
+
+    channels = image.reshape(*image.shape[:2], -1).astype(np.float32)
+    filters = Image.Resampling.BOX if box else Image.Resampling.BICUBIC
+    resized = [
+        np.asarray(Image.fromarray(channels[..., k]).resize((size[1], size[0]), filters))
+        for k in range(channels.shape[-1])
+    ]
+    return np.clip(np.stack(resized, axis=-1).reshape(*size, *image.shape[2:]), 0.0, 1.0)
