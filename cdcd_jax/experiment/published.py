@@ -13,7 +13,8 @@ from cdcd_jax.experiment.model_folder import CODEC, FILE, write_description
 from cdcd_jax.experiment.published_images import PUBLISHED_SIZE, open_published, read_images
 from cdcd_jax.experiment.published_music import read_music
 from cdcd_jax.interop.diffusers import INDEX, find_merges, is_pipeline, pipeline_files
-from cdcd_jax.interop.published import is_music_checkpoint
+from cdcd_jax.interop.published import is_music
+from cdcd_jax.interop.published_entries import read_entries
 from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
@@ -64,11 +65,13 @@ def convert_published(
     source = _describe_files([*(pipeline_files(path) if is_pipeline(path) else [path]), *files])
     if is_first_host() and not _is_converted(folder, f"{image_size}, {source}"):
         _check_folder(folder)
-        if not is_pipeline(path) and is_music_checkpoint(path):
-            found = read_music(path)
+        entries = None if is_pipeline(path) else read_entries(path, None)
+        if entries is not None and is_music(entries):
+            found = read_music(path, entries)
         else:
             options = {"codec": codec, "used_codes": used_codes, "merges": merges}
-            found = read_images(open_published(path), image_size=image_size, **options)
+            published = open_published(path, entries)
+            found = read_images(published, image_size=image_size, **options)
         with writing(folder), atomic_folder(folder) as part:
             found.save(part)
             write_description(part / FILE, found.config, found.facts)
@@ -113,4 +116,6 @@ def _check_folder(folder: Path) -> None:
         return
     ours = {file for pattern in FILES for file in folder.glob(pattern)}
     if not folder.is_dir() or {*folder.iterdir()} - ours:
-        raise ValueError(f"{folder} already exists and no converted model; name another folder")
+        raise ValueError(
+            f"{folder} already exists and is not a converted model; name another folder"
+        )

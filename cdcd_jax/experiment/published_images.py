@@ -25,6 +25,7 @@ from cdcd_jax.interop.published import (
     find_null_class,
     read_published,
 )
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.interop.vqgan import read_used_codes, read_vqgan, vqgan_from_state_dict
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
@@ -65,9 +66,9 @@ class Converted(NamedTuple):
     averaged: bool
 
 
-def open_published(path: Path) -> Published:
+def open_published(path: Path, entries: Mapping[str, StateDict] | None = None) -> Published:
     """Find the parts of a checkpoint of images, in a file or in a folder of diffusers."""
-    return read_pipeline(path) if is_pipeline(path) else read_published(path)
+    return read_pipeline(path) if is_pipeline(path) else read_published(path, entries=entries)
 
 
 def read_images(

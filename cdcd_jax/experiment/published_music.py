@@ -1,6 +1,7 @@
 """A published dance-to-music checkpoint as parameters and the configuration of its network."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,17 @@ from cdcd_jax.interop.denoiser import denoiser_from_reference
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.motion import dance_from_reference
 from cdcd_jax.interop.published_music import describe_jukebox, read_published_music
+from cdcd_jax.interop.stored import StateDict
 from cdcd_jax.models.functional import make_denoiser
 from cdcd_jax.settings.values import set_values
 
 
-def read_music(path: Path) -> Converted:
+def read_music(path: Path, entries: Mapping[str, StateDict]) -> Converted:
     """Convert a published CDCD checkpoint of dance-to-music.
 
     Args:
         path: The ``.pth`` file.
+        entries: What ``read_entries`` gave of it.
 
     Returns:
         The model; its codec is the top level, whose tokens the published models make.
@@ -41,7 +44,7 @@ def read_music(path: Path) -> Converted:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or of another kind, or its parts do not fit each other.
     """
-    found = read_published_music(path)
+    found = read_published_music(path, entries=entries)
     options, motion = found.dance, found.dance["motion"]
     if options["width"] != motion["out"]:
         raise ValueError(

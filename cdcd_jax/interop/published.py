@@ -69,7 +69,12 @@ class Published(NamedTuple):
     codec_options: Mapping[str, Any] = MappingProxyType({})
 
 
-def read_published(path: str | Path, *, weights: str | None = None) -> Published:
+def read_published(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    entries: Mapping[str, StateDict] | None = None,
+) -> Published:
     """Find the parts of a published checkpoint of an image model.
 
     Args:
@@ -77,6 +82,7 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
         weights: ``"ema"`` takes the running average of the denoiser's weights, ``"model"`` the
             last ones; None the average where the file has one. The codec and the text tower never
             change in training.
+        entries: What ``read_entries`` gave of the file, if it was read before.
 
     Returns:
         Its parts; arrays stay in the file until ``np.asarray`` or a converter reads them.
@@ -87,9 +93,9 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
             that must be there, or holds an array that belongs to no part.
     """
     path = Path(path)
-    entries = read_entries(path, weights)
+    entries = read_entries(path, weights) if entries is None else entries
     model = entries["model"]
-    if any(key.startswith(MUSIC) for key in model):
+    if is_music(entries):
         raise ValueError(
             f"{path} is a checkpoint of music; to sample it, give --motion=FILE and a "
             "configuration of AIST++ or TikTok."
@@ -112,14 +118,9 @@ def read_published(path: str | Path, *, weights: str | None = None) -> Published
     return Published(path, denoiser, architecture, codec, condition, empty_text, averaged)
 
 
-def is_music_checkpoint(path: Path) -> bool:
-    """Return whether a published file is a model of music, not of images.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, or no such checkpoint.
-    """
-    return any(key.startswith(MUSIC) for key in read_entries(path, None)["model"])
+def is_music(entries: Mapping[str, StateDict]) -> bool:
+    """Return whether the entries of a published file are a model of music, not of images."""
+    return any(key.startswith(MUSIC) for key in entries["model"])
 
 
 def describe_denoiser(state: StateDict, path: str | Path = "The checkpoint") -> dict[str, Any]:

@@ -4,6 +4,7 @@ The file is like those of images (``published.py``), but the codec is in it twic
 encoder has no running average, and each name belongs to a part below, too, or is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,12 @@ class PublishedMusic(NamedTuple):
     averaged: bool
 
 
-def read_published_music(path: str | Path, *, weights: str | None = None) -> PublishedMusic:
+def read_published_music(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    entries: Mapping[str, StateDict] | None = None,
+) -> PublishedMusic:
     """Find the parts of a published checkpoint of a model that makes music for dances.
 
     Args:
@@ -58,6 +64,7 @@ def read_published_music(path: str | Path, *, weights: str | None = None) -> Pub
         weights: ``"ema"`` takes the running average of the denoiser's weights, of the genres' and
             of the layer that joins the condition's parts, ``"model"`` the last ones; None the
             average where the file has one. The motion encoder and the codec have no average.
+        entries: What ``read_entries`` gave of the file, if it was read before.
 
     Returns:
         Its parts; arrays stay in the file until ``np.asarray`` or a converter reads them.
@@ -68,7 +75,7 @@ def read_published_music(path: str | Path, *, weights: str | None = None) -> Pub
             that must be there, or holds an array that belongs to no part.
     """
     path = Path(path)
-    entries = read_entries(path, weights)
+    entries = read_entries(path, weights) if entries is None else entries
     codec, condition, diffusion = _split_model(entries["model"], path)
     average = entries.get("ema", {})
     diffusion |= average

@@ -16,8 +16,7 @@ import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
-from cdcd_jax.cli import drawing
-from cdcd_jax.cli.drawing import read_request
+from cdcd_jax.cli.drawing import name_after_file, read_request
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS
 from cdcd_jax.codecs.image_codec import ImageCodec
@@ -36,6 +35,8 @@ from cdcd_jax.interop import (
 )
 from cdcd_jax.models import make_denoiser
 from cdcd_jax.tasks.drawing import describe_steps
+from cdcd_jax.tasks.places import find_places
+from cdcd_jax.tasks.task import find_task
 from cdcd_jax.visualization.prompts import draw_prompts
 from tests.interop.test_state_dict import Global, tensor
 from tests.support.ithq_files import make_ithq, text_encoder, write_pipeline
@@ -89,7 +90,6 @@ def published(request, merges, tmp_path_factory):
 def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_path):
     name, _, path, _, model = published
     found = read_published(path)
-    asked = {"label": 3} if name == "imagenet" else {"prompts": PROMPTS}
     if name == "imagenet":
         cond = np.array([3, 3], np.int32)
     else:
@@ -117,7 +117,10 @@ def test_samples_are_those_of_the_parts_taken_one_by_one(published, merges, tmp_
     request = 3 if name == "imagenet" else PROMPTS
     found = model.sample(request, num_samples=2, seed=0, output="tokens", **SAMPLING)
     np.testing.assert_array_equal(found, tokens)
-    drawn = drawing.draw(model, tmp_path / "new" / "a.png", 0, num_samples=2, **asked, **SAMPLING)
+    task, path = find_task(model.config), tmp_path / "new" / "a.png"
+    drawn = task.show(
+        model, find_places(model.config, tmp_path), path, 0, request, num_samples=2, **SAMPLING
+    )
     grid = np.asarray(Image.open(drawn), np.float32)
     images = np.asarray(model.codec.decode(tokens))
     if name != "imagenet":
@@ -138,7 +141,7 @@ def test_later_loads_read_the_converted_files(published, tmp_path, monkeypatch):
     _, load_it, path, _, model = published
     monkeypatch.setattr(build_published, "open_published", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cache = tmp_path / "cdcd_jax" / drawing.name_after_file(path)
+    cache = tmp_path / "cdcd_jax" / name_after_file(path)
     shutil.copytree(load_it.keywords["folder"], cache)
     again = load_it(path, folder=None)  # the user's cache
     assert again.folder == cache
@@ -202,7 +205,7 @@ def test_what_is_damaged_or_missing_is_converted_anew(published, tmp_path, monke
         """Raised where a conversion would begin."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_published, "is_music_checkpoint", Mock(side_effect=ConversionError))
+        patch.setattr(build_published, "read_entries", Mock(side_effect=ConversionError))
         convert()  # nothing is damaged
         for file in files:
             whole = file.read_bytes()
@@ -217,7 +220,9 @@ def test_what_is_damaged_or_missing_is_converted_anew(published, tmp_path, monke
         assert file.stat().st_size == (load_it.keywords["folder"] / file.name).stat().st_size
     (folder / "notes.txt").write_text("somebody's")
     (folder / "model.json").unlink()
-    with pytest.raises(ValueError, match="converted already exists and no converted model; name"):
+    with pytest.raises(
+        ValueError, match="converted already exists and is not a converted model; name"
+    ):
         load_it(path, folder=folder)
     assert (folder / "notes.txt").read_text() == "somebody's"
 
