@@ -80,8 +80,8 @@ def read_mask(mask: Any, size: tuple[int, int]) -> Bool[np.ndarray, "height widt
     """Return which pixels of an image may change.
 
     Args:
-        mask: Booleans [height width]; a PIL image, in which any colour but black is masked; a box
-            (top, left, height, width) in pixels; or None for all.
+        mask: Booleans [height width]; a PIL image, in which any colour but black is masked, and so
+            is what is transparent; a box (top, left, height, width) in pixels; or None for all.
         size: Height and width of the image.
 
     Raises:
@@ -93,7 +93,8 @@ def read_mask(mask: Any, size: tuple[int, int]) -> Bool[np.ndarray, "height widt
     if mask is None:
         return np.ones(size, bool)
     if hasattr(mask, "convert"):
-        mask = np.asarray(mask.convert("RGB")).any(axis=-1)
+        levels = np.asarray(mask.convert("RGBA"))
+        mask = levels[..., :3].any(axis=-1) | (levels[..., 3] < 255)
     array = mask if isinstance(mask, np.ndarray) else np.asarray(mask, object)
     if array.shape == (4,) and all(isinstance(each, int | np.integer) for each in array.tolist()):
         return _read_box(tuple(array.tolist()), size)
@@ -157,13 +158,15 @@ def begin_at(
     >>> begin_at(0.25, {"num_steps": 10, "times": "uniform"}, 100)
     (25, {'num_steps': 2, 'times': 'uniform'})
     """
-    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 < strength <= 1:
+    number = not isinstance(strength, bool) and isinstance(strength, Real)
+    share = float(strength) if number else 0.0
+    if not 0.0 < share <= 1.0:
         raise ValueError(
-            f"strength = {strength!r} must be in (0, 1]; 1 keeps nothing but what is not masked"
+            f"strength = {strength!r} must be in (0, 1]; 1 begins what is masked from noise alone"
         )
-    if strength == 1:
+    if share == 1.0:
         return None, dict(options)
-    start = max(1, round(strength * total))
+    start = max(1, round(share * total))
     times = options.get("times", "uniform")
     if not isinstance(times, str):
         given = (start, *(step for step in np.asarray(times).tolist() if step < start))

@@ -137,7 +137,8 @@ class Generator:
                 bytes, a PIL image, or a batch of either. One of another size is resized, with a
                 warning.
             mask: What may change: booleans [height width], True where anew; a PIL image, in which
-                any colour but black is; a box (top, left, height, width) in pixels; None for all.
+                any colour but black is, and what is transparent; a box (top, left, height, width)
+                in pixels; None for all.
             request: As for ``sample``.
             strength: Share of the T steps by which what may change is noised to begin with, in
                 (0, 1]: the smaller, the more stays like it was. 1 begins with noise alone.

@@ -99,7 +99,7 @@ def test_an_image_of_another_size_or_kind_is_converted(model, digits):
     np.testing.assert_array_equal(edited[0][~masked], resized[0][~masked])
     levels = np.round(255 * digits).astype(np.uint8)
     pil = [Image.fromarray(image).convert("RGB") for image in levels]
-    nothing = Image.new("RGBA", (8, 8))
+    nothing = Image.new("RGBA", (8, 8), "black")
     np.testing.assert_array_equal(model.edit(pil, nothing, 3), levels / np.float32(255))
     dot = Image.new("RGB", (8, 8))
     dot.putpixel((5, 1), (0, 0, 9))

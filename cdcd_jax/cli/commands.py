@@ -12,6 +12,7 @@ from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
 from cdcd_jax.cli.drawing import name_after_file, read_request
+from cdcd_jax.cli.editing import EditRequest, check_edit, read_edit, write_edits
 from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
@@ -103,7 +104,7 @@ def _run_mode(workdir: Path, stopper: Stopper) -> None:
         _make_tokens(FLAGS.config, workdir)
     elif FLAGS.reference_checkpoint and FLAGS.mode == "evaluate":
         _evaluate_published(workdir, Path(FLAGS.reference_checkpoint), stopper)
-    elif FLAGS.mode == "sample":
+    elif FLAGS.mode in ("sample", "edit"):
         _sample(workdir)
     elif FLAGS.mode == "evaluate":
         _evaluate(config, workdir)
@@ -151,7 +152,10 @@ def _evaluate(config: Any, workdir: Path) -> None:
 
 
 def _sample(workdir: Path) -> None:
-    """Sample a run, an exported model or a published one, as it describes itself."""
+    """Sample a run, an exported model or a published one, as it describes itself, or edit."""
+    edit = None
+    if FLAGS.mode == "edit":
+        edit = read_edit(image=FLAGS.image, mask=FLAGS.mask, box=FLAGS.box, strength=FLAGS.strength)
     config, mesh, checkpoint = FLAGS.config, None, FLAGS.reference_checkpoint
     if checkpoint:
         saved, config = _convert(workdir, Path(checkpoint)), None
@@ -159,14 +163,18 @@ def _sample(workdir: Path) -> None:
         if config is not None:
             mesh = find_mesh(config)
             if find_model(workdir) is None:
-                _describe_run(with_kept_tower(config, workdir), workdir)
+                _describe_run(with_kept_tower(config, workdir), workdir, edit)
         saved = read_model(workdir)
     generator = load_untrained(saved, config, mesh=mesh)
-    request = _read_request(generator)
+    request = _read_request(generator, edit)
     weights = load_weights(saved, generator, config, mesh=mesh)
     generator = generator.with_params(weights.params)
     name = name_after_file(Path(checkpoint)) if checkpoint else weights.name
     options = {"name": name, "seed": FLAGS.seed, **request.sampling}
+    if edit is not None:
+        drawn = {"prompts": request.prompts, "label": FLAGS.label}
+        write_edits(generator, workdir, edit, **drawn, **options)
+        return
     if request.dance is not None:
         make_music(generator, workdir, request.dance, **options)
         return
@@ -184,10 +192,10 @@ def _sample(workdir: Path) -> None:
     )
 
 
-def _describe_run(config: Any, workdir: Path) -> None:
+def _describe_run(config: Any, workdir: Path, edit: EditRequest | None) -> None:
     """Write the description of a run that an earlier version trained."""
     experiment = build(config, workdir)
-    _read_request(experiment.generator({}))
+    _read_request(experiment.generator({}), edit)
     if find_newest(workdir / "checkpoints") is not None:
         load_training(experiment.training, workdir)  # that it is this configuration's
         save_model(experiment, config, workdir)
@@ -200,10 +208,14 @@ class _Request(NamedTuple):
     export: Path | None
 
 
-def _read_request(generator: Generator) -> _Request:
+def _read_request(generator: Generator, edit: EditRequest | None) -> _Request:
     """Check the request of the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    if edit is not None:
+        given = len(prompts) or int(FLAGS.label is not None)
+        rows = check_edit(generator, edit, given)
+        sampling["num_samples"] = FLAGS.num_samples or rows
     read_request(generator, prompts=prompts, label=FLAGS.label, **sampling)
     if FLAGS.trajectory or FLAGS.gif:
         generator.conditioning.require_images("trajectory" if FLAGS.trajectory else "gif")

@@ -51,7 +51,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise ValueError(_explain(error)) from error
     if len(rest) > 1:
         raise ValueError(f"there is no argument {rest[1]!r}; flags begin with --")
-    describes_itself = FLAGS.mode in ("sample", "evaluate") and FLAGS.workdir
+    describes_itself = FLAGS.mode in ("sample", "edit", "evaluate") and FLAGS.workdir
     if FLAGS.config is None and describes_itself and not _is_evaluating_published():
         return rest
     if FLAGS.config is None:

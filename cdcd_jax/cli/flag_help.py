@@ -13,6 +13,7 @@ GROUPS = {
         *("num_samples", "label", "prompt", "prompt_file", "num_steps", "truncation", "top_k"),
         *("temperature", "guidance", "seed", "trajectory", "gif", "export"),
     ),
+    "Editing": ("image", "mask", "box", "strength"),
     "Music for a dance": (
         *("motion", "seconds", "genre", "video", "audio_out", "video_out", "denoise"),
     ),
@@ -29,6 +30,9 @@ EXAMPLES = {
     f"cdcd --config={EXAMPLE}": "train, evaluate, summarise",
     f"cdcd --config={EXAMPLE} --config.train.seed=1 --workdir=runs/other": "with another value",
     f"cdcd --config={EXAMPLE} --mode=sample --label=3 --num_samples=20": "draw from the newest",
+    "cdcd --workdir=runs/digits --mode=edit --image=eight.png --box=0,0,4,8 --label=3": (
+        "generate the upper half anew"
+    ),
 }
 
 WIDTH = 100

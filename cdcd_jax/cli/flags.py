@@ -13,7 +13,7 @@ from cdcd_jax.settings.config_file import EXAMPLE, ConfigFileParser
 from cdcd_jax.training.sampling_options import MAX_SEED
 
 FLAGS = flags.FLAGS
-MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
+MODES = ("train", "evaluate", "sample", "edit", "codec", "prepare", "plan")
 RUNNING = MODES[:-1]
 
 MAX_SAMPLES = 10_000_000
@@ -42,7 +42,7 @@ USES: dict[str, Use] = {}
 
 PATHS = (
     *("workdir", "reference_checkpoint", "start_from", "prompt_file", "bpe_merges", "motion"),
-    *("video", "audio_out", "video_out", "export"),
+    *("video", "audio_out", "video_out", "export", "image", "mask"),
 )
 """Flags that name a file or a folder."""
 
@@ -59,10 +59,12 @@ def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: 
 
 EVERYWHERE = Use(MODES)
 SAMPLING = Use(("sample",), instead="it is for samples; add --mode=sample")
+DRAWN = SAMPLING._replace(modes=("sample", "edit"))
+EDITING = Use(("edit",), instead="it is for what is edited; add --mode=edit")
 VARIED = "it is for samples; add --mode=sample, or set --config.eval.{} for scores"
 KEPT = "it is for samples; add --mode=sample, or set --config.sample.{} for scores"
-DRAWING = SAMPLING._replace(without=("motion",))
-WATCHING = DRAWING._replace(without=("motion", "export"))
+DRAWING = DRAWN._replace(without=("motion",))
+WATCHING = SAMPLING._replace(without=("motion", "export"))
 DANCING = SAMPLING._replace(needs="motion")
 HOSTS = Use(RUNNING, instead="a plan takes no other hosts; leave it out")
 PLANNING = Use(("plan",), instead="training takes the devices that there are; add --mode=plan")
@@ -98,7 +100,7 @@ _define(
 )
 _define(
     *("integer", "num_samples", None, "how many."),
-    SAMPLING._replace(instead=VARIED.format("num_samples")),
+    DRAWN._replace(instead=VARIED.format("num_samples")),
     lower_bound=1,
     upper_bound=MAX_SAMPLES,
 )
@@ -108,7 +110,7 @@ _define(
 )
 _define(
     *("integer", "num_steps", None, "reverse steps, up to T."),
-    SAMPLING._replace(instead=VARIED.format("num_steps")),
+    DRAWN._replace(instead=VARIED.format("num_steps")),
     lower_bound=1,
 )
 _define(
@@ -117,20 +119,20 @@ _define(
 )
 _define(
     *("integer", "top_k", None, "number of most likely tokens kept."),
-    SAMPLING._replace(instead=KEPT.format("top_k")),
+    DRAWN._replace(instead=KEPT.format("top_k")),
     lower_bound=1,
 )
 _define(
     *("float", "temperature", None, "temperature of the prediction."),
-    SAMPLING._replace(instead=KEPT.format("temperature")),
+    DRAWN._replace(instead=KEPT.format("temperature")),
 )
 _define(
     *("float", "guidance", None, "scale of classifier-free guidance; 1 is none."),
-    SAMPLING._replace(instead=KEPT.format("guidance")),
+    DRAWN._replace(instead=KEPT.format("guidance")),
 )
 _define(
     *("integer", "seed", 0, "seed of the samples."),
-    SAMPLING._replace(
+    DRAWN._replace(
         instead="it is the seed of samples; add --mode=sample, or set --config.train.seed or "
         "--config.eval.seed"
     ),
@@ -142,7 +144,7 @@ _define(
     "a published CDCD or VQ-Diffusion checkpoint, or a folder of diffusers. It is converted once, "
     "into <workdir>/published/<name>; to sample one of music needs --motion.",
     Use(
-        ("sample", "evaluate"),
+        ("sample", "edit", "evaluate"),
         instead="add --mode=sample or --mode=evaluate, or fine-tune it: --mode=train "
         "--start_from=FILE",
     ),
@@ -157,7 +159,23 @@ _define("multi_string", "prompt", [], "a text; may be given several times.", DRA
 _define("string", "prompt_file", None, "a file with a text a line, in UTF-8.", DRAWING)
 _define(
     *("string", "bpe_merges", None, "CLIP's file bpe_simple_vocab_16e6.txt.gz."),
-    Use(("sample", "evaluate"), needs="reference_checkpoint", without=("motion",)),
+    Use(("sample", "edit", "evaluate"), needs="reference_checkpoint", without=("motion",)),
+)
+_define("string", "image", None, "the image that is edited, of any size.", EDITING)
+_define(
+    *("string", "mask", None),
+    "an image of the same size: what is not black is generated anew; all by default.",
+    EDITING._replace(needs="image", without=("box",)),
+)
+_define(
+    *("string", "box", None),
+    "the same as a box of pixels, TOP,LEFT,HEIGHT,WIDTH.",
+    EDITING._replace(needs="image", without=("mask",)),
+)
+_define(
+    *("float", "strength", 1.0),
+    "how much of the way from noise what is edited goes, up to 1; less keeps it more alike.",
+    EDITING,
 )
 _define("string", "motion", None, "the motion file of a dance to make music for.", SAMPLING)
 _define(

@@ -3,6 +3,7 @@
 import atexit
 import fnmatch
 import functools
+import io
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from PIL import Image
 
 from tests.adversarial.cases import LIMIT, PATIENCE, Case, Outcome
 from tests.support.fork_server import ROOT, Command, shared_server
@@ -38,6 +41,13 @@ TRACES = ("run/error*.txt",)
 Files = Mapping[str, str | bytes]
 Prepare = Callable[[Path], None]
 Check = Callable[[Path], str]
+
+
+def png(size: tuple[int, int], mode: str = "L") -> bytes:
+    """Return the bytes of an image of one colour, of a width and a height."""
+    file = io.BytesIO()
+    Image.new(mode, size, "grey").save(file, "PNG")
+    return file.getvalue()
 
 
 def command(

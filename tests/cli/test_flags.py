@@ -21,6 +21,7 @@ VALUES = {
     **dict.fromkeys(("truncation", "temperature", "guidance", "seconds", "denoise"), 0.5),
     **dict.fromkeys(("debug", "trajectory", "gif"), True),
     "prompt": ["a bird"],
+    "strength": 0.5,
     "audio_out": "a.wav",
     "video_out": "a.mp4",
 }
@@ -35,6 +36,7 @@ def parsed():
 def test_a_flag_is_taken_by_the_modes_of_the_table_and_by_no_other(name):
     use, value = USES[name], VALUES.get(name, "text")
     needed = {use.needs: "a.npy"} if use.needs else {}
+    reading = "sample" if "sample" in use.modes else use.modes[0]
     for mode in MODES:
         with flagsaver.flagsaver(mode=mode, **{name: value}, **needed):
             if mode in use.modes:
@@ -45,20 +47,21 @@ def test_a_flag_is_taken_by_the_modes_of_the_table_and_by_no_other(name):
     for other in use.without:
         given = {other: VALUES.get(other, "text"), name: value, **needed}
         with (
-            flagsaver.flagsaver(mode="sample", **given),
+            flagsaver.flagsaver(mode=reading, **given),
             pytest.raises(ValueError, match=r"is not read with --|needs --mode=evaluate"),
         ):
             check_flags()
     if use.needs:
         with (
-            flagsaver.flagsaver(mode="sample", **{name: value}),
+            flagsaver.flagsaver(mode=reading, **{name: value}),
             pytest.raises(ValueError, match=f"{name} needs --{use.needs}=FILE"),
         ):
             check_flags()
 
 
 def test_the_help_of_a_flag_says_who_reads_it():
-    assert FLAGS["seed"].help == "Sample: seed of the samples."
+    assert FLAGS["seed"].help == "Sample, edit: seed of the samples."
+    assert FLAGS["box"].help.startswith("Edit with --image: ")
     assert FLAGS["denoise"].help.startswith("Sample with --motion: ")
     assert FLAGS["export"].help.startswith("Sample, evaluate: ")
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from tests.adversarial.cases import Case
-from tests.adversarial.commands import TINY, command, trained_run
+from tests.adversarial.commands import TINY, command, png, trained_run
 
-MODES = ("train", "evaluate", "sample", "codec", "prepare", "plan")
+MODES = ("train", "evaluate", "sample", "edit", "codec", "prepare", "plan")
 SAMPLING = ("train", "evaluate", "codec", "prepare", "plan")
 """Modes that draw no samples at a user's request."""
 
@@ -20,8 +20,12 @@ UNREAD = {
     "guidance=2": SAMPLING,
     "prompt=a cat": SAMPLING,
     "prompt_file=prompts.txt": SAMPLING,
-    "trajectory": ("train", "plan", "prepare"),
-    "gif": ("train", "plan", "codec"),
+    "trajectory": ("train", "plan", "prepare", "edit"),
+    "gif": ("train", "plan", "codec", "edit"),
+    "image=a.png": ("train", "evaluate", "sample", "plan"),
+    "mask=a.png": ("train", "evaluate", "sample", "plan"),
+    "box=0,0,4,4": ("train", "codec", "sample"),
+    "strength=0.5": ("prepare", "evaluate", "sample"),
     "motion=dance.npy": ("train", "evaluate", "plan"),
     "seconds=3": ("train", "evaluate", "plan"),
     "genre=gBR": ("train", "evaluate", "plan"),
@@ -42,6 +46,7 @@ UNREAD = {
 """A flag with a value that is right elsewhere -> the modes in which nothing reads it."""
 
 PROMPTS = {"prompts.txt": "a cat\n"}
+GREY = png((8, 8))
 CONTRADICTIONS = {
     "a label of texts": ("--mode=sample", "--label=3", "--prompt=a cat"),
     "a label and a file of texts": ("--mode=sample", "--label=3", "--prompt_file=prompts.txt"),
@@ -62,6 +67,11 @@ CONTRADICTIONS = {
     "a label of everything": ("--mode=evaluate", "--reference_checkpoint=x.pth", "--label=3"),
     "samples of a dance": ("--mode=evaluate", "--reference_checkpoint=x.pth", "--motion=d.npy"),
     "a profile beyond the end": ("--profile=1:5",),
+    "an edit of nothing": ("--mode=edit", "--label=3"),
+    "a mask without an image": ("--mode=edit", "--mask=a.png"),
+    "a mask and a box": ("--mode=edit", "--image=a.png", "--mask=a.png", "--box=0,0,4,4"),
+    "an edit to a text, of a model of classes": ("--mode=edit", "--image=a.png", "--prompt=a cat"),
+    "an edit with guidance without a null": ("--mode=edit", "--image=a.png", "--guidance=2"),
     "fewer samples than texts": ("--mode=sample", "--prompt=a", "--prompt=b", "--num_samples=1"),
 }
 """What goes wrong -> flags that do not go together."""
@@ -90,6 +100,7 @@ SETTINGS = {
 
 SAYS = {
     "a label and a file of texts": "prompt",
+    "an edit of nothing": "image",
     "fewer samples than texts": "prompt",
     "rates that fall": "schedule",
     "rates above one": "schedule",
@@ -120,7 +131,7 @@ def cases() -> Iterator[Case]:
             *flags,
             says=SAYS.get(name, flags[-1].partition("=")[0].removeprefix("--")),
             prepare=trained_run,
-            files=PROMPTS,
+            files={**PROMPTS, "a.png": GREY},
         )
     for name, assignments in SETTINGS.items():
         changed = {assignment.partition("=")[0] for assignment in assignments}

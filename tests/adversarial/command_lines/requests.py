@@ -13,6 +13,7 @@ from tests.adversarial.commands import (
     GROOVE,
     TINY,
     command,
+    png,
     trained_glyphs,
     trained_groove,
     trained_run,
@@ -129,6 +130,37 @@ EXPORTS = {
 }
 LEFT = ("run", "run/samples", "run/error*.txt")
 
+EDITED: dict[str, bytes | None] = {
+    "not there": None,
+    "empty": b"",
+    "text": b"a cat\n",
+    "cut": png((8, 8))[:40],
+    "a JPEG's head": b"\xff\xd8\xff\xe0" + bytes(100),
+}
+MASKS = {
+    "mask of another size": ("--mask=large.png", "mask = large.png has 30 x 20 pixels"),
+    "mask that is not there": ("--mask=no.png", "mask = no.png cannot be read"),
+    "mask that is text": ("--mask=text.png", "mask = text.png"),
+    "mask that is a folder": ("--mask=run", "mask = run"),
+    "mask that is a device": ("--mask=/dev/zero", "/dev/zero"),
+    "mask with an empty name": ("--mask=", "mask"),
+    "box that is empty": ("--box=2,2,0,3", "box = (2, 2, 0, 3) is an empty box"),
+    "box that leaves the image": ("--box=2,2,7,3", "leaves the image of 8 x 8 pixels"),
+    "box above the image": ("--box=-2,2,3,3", "leaves the image of 8 x 8 pixels"),
+    "box of three numbers": ("--box=2,2,3", "box = 2,2,3 must be four whole numbers"),
+    "box of words": ("--box=a,b,c,d", "box = a,b,c,d must be four whole numbers"),
+    "box of fractions": ("--box=0.5,0,4,4", "must be four whole numbers"),
+    "box of huge numbers": (f"--box=0,0,{'9' * 400},4", "must be four whole numbers"),
+    "strength of zero": ("--strength=0", "strength = 0.0 must be in (0, 1]"),
+    "strength above one": ("--strength=1.5", "strength = 1.5 must be in (0, 1]"),
+    "strength below zero": ("--strength=-0.5", "strength = -0.5 must be in (0, 1]"),
+    "strength that is no number": ("--strength=nan", "strength"),
+    "strength of a word": ("--strength=half", "--strength=half must be a number"),
+    "more steps than there are": ("--num_steps=5", "num_steps = 5"),
+    "more samples than memory": ("--num_samples=10000000", "num_samples"),
+    "class that is not there": ("--label=10", "label = 10"),
+}
+
 
 def cases() -> Iterator[Case]:
     """Yield the table."""
@@ -154,6 +186,7 @@ def cases() -> Iterator[Case]:
     yield command("a file of prompts with an empty name", *TEXT, "--prompt_file=",
                   config=GLYPHS[0], prepare=trained_glyphs, says="prompt_file")  # fmt: skip
     yield from _dances()
+    yield from _edits()
     for name, (place, says) in EXPORTS.items():
         yield command(f"export {name}", "--mode=sample", *TINY, "--num_samples=2",
                       f"--export={place}", prepare=_obstacles, says=says, codes=(1, 2),
@@ -188,6 +221,27 @@ def _dances() -> Iterator[Case]:
                       leaves=LEFT)  # fmt: skip
 
 
+def _edits() -> Iterator[Case]:
+    edit = ("--mode=edit", *TINY)
+    files = {"grey.png": png((8, 8)), "large.png": png((20, 30)), "text.png": b"no image"}
+    for name, content in EDITED.items():
+        yield command(f"edit an image that is {name}", *edit, "--image=a.png", says="image = a.png",
+                      prepare=trained_run, files={} if content is None else {"a.png": content},
+                      leaves=LEFT)  # fmt: skip
+    for name, (flag, says) in MASKS.items():
+        yield command(f"edit with a {name}", *edit, "--image=grey.png", flag, says=says,
+                      prepare=trained_run, files=files, leaves=LEFT)  # fmt: skip
+    yield command("edit an image for dances", "--mode=edit", *GROOVE[1:], "--image=grey.png",
+                  config=GROOVE[0], prepare=trained_groove, files=files, says="images",
+                  leaves=LEFT)  # fmt: skip
+    yield command("edit without a text", "--mode=edit", *GLYPHS[1:], "--image=grey.png",
+                  config=GLYPHS[0], prepare=trained_glyphs, files=files, says="give --prompt",
+                  leaves=LEFT)  # fmt: skip
+    yield command("edit a colour image with a colour mask", *edit, "--image=rgb.png", "--label=3",
+                  "--mask=rgb.png", prepare=trained_run, codes=0, check=_inside, limit=40,
+                  files={"rgb.png": png((20, 30), "RGB")}, says="are resized")  # fmt: skip
+
+
 def _with_folder(folder: Path) -> None:
     trained_groove(folder)
     (folder / "folder.wav").mkdir()
@@ -203,6 +257,6 @@ def _obstacles(folder: Path) -> None:
 
 def _inside(folder: Path) -> str:
     """Whatever a prompt says, samples are in the run's folder."""
-    outside = [path.name for path in folder.iterdir() if path.name != "run"]
+    outside = [path.name for path in folder.iterdir() if path.name not in ("run", "rgb.png")]
     samples = list((folder / "run" / "samples").glob("**/*.png"))
     return f"outside: {outside}" if outside else "" if samples else "there is no image"
