@@ -3,6 +3,7 @@
 That is made in windows that overlap, each going on from the one before.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from cdcd_jax.conditioning.conditioning import Conditioning, DrawFn, check_data,
 from cdcd_jax.conditioning.dance_format import DanceFormat
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.segments import cut_video
-from cdcd_jax.editing import Original
+from cdcd_jax.editing import Original, fit_sounds, free_tokens
 from cdcd_jax.io import is_first_host
 
 
@@ -186,6 +187,25 @@ class DanceConditioning(Conditioning):
         """Check sound [batch samples]."""
         return check_data(data)
 
+    def read_original(self, codec: Any, data: Any, mask: Any, request: Any = None) -> Original:
+        """Turn sound that is edited into tokens, as many as are generated for a dance.
+
+        Args:
+            codec: What encodes it.
+            data: One sound [samples] or a batch, see ``editing.fit_sounds``.
+            mask: What may change, seconds or samples.
+            request: The dance, as for ``generate``.
+
+        Raises:
+            ValueError: If it is no sound or dance, or the mask is not of it.
+        """
+        dance = request if isinstance(request, DanceInput) else self._read(request)
+        length = math.prod(codec.grid)
+        total, hop = count_tokens(dance, length), self.dance.samples // length
+        sounds, changed = fit_sounds(data, mask, total * hop, SAMPLE_RATE)
+        tokens = np.stack([codec.encode_long(sound) for sound in check_data(sounds)])
+        return Original(sounds, changed, tokens, free_tokens(changed, (total,)))
+
     def present(
         self,
         codec: Any,
@@ -206,6 +226,11 @@ class DanceConditioning(Conditioning):
                 'and, where it is conditioned on them, "genre" and "video"'
             )
         return self.read_dance(**request)
+
+
+def count_tokens(dance: DanceInput, length: int) -> int:
+    """Count the tokens of a whole dance's music, of which a window has a length."""
+    return int(dance.seconds / (dance.format.samples / length / SAMPLE_RATE))
 
 
 def generate_music(
@@ -236,17 +261,19 @@ def generate_music(
         Tokens of each sample.
     """
     per_token = dance.format.samples / length / SAMPLE_RATE
-    total = int(dance.seconds / per_token)
+    total = count_tokens(dance, length)
     starts = [*range(0, total - length, length - length // 2), total - length]
     rows = {name: deal(pieces, num_samples) for name, pieces in given.items()}
     tokens = rows.pop("known", np.full((num_samples, total), mask_id, np.int32))
     for number, start in enumerate(
         tqdm(starts, desc="music", unit="window", disable=not is_first_host())
     ):
+        inside = np.s_[:, start : start + length]
+        if not np.any(tokens[inside] == mask_id):
+            continue
         key = jax.random.fold_in(jax.random.key(seed), number)
         window = _cut(dance, start * per_token)
         cond = {name: np.repeat(part[None], num_samples, axis=0) for name, part in window.items()}
-        inside = np.s_[:, start : start + length]
         parts = {name: jnp.asarray(pieces[inside]) for name, pieces in rows.items()}
         known = jnp.asarray(tokens[inside])
         tokens[inside] = np.asarray(draw(key, cond, known=known, **parts))

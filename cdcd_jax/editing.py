@@ -122,20 +122,79 @@ def _read_box(box: tuple[int, ...], size: tuple[int, int]) -> Bool[np.ndarray, "
 
 
 def free_tokens(
-    masked: Bool[np.ndarray, "height width"], grid: tuple[int, int]
+    masked: Bool[np.ndarray, "..."], grid: tuple[int, ...]
 ) -> Bool[np.ndarray, " tokens"]:
-    """Return which tokens stand for any masked pixel.
+    """Return which tokens stand for any masked pixel or sample.
 
     >>> free_tokens(np.array([[False, False, False, True]]), (1, 2)).tolist()
     [False, True]
     """
     free = np.zeros(grid, bool)
-    rows, columns = (
+    places = [
         np.arange(length) * cells // length
         for length, cells in zip(masked.shape, grid, strict=True)
-    )
-    np.logical_or.at(free, (rows[:, None], columns), masked)
+    ]
+    np.logical_or.at(free, np.ix_(*places), masked)
     return free.reshape(-1)
+
+
+def fit_sounds(
+    data: Any, mask: Any, samples: int, sample_rate: int
+) -> tuple[Float[np.ndarray, "batch samples"], Bool[np.ndarray, " samples"]]:
+    """Bring sounds and their mask to the length of what is generated.
+
+    Args:
+        data: One sound [samples] or a batch, mono; what is missing at the end may change.
+        mask: Booleans [samples] of the sound; seconds (start, end); or None for all.
+        samples: Length of what is generated.
+        sample_rate: Samples per second.
+
+    Returns:
+        Sounds [batch samples], silent where they had ended, and which samples may change.
+
+    Raises:
+        ValueError: If they are no such sounds, or the mask is not of them.
+
+    >>> fit_sounds(np.ones(3, np.float32), (0, 0.1), 4, 10)[1].tolist()
+    [True, False, False, True]
+    """
+    sounds = np.atleast_2d(np.asarray(data))
+    if sounds.ndim != 2 or not sounds.size:
+        shape = np.shape(data)
+        raise ValueError(f"data must be one sound [samples] or a batch, got the shape {shape}")
+    given = sounds.shape[1]
+    changed = np.arange(samples) >= given
+    array = np.asarray(mask if hasattr(mask, "shape") else np.asarray(mask, object))
+    if mask is None:
+        changed[:] = True
+    elif array.shape == (2,) and array.dtype != bool:
+        start, end = _read_span(array.tolist(), samples / sample_rate)
+        changed[round(start * sample_rate) : round(end * sample_rate)] = True
+    elif array.dtype == bool and array.shape == (given,):
+        changed[:given] |= array[:samples]
+    else:
+        raise ValueError(
+            f"mask must be booleans of the sound's {given} samples, or seconds (start, end), got "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    if given > samples:
+        warnings.warn(
+            f"data: {given / sample_rate:.2f} s of sound are cut to the "
+            f"{samples / sample_rate:.2f} s of the dance",
+            stacklevel=4,
+        )
+    kept = sounds[:, :samples].astype(np.float32)
+    return np.pad(kept, ((0, 0), (0, samples - kept.shape[1]))), changed
+
+
+def _read_span(span: list[Any], seconds: float) -> tuple[float, float]:
+    numbers = all(isinstance(time, Real) and not isinstance(time, bool) for time in span)
+    start, end = (float(time) for time in span) if numbers else (0.0, -1.0)
+    if not 0.0 <= start < end <= seconds + 0.01:
+        raise ValueError(
+            f"mask = {tuple(span)} must be seconds (start, end), 0 <= start < end <= {seconds:.2f}"
+        )
+    return start, end
 
 
 def begin_at(

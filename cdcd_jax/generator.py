@@ -131,14 +131,16 @@ class Generator:
 
         A token is generated where any pixel that it stands for is masked; the others are known
         from the first step on. Pixels that are not masked are those of the data, bit for bit.
+        Samples of sound are likewise, along the whole of a dance.
 
         Args:
             data: An image [height width 3] or [height width] as the codec has it, floats 0..1 or
                 bytes, a PIL image, or a batch of either. One of another size is resized, with a
-                warning.
+                warning. Of a model of dances, a sound [samples] or a batch of them, which is
+                continued where the dance is longer.
             mask: What may change: booleans [height width], True where anew; a PIL image, in which
                 any colour but black is, and what is transparent; a box (top, left, height, width)
-                in pixels; None for all.
+                in pixels; None for all. Of sound, booleans [samples] or seconds (start, end).
             request: As for ``sample``.
             strength: Share of the T steps by which what may change is noised to begin with, in
                 (0, 1]: the smaller, the more stays like it was. 1 begins with noise alone.
@@ -157,11 +159,10 @@ class Generator:
             ValueError: If data or mask are of another kind, besides what ``sample`` refuses.
         """
         self._check_call(output, seed, num_samples)
-        self.conditioning.require_images("edit")
         self.check(negative=negative, **options)
         complete = complete_options(self.sampling, options)
         start_step, complete = begin_at(strength, complete, self.schedule.num_steps)
-        original = self.conditioning.read_original(self.codec, data, mask)
+        original = self.conditioning.read_original(self.codec, data, mask, request)
         if num_samples is not None and num_samples < len(original.data):
             raise ValueError(
                 f"num_samples = {num_samples} must be at least {len(original.data)}, one for each "

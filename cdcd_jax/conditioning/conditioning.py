@@ -187,17 +187,19 @@ class Conditioning:
             return np.round(255.0 * images).astype(np.uint8)
         return images
 
-    def read_original(self, codec: Any, data: Any, mask: Any) -> Original:
+    def read_original(self, codec: Any, data: Any, mask: Any, request: Any = None) -> Original:
         """Turn data that are edited into tokens.
 
         Args:
             codec: What encodes them.
             data: One image or a batch, see ``editing.fit_images``.
             mask: What may change, see ``editing.read_mask``.
+            request: As for ``generate``, where the length follows from it.
 
         Raises:
             ValueError: If they are no images, or the mask is not of them.
         """
+        del request
         blank = codec.decode(np.zeros((1, math.prod(codec.grid)), np.int32))
         images, changed = fit_images(data, mask, np.shape(blank)[1:])
         images = scale_images(images)
