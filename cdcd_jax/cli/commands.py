@@ -11,7 +11,7 @@ from ml_collections import config_flags
 from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
-from cdcd_jax.cli.drawing import name_after_file, read_request
+from cdcd_jax.cli.drawing import check_negative, name_after_file, read_request
 from cdcd_jax.cli.editing import EditRequest, check_edit, read_edit, write_edits
 from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.flag_checks import check_flags
@@ -212,6 +212,9 @@ def _read_request(generator: Generator, edit: EditRequest | None) -> _Request:
     """Check the request of the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
+    if FLAGS.negative_prompt:
+        check_negative(generator, FLAGS.negative_prompt, sampling.get("guidance", 1.0))
+        sampling["negative"] = FLAGS.negative_prompt
     if edit is not None:
         given = len(prompts) or int(FLAGS.label is not None)
         rows = check_edit(generator, edit, given)

@@ -49,6 +49,16 @@ def read_request(
     return request
 
 
+def check_negative(generator: Generator, text: str, guidance: Any) -> None:
+    """Raise a ValueError unless samples can be guided away from a text."""
+    conditioning = generator.conditioning
+    if conditioning.flag != "prompt":
+        raise ValueError(f"negative_prompt: this is a model of {conditioning.noun}; leave it out")
+    if guidance == 1.0:
+        raise ValueError("negative_prompt has no effect with a guidance of 1; add --guidance=3")
+    conditioning.encode_for(text, None)
+
+
 def draw_trajectory(
     generator: Generator,
     path: Path,
@@ -110,6 +120,8 @@ def describe(seed: int, prompts: Sequence[str] = (), **sampling: Any) -> str:
     for name, usual in {"guidance": 1.0, "sampler": "ancestral", "times": "uniform"}.items():
         if given.get(name) == usual:
             del given[name]
+    if "negative" in given:
+        given["negative"] = f"not-{name_after_prompt(given['negative'])}"
     words = [name_after_prompt("\n".join(prompts))] if prompts else []
     words += [given.pop(name) for name in [*given] if isinstance(given[name], str)]
     lists = {

@@ -10,8 +10,8 @@ from cdcd_jax.settings.config_file import EXAMPLE
 GROUPS = {
     "What is run": ("config", "mode", "workdir"),
     "Sampling": (
-        *("num_samples", "label", "prompt", "prompt_file", "num_steps", "truncation", "top_k"),
-        *("temperature", "guidance", "seed", "trajectory", "gif", "export"),
+        *("num_samples", "label", "prompt", "negative_prompt", "prompt_file", "num_steps"),
+        *("truncation", "top_k", "temperature", "guidance", "seed", "trajectory", "gif", "export"),
     ),
     "Editing": ("image", "mask", "box", "strength"),
     "Music for a dance": (

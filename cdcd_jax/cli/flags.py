@@ -156,6 +156,11 @@ _define(
     Use(("train",), instead="what was trained keeps it; leave it out"),
 )
 _define("multi_string", "prompt", [], "a text; may be given several times.", DRAWING)
+_define(
+    *("string", "negative_prompt", None),
+    "a text that samples are guided away from, by --guidance above 1.",
+    DRAWING,
+)
 _define("string", "prompt_file", None, "a file with a text a line, in UTF-8.", DRAWING)
 _define(
     *("string", "bpe_merges", None, "CLIP's file bpe_simple_vocab_16e6.txt.gz."),

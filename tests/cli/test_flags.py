@@ -153,7 +153,9 @@ def test_a_command_without_a_configuration_gets_an_example(monkeypatch, run_here
 def test_two_requests_have_two_names():
     names = {describe(seed, num_steps=2) for seed in (2**32, 2**32 + 1)}
     names |= {describe(0, num_steps=2, truncation=value) for value in (0.86, 0.8600001)}
-    assert len(names) == 4
+    names |= {describe(0, num_steps=2, negative=text) for text in ("../a", "a b")}
+    assert len(names) == 6
+    assert not any("/" in name for name in names)
     requests = [
         DanceRequest(motion=folder / "a.npy", denoise=denoise)
         for folder in PLACES
