@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 
 from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.codecs.codec import Codec, check_codes
-from cdcd_jax.conditioning.conditioning import Conditioning
+from cdcd_jax.conditioning.conditioning import Conditioning, deal
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.editing import begin_at
 from cdcd_jax.training.exported import export_model
 from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
-from cdcd_jax.training.sampling_options import check_count, check_seed, complete_options
+from cdcd_jax.training.sampling_options import check_count, check_seed, complete_options, with_grid
 from cdcd_jax.typing import Params, PRNGKey
 
 
@@ -84,9 +84,10 @@ class Generator:
                 dict of ``"motion"`` [frames features] and, for models that are conditioned on
                 them, ``"genre"`` (name or number) and ``"video"`` [steps features]. None for all
                 classes, or all held-out texts, in turn.
-            negative: What samples are guided away from, in place of no condition: one request, or
-                one for each sample. log p is (1 - guidance) times that of ``negative`` plus
-                guidance times that of ``request``, so that a guidance of 0..1 is between the two.
+            negative: What samples are guided away from, in place of no condition: one request or
+                several, dealt out to the samples in turn; of a model of dances, windows. log p is
+                (1 - guidance) times that of ``negative`` plus guidance times that of ``request``,
+                so that a guidance of 0..1 is between the two.
             num_samples: Number of samples, dealt out to the requests in turn, at least as many as
                 they are and at most 10,000; by default one for each request.
             seed: Seed of the samples, 0..2**32-1.
@@ -221,7 +222,7 @@ class Generator:
             known: Tokens [samples length] that stay as they are where they are not the mask.
             start: Tokens [samples length] to begin with, noised up to ``start_step``.
             start_step: That step, 1..T.
-            negative: A request to guide away from, or one for each sample.
+            negative: Requests to guide away from, dealt out to the samples in turn.
             return_trajectory: Whether to return the states on the way, too.
             **options: Of ``sample``.
 
@@ -229,8 +230,11 @@ class Generator:
             Tokens [samples length]; with the states on the way [num_steps+1 samples length].
         """
         if negative is not None:
-            negative = self.conditioning.encode_each(negative, len(jax.tree.leaves(cond)[0]))
-            negative = self.conditioning.embed(negative)
+            try:
+                negative = self.conditioning.encode(negative)
+            except ValueError as error:
+                raise ValueError(f"negative: {str(error).removeprefix('request: ')}") from error
+            negative = self.conditioning.embed(deal(negative, len(jax.tree.leaves(cond)[0])))
         return self.sample_fn(
             self.params,
             key,
@@ -240,7 +244,7 @@ class Generator:
             start_step=start_step,
             negative=negative,
             return_trajectory=return_trajectory,
-            **complete_options(self._defaults, options),
+            **with_grid(complete_options(self.sampling, options), self.codec.grid),
         )
 
     def encode_request(self, request: Any) -> Any:
@@ -290,11 +294,17 @@ class Generator:
 
         Args:
             data: Images [batch height width 3] or [batch height width], floats 0..1 or bytes
-                0..255; or sound [batch samples], floats about -1..1.
+                0..255; or sound [batch samples], floats about -1..1. Whole numbers [batch length]
+                are tokens already.
 
         Returns:
             Tokens, values 0..K-1.
         """
+        array = np.asarray(data)
+        rows, columns = self.codec.grid
+        if array.dtype.kind in "iu" and array.shape[1:] == (rows * columns,):
+            check_codes(array, self.codec.grid, self.codec.vocab_size)
+            return array.astype(np.int32)
         return np.asarray(self.codec.encode(self.conditioning.prepare(np.asarray(data))))
 
     def decode(self, tokens: Any) -> np.ndarray:
@@ -341,13 +351,8 @@ class Generator:
         """
         return export_model(self.name, self.folder, self.params, path)
 
-    @property
-    def _defaults(self) -> Mapping[str, Any]:
-        """Options that are not given; a rule that needs the grid of the tokens has the codec's."""
-        return {"grid": self.codec.grid, **self.sampling}
-
     def check(self, *, num_samples: int = 1, negative: Any = None, **options: Any) -> None:
         """Raise a ValueError if samples cannot be drawn with these options."""
-        options = complete_options(self._defaults, options)
+        options = with_grid(complete_options(self.sampling, options), self.codec.grid)
         options |= {"num_samples": num_samples, "negative": negative}
         check_sampling(self.schedule, self.model, **options)

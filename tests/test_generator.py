@@ -258,16 +258,28 @@ def test_a_negative_request_is_the_other_end_of_guidance(loaded):
     np.testing.assert_array_equal(same, other)
     plain = loaded.sample(3, num_samples=4, seed=3, output="tokens", **SAMPLING)
     assert np.any(plain != other)
-    unguided = loaded.sample(3, negative=5, num_samples=4, seed=3, output="tokens", **SAMPLING)
-    np.testing.assert_array_equal(unguided, plain)
+    with pytest.raises(ValueError, match="negative has no effect with a guidance of 1"):
+        loaded.sample(3, negative=5, **SAMPLING)
     away = loaded.sample(
         3, negative=[5, 5, 1, 1], guidance=3.0, num_samples=4, seed=3, output="tokens", **SAMPLING
     )
     assert np.any(away != plain)
     with pytest.raises(ValueError, match=r"guidance = 3\.0 needs a model that was trained without"):
         loaded.sample(3, guidance=3.0)
-    with pytest.raises(ValueError, match="request: 3 are given for 4 examples"):
-        loaded.sample(3, negative=[1, 2, 3], guidance=3.0, num_samples=4)
+    dealt = loaded.sample(
+        3, negative=[5, 1], guidance=3.0, num_samples=4, seed=3, output="tokens", **SAMPLING
+    )
+    np.testing.assert_array_equal(dealt[[0, 3]], away[[0, 3]])
+    with pytest.raises(ValueError, match="negative: label = 11 must be in"):
+        loaded.sample(3, negative=11, guidance=3.0)
+
+
+def test_whole_numbers_are_tokens_already(loaded):
+    tokens = np.arange(128).reshape(2, 64) % 16
+    np.testing.assert_array_equal(loaded.encode(tokens.astype(np.uint8)), tokens)
+    assert np.isfinite(loaded.bits_per_token(tokens, 3)).all()
+    with pytest.raises(ValueError, match="17"):
+        loaded.encode(tokens + 2)
 
 
 def test_numbers_may_change_from_step_to_step(loaded):

@@ -18,6 +18,7 @@ from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.keys import section_keys
 from cdcd_jax.registry import CONDITIONS as KINDS
 from cdcd_jax.registry import SOURCES
+from cdcd_jax.settings.config_file import ConfigFileError, add_sampler_options, check_overrides
 from cdcd_jax.settings.kinds import find_kind
 
 ROOT = Path(__file__).parents[1]
@@ -338,3 +339,17 @@ def test_the_address_of_a_remote_storage_is_shown_as_it_was_given():
         ValueError, match=r"^data\.path = 'gs://bucket/coco' is not a path of a file"
     ):
         check_settings(config)
+
+
+def test_a_flag_may_set_an_option_of_a_sampler():
+    config = importlib.import_module("configs.digits_vanilla").get_config("smoke").lock()
+    add_sampler_options(
+        config, ["--config.sample.choice_temperature=2", "--config.sample.grid=8,8"]
+    )
+    assert config.sample.choice_temperature in (0.0, 4.5)
+    assert config.sample.grid is None
+    assert "num_masked" not in config.sample
+    config.sample.grid = (8, 8)
+    check_overrides(config, ["--config.sample.grid=(8,8)"])
+    with pytest.raises(ConfigFileError, match=r"sample\.choice_temperatur is not a key: did you"):
+        check_overrides(config, ["--config.sample.choice_temperatur=2"])

@@ -15,11 +15,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cdcd_jax.checks import check_count, check_function, check_key, check_pair, check_scalar
+from cdcd_jax.checks import (
+    check_count,
+    check_function,
+    check_key,
+    check_pair,
+    check_scalar,
+    require,
+)
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.samplers.sample import make_sampler
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
+
+OPTIONS = ("num_steps", "times", "temperature", "truncation", "top_k")
+"""Options of ancestral sampling, which the particles go through."""
 
 
 class Particles(NamedTuple):
@@ -71,7 +81,8 @@ def sample_particles(
         scale: Weight of the reward, any number; it may be traced.
         min_ess: Particles are resampled where their effective sample size falls below this share of
             N, 0..1.
-        **options: Of ``make_sampler``: ``num_steps``, ``temperature``, ``truncation``, ``top_k``.
+        **options: Of ``make_sampler``: ``num_steps``, ``times``, ``temperature``, ``truncation``,
+            ``top_k``.
 
     Returns:
         The particles; ``choose`` draws one of each example.
@@ -99,6 +110,10 @@ def sample_particles(
     check_function("log_likelihood", log_likelihood, "(z0)")
     check_scalar("scale", scale)
     check_scalar("min_ess", min_ess)
+    require(lambda x: abs(x) < float("inf"), "scale = {value} must be finite", scale)
+    require(lambda x: (x >= 0.0) & (x <= 1.0), "min_ess = {value} must be in 0..1", min_ess)
+    if unknown := sorted({*options} - {*OPTIONS}):
+        raise ValueError(f"{unknown[0]} is not an option here; there are {', '.join(OPTIONS)}")
     (batch, length), predict = shape, check_outputs(denoise_fn)
     rows = batch * num_particles
     times = jnp.asarray(make_sampler(schedule, denoise_fn, **options).times)

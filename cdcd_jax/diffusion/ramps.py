@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_scalar, is_traced
+from cdcd_jax.checks import check_scalar, is_traced, require
 from cdcd_jax.typing import Leaf, Number
 
 
@@ -101,8 +101,16 @@ def check_varying(name: str, number: Varying) -> None:
         return
     for field in dataclasses.fields(number):
         check_scalar(f"{name}.{field.name}", getattr(number, field.name))
-    bounds = (number.low, number.high) if isinstance(number, Interval) else ()
-    if bounds and not any(is_traced(bound) for bound in bounds):
-        low, high = bounds
-        if not 0.0 <= low < high <= 1.0:
-            raise ValueError(f"{name}: the interval {low:g}..{high:g} of t/T must be within 0..1")
+    if isinstance(number, Ramp):
+        require(
+            lambda power: (power > 0.0) & (power < float("inf")),
+            f"{name}.power = {{value}} of a Ramp must be above 0 and finite",
+            number.power,
+        )
+        return
+    require(
+        lambda low, high: (low >= 0.0) & (low < high) & (high <= 1.0),
+        f"{name}: the Interval from low = {{value}} must have 0 <= low < high <= 1, of t/T",
+        number.low,
+        number.high,
+    )

@@ -48,6 +48,7 @@ from cdcd_jax.training.generation import (
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.objective import count_batch_negatives, needs_intra
 from cdcd_jax.training.run import Training
+from cdcd_jax.training.sampling_options import with_grid
 from cdcd_jax.typing import Params
 
 SECTIONS = ("data", "codec", "condition", "schedule", "loss", "denoiser", "optimizer", "train")
@@ -156,7 +157,8 @@ def build(
     state = jax.eval_shape(initial_state)
     check_state(config, state)
     make_section(config, "loss", jax.eval_shape, train_step, state, batch)
-    make_section(config, "sample", check_sampling, schedule, model, **config.sample)
+    sampled = with_grid(config.sample.to_dict(), codec.grid)
+    make_section(config, "sample", check_sampling, schedule, model, **sampled)
     compatibility = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:
         compatibility["data.fingerprint"] = data.fingerprint

@@ -47,6 +47,7 @@ from cdcd_jax.training.checkpoints.folder import CheckpointError, writing
 from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
 from cdcd_jax.training.generation import check_sampling, make_bound_fn, make_sample_fn
 from cdcd_jax.training.run import START
+from cdcd_jax.training.sampling_options import with_grid
 from cdcd_jax.typing import Params
 
 FOLDER, FILE, CODEC = "model", "model.json", "codec.safetensors"
@@ -188,7 +189,8 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     )
     length = math.prod(codec.grid)
     sampling = config.sample.to_dict()
-    make_section(config, "sample", check_sampling, schedule, model, **sampling)
+    given = with_grid(sampling, codec.grid)
+    make_section(config, "sample", check_sampling, schedule, model, **given)
     return Generator(
         name=str(saved.run or saved.folder),
         schedule=schedule,

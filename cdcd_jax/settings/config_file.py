@@ -3,6 +3,7 @@
 Sentences name the file and the line, which is the user's own code however deep an error came up.
 """
 
+import dataclasses
 import re
 import stat
 import sys
@@ -17,9 +18,10 @@ from textwrap import shorten
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
-from cdcd_jax.registry import suggest
+from cdcd_jax.diffusion.samplers import sample  # noqa: F401  which registers samplers
+from cdcd_jax.registry import CORRECTORS, SAMPLERS, suggest
 
 MODULE = "config_of_command_line"
 MAX_BYTES = 1 << 20
@@ -42,7 +44,9 @@ class ConfigFileParser(flags.ArgumentParser):
     def parse(self, argument: str) -> ConfigDict:
         """Load a configuration, as ``FILE`` or ``FILE:VARIANTS`` names it."""
         config = load_config(argument)
-        check_overrides(config, flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
+        argv = flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False)
+        add_sampler_options(config, argv)
+        check_overrides(config, argv)
         return config
 
 
@@ -91,6 +95,28 @@ def load_config(argument: str) -> ConfigDict:
             f"{shorten(repr(config), 40)}, a {type(config).__name__}; see {EXAMPLE}"
         )
     return config.lock()
+
+
+def add_sampler_options(config: Any, argv: Sequence[str]) -> None:
+    """Add the options of samplers and correctors that a command line sets, with their defaults.
+
+    They are keys of the section ``sample`` beside ``sampler`` and ``corrector``, which have too
+    many for a base configuration to list.
+    """
+    named = {m[1] for each in argv if (m := re.match(r"--?(?:no)?config\.sample\.(\w+)", each))}
+    named -= {*config.get("sample", named)}
+    if not named:
+        return
+    with config.unlocked():
+        for table in (SAMPLERS, CORRECTORS):
+            for part in table.values():
+                for field in dataclasses.fields(part):
+                    if field.name in named:
+                        config.sample[field.name] = (
+                            config_dict.placeholder(tuple if field.name == "grid" else int)
+                            if field.default is None
+                            else field.default
+                        )
 
 
 def check_overrides(config: Any, argv: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Compiled functions of a trained model's parameters: sampling and bounds."""
 
-import math
 from functools import partial
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from cdcd_jax.checks import check_drawn, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.denoiser import check_outputs
-from cdcd_jax.diffusion.guidance import guide_denoiser
+from cdcd_jax.diffusion.guidance import LARGEST_SCALE, guide_denoiser
 from cdcd_jax.diffusion.ramps import Varying, check_varying, is_constant, values_of
 from cdcd_jax.diffusion.samplers.correctors import Corrector
 from cdcd_jax.diffusion.samplers.rule import Rule
@@ -242,8 +242,8 @@ def check_sampling(
     Raises:
         ValueError: If a value is out of its range.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples = {num_samples} must be at least 1")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, Integral) or num_samples < 1:
+        raise ValueError(f"num_samples = {num_samples} must be a whole number, at least 1")
     check_num_steps(num_steps, schedule)
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
         raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
@@ -263,8 +263,13 @@ def check_guidance(guidance: Varying, model: Model, negative: Any = None) -> Non
     """Raise a ValueError unless a model can be guided so."""
     check_varying("guidance", guidance)
     for value in values_of(guidance):
-        if not 0.0 <= value < math.inf:
-            raise ValueError(f"guidance = {value} must be at least 0; 1 is none")
+        if not 0.0 <= value <= LARGEST_SCALE:
+            raise ValueError(f"guidance = {value} must be 0..{LARGEST_SCALE:g}; 1 is none")
+    if is_constant(guidance, 1.0) and negative is not None:
+        raise ValueError(
+            "negative has no effect with a guidance of 1; give one above 1, or 0..1 for what is "
+            "between the two requests"
+        )
     if not is_constant(guidance, 1.0) and model.null is None and negative is None:
         raise ValueError(
             f"guidance = {guidance} needs a model that was trained without its condition now and "

@@ -49,6 +49,13 @@ def complete_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) ->
     return found
 
 
+def with_grid(sampling: Mapping[str, Any], grid: tuple[int, int]) -> dict[str, Any]:
+    """Add the codec's grid to options of a sampler that needs one and has none."""
+    needs = "grid" in option_names(sampling.get("sampler", "ancestral"))
+    default = {"grid": grid} if needs and sampling.get("grid") is None else {}
+    return {**sampling, **default}
+
+
 def check_seed(seed: int) -> None:
     """Raise a ValueError unless a seed has a random key of its own."""
     _check_whole("seed", seed, 0, MAX_SEED)

@@ -77,3 +77,20 @@ def test_a_reward_of_another_shape_is_refused():
             jax.random.key(0), schedule, optimal_denoiser, None, lambda z0: z0.sum(),
             shape=(2, 2), num_particles=4,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": float("nan")}, "scale = nan must be finite"),
+        ({"min_ess": 5.0}, r"min_ess = 5\.0 must be in 0\.\.1"),
+        ({"corrector": "gibbs"}, "corrector is not an option here"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    schedule = cdcd.absorbing_schedule(num_steps=4, vocab_size=K)
+    with pytest.raises(ValueError, match=message):
+        sample_particles(
+            jax.random.key(0), schedule, optimal_denoiser, None, reward,
+            shape=(2, 2), num_particles=4, **options,
+        )  # fmt: skip

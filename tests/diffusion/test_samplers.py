@@ -355,3 +355,49 @@ def test_temperature_and_truncation_follow_their_ramps():
     second = np.asarray(tokens)[np.asarray(states[1]) == 4]  # at u = 1/2, a mass of 1/4
     assert {*first.tolist()} == {0, 1, 2, 3}
     assert {*second.tolist()} == {0}
+
+
+@pytest.mark.parametrize("rule", ["first_hitting", "entropy"])
+def test_rules_with_steps_of_their_own_take_no_corrector(rule):
+    schedule = cdcd.absorbing_schedule(num_steps=8, vocab_size=4)
+    flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 4))  # noqa: E731
+    with pytest.raises(ValueError, match="gives the network steps of its own"):
+        cdcd.sample(
+            jax.random.key(0), schedule, flat, None, shape=(1, 4), sampler=rule, corrector="gibbs"
+        )
+
+
+def test_entropy_gives_the_network_the_step_of_its_masks_from_a_start_too():
+    schedule, steps = cdcd.absorbing_schedule(num_steps=16, vocab_size=2), []
+
+    def denoise_fn(zt, t, cond):
+        jax.debug.callback(lambda t, n: steps.append((int(t), int(n))), t[0], jnp.sum(zt == 2))
+        return jnp.zeros((*zt.shape, 2))
+
+    draw = jax.jit(
+        lambda key: cdcd.sample(
+            key, schedule, denoise_fn, None, shape=(1, 64), sampler=cdcd.samplers.Entropy(0.0),
+            start=jnp.zeros((1, 64), int), start_step=8,
+        )
+    )  # fmt: skip
+    draw(jax.random.key(0))
+    jax.effects_barrier()
+    for t, masked in steps[:-1]:
+        assert t == max(1, 16 * masked // 64)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": cdcd.Ramp(0.5, 1.0, power=-1.0)}, "temperature.power = -1"),
+        ({"truncation": cdcd.Ramp(0.5, 1.0, power=float("nan"))}, "truncation.power = nan"),
+        ({"temperature": cdcd.Interval(0.5, 0.8, 0.2)}, "temperature: the Interval from low = 0.8"),
+        ({"truncation": cdcd.Ramp(0.9, 0.5, power="x")}, "truncation.power must be a number"),
+        ({"sampler": "fast", "times": np.array([8, 0])}, "has steps of its own"),
+    ],
+)
+def test_bad_ramps_and_grids_are_named(options, message):
+    schedule = cdcd.absorbing_schedule(num_steps=8, vocab_size=4)
+    flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 4))  # noqa: E731
+    with pytest.raises(ValueError, match=message):
+        cdcd.sample(jax.random.key(0), schedule, flat, None, shape=(1, 4), **options)

@@ -59,7 +59,7 @@ class Fast(Rule):
         total = schedule.num_steps
         limit = total if num_steps is None else num_steps
         check_count("num_steps", limit)
-        if times != "uniform":
+        if not isinstance(times, str) or times != "uniform":
             raise ValueError('times: the sampler "fast" has steps of its own; leave times out')
         if self.skip is not None:
             check_count("skip", self.skip, least=0)

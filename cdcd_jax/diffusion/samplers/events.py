@@ -1,6 +1,7 @@
 """Rules that call the network once for each event, at the step at which it takes place."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,7 @@ class FirstHitting(Rule):
             1e-6, for one that only absorbs.
     """
 
+    own_steps: ClassVar[bool] = True
     ignore_uniform: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def prepare(
@@ -55,7 +57,7 @@ class FirstHitting(Rule):
                 f"below {NEARLY_ABSORBING:g} for none"
             )
         check_nearly_absorbing("first_hitting", schedule)
-        if times != "uniform":
+        if not isinstance(times, str) or times != "uniform":
             raise ValueError(
                 'times: the sampler "first_hitting" draws its steps at random; leave times out'
             )
@@ -108,6 +110,7 @@ class Entropy(Rule):
         budget: Nats, >= 0; 0 reveals one position in a call, in as many calls as num_steps allows.
     """
 
+    own_steps: ClassVar[bool] = True
     budget: Leaf = 0.1
 
     def prepare(
@@ -132,8 +135,7 @@ class Entropy(Rule):
         masked = state.zt == schedule.mask_id
         at_start = jnp.sum(is_free(state, schedule), axis=-1)
         share = jnp.sum(masked, axis=-1) / jnp.maximum(at_start, 1)
-        gamma = share * jnp.asarray(schedule.gamma_bar)[-1]
-        prediction = predict(state.zt, find_step(schedule, gamma))
+        prediction = predict(state.zt, find_step(schedule, share))
         entropy = jnp.where(masked, find_entropy(prediction.network), jnp.inf)
         ordered = jnp.sort(entropy, axis=-1)
         # The sum of the first n less the largest of them is that of the first n - 1.

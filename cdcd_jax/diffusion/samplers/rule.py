@@ -1,7 +1,7 @@
 """What all samplers have in common: a prediction, a state and a rule for one reverse step."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +49,13 @@ class Rule:
 
     A subclass is a frozen dataclass that is registered as a pytree. Its fields are its options:
     numbers may be traced, those with ``metadata={"static": True}`` are known before compiling.
+
+    Attributes:
+        own_steps: Whether it gives the network steps of its own, not those that are visited; no
+            corrector can follow it then, nor `cdcd_jax.sample_particles`.
     """
+
+    own_steps: ClassVar[bool] = False
 
     def prepare(
         self, schedule: Schedule, num_steps: int | None, times: Times, length: int | None

@@ -22,7 +22,7 @@ from cdcd_jax.checks import (
 )
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
-from cdcd_jax.diffusion.ramps import Varying, value_at, values_of
+from cdcd_jax.diffusion.ramps import Varying, check_varying, value_at, values_of
 from cdcd_jax.diffusion.samplers.ancestral import Ancestral, Fast
 from cdcd_jax.diffusion.samplers.correctors import Corrector, Gibbs, Renoise, SelfCorrection
 from cdcd_jax.diffusion.samplers.events import Entropy, FirstHitting
@@ -203,12 +203,21 @@ def prepare_parts(
         check_count("num_steps", num_steps)
     if top_k is not None:
         check_count("top_k", top_k)
-    for check, number in ((check_truncation, truncation), (check_temperature, temperature)):
+    for name, check, number in (
+        ("truncation", check_truncation, truncation),
+        ("temperature", check_temperature, temperature),
+    ):
+        check_varying(name, number)
         for value in values_of(number):
             check(value)
     rule, visited = rule.prepare(schedule, num_steps, times, length)
     if corrector is not None:
         corrector.check(schedule)
+        if rule.own_steps:
+            raise ValueError(
+                f"corrector: {type(rule).__name__} gives the network steps of its own, which no "
+                "corrector knows; take another sampler, or leave the corrector out"
+            )
     parts = Parts(rule, corrector, truncation, temperature)
     return parts, Static(tuple(visited.tolist()), top_k)
 
@@ -473,7 +482,7 @@ def cut_at_start(
     check_tokens("start", start, schedule.vocab_size)
     if tuple(start.shape) != tuple(shape):
         raise ValueError(f"start must have the shape {tuple(shape)}, got {tuple(start.shape)}")
-    return schedule.until(start_step), jnp.asarray(start)
+    return schedule.until(start_step), jnp.asarray(start, jnp.int32)
 
 
 def _check_and_run(static: Any, key: PRNGKey, denoise_fn: DenoiseFn, *arrays: Any) -> Any:
