@@ -157,7 +157,7 @@ def build(
     state = jax.eval_shape(initial_state)
     check_state(config, state)
     make_section(config, "loss", jax.eval_shape, train_step, state, batch)
-    sampled = with_grid(config.sample.to_dict(), codec.grid)
+    sampled = make_section(config, "sample", with_grid, config.sample.to_dict(), codec.grid)
     make_section(config, "sample", check_sampling, schedule, model, **sampled)
     compatibility = compatibility_values(config, SECTIONS, train="train", optimizer="optimizer")
     if data.fingerprint:

@@ -189,7 +189,7 @@ def _assemble(config: Any, saved: Saved, mesh: Mesh | None) -> Generator:
     )
     length = math.prod(codec.grid)
     sampling = config.sample.to_dict()
-    given = with_grid(sampling, codec.grid)
+    given = make_section(config, "sample", with_grid, sampling, codec.grid)
     make_section(config, "sample", check_sampling, schedule, model, **given)
     return Generator(
         name=str(saved.run or saved.folder),
