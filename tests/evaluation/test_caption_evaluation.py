@@ -47,7 +47,7 @@ def match_metric(sees, asked, shades=SHADES):
 
     def update(state, features, labels):
         asked.extend(labels.tolist())
-        return state + np.array([len(labels), np.sum(seen == shades[labels])])
+        return state + np.array([len(labels), np.sum(features == shades[labels])])
 
     def extract(batch):
         return np.round(255 * batch[:, 0, 0, 0]) if sees == "images" else batch[:, 0]
