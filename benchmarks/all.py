@@ -12,7 +12,7 @@ from pathlib import Path
 
 TINY = "--layers 2 --width 32 --heads 2 --length 16 --vocab 32 --batch 2 --steps 4 --negatives 2"
 TINY_IMAGES = (
-    "--batch 4 --negatives 2 --images 20 --image-size 20 --image-size 16 --channels 8 "
+    "--batch 4 --negatives 2 --images 20 --source-size 20 --image-size 16 --channels 8 "
     "--multipliers 1 --res-blocks 1 --codes 12 --shard-size 8 --rounds 1 --threads 1"
 )
 COMMANDS = {

@@ -1,6 +1,6 @@
 import pytest
 
-SMALL = "--batch 4 --negatives 2 --images 20 --image-size 20 --image-size 16 --channels 8 "
+SMALL = "--batch 4 --negatives 2 --images 20 --source-size 20 --image-size 16 --channels 8 "
 SMALL += "--multipliers 1 --res-blocks 1 --codes 12 --shard-size 8 --rounds 1 --threads 1"
 
 
