@@ -91,7 +91,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="examples in a batch")
     parser.add_argument("--negatives", type=int, default=10, help="inter negatives per example")
     parser.add_argument("--images", type=int, default=512, help="images, multiple of --batch")
-    parser.add_argument("--source-size", type=int, default=80, help="height and width of the images")
+    parser.add_argument("--source-size", type=int, default=80, help="their height and width")
     parser.add_argument("--image-size", type=int, default=64, help="what the codec sees")
     parser.add_argument("--channels", type=int, default=32, help="the codec's; published 128")
     parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 2, 4])
