@@ -1,5 +1,6 @@
 """Compiled functions of a trained model's parameters: sampling and bounds."""
 
+import math
 from functools import partial
 from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
@@ -242,8 +243,10 @@ def check_sampling(
     Raises:
         ValueError: If a value is out of its range.
     """
-    if isinstance(num_samples, bool) or not isinstance(num_samples, Integral) or num_samples < 1:
-        raise ValueError(f"num_samples = {num_samples} must be a whole number, at least 1")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, Integral):
+        raise ValueError(f"num_samples = {num_samples!r} must be a whole number")
+    if num_samples < 1:
+        raise ValueError(f"num_samples = {num_samples} must be at least 1")
     check_num_steps(num_steps, schedule)
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
         raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
@@ -263,8 +266,10 @@ def check_guidance(guidance: Varying, model: Model, negative: Any = None) -> Non
     """Raise a ValueError unless a model can be guided so."""
     check_varying("guidance", guidance)
     for value in values_of(guidance):
-        if not 0.0 <= value <= LARGEST_SCALE:
-            raise ValueError(f"guidance = {value} must be 0..{LARGEST_SCALE:g}; 1 is none")
+        if not 0.0 <= value < math.inf:
+            raise ValueError(f"guidance = {value} must be at least 0; 1 is none")
+        if value > LARGEST_SCALE:
+            raise ValueError(f"guidance = {value} must be at most {LARGEST_SCALE:g}")
     if is_constant(guidance, 1.0) and negative is not None:
         raise ValueError(
             "negative has no effect with a guidance of 1; give one above 1, or 0..1 for what is "
