@@ -24,7 +24,7 @@ from cdcd_jax.checks import (
     require,
 )
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
-from cdcd_jax.diffusion.samplers.sample import make_sampler
+from cdcd_jax.diffusion.samplers.sample import build_sampler, prepare_parts
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
 
@@ -116,7 +116,9 @@ def sample_particles(
         raise ValueError(f"{unknown[0]} is not an option here; there are {', '.join(OPTIONS)}")
     (batch, length), predict = shape, check_outputs(denoise_fn)
     rows = batch * num_particles
-    times = jnp.asarray(make_sampler(schedule, denoise_fn, **options).times)
+    parts = prepare_parts(schedule, length=length, **options)
+    sampler = build_sampler(schedule, predict, parts)
+    times = jnp.asarray(sampler.times)
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_particles, axis=0), cond)
 
     def reward(z0: Tokens) -> Array:
@@ -141,11 +143,11 @@ def sample_particles(
         flat = (index + num_particles * jnp.arange(batch)[:, None]).reshape(rows)
         state, log_p0 = jax.tree.map(lambda x: x[flat], state), log_p0[flat]
         predicted = jnp.take_along_axis(predicted, index, axis=1)
-        sampler = make_sampler(schedule, lambda zt, t, cond: log_p0, **options)
-        return (sampler.step(keys[2], state, s, t, None), log_weights, predicted), None
+        # The step draws from the prediction that was resampled, without another call.
+        resampled = build_sampler(schedule, lambda zt, t, cond: log_p0, parts)
+        return (resampled.step(keys[2], state, s, t, None), log_weights, predicted), None
 
     init_key, steps_key = jax.random.split(key)
-    sampler = make_sampler(schedule, denoise_fn, **options)
     zeros = jnp.zeros((batch, num_particles), jnp.float32)
     start = sampler.init(init_key, rows, length), zeros, zeros
     visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]

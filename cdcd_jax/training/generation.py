@@ -20,7 +20,6 @@ from cdcd_jax.diffusion.samplers.sample import (
     Static,
     build_sampler,
     cut_at_start,
-    find_parts,
     prepare_parts,
     run_sampler,
 )
@@ -153,29 +152,13 @@ def make_sample_fn(
         start_step: int | None = None,
         negative: Any = None,
         guidance: Varying = 1.0,
-        sampler: str | Rule = "ancestral",
-        corrector: str | Corrector | None = None,
-        num_steps: int | None = None,
-        times: Times = "uniform",
-        truncation: Varying = 1.0,
-        top_k: int | None = None,
-        temperature: Varying = 1.0,
         return_trajectory: bool = False,
-        **options: Any,
+        **sampling: Any,
     ) -> Any:
         shape = len(jax.tree.leaves(cond)[0]), length
         check_guidance(guidance, model, negative)
         noise, start = cut_at_start(schedule, start, start_step, shape)
-        parts, fixed = prepare_parts(
-            noise,
-            *find_parts(sampler, corrector, options),
-            num_steps=num_steps,
-            times=times,
-            truncation=truncation,
-            top_k=top_k,
-            temperature=temperature,
-            length=length,
-        )
+        parts, fixed = prepare_parts(noise, length=length, **sampling)
         if known is not None:
             check_known(known, shape, schedule.vocab_size)
         rows = {"cond": cond, "known": known, "start": start, "negative": negative}
@@ -253,12 +236,14 @@ def check_sampling(
     check_guidance(guidance, model, negative)
     prepare_parts(
         schedule,
-        *find_parts(sampler, corrector, options),
+        sampler=sampler,
+        corrector=corrector,
         num_steps=num_steps,
         times=times,
         truncation=truncation,
         top_k=top_k,
         temperature=temperature,
+        **options,
     )
 
 

@@ -127,7 +127,8 @@ def make_sampler(
     """
     parts = prepare_parts(
         schedule,
-        *find_parts(sampler, corrector),
+        sampler=sampler,
+        corrector=corrector,
         num_steps=num_steps,
         times=times,
         truncation=truncation,
@@ -180,17 +181,20 @@ class Parts(NamedTuple):
 
 def prepare_parts(
     schedule: Schedule,
-    rule: Rule,
-    corrector: Corrector | None,
     *,
+    sampler: str | Rule = "ancestral",
+    corrector: str | Corrector | None = None,
     num_steps: int | None = None,
     times: Times = "uniform",
     truncation: Varying = 1.0,
     top_k: int | None = None,
     temperature: Varying = 1.0,
     length: int | None = None,
+    **options: Any,
 ) -> tuple[Parts, "Static"]:
     """Check the options of a sampler and complete its parts; see `make_sampler`.
+
+    ``options`` are those of a sampler and a corrector that are named.
 
     Returns:
         What may be traced, and what is known before compiling.
@@ -199,6 +203,7 @@ def prepare_parts(
         ValueError: A value is out of its range, or does not fit the schedule.
     """
     check_schedule(schedule)
+    rule, repair = find_parts(sampler, corrector, options)
     if num_steps is not None:
         check_count("num_steps", num_steps)
     if top_k is not None:
@@ -211,14 +216,14 @@ def prepare_parts(
         for value in values_of(number):
             check(value)
     rule, visited = rule.prepare(schedule, num_steps, times, length)
-    if corrector is not None:
-        corrector.check(schedule)
+    if repair is not None:
+        repair.check(schedule)
         if rule.own_steps:
             raise ValueError(
                 f"corrector: {type(rule).__name__} gives the network steps of its own, which no "
                 "corrector knows; take another sampler, or leave the corrector out"
             )
-    parts = Parts(rule, corrector, truncation, temperature)
+    parts = Parts(rule, repair, truncation, temperature)
     return parts, Static(tuple(visited.tolist()), top_k)
 
 
@@ -448,7 +453,8 @@ def sample(
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
     parts, fixed = prepare_parts(
         schedule,
-        *find_parts(sampler, corrector),
+        sampler=sampler,
+        corrector=corrector,
         num_steps=num_steps,
         times=times,
         truncation=truncation,
