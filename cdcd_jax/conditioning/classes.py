@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from cdcd_jax.conditioning.conditioning import MAX_ROWS, Conditioning, Rows, spread
+from cdcd_jax.conditioning.conditioning import MAX_ROWS, Conditioning, Rows
+from cdcd_jax.spacing import evenly_spaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,9 @@ class ClassConditioning(Conditioning):
 
     def rows(self, request: Any, num_samples: int) -> Rows:
         """Choose classes that are evenly spaced."""
-        labels = self.encode(spread(self.num_classes, MAX_ROWS) if request is None else request)
+        labels = self.encode(
+            evenly_spaced(self.num_classes, MAX_ROWS) if request is None else request
+        )
         return Rows(tuple(self.class_names[label] for label in labels), labels)
 
     def _label(self, wanted: Any) -> int:

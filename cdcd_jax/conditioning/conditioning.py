@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
 
 from cdcd_jax.conditioning.condition import Condition
 from cdcd_jax.editing import Original, fit_images, free_tokens
@@ -249,15 +248,6 @@ def check_data(data: np.ndarray) -> np.ndarray:
     if not np.isfinite([array.min(), array.max()]).all():
         raise ValueError("data holds a value that is not finite")
     return array
-
-
-def spread(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
-    """Choose at most so many of 0..total-1, evenly spaced.
-
-    >>> spread(5, 3).tolist()
-    [0, 2, 4]
-    """
-    return np.linspace(0, total - 1, min(limit, total)).round().astype(int)
 
 
 def _count(cond: Any) -> int:

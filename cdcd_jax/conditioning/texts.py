@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from cdcd_jax.conditioning.condition import Condition
-from cdcd_jax.conditioning.conditioning import MAX_ROWS, Conditioning, Rows, spread
+from cdcd_jax.conditioning.conditioning import MAX_ROWS, Conditioning, Rows
+from cdcd_jax.spacing import evenly_spaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class TextConditioning(Conditioning):
     def rows(self, request: Any, num_samples: int) -> Rows:
         """Choose held-out texts that are evenly spaced."""
         if request is None:
-            chosen = spread(len(self.test_texts), min(num_samples, MAX_ROWS))
+            chosen = evenly_spaced(len(self.test_texts), min(num_samples, MAX_ROWS))
             request = [self.test_texts[number] for number in chosen]
         return Rows(tuple(self._list(request)), self.encode(request))
 

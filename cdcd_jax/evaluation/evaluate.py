@@ -14,10 +14,10 @@ from cdcd_jax.data.batch import Examples, take_rows
 from cdcd_jax.evaluation.batches import even_batches, own_share
 from cdcd_jax.evaluation.bits import BoundFn, measure_bits
 from cdcd_jax.evaluation.metrics.images.classifier import classifier_metric, token_classifier
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import Metric, RawExamples, score_examples
 from cdcd_jax.evaluation.requests import SampleRequests
 from cdcd_jax.evaluation.sampling import Clock, SampleFn, draw_samples
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.typing import PRNGKey
 
 DecodeFn: TypeAlias = Callable[[np.ndarray], Any]

@@ -21,12 +21,12 @@ from cdcd_jax.data.dance.audio import SAMPLE_RATE
 from cdcd_jax.data.dance.audio_stream import load_crops, make_audio_iterator
 from cdcd_jax.data.dance.recordings import Recordings
 from cdcd_jax.distributed.shard_batch import fetch_whole
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.interop.jukebox import jukebox_from_state_dict
 from cdcd_jax.interop.published_music import read_vqvae
 from cdcd_jax.registry import CODECS, register
 from cdcd_jax.settings.keys import Keys, argument_keys, field_keys
 from cdcd_jax.settings.sections import make_section
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.codec_family import (
     FIT,
     TRAIN,

@@ -9,9 +9,9 @@ import numpy as np
 from cdcd_jax.data.batch import take_rows
 from cdcd_jax.data.dance.examples import MusicExamples
 from cdcd_jax.data.dance.segments import Segments
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.drawing import check_size, describe_steps
 from cdcd_jax.tasks.music_scoring import read_truth
 from cdcd_jax.visualization.sounds import show_sounds

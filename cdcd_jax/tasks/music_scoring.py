@@ -14,9 +14,9 @@ from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
 from cdcd_jax.evaluation.metrics.audio.genres import fit_genre_classifier
 from cdcd_jax.evaluation.metrics.audio.music import DanceTruth, make_music_metrics
 from cdcd_jax.evaluation.metrics.codebook import codebook_metric
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import RawExamples
 from cdcd_jax.io import is_first_host
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.music import load_segments
 from cdcd_jax.tasks.token_data import TokenData
 

@@ -15,8 +15,9 @@ from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.evaluation.batches import Share
 from cdcd_jax.evaluation.metrics.audio.onsets import mel_decibels
 from cdcd_jax.evaluation.metrics.codebook import codebook_metric
-from cdcd_jax.evaluation.metrics.images.real_images import RealImages, evenly_spaced
+from cdcd_jax.evaluation.metrics.images.real_images import RealImages
 from cdcd_jax.io import is_first_host
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.visualization.samples import draw_reconstructions, save_image
 from cdcd_jax.visualization.sounds import show_sounds

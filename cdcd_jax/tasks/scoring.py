@@ -13,9 +13,9 @@ from cdcd_jax.evaluation.metrics.images.classifier import (
     image_classifier,
     token_classifier,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.metric import Metric
 from cdcd_jax.registry import METRICS, register
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic
 from cdcd_jax.tasks.token_data import TokenData
 

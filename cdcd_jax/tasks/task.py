@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cdcd_jax.data.shards.splits import check_splits
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.sections import make_section
+from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import ConditionedData
 from cdcd_jax.tasks.drawing import Drawn, draw_rows

@@ -34,10 +34,10 @@ from cdcd_jax.evaluation.metrics.images.inception_score import (
     init_splits,
     update_splits,
 )
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
 from cdcd_jax.evaluation.metrics.images.recognition import recognition_metric
 from cdcd_jax.evaluation.metrics.images.reference import Reference
 from cdcd_jax.evaluation.metrics.metric import EvaluationError, score_examples
+from cdcd_jax.spacing import evenly_spaced
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(60, 16, 16, 3)).astype(np.float32)

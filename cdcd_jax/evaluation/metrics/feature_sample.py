@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Real
 
 from cdcd_jax.evaluation.batches import Share
-from cdcd_jax.evaluation.metrics.images.real_images import evenly_spaced
+from cdcd_jax.spacing import evenly_spaced
 
 MAX_FEATURES = 10_000
 """At most so many are kept: 82 MB of InceptionV3's."""

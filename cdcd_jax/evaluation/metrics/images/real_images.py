@@ -10,6 +10,7 @@ from cdcd_jax.data.images.sources import Source
 from cdcd_jax.data.images.stream import load_images
 from cdcd_jax.evaluation.batches import Share, even_batches, own_share
 from cdcd_jax.evaluation.metrics.metric import RawExamples
+from cdcd_jax.spacing import evenly_spaced
 
 
 @runtime_checkable
@@ -134,12 +135,3 @@ def raw_images(images: RealImages) -> RawExamples:
             yield batch / np.float32(255), labels
 
     return RawExamples("real test images", "images", len(images), batches, images.name_of)
-
-
-def evenly_spaced(total: int, limit: int) -> Int[np.ndarray, " chosen"]:
-    """Choose at most so many of 0..total-1, evenly spaced, first and last among them.
-
-    >>> evenly_spaced(5, 3).tolist(), evenly_spaced(2, 3).tolist()
-    ([0, 2, 4], [0, 1])
-    """
-    return np.linspace(0, total - 1, min(limit, total)).round().astype(int)
