@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
-from cdcd_jax.models.layout import BATCH, divide, free_axes
+from cdcd_jax.models.layout import BATCH, divide, free_axes, platform
 
 Kernel: TypeAlias = Callable[[Array, Array, Array], Array]
 
@@ -28,21 +28,30 @@ LARGEST_BLOCK = 512
 
 
 def choose_kernel(depth: int, dtype: jnp.dtype) -> Kernel | None:
-    """Return this machine's kernel for heads of some features, or None if it has none.
+    """Return the kernel for heads of some features on the devices of the ambient mesh, or None.
 
     >>> choose_kernel(64, jnp.dtype("float32")) is None
     True
     """
     if dtype != jnp.bfloat16:
         return None
-    backend = jax.default_backend()
-    if backend == "tpu":
+    if platform() == "tpu":
         return by_splash
-    if backend != "gpu" or depth % 8 or depth > 128:
-        return None
+    fits = platform() in ("gpu", "cuda") and depth % 8 == 0 and depth <= 128
+    return by_cudnn if fits and _is_ampere_or_later() else None
+
+
+def _is_ampere_or_later() -> bool:
+    """Return whether the GPU that is compiled for has what cuDNN's kernel takes.
+
+    Asked of this machine's where it is the same; all that can only be described are new enough.
+    """
+    device, here = jax.sharding.get_abstract_mesh().abstract_device, jax.devices()[0]
+    if device is not None and device.device_kind != here.device_kind:
+        return True
     # Others' GPUs name no number, such as "gfx942".
-    capability = getattr(jax.devices()[0], "compute_capability", "")
-    return by_cudnn if capability[:1].isdigit() and float(capability) >= 8.0 else None
+    capability = getattr(here, "compute_capability", "")
+    return capability[:1].isdigit() and float(capability) >= 8.0
 
 
 def by_cudnn(

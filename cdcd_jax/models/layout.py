@@ -1,4 +1,4 @@
-"""Sharding of activations in a step compiled for several devices."""
+"""The devices that a network is compiled for, and how its activations are split over them."""
 
 import math
 from typing import Any
@@ -47,6 +47,20 @@ def free_axes() -> dict[str, int]:
         return {}
     every = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
     return {name: size for name, size, kind in every if kind == AxisType.Auto}
+
+
+def platform() -> str:
+    """Return what is compiled for: the platform of the ambient mesh, or else this machine's.
+
+    The two differ where a program is compiled for devices that this machine does not have.
+
+    >>> mesh = jax.make_mesh((1,), ("data",), devices=jax.devices("cpu")[:1])
+    >>> with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    ...     platform()
+    'cpu'
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
 
 
 def divide(

@@ -8,6 +8,7 @@ import jax
 from cdcd_jax.checks import check_count, check_pair, check_weight
 from cdcd_jax.models.attention import Attention
 from cdcd_jax.models.layers import Activation
+from cdcd_jax.models.layout import platform
 
 Remat: TypeAlias = Literal["none", "blocks", "dots"]
 """What the backward pass of a block recomputes: nothing, everything, or all but large products."""
@@ -123,4 +124,4 @@ class DenoiserOptions:
         """
         if self.unroll is not None:
             return self.unroll
-        return 4 if jax.default_backend() == "cpu" and self.remat == "none" else 1
+        return 4 if platform() == "cpu" and self.remat == "none" else 1

@@ -97,7 +97,8 @@ def compute_state(init_fn: Callable[[], TrainState], sharding: Any) -> TrainStat
         The state.
     """
     # What runs once is not worth optimising: on two CPU cores this saves most of five seconds.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    (device, *_) = jax.tree.leaves(sharding)[0].device_set
+    options = {"xla_backend_optimization_level": 0} if device.platform == "cpu" else None
     return jax.jit(init_fn, out_shardings=sharding, compiler_options=options)()
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from cdcd_jax.models import attention, fused_attention, make_denoiser
 from cdcd_jax.models.attention import attend, split_heads
@@ -121,6 +121,24 @@ def test_the_machine_chooses_the_kernel(monkeypatch, backend, capability, dtype,
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "devices", lambda: [device])
     assert fused_attention.choose_kernel(depth, jnp.dtype(dtype)) is kernel
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "dtype", "depth", "kernel"),
+    [
+        ("tpu", "TPU v5 lite", "bfloat16", 12, fused_attention.by_splash),
+        ("tpu", "TPU v5 lite", "float32", 12, None),
+        ("cuda", "NVIDIA H200", "bfloat16", 16, fused_attention.by_cudnn),
+        ("cuda", "NVIDIA H200", "bfloat16", 12, None),
+        ("cpu", "cpu", "bfloat16", 16, None),
+    ],
+)
+def test_the_devices_of_the_mesh_choose_the_kernel(platform, kind, dtype, depth, kernel):
+    # They need not be this machine's: a plan takes the kernels that the run will take.
+    device = AbstractDevice(device_kind=kind, num_cores=None, platform=platform)
+    mesh = AbstractMesh((4,), ("data",), abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert fused_attention.choose_kernel(depth, jnp.dtype(dtype)) is kernel
 
 
 @pytest.mark.parametrize(("choice", "used"), [("auto", 1), ("plain", 0)])
