@@ -1,5 +1,6 @@
 """The modes of the command line, from parsed flags to outputs."""
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -40,6 +41,7 @@ from cdcd_jax.experiment.start_reader import read_start, with_kept_tower
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import silence_other_hosts
 from cdcd_jax.planning.hardware import find_hardware
+from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
 from cdcd_jax.settings.config_file import default_workdir
 from cdcd_jax.settings.sections import find_mesh
 from cdcd_jax.settings.values import set_values
@@ -301,11 +303,18 @@ def _make_tokens(config: Any, workdir: Path) -> None:
 
 
 def _plan(workdir: Path) -> None:
-    hardware = find_hardware(FLAGS.hardware or "h200")
-    count = FLAGS.devices
+    name, layout, topology = FLAGS.hardware or "h200", FLAGS.topology, None
+    hardware, count = find_hardware(name), FLAGS.devices
+    missing = None
+    if layout is not None:
+        count = math.prod(parse_layout(name, layout))
+        missing = missing_compiler(name)
     simulate_devices(count_devices(FLAGS.config) if count is None else count)
-    run = build_plan(FLAGS.config)
-    plan_run(run, hardware, workdir, devices=count)
+    if missing:
+        print(f"{missing}. That for CPUs stands in for it.")
+    elif layout is not None:
+        topology = describe_topology(name, layout, hardware.memory, hardware.bandwidth)
+    plan_run(build_plan(FLAGS.config), hardware, workdir, devices=count, topology=topology)
 
 
 def _config_file() -> str:

@@ -99,6 +99,12 @@ _define(
     "string", "hardware", None, "the device, h200 by default; see docs/guides/scale.md.", PLANNING
 )
 _define(
+    *("string", "topology", None),
+    "how the devices are arranged, such as 4x4 for tpu-v5e or 1x8 for h200: the compiler of the "
+    'hardware makes the program. It comes with pip install "cdcd_jax[tpu]" or "cdcd_jax[cuda]".',
+    PLANNING._replace(without=("devices",)),
+)
+_define(
     *("integer", "num_samples", None, "how many."),
     DRAWN._replace(instead=VARIED.format("num_samples")),
     lower_bound=1,

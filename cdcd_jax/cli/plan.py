@@ -15,6 +15,7 @@ from cdcd_jax.experiment.plan import PlannedRun
 from cdcd_jax.io import atomic_write
 from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
 from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
+from cdcd_jax.planning.topology import Topology
 
 TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Numbers of devices in the table."""
@@ -41,18 +42,26 @@ def simulate_devices(count: int) -> None:
 
 
 def plan_run(
-    run: PlannedRun, hardware: Hardware, workdir: Path, *, devices: int | None = None
+    run: PlannedRun,
+    hardware: Hardware,
+    workdir: Path,
+    *,
+    devices: int | None = None,
+    topology: Topology | None = None,
 ) -> Path:
     """Print the cost of a training on some devices, and a table of growing numbers of devices.
 
-    In the table the batch stays as configured as long as every device has an example of it; beyond
-    that it grows with the devices. ``fsdp`` and ``tensor`` stay, and ``data`` takes the rest.
+    Of devices that are described for their own compiler there is no table: a large step takes it
+    minutes. In the table the batch stays as configured as long as every device has an example of
+    it; beyond that it grows with the devices. ``fsdp`` and ``tensor`` stay, ``data`` takes the
+    rest.
 
     Args:
         run: From ``build_plan``.
         hardware: What it is to run on.
         workdir: Folder of the run, where ``plan.json`` goes.
         devices: Number of devices; None for the number in the section ``mesh``.
+        topology: Devices and their own compiler, in place of a number.
 
     Returns:
         The file with the same as JSON.
@@ -60,16 +69,20 @@ def plan_run(
     Raises:
         ValueError: If the devices cannot be arranged as configured, or the batch not be divided.
     """
-    devices = run.num_devices if devices is None else devices
-    mesh, shardings = run.arrange(jax.devices()[:devices], data=run.config.mesh.data)
+    found = topology.devices if topology else jax.devices()[: devices or run.num_devices]
+    compiler = topology.compiler if topology else None
+    mesh, shardings = run.arrange(found, data=run.config.mesh.data)
     planned = run.planned
     check_batch_size(planned.batch_size, mesh, num_microbatches=planned.num_microbatches)
     dtype = run.config.denoiser.compute_dtype
     print(describe_model(planned, run.length, run.vocab_size, dtype), flush=True)
-    first = _timed(devices, lambda: plan_mesh(planned, mesh, shardings, hardware))
+    first = _timed(
+        len(found), lambda: plan_mesh(planned, mesh, shardings, hardware, compiler=compiler)
+    )
     print(describe_mesh_plan(first, hardware), flush=True)
-    rows, left_out = _fill_table(run, hardware, first)
-    print(describe_table(rows, planned.batch_size))
+    rows, left_out = ([], {}) if topology else _fill_table(run, hardware, first)
+    if rows:
+        print(describe_table(rows, planned.batch_size))
     for count, reason in left_out.items():
         print(f"A mesh of {count} is left out: {reason}")
     path = workdir / "plan.json"
@@ -143,6 +156,9 @@ def _plain(plan: MeshPlan) -> dict[str, Any]:
         "num_devices": plan.num_devices,
         "mesh": plan.mesh,
         "batch_size": plan.batch_size,
+        "compiler": plan.compiler,
+        "products_per_device": dict(zip(("flops", "padded"), plan.computed or (), strict=False)),
+        "kernels": dict(plan.kernels),
         "bytes_per_device": plan.memory._asdict() | {"total": plan.memory.total},
         "collectives": {
             kind: {"count": count, "bytes_sent_per_device": sent}

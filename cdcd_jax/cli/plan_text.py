@@ -8,6 +8,11 @@ from cdcd_jax.planning.mesh_plan import MeshPlan, Planned
 LEAST_EFFICIENCY = 0.5
 """Throughput per device, as a share of the first row's, below which more devices do not pay."""
 
+_STAND_IN = (
+    "temporaries as XLA lays them out for CPUs, without fused attention: an approximation of what "
+    "it does elsewhere, usually more; --topology takes the compiler of the hardware"
+)
+
 _REDUCED = (
     "  (for CPUs XLA reduces a gradient whole and keeps a part; elsewhere a reduce-scatter "
     "sends half)"
@@ -49,16 +54,15 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
         *(f"  {name:<14}{_scaled(size)}B" for name, size in memory._asdict().items()),
         f"  {'total':<14}{_scaled(memory.total)}B: {verdict} in {_scaled(hardware.memory)}B "
         f"of one {hardware.title}: {share:.0%}",
-        "  (temporaries as XLA lays them out for CPUs, without fused attention: an "
-        "approximation of "
-        "what it does elsewhere, usually more)",
+        f"  ({_STAND_IN if plan.compiler is None else f'as {plan.compiler} lays them out'})",
+        *_describe_program(plan),
         "Collectives per step:",
         *(
             f"  {kind:<20}{count:>7} times, {_scaled(sent)}B sent by each device"
             for kind, (count, sent) in plan.collected().items()
         ),
         *(["  none"] if not plan.collectives else []),
-        *([_REDUCED] if plan.mesh["fsdp"] > 1 else []),
+        *([_REDUCED] if plan.mesh["fsdp"] > 1 and plan.compiler is None else []),
         f"Step time: {_seconds(time.overlapped)} if collectives hide behind computation, "
         f"{_seconds(time.apart)} if they do not",
         f"  matrix products   {_seconds(time.products)} at {EFFICIENCY:.0%} of "
@@ -71,6 +75,19 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
         f"{_seconds(FAR_LATENCY)} a collective",
     ]
     return "\n".join(lines)
+
+
+def _describe_program(plan: MeshPlan) -> list[str]:
+    """Describe what only the compiler of the hardware knows."""
+    if plan.computed is None:
+        return []
+    computed, padded = plan.computed
+    kernels = ", ".join(f"{name} {count}" for name, count in plan.kernels.items()) or "none"
+    return [
+        f"Matrix products of each device: {_scaled(computed)}FLOP in the program, "
+        f"{_scaled(padded)}FLOP with what the matrix unit pads them by",
+        f"Kernels that are not the compiler's own: {kernels}",
+    ]
 
 
 def describe_table(rows: Sequence[MeshPlan], batch_size: int) -> str:

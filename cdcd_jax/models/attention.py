@@ -56,7 +56,8 @@ class SelfAttention(nnx.Module):
         if self.attention != "plain":
             # The machine's kernel, where it has one. Not for cross-attention: under a vmap over
             # chains its keys have no chain axis, which cuDNN's kernel does not take.
-            fused = choose_kernel(query.shape[-1] // self.num_heads, query.dtype)
+            depth = query.shape[-1] // self.num_heads
+            fused = choose_kernel(query.shape[1], depth, query.dtype)
         if fused is None:
             return self.out(attend(query, key, value, self.num_heads))
         heads = (split_heads(x, self.num_heads) for x in (query, key, value))

@@ -27,18 +27,24 @@ DEPTH_STEP = 64
 LARGEST_BLOCK = 512
 
 
-def choose_kernel(depth: int, dtype: jnp.dtype) -> Kernel | None:
-    """Return the kernel for heads of some features on the devices of the ambient mesh, or None.
+def choose_kernel(length: int, depth: int, dtype: jnp.dtype) -> Kernel | None:
+    """Return the kernel for such heads on the devices of the ambient mesh, or None.
 
-    >>> choose_kernel(64, jnp.dtype("float32")) is None
+    Splash attention is left out where a sequence fills less than two thirds of its blocks.
+
+    >>> choose_kernel(256, 64, jnp.dtype("float32")) is None
     True
     """
     if dtype != jnp.bfloat16:
         return None
     if platform() == "tpu":
-        return by_splash
+        return by_splash if 3 * length >= 2 * _up(length, LANES) else None
     fits = platform() in ("gpu", "cuda") and depth % 8 == 0 and depth <= 128
     return by_cudnn if fits and _is_ampere_or_later() else None
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
 
 
 def _is_ampere_or_later() -> bool:
@@ -127,7 +133,7 @@ def splash_here(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     _, length, num_heads, depth = query.shape
-    padded = -(-length // LANES) * LANES
+    padded = _up(length, LANES)
     room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
     scaled = query * (1 / math.sqrt(depth))  # splash attention does not
     heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))

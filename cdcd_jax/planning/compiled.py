@@ -2,22 +2,17 @@
 
 import math
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from cdcd_jax.planning.program import Program, Shape
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 """The kinds of collectives, as XLA calls them."""
 
-_WIDTHS = {"pred": 1, "bf16": 2, "c64": 8, "c128": 16}
-_SHAPE = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
-_HEAD = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
-_CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%([\w.\-]+)")
-_BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
-_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
+_CHAINED = re.compile(r"\bchannel_id=(\d+).*\b(?:chain_id|async_collective_name)=")
 
 
 class Collective(NamedTuple):
@@ -45,98 +40,56 @@ class Collective(NamedTuple):
         return self.runs * self.size * share * (2 if self.kind == "all-reduce" else 1)
 
 
-def read_collectives(text: str, num_devices: int) -> list[Collective]:
+def read_collectives(program: Program, num_devices: int) -> list[Collective]:
     """Find the collectives of a partitioned program.
 
-    A collective in a loop counts as often as the loop runs, which XLA notes beside it; of a loop
-    that does not say, once. Both plain and asynchronous (``-start``) forms are read. Collectives of
-    a single device move nothing and are left out.
+    A collective in a loop counts as often as the loop runs. Plain forms and asynchronous ones
+    (``-start``) are read. A TPU's program may spread one over several fusions, which share its
+    channel and count once, and scatters what it reduces in computations with a name that says so.
+    Collectives of a single device move nothing and are left out.
 
     Args:
-        text: ``compiled.as_text()``.
+        program: A compiled program.
         num_devices: Number of devices that the program is for.
 
     Returns:
         The collectives in the order of the text.
 
     Raises:
-        ValueError: If the text is not a compiled program, or its groups are written in an unknown
-            way.
+        ValueError: If its groups are written in an unknown way.
 
-    >>> text = '''ENTRY %main (x: f32[4]) -> f32[4] {
+    >>> program = Program('''ENTRY %main (x: f32[4]) -> f32[4] {
     ...   %y = f32[4]{0} all-reduce(%x), replica_groups={{0,1},{2,3}}, to_apply=%add
-    ... }'''
-    >>> read_collectives(text, 4)
+    ... }''')
+    >>> read_collectives(program, 4)
     [Collective(kind='all-reduce', size=16, group=(0, 1), runs=1)]
-    >>> read_collectives(text, 4)[0].sent
+    >>> read_collectives(program, 4)[0].sent
     16.0
     """
-    programs = _split(text)
-    runs = _count_runs(programs)
-    found = []
-    for name, lines in programs.items():
-        for line in lines:
-            match = _COLLECTIVE.search(line)
-            if match is None or not runs.get(name):
-                continue
-            kind, group = match[2], _first_group(line, num_devices)
-            if len(group) > 1:
-                size = _whole_size(kind, match[1], len(group), started=match[3] is not None)
-                found.append(Collective(kind, size, group, runs[name]))
-    return found
+    found: dict[Any, Collective] = {}
+    for number, (computation, each, times) in enumerate(program):
+        kind = each.opcode.removesuffix("-start")
+        if kind not in KINDS:
+            continue
+        group, channel = _first_group(each.line, num_devices), _CHAINED.search(each.line)
+        size = _whole_size(kind, each.shapes, len(group), started=each.opcode != kind)
+        if computation.startswith("all-reduce-scatter"):
+            kind = "reduce-scatter"
+        key = (kind, size, channel[1]) if channel else number
+        if len(group) > 1 and (key not in found or found[key].runs < times):
+            found[key] = Collective(kind, size, group, times)
+    return list(found.values())
 
 
-def _split(text: str) -> dict[str, list[str]]:
-    """Return the lines of each computation by its name; the whole program's is ``""``."""
-    programs: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        head = _HEAD.match(line)
-        if head:
-            lines = programs.setdefault("" if head[1] else head[2], [])
-        elif " = " in line:
-            lines.append(line)
-    if "" not in programs:
-        raise ValueError("the text has no ENTRY and so is not a compiled program of XLA")
-    return programs
-
-
-def _count_runs(programs: dict[str, list[str]]) -> dict[str, int]:
-    """Count how often each computation runs."""
-    runs: dict[str, int] = {}
-
-    def run(name: str, times: int) -> None:
-        runs[name] = runs.get(name, 0) + times
-        for line in programs.get(name, ()):
-            trips = _TRIPS.search(line)
-            for called in _called(line):
-                run(called, times * (int(trips[1]) if trips else 1))
-
-    run("", 1)
-    return runs
-
-
-def _called(line: str) -> Iterator[str]:
-    yield from _CALLED.findall(line)
-    for branches in _BRANCHES.findall(line):
-        yield from (name.strip().lstrip("%") for name in branches.split(","))
-
-
-def _whole_size(kind: str, types: str, group: int, *, started: bool) -> int:
+def _whole_size(kind: str, results: list[Shape], group: int, *, started: bool) -> int:
     """Return the bytes of the whole array from the types of a collective's results."""
-    sizes = [_bytes(*shape) for shape in _SHAPE.findall(types)]
+    sizes = [shape.bytes for shape in results]
     total = sum(sizes)
     if kind == "all-gather" and started:  # the parts are listed beside the wholes
         return total * group // (group + 1)
     if kind == "collective-permute" and started:  # the operand, the result and two counters
         return sizes[0]
     return total * group if kind == "reduce-scatter" else total
-
-
-def _bytes(dtype: str, dimensions: str) -> int:
-    bits = re.search(r"\d+", dtype)
-    width = _WIDTHS.get(dtype) or (int(bits[0]) / 8 if bits else 0)
-    return math.ceil(width * math.prod(int(size) for size in dimensions.split(",") if size))
 
 
 def _first_group(line: str, num_devices: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cdcd_jax.planning.compiled import Collective
 from cdcd_jax.planning.flops import Cost
+from cdcd_jax.planning.products import Tile
 
 EFFICIENCY = 0.4
 """Share of the peak that matrix products are assumed to reach. Large transformers are reported at
@@ -28,6 +29,7 @@ class Hardware(NamedTuple):
         near: Bytes sent in one direction to devices of the same node.
         far: Bytes sent in one direction to other nodes.
         node: Devices of a node: a server of GPUs, a pod of TPUs.
+        tile: What its matrix unit works on at once.
     """
 
     title: str
@@ -37,23 +39,28 @@ class Hardware(NamedTuple):
     near: float
     far: float
     node: int
+    tile: Tile
 
 
 # NVIDIA's data sheets of the SXM forms, dense (they print twice as much, for sparse matrices);
 # NVLink in one direction is half of what they print. Between servers: the network of a DGX of that
 # generation, 4 x 100, 8 x 200 or 8 x 400 Gbit/s for eight GPUs. Google's pages on Cloud TPU: half
 # of the bidirectional inter-chip bandwidth, and the data centre's network per chip where given
-# it, else that of v5p.
+# it, else that of v5p. Tiles: of tensor cores one instruction (wmma, mma.sync or wgmma in the
+# documentation of PTX); of TPUs 8 sublanes by a systolic array of 128 x 128, of v6e 256 x 256.
+_VOLTA, _AMPERE, _HOPPER = Tile(16, 16, 16), Tile(16, 16, 8), Tile(64, 16, 8)
+_MXU, _WIDE_MXU = Tile(8, 128, 128), Tile(8, 256, 256)
+
 HARDWARE = {
-    "v100": Hardware("V100 32 GB", 125e12, 32e9, 0.9e12, 150e9, 6.25e9, 8),
-    "a100": Hardware("A100 80 GB", 312e12, 80e9, 2.039e12, 300e9, 25e9, 8),
-    "h100": Hardware("H100", 989e12, 80e9, 3.35e12, 450e9, 50e9, 8),
-    "h200": Hardware("H200", 989e12, 141e9, 4.8e12, 450e9, 50e9, 8),
-    "b200": Hardware("B200", 2250e12, 180e9, 8e12, 900e9, 50e9, 8),
-    "tpu-v4": Hardware("TPU v4", 275e12, 32e9, 1.2e12, 150e9, 6.25e9, 4096),
-    "tpu-v5e": Hardware("TPU v5e", 197e12, 16e9, 0.819e12, 200e9, 3.125e9, 256),
-    "tpu-v5p": Hardware("TPU v5p", 459e12, 95e9, 2.765e12, 600e9, 6.25e9, 8960),
-    "tpu-v6e": Hardware("TPU v6e", 918e12, 32e9, 1.638e12, 400e9, 6.25e9, 256),
+    "v100": Hardware("V100 32 GB", 125e12, 32e9, 0.9e12, 150e9, 6.25e9, 8, _VOLTA),
+    "a100": Hardware("A100 80 GB", 312e12, 80e9, 2.039e12, 300e9, 25e9, 8, _AMPERE),
+    "h100": Hardware("H100", 989e12, 80e9, 3.35e12, 450e9, 50e9, 8, _HOPPER),
+    "h200": Hardware("H200", 989e12, 141e9, 4.8e12, 450e9, 50e9, 8, _HOPPER),
+    "b200": Hardware("B200", 2250e12, 180e9, 8e12, 900e9, 50e9, 8, _HOPPER),
+    "tpu-v4": Hardware("TPU v4", 275e12, 32e9, 1.2e12, 150e9, 6.25e9, 4096, _MXU),
+    "tpu-v5e": Hardware("TPU v5e", 197e12, 16e9, 0.819e12, 200e9, 3.125e9, 256, _MXU),
+    "tpu-v5p": Hardware("TPU v5p", 459e12, 95e9, 2.765e12, 600e9, 6.25e9, 8960, _MXU),
+    "tpu-v6e": Hardware("TPU v6e", 918e12, 32e9, 1.638e12, 400e9, 6.25e9, 256, _WIDE_MXU),
 }
 """What a plan can be made for."""
 

@@ -14,6 +14,8 @@ from cdcd_jax.distributed.mesh import bytes_per_device, num_batch_shards, split_
 from cdcd_jax.planning.compiled import KINDS, Collective, read_collectives
 from cdcd_jax.planning.flops import Cost, count_cost
 from cdcd_jax.planning.hardware import Hardware, StepTime, predict_step
+from cdcd_jax.planning.products import count_kernels, read_products
+from cdcd_jax.planning.program import Program
 from cdcd_jax.training.loop import compile_step
 from cdcd_jax.training.state import TrainState
 from cdcd_jax.training.step import TrainStep
@@ -33,6 +35,7 @@ class Memory(NamedTuple):
         batch: The device's part of a batch.
         gradients: As large as the parameters; part of what the program allocates meanwhile.
         temporaries: The rest of that, activations above all.
+        padding: What the device pads the arrays of state and batch by.
     """
 
     parameters: int
@@ -42,6 +45,7 @@ class Memory(NamedTuple):
     batch: int
     gradients: int
     temporaries: int
+    padding: int = 0
 
     @property
     def total(self) -> int:
@@ -59,6 +63,10 @@ class MeshPlan(NamedTuple):
         collectives: Communication between the devices in a step.
         cost: What each device computes.
         time: What that should take.
+        computed: Operations of each device's matrix products in its compiled program, and the same
+            with what it pads them by; None where the program is not for the hardware.
+        kernels: Calls of kernels that are not the compiler's own, by name.
+        compiler: That of the hardware, which made the program; None where CPUs stood in.
     """
 
     mesh: Mapping[str, int]
@@ -67,6 +75,9 @@ class MeshPlan(NamedTuple):
     collectives: Sequence[Collective]
     cost: Cost
     time: StepTime
+    computed: tuple[float, float] | None = None
+    kernels: Mapping[str, int] = {}
+    compiler: str | None = None
 
     @property
     def num_devices(self) -> int:
@@ -149,11 +160,13 @@ def plan_mesh(
     hardware: Hardware,
     *,
     batch_size: int | None = None,
+    compiler: str | None = None,
 ) -> MeshPlan:
     """Partition a step for a mesh, compile it, and read what it takes.
 
-    The devices of the mesh may be imaginary: as many CPU devices as are wanted. XLA lays out the
-    buffers of a program for CPUs, which approximates those for other devices.
+    The devices need not be there. They may be described for their own compiler, see
+    `cdcd_jax.planning.topology`, or as many CPU devices stand in for them: how XLA lays out the
+    buffers of a program for CPUs approximates what it does for others.
 
     Args:
         planned: The training.
@@ -161,6 +174,7 @@ def plan_mesh(
         shardings: Where each array of the state lives.
         hardware: What the time is predicted for.
         batch_size: Examples in a batch; as configured if None.
+        compiler: What compiles for the devices of the mesh; None if they are CPUs.
 
     Returns:
         The plan.
@@ -169,26 +183,37 @@ def plan_mesh(
     state = jax.tree.map(_placed, planned.state, shardings)
     batch = jax.tree.map(lambda x: _placed(x, split_batch(mesh)), planned.rows(batch_size))
     lowered = compile_step(planned.train_step, mesh, shardings).lower(state, batch)
-    compiled = lowered.compile(compiler_options=_UNRUN)
-    collectives = read_collectives(compiled.as_text(), mesh.size)
+    compiled = lowered.compile(compiler_options=None if compiler else _UNRUN)
+    program = Program(compiled.as_text())
+    collectives = read_collectives(program, mesh.size)
     # A device computes with whole parameters on its own rows; those along "tensor" share the work.
     local = planned.cost(batch_size // num_batch_shards(mesh))
-    cost = local.times(1 / mesh.shape["tensor"])
+    cost, computed = local.times(1 / mesh.shape["tensor"]), None
+    if compiler:
+        products = read_products(program)
+        computed = sum(p.flops for p in products), sum(p.padded(hardware.tile) for p in products)
+        cost = dataclasses.replace(cost, flops=max(cost.flops, computed[1]))
     return MeshPlan(
         mesh=dict(mesh.shape),
         batch_size=batch_size,
-        memory=_memory(state, batch, compiled.memory_analysis().temp_size_in_bytes),
+        memory=_memory(state, batch, compiled.memory_analysis(), padded=compiler is not None),
         collectives=collectives,
         cost=cost,
         time=predict_step(cost, collectives, hardware),
+        computed=computed,
+        kernels=count_kernels(program) if compiler else {},
+        compiler=compiler,
     )
 
 
-def _memory(state: TrainState, batch: Any, allocated: int) -> Memory:
+def _memory(state: TrainState, batch: Any, sizes: Any, *, padded: bool) -> Memory:
     named = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     parameters = bytes_per_device(named.pop("params"))
+    allocated = sizes.temp_size_in_bytes
+    if padded:  # what is returned and does not take the place of an argument
+        allocated += sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     gradients = min(parameters, allocated)
-    return Memory(
+    memory = Memory(
         parameters=parameters,
         average=bytes_per_device(named.pop("ema_params")),
         optimizer=bytes_per_device(named.pop("opt_state")),
@@ -197,6 +222,8 @@ def _memory(state: TrainState, batch: Any, allocated: int) -> Memory:
         gradients=gradients,
         temporaries=allocated - gradients,
     )
+    padding = sizes.argument_size_in_bytes - (memory.total - allocated) if padded else 0
+    return memory._replace(padding=max(padding, 0))
 
 
 def _placed(shape: Any, sharding: Any) -> jax.ShapeDtypeStruct:

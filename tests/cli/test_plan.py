@@ -15,6 +15,7 @@ from cdcd_jax.cli.flags import FLAGS
 from cdcd_jax.cli.plan import fitting_batch_size, plan_run, simulate_devices
 from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_table, find_limit
 from cdcd_jax.experiment.plan import build_plan
+from cdcd_jax.planning import topology
 from cdcd_jax.planning.compiled import Collective
 from cdcd_jax.planning.flops import Cost
 from cdcd_jax.planning.hardware import HARDWARE, predict_step
@@ -128,7 +129,12 @@ def test_flags_of_plans_are_for_plans():
     FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(mode="plan", devices=8, hardware="h100"):
         check_flags()
-    for given in ({"devices": 8}, {"hardware": "h100"}):
+    with (
+        flagsaver.flagsaver(mode="plan", devices=8, topology="1x8"),
+        pytest.raises(ValueError, match="topology is not read with --devices"),
+    ):
+        check_flags()
+    for given in ({"devices": 8}, {"hardware": "h100"}, {"topology": "1x8"}):
         with (
             flagsaver.flagsaver(mode="train", **given),
             pytest.raises(ValueError, match=f"{next(iter(given))} is not read by --mode=train"),
@@ -171,6 +177,21 @@ def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
     bytes_per_device = written["plan"]["bytes_per_device"]
     total = bytes_per_device.pop("total")
     assert total == sum(bytes_per_device.values())
+
+
+@pytest.mark.slow
+def test_a_compiler_that_is_missing_has_a_stand_in(tmp_path, run_here, monkeypatch):
+    assert len(jax.devices()) == 8  # JAX has started with those of the other tests
+    monkeypatch.setattr(topology, "find_spec", lambda name: None)
+    monkeypatch.setattr(plan_mode, "TABLE", (1,))
+    command = ["--config=configs/digits_vanilla.py:smoke", "--mode=plan", "--hardware=tpu-v5e"]
+    code, output = run_here(*command, "--topology=2x2", f"--workdir={tmp_path}/run")
+    assert code == 0, output
+    assert 'not installed: pip install "jax[tpu]". That for CPUs stands in for it.' in output
+    assert "Mesh: 4 x TPU v5e (data 4 x fsdp 1 x tensor 1), batch of 16" in output
+    code, output = run_here(*command, "--topology=4", f"--workdir={tmp_path}/run")
+    assert code == 2
+    assert "topology = 4 is no arrangement of tpu-v5e; take one such as 1x1, 2x2" in output
 
 
 @pytest.mark.slow

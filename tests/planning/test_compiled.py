@@ -7,12 +7,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.planning.compiled import read_collectives
+from cdcd_jax.planning.program import Program
 
 WIDTH, LAYERS, BATCH = 16, 3, 32
 
 
 def program(line):
-    return f"ENTRY %main (x: f32[4]) -> f32[4] {{\n  %y = {line}\n}}"
+    return Program(f"ENTRY %main (x: f32[4]) -> f32[4] {{\n  %y = {line}\n}}")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_other_lines_are_not_read():
 
 def test_what_cannot_be_read_is_named():
     with pytest.raises(ValueError, match="no ENTRY"):
-        read_collectives("HloModule step", 4)
+        Program("HloModule step")
     with pytest.raises(ValueError, match=r"unknown way: %y = .* replica_groups=ring"):
         read_collectives(program("f32[4]{0} all-reduce(%x), replica_groups=ring(4)"), 4)
 
@@ -103,8 +104,33 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   %y = f32[4]{0} while(%x), condition=%c, body=%outer, backend_config={"known_trip_count":{"n":"5"}}
   %z = f32[4]{0} call(%y), to_apply=%inner
 }"""
-    (found,) = read_collectives(text, 2)
+    (found,) = read_collectives(Program(text), 2)
     assert found == ("all-reduce", 16, (0, 1), 5 * (3 + 1) + 1)
+
+
+def test_what_a_tpu_spreads_over_fusions_counts_once():
+    text = """%fused.1 (x: bf16[2]) -> bf16[8] {
+  %x = bf16[2]{0} parameter(0)
+  %y = bf16[8]{0} all-gather(%x), channel_id=7, replica_groups={}, attributes={chain_id="3"}
+}
+%fused.2 (x: bf16[2]) -> bf16[8] {
+  %x = bf16[2]{0} parameter(0)
+  %y = bf16[8]{0} all-gather(%x), channel_id=7, replica_groups={}, attributes={chain_id="3"}
+}
+%all-reduce-scatter.4 (x: f32[8]) -> f32[2] {
+  %x = f32[8]{0} parameter(0)
+  %y = f32[8]{0} all-reduce(%x), channel_id=8, replica_groups=[1,4]<=[4], to_apply=%add
+  ROOT %z = f32[2]{0} dynamic-slice(%y, %c)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %a = bf16[8]{0} fusion(%x), kind=kOutput, calls=%fused.1
+  %b = bf16[8]{0} fusion(%a), kind=kOutput, calls=%fused.2
+  %c = f32[2]{0} fusion(%b), kind=kCustom, calls=%all-reduce-scatter.4
+}"""
+    gathered, scattered = read_collectives(Program(text), 4)
+    assert gathered == ("all-gather", 16, (0, 1, 2, 3), 1)
+    assert scattered == ("reduce-scatter", 32, (0, 1, 2, 3), 1)
+    assert scattered.sent == 24.0
 
 
 def compile_gradient(mesh, params_spec):
@@ -119,7 +145,7 @@ def compile_gradient(mesh, params_spec):
     split = NamedSharding(mesh, params_spec)
     batch = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     step = jax.jit(jax.grad(loss), in_shardings=(split, batch), out_shardings=split)
-    return step.lower(params, x).compile().as_text()
+    return Program(step.lower(params, x).compile().as_text())
 
 
 @pytest.mark.parametrize("num_devices", [2, 8])

@@ -1,0 +1,102 @@
+"""Devices described for their own compilers, and what is said where that cannot be."""
+
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.planning import topology
+from cdcd_jax.planning.compiled import read_collectives
+from cdcd_jax.planning.hardware import HARDWARE
+from cdcd_jax.planning.products import count_kernels, read_products
+from cdcd_jax.planning.program import Program
+from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
+
+
+@pytest.mark.parametrize(
+    ("hardware", "layout", "match"),
+    [
+        ("a100", "1x8", "no compiler for a100 here; take hardware = tpu-v4, tpu-v5e"),
+        ("tpu-v5e", "4x4x4", "4x4x4 is no arrangement of tpu-v5e; take one such as 1x1, 2x2"),
+        ("tpu-v5p", "4x4", "4x4 is no arrangement of tpu-v5p; take one such as 2x2x1"),
+        ("h200", "8", "8 is no arrangement of h200; take one such as 1x8, which is hosts x GPUs"),
+        ("tpu-v5e", "0x4", "0x4 is no arrangement"),
+        ("tpu-v5e", "banana", "banana is no arrangement"),
+    ],
+)
+def test_what_does_not_exist_is_refused(hardware, layout, match):
+    with pytest.raises(ValueError, match=match):
+        parse_layout(hardware, layout)
+
+
+def test_every_form_that_is_named_is_taken():
+    for hardware, forms in topology.LAYOUTS.items():
+        assert hardware in HARDWARE
+        for layout in [word for word in forms.replace(",", " ").split() if "x" in word[1:3]]:
+            assert parse_layout(hardware, layout)
+
+
+@pytest.mark.parametrize(("hardware", "extra"), [("tpu-v5e", "tpu"), ("h200", "cuda12")])
+def test_a_missing_compiler_is_named_with_the_command(monkeypatch, hardware, extra):
+    monkeypatch.setattr(topology, "find_spec", lambda name: None)
+    assert f'pip install "jax[{extra}]"' in (missing_compiler(hardware) or "")
+
+
+def test_a_compiler_of_another_version_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr(topology, "find_spec", lambda name: object())
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0.1")
+    match = rf'libtpu is of version 0.0.1, but jax .* takes .*"jax\[tpu\]=={jax.__version__}"'
+    with pytest.raises(ValueError, match=match):
+        missing_compiler("tpu-v6e")
+
+
+def describe_tpu(layout, hardware="tpu-v5e"):
+    pytest.importorskip("libtpu", reason="the compiler for TPUs is not installed")
+    assert missing_compiler(hardware) is None
+    return describe_topology(hardware, layout, 16e9, 8e11)
+
+
+def test_a_tpu_that_does_not_exist_is_refused_by_its_compiler():
+    with pytest.raises(ValueError, match="3x5 is no arrangement of tpu-v5e; take one such as"):
+        describe_tpu("3x5")
+
+
+@pytest.mark.parametrize(
+    ("hardware", "layout", "count"), [("tpu-v5e", "1x1", 1), ("tpu-v5p", "2x2x2", 8)]
+)
+def test_a_tpu_has_as_many_devices_as_its_arrangement(hardware, layout, count):
+    found = describe_tpu(layout, hardware)
+    assert len(found.devices) == count
+    assert found.compiler.startswith("libtpu ")
+
+
+def test_the_program_of_a_tpu_is_read():
+    """Split weights are gathered, their gradients scattered, and a head of 12 is padded."""
+    mesh = make_mesh(describe_tpu("2x2").devices, fsdp=4)
+
+    def loss(weights, x):
+        def layer(x, w):
+            return jnp.tanh(x @ w), None
+
+        return jnp.sum(jax.lax.scan(layer, x, weights)[0].astype(jnp.float32))
+
+    split = NamedSharding(mesh, PartitionSpec(None, "fsdp"))
+    rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    weights = jax.ShapeDtypeStruct((6, 512, 512), jnp.bfloat16, sharding=split)
+    x = jax.ShapeDtypeStruct((64, 512), jnp.bfloat16, sharding=rows)
+    step = jax.jit(jax.grad(loss), out_shardings=split)
+    program = Program(step.lower(weights, x).compile().as_text())
+    products = read_products(program)
+    each = 2 * 16 * 512 * 512
+    # Forward, and two of the backward pass but that of the first layer's input.
+    assert 6 * 3 * each - each <= sum(p.flops for p in products) <= 6 * 3 * each
+    size = 2 * 6 * 512 * 512
+    sizes = {"all-gather": 0, "reduce-scatter": 0}
+    for found in read_collectives(program, mesh.size):
+        sizes[found.kind] = sizes.get(found.kind, 0) + found.size * found.runs
+    assert sizes["reduce-scatter"] == size
+    assert size <= sizes["all-gather"] <= 2 * size
+    assert count_kernels(program) == {}
