@@ -2,8 +2,9 @@
 
     python -m benchmarks.sampler_quality runs/digits_0 runs/digits_1 runs/digits_2
 
-Prints a table, mean and standard deviation over the runs, which are seeds of one configuration, and
-draws a figure. Real examples and samples against shuffled conditions are the last rows.
+Prints the means over the runs, which are seeds of one configuration, and what samplers differ by
+from the ancestral one, and draws a figure. Real examples and samples against shuffled conditions
+are rows of their own.
 """
 
 import argparse
@@ -59,7 +60,9 @@ def main() -> None:
         rows += score_run(run, options)
     scores = [name for name in (*SCORES, "diversity") if name in rows[-1]]
     table = summarise(rows, scores)
-    print(format_table(table, scores, len(options.runs)))
+    print(format_table(table, scores))
+    if "ancestral" in options.only:
+        print("\n" + compare(rows, scores))
     if options.json:
         write_json(str(options.json), {"environment": describe_environment(), "rows": rows})
     if options.figure:
@@ -137,7 +140,7 @@ def diversity_metric() -> Metric:
 
 
 def summarise(rows: list[dict[str, Any]], scores: list[str]) -> list[dict[str, Any]]:
-    """Take means and standard deviations over the runs, setting by setting."""
+    """Take means over the runs, setting by setting."""
     groups: dict[tuple[str, Any], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["sampler"], row["num_steps"]), []).append(row)
@@ -146,29 +149,70 @@ def summarise(rows: list[dict[str, Any]], scores: list[str]) -> list[dict[str, A
         entry: dict[str, Any] = {"sampler": sampler, "num_steps": steps}
         for score in scores:
             values = [row[score] for row in group if score in row]
-            error = statistics.stdev(values) if len(values) > 1 else 0.0
-            entry[score] = (statistics.mean(values), error) if values else None
+            entry[score] = statistics.mean(values) if values else None
         table.append(entry)
     return table
 
 
-def format_table(table: list[dict[str, Any]], scores: list[str], runs: int) -> str:
-    """Format the table as Markdown."""
-    head = ["sampler", "steps", *(score.replace("_", " ") for score in scores)]
-    lines = [f"Mean ± standard deviation over {runs} runs.", "", "| " + " | ".join(head) + " |"]
-    lines.append("|" + "---|" * len(head))
-    for entry in table:
-        cells = [entry["sampler"], str(entry["num_steps"] or "-")]
+def format_table(table: list[dict[str, Any]], scores: list[str]) -> str:
+    """Format the means as Markdown: rows are samplers, columns are numbers of steps."""
+    steps = sorted({entry["num_steps"] for entry in table if entry["num_steps"]})
+    lines = [
+        f"{' / '.join(score.replace('_', ' ') for score in scores)}, by number of steps",
+        "",
+        "| sampler | " + " | ".join(map(str, steps)) + " |",
+        "|" + "---|" * (len(steps) + 1),
+    ]
+    for name in dict.fromkeys(entry["sampler"] for entry in table):
+        cells = {entry["num_steps"]: entry for entry in table if entry["sampler"] == name}
+        if None in cells:  # no samples
+            cells = dict.fromkeys(steps, cells[None])
+        written = [_write(cells[count], scores) if count in cells else "-" for count in steps]
+        lines.append(f"| {name} | " + " | ".join(written) + " |")
+    return "\n".join(lines)
+
+
+def _write(entry: dict[str, Any], scores: list[str]) -> str:
+    """Write scores beside each other, accuracies in percent."""
+    written = []
+    for score in scores:
+        value = entry[score]
+        percent = "accuracy" in score
+        written.append(
+            "-" if value is None else f"{100 * value:.1f}" if percent else f"{value:.2f}"
+        )
+    return " / ".join(written)
+
+
+def compare(rows: list[dict[str, Any]], scores: list[str]) -> str:
+    """Format what each sampler differs by from the ancestral one at equal steps, as Markdown.
+
+    Differences are taken run by run, so that what runs have in common cancels: their mean over the
+    numbers of steps, then mean and standard deviation over the runs.
+    """
+    usual = {(row["run"], row["num_steps"]): row for row in rows if row["sampler"] == "ancestral"}
+    lines = [
+        "Difference from ancestral at equal steps, mean ± standard deviation over runs",
+        "",
+        "| sampler | " + " | ".join(score.replace("_", " ") for score in scores) + " |",
+        "|" + "---|" * (len(scores) + 1),
+    ]
+    for name in SAMPLERS:
+        found = [row for row in rows if row["sampler"] == name]
+        if name == "ancestral" or not found:
+            continue
+        cells = []
         for score in scores:
-            value = entry[score]
-            digits = 1 if "accuracy" in score else 3
-            factor = 100 if "accuracy" in score else 1
-            cells.append(
-                "-"
-                if value is None
-                else f"{factor * value[0]:.{digits}f} ± {factor * value[1]:.{digits}f}"
-            )
-        lines.append("| " + " | ".join(cells) + " |")
+            by_run: dict[str, list[float]] = {}
+            for row in found:
+                other = usual[row["run"], row["num_steps"]]
+                by_run.setdefault(row["run"], []).append(row[score] - other[score])
+            means = [statistics.mean(values) for values in by_run.values()]
+            error = statistics.stdev(means) if len(means) > 1 else 0.0
+            percent, digits = (100, 1) if "accuracy" in score else (1, 3)
+            mean = percent * statistics.mean(means)
+            cells.append(f"{mean:+.{digits}f} ± {percent * error:.{digits}f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -179,20 +223,28 @@ def draw(table: list[dict[str, Any]], scores: list[str], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    size = (4.2 * len(scores), 3.6)
+    size = (4.2 * len(scores) + 1.5, 3.6)
     figure, panels = plt.subplots(1, len(scores), figsize=size, layout="constrained", squeeze=False)
     names = list(dict.fromkeys(entry["sampler"] for entry in table if entry["num_steps"]))
     names = [name for name in names if not name.startswith("samples,")]
+    steps = sorted({entry["num_steps"] for entry in table if entry["num_steps"]})
     for axes, score in zip(panels[0], scores, strict=True):
-        for name in names:
+        for number, name in enumerate(names):
             points = [
-                (entry["num_steps"], entry[score][0])
+                (entry["num_steps"], entry[score])
                 for entry in table
                 if entry["sampler"] == name and entry[score] is not None
             ]
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+                # Colours repeat after ten.
+                style = {"linestyle": "--" if number >= 10 else "-", "markersize": 3}
+                axes.plot(*zip(*points, strict=True), marker="o", label=name, **style)
+        real = [entry[score] for entry in table if not entry["num_steps"] and entry[score]]
+        if real:
+            axes.axhline(real[0], color="black", linewidth=0.8, linestyle=":", label="real")
         axes.set(xlabel="steps", ylabel=score.replace("_", " "), xscale="log")
+        axes.set_xticks(steps, [str(count) for count in steps])
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     panels[0][-1].legend(frameon=False, fontsize=7, bbox_to_anchor=(1.02, 1), loc="upper left")
     figure.savefig(path, dpi=120)

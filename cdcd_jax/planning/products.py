@@ -67,9 +67,9 @@ def _up(size: int, multiple: int) -> int:
 def read_products(program: Program) -> list[Product]:
     """Find the products of a program: dots, convolutions, and kernels that are known.
 
-    Known kernels are cuBLAS's products and splash attention's passes: of its forward pass two
-    products of [length depth] each, of the gradient of queries three, of that of keys and values
-    four. What else stands in other kernels is not counted.
+    Known kernels are cuBLAS's products and attention's passes: forward two products of a head's
+    queries and keys, backward five by cuDNN; by splash attention three for the gradient of queries
+    and four for those of keys and values. What stands in other kernels is not counted.
 
     Args:
         program: A compiled program.
@@ -97,11 +97,9 @@ def count_kernels(program: Program) -> dict[str, int]:
     """
     found: Counter[str] = Counter()
     for _, each, times in program:
-        target = re.search(r'custom_call_target="([^"]*)"', each.line)
         triton = re.search(r'"kind":"(__triton\w*|__cudnn\$fusion)"', each.line)
-        if each.opcode == "custom-call" and target and target[1].startswith(("__", "tpu_")):
-            pallas = target[1] == "tpu_custom_call"
-            found[re.sub(r"[.\d]*$", "", each.name) if pallas else target[1]] += times
+        if each.opcode == "custom-call" and (name := _kernel_name(each)):
+            found[name] += times
         elif each.opcode == "fusion" and triton:
             found[triton[1]] += times
     return dict(found)
@@ -177,14 +175,33 @@ def _count_taps(
     return int(inside.sum())
 
 
+_ATTENTION = {
+    "splash_mha_fwd": 2,
+    "splash_mha_dq": 3,
+    "splash_mha_dkv": 4,
+    "__cudnn$fmhaSoftmax": 2,
+    "__cudnn$fmhaSoftmaxBackward": 5,
+}
+"""Products of queries and keys in a pass of attention, by what its kernel's name starts with."""
+
+
 def _kernel(each: Instruction, operands: list[Shape], runs: int) -> list[Product]:
-    if 'custom_call_target="__cublas' in each.line:
+    name = _kernel_name(each) or ""
+    if name.startswith("__cublas"):
         return [_dot(operands, each.line, runs)]
-    passes = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
-    for name, number in passes.items():
-        if each.name.startswith(name):
-            query = next(shape for shape in operands if len(shape.sizes) == 4)
-            length, depth = query.sizes[-2:]
-            count = math.prod(query.sizes[:-2]) * number
-            return [Product(count, length, depth, length, runs)]
-    return []
+    passes = max((known for known in _ATTENTION if name.startswith(known)), key=len, default=None)
+    if passes is None:
+        return []
+    query, key = [shape.sizes for shape in operands if len(shape.sizes) == 4][:2]
+    heads_first = name.startswith("splash")  # [batch heads length depth], else [... heads depth]
+    length, source = (sizes[2 if heads_first else 1] for sizes in (query, key))
+    batch = math.prod(query) // (length * query[3])
+    return [Product(batch * _ATTENTION[passes], length, query[3], source, runs)]
+
+
+def _kernel_name(each: Instruction) -> str | None:
+    """Return whose kernel a custom call is, or None if it is the compiler's own."""
+    target = re.search(r'custom_call_target="([^"]*)"', each.line)
+    if target and target[1] == "tpu_custom_call":  # of Pallas, which names the instruction
+        return re.sub(r"[.\d]*$", "", each.name)
+    return target[1] if target and target[1].startswith("__") else None

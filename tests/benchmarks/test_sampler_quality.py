@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.sampler_quality import diversity_metric, draw, format_table, summarise
+from benchmarks.sampler_quality import compare, diversity_metric, draw, format_table, summarise
 
 
 def diversity(batches):
@@ -22,21 +22,31 @@ def test_diversity_is_the_share_of_positions_in_which_two_samples_differ():
     assert diversity([([[1, 2]] * 3, [0] * 3)]) == {"diversity": 0.0}
 
 
-def test_the_table_shows_means_and_deviations_of_each_setting(tmp_path):
-    def row(sampler, steps, accuracy):
-        return {"sampler": sampler, "num_steps": steps, "accuracy": accuracy, "diversity": 0.5}
+def test_tables_show_means_and_differences_from_ancestral_sampling(tmp_path):
+    def rows(run, steps, **accuracies):
+        return [
+            {"sampler": name, "num_steps": steps, "run": run, "accuracy": value, "diversity": 0.5}
+            for name, value in accuracies.items()
+        ]
 
     real = {"sampler": "real test examples", "num_steps": None, "accuracy": 0.96}
-    rows = [real, row("ancestral", 8, 0.9), row("halton", 8, 0.7)]
-    rows += [real, row("ancestral", 8, 0.8), row("halton", 8, 0.9)]
+    found = [real, *rows("a", 8, ancestral=0.9, halton=0.8), *rows("a", 4, ancestral=0.7)]
+    found += [real, *rows("b", 8, ancestral=0.8, halton=0.9)]
     scores = ["accuracy", "diversity"]
-    table = summarise(rows, scores)
-    assert format_table(table, scores, 2).splitlines()[2:] == [
-        "| sampler | steps | accuracy | diversity |",
-        "|---|---|---|---|",
-        "| real test examples | - | 96.0 ± 0.0 | - |",
-        "| ancestral | 8 | 85.0 ± 7.1 | 0.500 ± 0.000 |",
-        "| halton | 8 | 80.0 ± 14.1 | 0.500 ± 0.000 |",
+    table = summarise(found, scores)
+    assert format_table(table, scores).splitlines() == [
+        "accuracy / diversity, by number of steps",
+        "",
+        "| sampler | 4 | 8 |",
+        "|---|---|---|",
+        "| real test examples | 96.0 / - | 96.0 / - |",
+        "| ancestral | 70.0 / 0.50 | 85.0 / 0.50 |",
+        "| halton | - | 85.0 / 0.50 |",
+    ]
+    assert compare(found, scores).splitlines()[2:] == [
+        "| sampler | accuracy | diversity |",
+        "|---|---|---|",
+        "| halton | +0.0 ± 14.1 | +0.000 ± 0.000 |",
     ]
     draw(table, scores, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5_000
