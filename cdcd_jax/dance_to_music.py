@@ -202,7 +202,7 @@ class DanceConditioning(Conditioning):
         dance = request if isinstance(request, DanceInput) else self._read(request)
         length = math.prod(codec.grid)
         total, hop = count_tokens(dance, length), self.dance.samples // length
-        sounds, changed = fit_sounds(data, mask, total * hop, SAMPLE_RATE)
+        sounds, changed = fit_sounds(data, mask, total * hop, SAMPLE_RATE, seconds=dance.seconds)
         tokens = np.stack([codec.encode_long(sound) for sound in check_data(sounds)])
         return Original(sounds, changed, tokens, free_tokens(changed, (total,)))
 

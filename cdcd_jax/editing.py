@@ -139,15 +139,17 @@ def free_tokens(
 
 
 def fit_sounds(
-    data: Any, mask: Any, samples: int, sample_rate: int
+    data: Any, mask: Any, samples: int, sample_rate: int, *, seconds: float | None = None
 ) -> tuple[Float[np.ndarray, "batch samples"], Bool[np.ndarray, " samples"]]:
     """Bring sounds and their mask to the length of what is generated.
 
     Args:
         data: One sound [samples] or a batch, mono; what is missing at the end may change.
-        mask: Booleans [samples] of the sound; seconds (start, end); or None for all.
+        mask: Booleans [samples] of the sound; seconds (start, end), or several such spans; or None
+            for all.
         samples: Length of what is generated.
         sample_rate: Samples per second.
+        seconds: Where spans end at the latest; where what is generated ends if None.
 
     Returns:
         Sounds [batch samples], silent where they had ended, and which samples may change.
@@ -167,9 +169,11 @@ def fit_sounds(
     array = np.asarray(mask if hasattr(mask, "shape") else np.asarray(mask, object))
     if mask is None:
         changed[:] = True
-    elif array.shape == (2,) and array.dtype != bool:
-        start, end = _read_span(array.tolist(), samples / sample_rate)
-        changed[round(start * sample_rate) : round(end * sample_rate)] = True
+    elif array.shape[-1:] == (2,) and array.ndim <= 2 and array.size and array.dtype != bool:
+        last = samples / sample_rate if seconds is None else seconds
+        for span in array.reshape(-1, 2).tolist():
+            start, end = _read_span(span, last)
+            changed[round(start * sample_rate) : round(end * sample_rate)] = True
     elif array.dtype == bool and array.shape == (given,):
         changed[:given] |= array[:samples]
     else:
@@ -179,8 +183,8 @@ def fit_sounds(
         )
     if given > samples:
         warnings.warn(
-            f"data: {given / sample_rate:.2f} s of sound are cut to the "
-            f"{samples / sample_rate:.2f} s of the dance",
+            f"data: {given / sample_rate:.3f} s of sound are cut to the "
+            f"{samples / sample_rate:.3f} s of the dance",
             stacklevel=4,
         )
     kept = sounds[:, :samples].astype(np.float32)
@@ -192,7 +196,8 @@ def _read_span(span: list[Any], seconds: float) -> tuple[float, float]:
     start, end = (float(time) for time in span) if numbers else (0.0, -1.0)
     if not 0.0 <= start < end <= seconds + 0.01:
         raise ValueError(
-            f"mask = {tuple(span)} must be seconds (start, end), 0 <= start < end <= {seconds:.2f}"
+            f"mask = {tuple(span)} must be seconds (start, end), 0 <= start < end <= "
+            f"{seconds:.2f}, where the music ends"
         )
     return start, end
 

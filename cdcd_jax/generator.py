@@ -16,7 +16,7 @@ from cdcd_jax.checks import check_steps, check_tokens
 from cdcd_jax.codecs.codec import Codec, check_codes
 from cdcd_jax.conditioning.conditioning import Conditioning, deal
 from cdcd_jax.diffusion.schedule import Schedule
-from cdcd_jax.editing import begin_at
+from cdcd_jax.editing import Original, begin_at
 from cdcd_jax.training.exported import export_model
 from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
@@ -138,10 +138,11 @@ class Generator:
             data: An image [height width 3] or [height width] as the codec has it, floats 0..1 or
                 bytes, a PIL image, or a batch of either. One of another size is resized, with a
                 warning. Of a model of dances, a sound [samples] or a batch of them, which is
-                continued where the dance is longer.
+                continued where the dance is longer. Or an `Original`, which was read before.
             mask: What may change: booleans [height width], True where anew; a PIL image, in which
                 any colour but black is, and what is transparent; a box (top, left, height, width)
-                in pixels; None for all. Of sound, booleans [samples] or seconds (start, end).
+                in pixels; None for all. Of sound, booleans [samples], or seconds (start, end)
+                or several such spans.
             request: As for ``sample``.
             strength: Share of the T steps by which what may change is noised to begin with, in
                 (0, 1]: the smaller, the more stays like it was. 1 begins with noise alone.
@@ -163,7 +164,9 @@ class Generator:
         self.check(negative=negative, **options)
         complete = complete_options(self.sampling, options)
         start_step, complete = begin_at(strength, complete, self.schedule.num_steps)
-        original = self.conditioning.read_original(self.codec, data, mask, request)
+        original = data
+        if not isinstance(data, Original):
+            original = self.conditioning.read_original(self.codec, data, mask, request)
         if num_samples is not None and num_samples < len(original.data):
             raise ValueError(
                 f"num_samples = {num_samples} must be at least {len(original.data)}, one for each "

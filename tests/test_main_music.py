@@ -216,6 +216,19 @@ def test_the_pieces_of_aist_train_the_condition_of_the_paper(run_here, tmp_path)
     assert code == 0, output
     assert again.read_bytes() == sound.read_bytes()
 
+    edit = (f"--workdir={copy}", "--mode=edit", f"--music={sound}", "--span=0.5:1", *asked[:2])
+    edited = {}
+    for genre in ("pop", "house"):
+        code, output = run_here(*edit, f"--genre={genre}", "--num_samples=2")
+        assert code == 0, output
+        results = re.findall(r"^One by one: (.*)$", output, re.MULTILINE)[0]
+        edited[genre] = soundfile.read(f"{results}/1.wav", dtype="int16")[0]
+    before, outside = soundfile.read(sound, dtype="int16")[0], np.ones(43 * 1024, bool)
+    outside[11_025:22_050] = False
+    for after in edited.values():
+        np.testing.assert_array_equal(after[outside], before[outside])
+    assert np.any(edited["pop"] != edited["house"])
+
     conditioning = run_here.built[-1].conditioned.conditioning
     frames = np.random.default_rng(0).normal(size=(180, 219)).astype(np.float32)
     broken = {"short": frames[:60], "other": frames[:, :51], "nan": frames.copy()}

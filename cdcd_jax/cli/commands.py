@@ -13,10 +13,11 @@ from cdcd_jax.cli.codec import make_codec
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.diffusion import evaluate_newest, make_music, sample, train_and_evaluate
 from cdcd_jax.cli.drawing import check_negative, name_after_file, read_request
-from cdcd_jax.cli.editing import EditRequest, check_edit, read_edit, write_edits
+from cdcd_jax.cli.editing import EditRequest, count_edits, read_edit, read_original, write_edits
 from cdcd_jax.cli.evaluate import find_folder, score
 from cdcd_jax.cli.flag_checks import check_flags
 from cdcd_jax.cli.flags import FLAGS, dance_request, override
+from cdcd_jax.cli.music_files import name_dance
 from cdcd_jax.cli.plan import plan_run, simulate_devices
 from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
@@ -49,7 +50,7 @@ from cdcd_jax.tasks.codec_run import build_codec_run
 from cdcd_jax.tasks.codecs import needs_codec
 from cdcd_jax.tasks.miniature import NOTICE, is_synthetic, provide_synthetic
 from cdcd_jax.tasks.places import find_places
-from cdcd_jax.tasks.task import find_task
+from cdcd_jax.tasks.task import Task, find_task
 from cdcd_jax.training.average import find_newest
 from cdcd_jax.training.checkpoints.lock import owning
 from cdcd_jax.training.profiling import parse_profile
@@ -157,7 +158,8 @@ def _sample(workdir: Path) -> None:
     """Sample a run, an exported model or a published one, as it describes itself, or edit."""
     edit = None
     if FLAGS.mode == "edit":
-        edit = read_edit(image=FLAGS.image, mask=FLAGS.mask, box=FLAGS.box, strength=FLAGS.strength)
+        given = {name: getattr(FLAGS, name) for name in ("image", "mask", "box", "music")}
+        edit = read_edit(**given, spans=FLAGS.span, strength=FLAGS.strength)
     config, mesh, checkpoint = FLAGS.config, None, FLAGS.reference_checkpoint
     if checkpoint:
         saved, config = _convert(workdir, Path(checkpoint)), None
@@ -168,22 +170,25 @@ def _sample(workdir: Path) -> None:
                 _describe_run(with_kept_tower(config, workdir), workdir, edit)
         saved = read_model(workdir)
     generator = load_untrained(saved, config, mesh=mesh)
-    request = _read_request(generator, edit)
+    task = find_task(saved.config if config is None else config)
+    request = _read_request(generator, task, edit)
     weights = load_weights(saved, generator, config, mesh=mesh)
     generator = generator.with_params(weights.params)
     name = name_after_file(Path(checkpoint)) if checkpoint else weights.name
     options = {"name": name, "seed": FLAGS.seed, **request.sampling}
     if edit is not None:
+        if request.dance is not None:
+            edit = edit._replace(name="-".join([edit.name, *name_dance(request.dance)]))
         drawn = {"prompts": request.prompts, "label": FLAGS.label}
-        write_edits(generator, workdir, edit, **drawn, **options)
+        edited = request.original, request.wanted
+        write_edits(generator, task, workdir, edit, *edited, **drawn, **options)
         return
     if request.dance is not None:
         make_music(generator, workdir, request.dance, **options)
         return
-    given = saved.config if config is None else config
     sample(
         generator,
-        find_task(given),
+        task,
         workdir,
         prompts=request.prompts,
         label=FLAGS.label,
@@ -197,7 +202,7 @@ def _sample(workdir: Path) -> None:
 def _describe_run(config: Any, workdir: Path, edit: EditRequest | None) -> None:
     """Write the description of a run that an earlier version trained."""
     experiment = build(config, workdir)
-    _read_request(experiment.generator({}), edit)
+    _read_request(experiment.generator({}), experiment.task, edit)
     if find_newest(workdir / "checkpoints") is not None:
         load_training(experiment.training, workdir)  # that it is this configuration's
         save_model(experiment, config, workdir)
@@ -208,27 +213,31 @@ class _Request(NamedTuple):
     prompts: Sequence[str]
     dance: DanceRequest | None
     export: Path | None
+    wanted: Any
+    original: Any
 
 
-def _read_request(generator: Generator, edit: EditRequest | None) -> _Request:
+def _read_request(generator: Generator, task: Task, edit: EditRequest | None) -> _Request:
     """Check the request of the flags against a model."""
     sampling = override(generator.sampling)
     prompts = read_prompts(FLAGS.prompt, FLAGS.prompt_file)
     if FLAGS.negative_prompt:
         check_negative(generator, FLAGS.negative_prompt, sampling.get("guidance", 1.0))
         sampling["negative"] = FLAGS.negative_prompt
+    dance, wanted, original = None, [*prompts] or FLAGS.label, None
+    if FLAGS.motion:
+        dance = dance_request()
+        wanted = read_dance(generator.conditioning, dance)
     if edit is not None:
-        given = len(prompts) or int(FLAGS.label is not None)
-        rows = check_edit(generator, edit, given)
+        given = len(prompts) or int(FLAGS.label is not None or dance is not None)
+        rows = count_edits(generator, task, edit, given)
         sampling["num_samples"] = FLAGS.num_samples or rows
     read_request(generator, prompts=prompts, label=FLAGS.label, **sampling)
+    if edit is not None:
+        original = read_original(generator, edit, wanted)
     if FLAGS.trajectory or FLAGS.gif:
         generator.conditioning.require_images("trajectory" if FLAGS.trajectory else "gif")
-    export = _export(generator)
-    dance = dance_request() if FLAGS.motion else None
-    if dance is not None:
-        read_dance(generator.conditioning, dance)
-    return _Request(sampling, prompts, dance, export)
+    return _Request(sampling, prompts, dance, _export(generator), wanted, original)
 
 
 def _export(generator: Generator) -> Path | None:

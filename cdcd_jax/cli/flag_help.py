@@ -13,7 +13,7 @@ GROUPS = {
         *("num_samples", "label", "prompt", "negative_prompt", "prompt_file", "num_steps"),
         *("truncation", "top_k", "temperature", "guidance", "seed", "trajectory", "gif", "export"),
     ),
-    "Editing": ("image", "mask", "box", "strength"),
+    "Editing": ("image", "mask", "box", "music", "span", "strength"),
     "Music for a dance": (
         *("motion", "seconds", "genre", "video", "audio_out", "video_out", "denoise"),
     ),

@@ -42,7 +42,7 @@ USES: dict[str, Use] = {}
 
 PATHS = (
     *("workdir", "reference_checkpoint", "start_from", "prompt_file", "bpe_merges", "motion"),
-    *("video", "audio_out", "video_out", "export", "image", "mask"),
+    *("video", "audio_out", "video_out", "export", "image", "mask", "music"),
 )
 """Flags that name a file or a folder."""
 
@@ -65,7 +65,8 @@ VARIED = "it is for samples; add --mode=sample, or set --config.eval.{} for scor
 KEPT = "it is for samples; add --mode=sample, or set --config.sample.{} for scores"
 DRAWING = DRAWN._replace(without=("motion",))
 WATCHING = SAMPLING._replace(without=("motion", "export"))
-DANCING = SAMPLING._replace(needs="motion")
+DANCING = DRAWN._replace(needs="motion")
+PLAYING = SAMPLING._replace(needs="motion")
 HOSTS = Use(RUNNING, instead="a plan takes no other hosts; leave it out")
 PLANNING = Use(("plan",), instead="training takes the devices that there are; add --mode=plan")
 
@@ -172,7 +173,10 @@ _define(
     *("string", "bpe_merges", None, "CLIP's file bpe_simple_vocab_16e6.txt.gz."),
     Use(("sample", "edit", "evaluate"), needs="reference_checkpoint", without=("motion",)),
 )
-_define("string", "image", None, "the image that is edited, of any size.", EDITING)
+_define(
+    *("string", "image", None, "the image that is edited, of any size."),
+    EDITING._replace(without=("music",)),
+)
 _define(
     *("string", "mask", None),
     "an image of the same size: what is not black is generated anew; all by default.",
@@ -188,20 +192,29 @@ _define(
     "how much of the way from noise what is edited goes, up to 1; less keeps it more alike.",
     EDITING,
 )
-_define("string", "motion", None, "the motion file of a dance to make music for.", SAMPLING)
+_define(
+    *("string", "music", None, "the sound that is edited; where the dance is longer it goes on."),
+    EDITING._replace(without=("image",)),
+)
+_define(
+    *("multi_string", "span", []),
+    "what is generated anew, START:END in seconds; several with commas; all by default.",
+    EDITING._replace(needs="music"),
+)
+_define("string", "motion", None, "the motion file of a dance to make music for.", DRAWN)
 _define(
     "string",
     "audio_out",
     None,
     "the WAV file, FILE.wav, with its spectrogram FILE.wav.png; <workdir>/samples by default.",
-    DANCING,
+    PLAYING,
 )
 _define("float", "seconds", None, "how much of the dance; all by default.", DANCING)
 _define("string", "genre", None, "genre of the music, for models conditioned on one.", DANCING)
 _define("string", "video", None, "file of video features, for models that need them.", DANCING)
-_define("string", "video_out", None, "an MP4 of dance and music; needs cdcd_jax[video].", DANCING)
+_define("string", "video_out", None, "an MP4 of dance and music; needs cdcd_jax[video].", PLAYING)
 _define(
-    *("float", "denoise", 0.0, "how much noise to take out of the music; 1 is usual.", DANCING),
+    *("float", "denoise", 0.0, "how much noise to take out of the music; 1 is usual.", PLAYING),
     lower_bound=0.0,
     upper_bound=100.0,
 )

@@ -8,20 +8,16 @@ import numpy as np
 
 from cdcd_jax.cli.dances import DanceRequest, read_dance
 from cdcd_jax.cli.drawing import describe, name_after_file
-from cdcd_jax.data.dance.audio import SAMPLE_RATE, save_wav
+from cdcd_jax.data.dance.audio import save_wav
 from cdcd_jax.data.dance.motion import find_joints
-from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
 from cdcd_jax.evaluation.metrics.audio.noise_reduction import reduce_noise
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
+from cdcd_jax.tasks.music_grid import find_beats, spectrogram_width
 from cdcd_jax.training.checkpoints.folder import writing
 from cdcd_jax.visualization.samples import save_image
 from cdcd_jax.visualization.spectrograms import draw_spectrogram
 from cdcd_jax.visualization.video import save_dance_video
-
-PIXELS_PER_SECOND = 120
-MAX_WIDTH = 20_000
-"""Pixels of the spectrogram of long music, of which a second gets fewer."""
 
 
 def write_music(
@@ -66,7 +62,7 @@ def write_music(
     fps = dance.format.fps
     frames = dance.motion[: round(dance.seconds * fps)]
     joints = find_joints(frames)
-    beats = kinematic_beats(frames if joints is None else joints, fps=fps)
+    beats = find_beats(dance)
     written: list[Path] = []
     for take, row in enumerate(tokens):
         audio = codec.decode_long(row)
@@ -81,15 +77,15 @@ def write_music(
             film = request.video_out.with_stem(request.video_out.stem + several)
             save_dance_video(film, joints, dance.format.edges, audio, fps=fps)
             written.append(film)
-        written += _try_to_draw(file, audio, beats[beats < dance.seconds])
+        written += _try_to_draw(file, audio, beats)
     return written
 
 
 def _try_to_draw(sound: Path, audio: np.ndarray, beats: np.ndarray) -> list[Path]:
     """Write the spectrogram of a sound that is saved, which no failure of it may cost."""
     path = sound.with_name(f"{sound.name}.png")  # never the name of another program's image
-    width = max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))
     try:
+        width = spectrogram_width(audio)
         image = draw_spectrogram(audio, dance_beats=beats, title=sound.stem, width=width)
         return [save_image(image, path)]
     except Exception as error:
@@ -104,7 +100,11 @@ def name_music(request: DanceRequest, seed: int, **sampling: Any) -> str:
     >>> name_music(DanceRequest(Path("/a/jump.pkl"), genre="house"), 0, num_steps=8, truncation=0.8)
     'jump-755a24-house-seed0-num_steps8-truncation0.8.wav'
     """
-    videos = [name_after_file(request.video)] if request.video else []
-    parts = [name_after_file(request.motion), *filter(None, [request.genre]), *videos]
     more = {"seconds": request.seconds, "denoise": request.denoise or None}
-    return "-".join([*parts, describe(seed, **more, **sampling)]) + ".wav"
+    return "-".join([*name_dance(request), describe(seed, **more, **sampling)]) + ".wav"
+
+
+def name_dance(request: DanceRequest) -> list[str]:
+    """Name what music is made for: the motion, the genre and the video."""
+    videos = [name_after_file(request.video)] if request.video else []
+    return [name_after_file(request.motion), *filter(None, [request.genre]), *videos]

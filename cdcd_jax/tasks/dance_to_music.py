@@ -19,6 +19,7 @@ from cdcd_jax.data.negative_lists import load_negatives
 from cdcd_jax.data.shards.manifest import Plan
 from cdcd_jax.data.shards.prepare_options import check_options
 from cdcd_jax.data.toy.groove import load_groove
+from cdcd_jax.editing import Original
 from cdcd_jax.generator import Generator
 from cdcd_jax.registry import register
 from cdcd_jax.settings.keys import Keys, argument_keys
@@ -26,7 +27,7 @@ from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.conditions import ConditionedData
 from cdcd_jax.tasks.music import load_dances, load_recordings, load_segments
 from cdcd_jax.tasks.music_codecs import find_window
-from cdcd_jax.tasks.music_grid import draw_music
+from cdcd_jax.tasks.music_grid import draw_music, save_edited_music
 from cdcd_jax.tasks.music_scoring import music_options
 from cdcd_jax.tasks.places import SPLITS, Places
 from cdcd_jax.tasks.preparation import Preparation, SplitPlan, check_prepare
@@ -61,6 +62,7 @@ class DanceToMusicTask(Task):
     noun = "music"
     codec_data = "music"
     provides = ("dances",)
+    edits = "music"
     data_keys = Keys.of(*PREPARED_KEYS, *WINDOW_KEYS, other=("motion", "synthetic"))
     eval_keys = Keys.of(*EVAL_KEYS, "num_judged", other=("num_real", "metrics"))
     prepare_keys = Keys(
@@ -182,6 +184,19 @@ class DanceToMusicTask(Task):
         if self._shown is None:
             self._shown = self._load_test_dances(places, generator)
         return draw_music(generator, *self._shown, path, seed, **options)
+
+    def save_edited(
+        self,
+        generator: Generator,
+        original: Original,
+        edited: np.ndarray,
+        request: Any,
+        path: Path,
+        *,
+        caption: str,
+    ) -> None:
+        """Write spectrograms, and WAV files into a folder beside them."""
+        save_edited_music(original, edited, request, path, caption=caption)
 
     _shown: tuple[Segments, MusicExamples] | None = None
 

@@ -9,11 +9,16 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from cdcd_jax.editing import Original
 from cdcd_jax.generator import Generator
 from cdcd_jax.tasks.memory import check_needs, sample_needs
 from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.grid import draw_grid, label_names
 from cdcd_jax.visualization.prompts import name_after_prompt
 from cdcd_jax.visualization.samples import save_image, to_image
+
+CELL_SIZE = 96
+"""About how many pixels the longer side of a small image gets that was edited."""
 
 
 class Drawn(NamedTuple):
@@ -71,6 +76,37 @@ def describe_steps(
     """
     guided = "" if guidance == 1.0 else f", guidance {guidance:g}"
     return f"{num_steps} steps, truncation {truncation:g}{guided}"
+
+
+def save_edited_images(
+    original: Original, edited: np.ndarray, names: Sequence[str], path: Path, *, caption: str
+) -> None:
+    """Write before, mask and after in a row for each result, and each result to a file.
+
+    Args:
+        original: What was edited.
+        edited: Images [samples height width ...]; they become files in a folder beside the image.
+        names: Classes or texts, which the results are of in turn.
+        path: The PNG file.
+        caption: One line above the image.
+    """
+    before = np.repeat(original.data, len(edited), axis=0)
+    rows = np.stack([before, before, edited], axis=1)
+    masked = np.zeros(rows.shape[:4], bool)
+    masked[:, 1] = original.changed
+    figure = draw_grid(
+        rows,
+        row_labels=label_names(np.resize(np.arange(len(names)), len(edited)), names),
+        column_labels=["before", "mask", "after"],
+        caption=caption,
+        masked=masked,
+        cell_size=CELL_SIZE,
+    )
+    with writing(path.parent):
+        save_image(figure, path)
+    with writing(path.with_suffix("")):
+        for number, image in enumerate(edited):
+            save_image(to_image(image), path.with_suffix("") / f"{number}.png")
 
 
 def save_each(images: np.ndarray, rows: np.ndarray, names: Sequence[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Music generated for dances of the test set, beside the original music."""
+"""Music generated for dances of the test set, beside the original music, and music edited."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from cdcd_jax.dance_to_music import DanceInput
 from cdcd_jax.data.batch import take_rows
+from cdcd_jax.data.dance.audio import SAMPLE_RATE, save_wav
 from cdcd_jax.data.dance.examples import MusicExamples
+from cdcd_jax.data.dance.motion import find_joints
 from cdcd_jax.data.dance.segments import Segments
+from cdcd_jax.editing import Original
+from cdcd_jax.evaluation.metrics.audio.beats import kinematic_beats
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.drawing import check_size, describe_steps
 from cdcd_jax.tasks.music_scoring import read_truth
-from cdcd_jax.visualization.sounds import show_sounds
+from cdcd_jax.training.checkpoints.folder import writing
+from cdcd_jax.visualization.samples import save_image
+from cdcd_jax.visualization.sounds import MAX_SHOWN, show_sounds
+from cdcd_jax.visualization.spectrograms import draw_spectrogram_grid
+
+PIXELS_PER_SECOND = 120
+MAX_WIDTH = 20_000
+"""Pixels of the spectrogram of long music, of which a second gets fewer."""
 
 
 def draw_music(
@@ -61,3 +73,45 @@ def draw_music(
     return show_sounds(
         path, columns, names, dance_beats=truth.dance_beats, caption=describe_steps(**options)
     )
+
+
+def save_edited_music(
+    original: Original, edited: np.ndarray, dance: DanceInput, path: Path, *, caption: str
+) -> None:
+    """Write before, what was generated anew and after as spectrograms one below the other.
+
+    Args:
+        original: What was edited.
+        edited: Sounds [samples time]; each becomes a WAV file in a folder beside the image.
+        dance: What they are for.
+        path: The PNG file.
+        caption: One line above the image.
+    """
+    before, takes = original.data[0], edited[:MAX_SHOWN]
+    numbers = [f", {number + 1} of {len(edited)}" for number in range(len(takes))]
+    labels = [f"after{number if len(edited) > 1 else ''}" for number in numbers]
+    image = draw_spectrogram_grid(
+        [[before], [before], *([take] for take in takes)],
+        dance_beats=[find_beats(dance)] * (2 + len(takes)),
+        masked=[None, original.changed, *[None] * len(takes)],
+        row_labels=["before", "span", *labels],
+        caption=caption,
+        width=spectrogram_width(before),
+    )
+    with writing(path.parent):
+        save_image(image, path)
+        for number, sound in enumerate(edited):
+            save_wav(path.with_suffix("") / f"{number}.wav", sound)
+
+
+def find_beats(dance: DanceInput) -> np.ndarray:
+    """Find the seconds at which a dance has its beats."""
+    frames = dance.motion[: round(dance.seconds * dance.format.fps)]
+    joints = find_joints(frames)
+    beats = kinematic_beats(frames if joints is None else joints, fps=dance.format.fps)
+    return beats[beats < dance.seconds]
+
+
+def spectrogram_width(audio: np.ndarray) -> int:
+    """Return how many pixels the spectrogram of a sound is wide."""
+    return max(1, min(int(audio.size / SAMPLE_RATE * PIXELS_PER_SECOND), MAX_WIDTH))

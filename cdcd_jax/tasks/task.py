@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cdcd_jax.data.shards.splits import check_splits
+from cdcd_jax.editing import Original
 from cdcd_jax.generator import Generator
 from cdcd_jax.io import is_first_host
 from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES
@@ -14,7 +15,7 @@ from cdcd_jax.settings.sections import make_section
 from cdcd_jax.spacing import evenly_spaced
 from cdcd_jax.tasks.codecs import load_codec
 from cdcd_jax.tasks.conditions import ConditionedData
-from cdcd_jax.tasks.drawing import Drawn, draw_rows
+from cdcd_jax.tasks.drawing import Drawn, draw_rows, save_edited_images
 from cdcd_jax.tasks.memory import check_needs, preparation_needs
 from cdcd_jax.tasks.places import SPLITS, Places
 from cdcd_jax.tasks.preparation import Preparation, SplitPlan, check_prepare
@@ -51,6 +52,7 @@ class Task:
         data_keys: Keys of the section ``data``, but for those of the data set.
         eval_keys: Keys of the section ``eval``.
         prepare_keys: Keys of the section ``prepare``.
+        edits: The flag of the command line that gives what is edited.
     """
 
     noun: ClassVar[str]
@@ -59,6 +61,7 @@ class Task:
     data_keys: ClassVar[Keys]
     eval_keys: ClassVar[Keys]
     prepare_keys: ClassVar[Keys] = Keys()
+    edits: ClassVar[str] = "image"
 
     def __init__(self, config: Any, data_set: DataSet):
         self.config, self.data_set = config, data_set
@@ -205,6 +208,29 @@ class Task:
         )
         with writing(path.parent):
             save_image(image, path)
+
+    def save_edited(
+        self,
+        generator: Generator,
+        original: Original,
+        edited: np.ndarray,
+        request: Any,
+        path: Path,
+        *,
+        caption: str,
+    ) -> None:
+        """Write before, mask and after as an image, and each result into a folder beside it.
+
+        Args:
+            generator: What edited.
+            original: What was edited.
+            edited: The results, as the codec decodes them.
+            request: As for ``Generator.edit``.
+            path: The PNG file.
+            caption: One line above the image.
+        """
+        names = generator.conditioning.rows(request, len(edited)).names
+        save_edited_images(original, edited, names, path, caption=caption)
 
     def make_scoring(self, data: TokenData, conditioned: ConditionedData, workdir: Path) -> Scoring:
         """Choose the metrics of an evaluation.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from cdcd_jax.data.dance.audio import SAMPLE_RATE
@@ -15,7 +15,7 @@ from cdcd_jax.evaluation.metrics.audio.onsets import (
     mel_filters,
     onset_times,
 )
-from cdcd_jax.visualization.grid import FONT_SIZE, GAP, INK, PAPER
+from cdcd_jax.visualization.grid import FONT_SIZE, GAP, INK, MASK, PAPER
 
 WIDTH, HEIGHT = 480, 160
 """Pixels of the image of one sound, without what is written around it."""
@@ -72,6 +72,7 @@ def draw_spectrogram_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     caption: str = "",
+    masked: Sequence[Bool[np.ndarray, " _"] | None] = (),
     width: int = WIDTH,
     height: int = HEIGHT,
 ) -> Image.Image:
@@ -83,6 +84,7 @@ def draw_spectrogram_grid(
         row_labels: One for each row, or none; written above the row.
         column_labels: One for each column, or none.
         caption: One line above it all.
+        masked: Of each row the samples to paint as [MASK] (blue) instead, or None.
         width: Of one spectrogram in pixels.
         height: Of one spectrogram in pixels.
 
@@ -99,6 +101,7 @@ def draw_spectrogram_grid(
         ("row labels", row_labels, len(rows)),
         ("column labels", column_labels, columns),
         ("dances", dance_beats or (), len(rows)),
+        ("masks", masked, len(rows)),
     ):
         if len(given) not in (0, count):
             raise ValueError(
@@ -124,16 +127,23 @@ def draw_spectrogram_grid(
         beats = np.zeros(0) if dance_beats is None else dance_beats[index]
         for column, audio in enumerate(row):
             box = (column * step_x + left, y + MARK + GAP, width, height)
-            _draw_one(canvas, audio, beats, box)
+            _draw_one(canvas, audio, beats, box, masked[index] if masked else None)
     return canvas
 
 
 def _draw_one(
-    canvas: Image.Image, audio: np.ndarray, beats: np.ndarray, box: tuple[int, int, int, int]
+    canvas: Image.Image,
+    audio: np.ndarray,
+    beats: np.ndarray,
+    box: tuple[int, int, int, int],
+    masked: np.ndarray | None = None,
 ) -> None:
     """Draw a sound into a box (left, top, width, height) of the canvas, and its marks around it."""
     left, top, width, height = box
     colours = _colours(audio)
+    if masked is not None:
+        middles = np.minimum(np.arange(colours.shape[1]) * HOP, audio.size - 1)
+        colours[:, masked[middles]] = MASK
     image = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
     canvas.paste(image, (left, top))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(SMALL_FONT)
@@ -143,7 +153,10 @@ def _draw_one(
         return left + (seconds * SAMPLE_RATE / HOP + 0.5) / colours.shape[1] * width
 
     bottom, length = top + height, audio.size / SAMPLE_RATE
-    for time in onset_times(audio):
+    onsets = onset_times(audio)
+    if masked is not None:
+        onsets = onsets[~masked[np.minimum((onsets * SAMPLE_RATE).astype(int), audio.size - 1)]]
+    for time in onsets:
         _draw_mark(pen, place(time), top - 1, up=False)
     for time in beats[(beats >= 0) & (beats < length)]:
         _draw_mark(pen, place(time), bottom + 1, up=True)

@@ -1,4 +1,4 @@
-"""``--mode=edit``: a figure and a file for each result, which keep what is not masked."""
+"""``--mode=edit`` for images: a figure and a file for each result, keeping what is not masked."""
 
 import importlib
 

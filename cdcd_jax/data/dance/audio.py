@@ -22,8 +22,8 @@ from cdcd_jax.reading.regular import open_regular
 SAMPLE_RATE = 22_050
 """Samples per second at which the published music codec and its diffusion work."""
 
-FULL_SCALE = 2**15 - 1
-"""What 1.0 becomes in a file of 16-bit integers."""
+FULL_SCALE = 2**15
+"""What 1.0 is in a file of 16-bit integers, which end just below."""
 
 CANCELLED = 0.01
 """Power of the mean of all channels over the mean of their powers, below which they cancel. It is
@@ -85,10 +85,20 @@ def audio_seconds(path: str | Path) -> float:
         return frames / sound.samplerate
 
 
+def audio_format(path: str | Path) -> tuple[int, int]:
+    """Return samples per second and channels of a sound file from its header.
+
+    Raises:
+        ValueError: If the file is missing, cut short or damaged.
+    """
+    with _open_sound(path) as sound:
+        return sound.samplerate, sound.channels
+
+
 def save_wav(
     path: str | Path, audio: Float[np.ndarray, " samples"], *, sample_rate: int = SAMPLE_RATE
 ) -> None:
-    """Write a WAV file of 16-bit integers, atomically.
+    """Write a WAV file of 16-bit integers, atomically; those of such a file are written unchanged.
 
     Args:
         path: Where; folders are made.
@@ -109,7 +119,8 @@ def save_wav(
         raise ValueError(f"there is no sound to write to {path}")
     if not np.isfinite(audio).all():
         raise ValueError(f"{path} is not written: the sound holds a value that is not finite")
-    integers = np.round(np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
+    scaled = np.round(np.asarray(audio, np.float64) * FULL_SCALE)
+    integers = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
     with atomic_write(Path(path)) as part:
         soundfile.write(str(part), integers, sample_rate, subtype="PCM_16", format="WAV")
 

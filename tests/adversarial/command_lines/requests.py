@@ -232,7 +232,7 @@ def _edits() -> Iterator[Case]:
         yield command(f"edit with a {name}", *edit, "--image=grey.png", flag, says=says,
                       prepare=trained_run, files=files, leaves=LEFT)  # fmt: skip
     yield command("edit an image for dances", "--mode=edit", *GROOVE[1:], "--image=grey.png",
-                  config=GROOVE[0], prepare=trained_groove, files=files, says="images",
+                  config=GROOVE[0], prepare=trained_groove, files=files, says="--music",
                   leaves=LEFT)  # fmt: skip
     yield command("edit without a text", "--mode=edit", *GLYPHS[1:], "--image=grey.png",
                   config=GLYPHS[0], prepare=trained_glyphs, files=files, says="give --prompt",
