@@ -18,7 +18,7 @@ from cdcd_jax.conditioning.conditioning import Conditioning, deal
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.editing import Original, begin_at
 from cdcd_jax.training.exported import export_model
-from cdcd_jax.training.generation import BoundFn, SampleFn, check_sampling
+from cdcd_jax.training.generation import BoundFn, RewardFn, SampleFn, check_sampling
 from cdcd_jax.training.model import Model
 from cdcd_jax.training.sampling_options import check_count, check_seed, complete_options, with_grid
 from cdcd_jax.typing import Params, PRNGKey
@@ -69,6 +69,8 @@ class Generator:
         request: Any = None,
         *,
         negative: Any = None,
+        reward: RewardFn | None = None,
+        num_particles: int | None = None,
         num_samples: int | None = None,
         seed: int = 0,
         output: str = "data",
@@ -88,6 +90,14 @@ class Generator:
                 several, dealt out to the samples in turn; of a model of dances, windows. log p is
                 (1 - guidance) times that of ``negative`` plus guidance times that of ``request``,
                 so that a guidance of 0..1 is between the two.
+            reward: What samples follow besides, log p(y | z0) up to a constant: a function
+                ``[samples length K] -> [samples]`` of one-hot tokens, of JAX's operations. Without
+                ``num_particles`` it is differentiated at the probabilities of tokens, and tilts the
+                prediction of each position (`cdcd_jax.guide_by_reward`). One function compiles
+                once. Of a model of dances it is of a window.
+            num_particles: How many particles of each sample follow it instead
+                (`cdcd_jax.sample_particles`), at as many times the cost: exact in the limit of
+                many, whatever the reward. With the sampler "ancestral" alone.
             num_samples: Number of samples, dealt out to the requests in turn, at least as many as
                 they are and at most 10,000; by default one for each request.
             seed: Seed of the samples, 0..2**32-1.
@@ -106,9 +116,10 @@ class Generator:
                 range.
         """
         self._check_call(output, seed, num_samples)
-        self.check(negative=negative, **options)
+        follow = {"negative": negative, "reward": reward, "num_particles": num_particles}
+        self.check(**follow, **options)
         return self._generate(
-            functools.partial(self.draw, negative=negative, **options),
+            functools.partial(self.draw, **follow, **options),
             request,
             output,
             num_samples=num_samples,
@@ -123,6 +134,8 @@ class Generator:
         *,
         strength: Any = 1.0,
         negative: Any = None,
+        reward: RewardFn | None = None,
+        num_particles: int | None = None,
         num_samples: int | None = None,
         seed: int = 0,
         output: str = "data",
@@ -148,6 +161,8 @@ class Generator:
                 (0, 1]: the smaller, the more stays like it was. 1 begins with noise alone.
                 Of the steps of sampling the same share is taken.
             negative: As for ``sample``.
+            reward: As for ``sample``.
+            num_particles: As for ``sample``.
             num_samples: Number of samples, dealt out to data and requests in turn, at least as many
                 as there are of either, which is the default.
             seed: Seed of the samples.
@@ -161,7 +176,8 @@ class Generator:
             ValueError: If data or mask are of another kind, besides what ``sample`` refuses.
         """
         self._check_call(output, seed, num_samples)
-        self.check(negative=negative, **options)
+        follow = {"negative": negative, "reward": reward, "num_particles": num_particles}
+        self.check(**follow, **options)
         complete = complete_options(self.sampling, options)
         start_step, complete = begin_at(strength, complete, self.schedule.num_steps)
         original = data
@@ -173,7 +189,7 @@ class Generator:
                 "of data"
             )
         return self._generate(
-            functools.partial(self.draw, negative=negative, start_step=start_step, **complete),
+            functools.partial(self.draw, start_step=start_step, **follow, **complete),
             request,
             output,
             num_samples=num_samples,
@@ -214,6 +230,8 @@ class Generator:
         start: Any = None,
         start_step: int | None = None,
         negative: Any = None,
+        reward: RewardFn | None = None,
+        num_particles: int | None = None,
         return_trajectory: bool = False,
         **options: Any,
     ) -> Any:
@@ -226,6 +244,8 @@ class Generator:
             start: Tokens [samples length] to begin with, noised up to ``start_step``.
             start_step: That step, 1..T.
             negative: Requests to guide away from, dealt out to the samples in turn.
+            reward: As for ``sample``.
+            num_particles: As for ``sample``.
             return_trajectory: Whether to return the states on the way, too.
             **options: Of ``sample``.
 
@@ -246,6 +266,8 @@ class Generator:
             start=start,
             start_step=start_step,
             negative=negative,
+            reward=reward,
+            num_particles=num_particles,
             return_trajectory=return_trajectory,
             **with_grid(complete_options(self.sampling, options), self.codec.grid),
         )
@@ -354,8 +376,17 @@ class Generator:
         """
         return export_model(self.name, self.folder, self.params, path)
 
-    def check(self, *, num_samples: int = 1, negative: Any = None, **options: Any) -> None:
+    def check(
+        self,
+        *,
+        num_samples: int = 1,
+        negative: Any = None,
+        reward: RewardFn | None = None,
+        num_particles: int | None = None,
+        **options: Any,
+    ) -> None:
         """Raise a ValueError if samples cannot be drawn with these options."""
         options = with_grid(complete_options(self.sampling, options), self.codec.grid)
         options |= {"num_samples": num_samples, "negative": negative}
+        options |= {"reward": reward, "num_particles": num_particles}
         check_sampling(self.schedule, self.model, **options)

@@ -193,7 +193,7 @@ _define(
     EDITING,
 )
 _define(
-    *("string", "music", None, "the sound that is edited; where the dance is longer it goes on."),
+    *("string", "music", None, "the sound that is edited, or continued for a longer dance."),
     EDITING._replace(without=("image",)),
 )
 _define(

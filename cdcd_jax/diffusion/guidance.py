@@ -156,9 +156,9 @@ def guide_by_reward(
     log p(z0 | zt, cond, y) = log p(z0 | zt, cond) + scale d log p(y | x) / dx, normalised, at
     x = p(z0 | zt, cond): the first-order expansion of log p(y | z0) that lets positions be drawn on
     their own (Nisonoff et al. 2024, "Unlocking Guidance for Discrete State-Space Diffusion and Flow
-    Models", Eq. 7, on z0). It is exact where log p(y | z0) is a sum over positions. Where it is
-    not, or where it cannot be differentiated, `cdcd_jax.diffusion.particles.sample_particles` is
-    exact in the limit of many particles.
+    Models", Eq. 7, on z0). It is exact where log p(y | z0) is a sum over positions that are
+    independent given zt. Where they are not, or where it cannot be differentiated,
+    `cdcd_jax.diffusion.particles.sample_particles` is exact in the limit of many particles.
 
     Args:
         denoise_fn: ``(zt, t, cond) -> log p(z0 | zt, cond)``, or logits.
@@ -186,11 +186,7 @@ def guide_by_reward(
 
     def total(x: Float[Array, "batch length K"]) -> Array:
         reward = log_likelihood(x)
-        if jnp.shape(reward) != x.shape[:1]:
-            raise ValueError(
-                f"log_likelihood must return one number for each of {x.shape[0]} rows, got shape "
-                f"{jnp.shape(reward)}"
-            )
+        check_rewards(reward, x.shape[0])
         return jnp.sum(reward)
 
     def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
@@ -201,6 +197,15 @@ def guide_by_reward(
         return jax.nn.log_softmax(log_p + scale * slope, axis=-1)
 
     return guided
+
+
+def check_rewards(reward: Any, rows: int) -> None:
+    """Raise a ValueError unless a reward is a number for each row."""
+    if jnp.shape(reward) != (rows,):
+        raise ValueError(
+            f"a reward, log p(y | z0), must be one number for each of {rows} rows, got shape "
+            f"{jnp.shape(reward)}"
+        )
 
 
 def check_scale(scale: Varying) -> None:

@@ -24,12 +24,16 @@ from cdcd_jax.checks import (
     require,
 )
 from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
-from cdcd_jax.diffusion.samplers.sample import build_sampler, prepare_parts
+from cdcd_jax.diffusion.guidance import check_rewards
+from cdcd_jax.diffusion.samplers.sample import Parts, Static, build_sampler, prepare_parts
 from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
 
 OPTIONS = ("num_steps", "times", "temperature", "truncation", "top_k")
 """Options of ancestral sampling, which the particles go through."""
+
+LARGEST = 1e30
+"""Of a reward; an impossible sample has the negative of it."""
 
 
 class Particles(NamedTuple):
@@ -114,21 +118,66 @@ def sample_particles(
     require(lambda x: (x >= 0.0) & (x <= 1.0), "min_ess = {value} must be in 0..1", min_ess)
     if unknown := sorted({*options} - {*OPTIONS}):
         raise ValueError(f"{unknown[0]} is not an option here; there are {', '.join(OPTIONS)}")
-    (batch, length), predict = shape, check_outputs(denoise_fn)
+    return run_particles(
+        key,
+        schedule,
+        check_outputs(denoise_fn),
+        cond,
+        log_likelihood,
+        prepare_parts(schedule, length=shape[1], **options),
+        shape=shape,
+        num_particles=num_particles,
+        scale=scale,
+        min_ess=min_ess,
+    )
+
+
+def run_particles(
+    key: PRNGKey,
+    schedule: Schedule,
+    predict: DenoiseFn,
+    cond: Any,
+    log_likelihood: Callable[[Tokens], Array],
+    parts: tuple[Parts, Static],
+    *,
+    shape: tuple[int, int],
+    num_particles: int,
+    scale: Number = 1.0,
+    min_ess: Number = 0.5,
+    total: int | None = None,
+    known: Tokens | None = None,
+    start: Tokens | None = None,
+) -> Particles:
+    """Run particles through parts of ancestral sampling that were checked.
+
+    Args:
+        key: See `sample_particles`, as for what is not listed.
+        schedule: The noise schedule.
+        predict: The network.
+        cond: A tree of arrays with a row for each example, or None.
+        log_likelihood: ``[rows length] -> [rows]``.
+        parts: From ``prepare_parts``.
+        shape: Batch and length.
+        num_particles: N.
+        scale: Weight of the reward.
+        min_ess: When particles are resampled.
+        total: T by which numbers change on the way, where that of the schedule is cut.
+        known: Tokens [batch length] to keep, see `cdcd_jax.sample`.
+        start: Tokens [batch length] to begin with, likewise.
+    """
+    batch, length = shape
     rows = batch * num_particles
-    parts = prepare_parts(schedule, length=length, **options)
-    sampler = build_sampler(schedule, predict, parts)
+    sampler = build_sampler(schedule, predict, parts, total=total)
     times = jnp.asarray(sampler.times)
-    cond = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_particles, axis=0), cond)
+    cond, known, start = jax.tree.map(
+        lambda leaf: jnp.repeat(jnp.asarray(leaf), num_particles, axis=0), (cond, known, start)
+    )
 
     def reward(z0: Tokens) -> Array:
         value = log_likelihood(z0)
-        if jnp.shape(value) != (rows,):
-            raise ValueError(
-                f"log_likelihood must return one number for each of {rows} rows, got shape "
-                f"{jnp.shape(value)}"
-            )
-        return scale * value.reshape(batch, num_particles).astype(jnp.float32)
+        check_rewards(value, rows)
+        value = jnp.clip(value.astype(jnp.float32), -LARGEST, LARGEST)
+        return scale * value.reshape(batch, num_particles)
 
     def step(carry: Any, now: Any) -> tuple[Any, None]:
         state, log_weights, before = carry
@@ -144,14 +193,14 @@ def sample_particles(
         state, log_p0 = jax.tree.map(lambda x: x[flat], state), log_p0[flat]
         predicted = jnp.take_along_axis(predicted, index, axis=1)
         # The step draws from the prediction that was resampled, without another call.
-        resampled = build_sampler(schedule, lambda zt, t, cond: log_p0, parts)
+        resampled = build_sampler(schedule, lambda zt, t, cond: log_p0, parts, total=total)
         return (resampled.step(keys[2], state, s, t, None), log_weights, predicted), None
 
     init_key, steps_key = jax.random.split(key)
     zeros = jnp.zeros((batch, num_particles), jnp.float32)
-    start = sampler.init(init_key, rows, length), zeros, zeros
+    first = sampler.init(init_key, rows, length, known, start), zeros, zeros
     visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]
-    (end, log_weights, before), _ = jax.lax.scan(step, start, visits)
+    (end, log_weights, before), _ = jax.lax.scan(step, first, visits)
     tokens = end.zt
     log_weights = jax.nn.log_softmax(log_weights + reward(tokens) - before, axis=-1)
     return Particles(tokens.reshape(batch, num_particles, length), log_weights)

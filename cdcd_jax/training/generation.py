@@ -1,18 +1,22 @@
 """Compiled functions of a trained model's parameters: sampling and bounds."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from cdcd_jax.checks import check_drawn, check_known, check_tokens
+from cdcd_jax.checks import check_count, check_drawn, check_function, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
 from cdcd_jax.diffusion.denoiser import check_outputs
-from cdcd_jax.diffusion.guidance import LARGEST_SCALE, guide_denoiser
+from cdcd_jax.diffusion.guidance import LARGEST_SCALE, guide_by_reward, guide_denoiser
+from cdcd_jax.diffusion.particles import run_particles
 from cdcd_jax.diffusion.ramps import Varying, check_varying, is_constant, values_of
+from cdcd_jax.diffusion.samplers.ancestral import Ancestral
 from cdcd_jax.diffusion.samplers.correctors import Corrector
 from cdcd_jax.diffusion.samplers.rule import Rule
 from cdcd_jax.diffusion.samplers.sample import (
@@ -29,6 +33,9 @@ from cdcd_jax.distributed.mesh import split_batch
 from cdcd_jax.distributed.shard_batch import shard_batch
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
+
+RewardFn: TypeAlias = Callable[[Any], Any]
+"""``[samples length K] -> [samples]``, log p(y | z0), see `check_reward`."""
 
 
 @runtime_checkable
@@ -94,12 +101,13 @@ def make_sample_fn(
         the sampler's own numbers, but for a guidance of 1, which is half the work. A sampler that
         is named takes its options beside its name. ``known=`` tokens [batch length] stay, where
         they are not the mask; ``start=`` tokens are noised up to ``start_step=`` to begin with;
-        ``negative=`` are conditions to guide away from, a row for each. With
+        ``negative=`` are conditions to guide away from, a row for each; ``reward=`` is followed,
+        by ``num_particles=`` of each sample if they are given, see `check_reward`. With
         ``return_trajectory=True`` also the intermediate states, [num_steps+1 batch length].
         All hosts of the mesh call it with all rows and get all samples, which are those of a single
         device.
     """
-    static = ("fixed", "guided", "start_step", "return_trajectory")
+    static = ("fixed", "guided", "start_step", "reward", "num_particles", "return_trajectory")
 
     def draw(
         params: Params,
@@ -112,6 +120,8 @@ def make_sample_fn(
         guidance: Varying,
         guided: bool,
         start_step: int | None,
+        reward: RewardFn | None,
+        num_particles: int | None,
         return_trajectory: bool,
     ) -> Any:
         cond = rows["cond"]
@@ -125,15 +135,32 @@ def make_sample_fn(
                 away = model.null(params, batch)
             denoise_fn = guide_denoiser(denoise_fn, away, guidance, num_steps=total)
         noise = schedule if start_step is None else schedule.until(start_step)
+        given = {"known": rows.get("known"), "start": rows.get("start")}
+        if reward is not None and num_particles is not None:
+            key, choice_key = jax.random.split(key)
+            found = run_particles(
+                key,
+                noise,
+                check_outputs(denoise_fn),
+                model.encode(params, cond),
+                lambda z0: reward(jax.nn.one_hot(z0, schedule.vocab_size)),
+                (parts, fixed),
+                shape=(batch, length),
+                num_particles=num_particles,
+                total=total,
+                **given,
+            )
+            return found.choose(choice_key)[:count]
+        if reward is not None:
+            denoise_fn = guide_by_reward(denoise_fn, reward)
         drawn = run_sampler(
             key,
             build_sampler(noise, check_outputs(denoise_fn), (parts, fixed), total=total),
             model.encode(params, cond),
             shape=(batch, length),
             mask_id=schedule.mask_id,
-            known=rows.get("known"),
-            start=rows.get("start"),
             return_trajectory=return_trajectory,
+            **given,
         )
         if not return_trajectory:
             return drawn[:count]
@@ -152,6 +179,8 @@ def make_sample_fn(
         start_step: int | None = None,
         negative: Any = None,
         guidance: Varying = 1.0,
+        reward: RewardFn | None = None,
+        num_particles: int | None = None,
         return_trajectory: bool = False,
         **sampling: Any,
     ) -> Any:
@@ -159,6 +188,11 @@ def make_sample_fn(
         check_guidance(guidance, model, negative)
         noise, start = cut_at_start(schedule, start, start_step, shape)
         parts, fixed = prepare_parts(noise, length=length, **sampling)
+        check_reward(reward, num_particles, parts)
+        if reward is not None:
+            _call_abstractly(reward, (*shape, schedule.vocab_size))
+        if num_particles is not None and return_trajectory:
+            raise ValueError("num_particles: particles have no one trajectory; leave one out")
         if known is not None:
             check_known(known, shape, schedule.vocab_size)
         rows = {"cond": cond, "known": known, "start": start, "negative": negative}
@@ -171,6 +205,8 @@ def make_sample_fn(
             guidance=guidance,
             guided=not is_constant(guidance, 1.0),
             start_step=start_step,
+            reward=reward,
+            num_particles=num_particles,
             return_trajectory=return_trajectory,
         )
         tokens = drawn[0] if return_trajectory else drawn
@@ -204,6 +240,8 @@ def check_sampling(
     corrector: str | Corrector | None = None,
     times: Times = "uniform",
     negative: Any = None,
+    reward: RewardFn | None = None,
+    num_particles: int | None = None,
     **options: Any,
 ) -> None:
     """Check what samples are requested.
@@ -221,6 +259,8 @@ def check_sampling(
         corrector: An entry of the table ``CORRECTORS``, a corrector, or None.
         times: A time grid by its name, or the steps themselves.
         negative: A request to guide away from, or None.
+        reward: See `check_reward`, as for the next.
+        num_particles: How many for each sample, or None.
         **options: Of the sampler and the corrector.
 
     Raises:
@@ -234,7 +274,7 @@ def check_sampling(
     if top_k is not None and not 1 <= top_k <= schedule.vocab_size:
         raise ValueError(f"top_k = {top_k} must be in 1..K = 1..{schedule.vocab_size}")
     check_guidance(guidance, model, negative)
-    prepare_parts(
+    parts, _ = prepare_parts(
         schedule,
         sampler=sampler,
         corrector=corrector,
@@ -245,6 +285,46 @@ def check_sampling(
         temperature=temperature,
         **options,
     )
+    check_reward(reward, num_particles, parts)
+
+
+def check_reward(reward: RewardFn | None, num_particles: int | None, parts: Parts) -> None:
+    """Raise a ValueError unless samples can follow a reward so.
+
+    Args:
+        reward: ``[samples length K] -> [samples]``, log p(y | z0) of one-hot tokens, of JAX's
+            operations. Without particles it is differentiated, at the probabilities of tokens.
+        num_particles: How many of each sample find those that the reward prefers, exact in the
+            limit of many; None tilts the network's prediction by the gradient instead.
+        parts: Of the sampler.
+    """
+    if reward is not None:
+        check_function("reward", reward, "(x)")
+    if num_particles is None:
+        return
+    check_count("num_particles", num_particles)
+    if reward is None:
+        raise ValueError(
+            f"num_particles = {num_particles} needs a reward to follow; give one, or leave it out"
+        )
+    if type(parts.rule) is not Ancestral or parts.corrector is not None:
+        raise ValueError(
+            'num_particles needs sampler = "ancestral" without a corrector; leave it out to follow '
+            "the reward by its gradient, which goes with all"
+        )
+
+
+def _call_abstractly(reward: RewardFn, shape: tuple[int, int, int]) -> None:
+    """Raise a ValueError unless a reward can be traced and gives a float for each sample."""
+    try:
+        found = jax.eval_shape(reward, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(
+            f"reward must be made of JAX's operations, which work on tracers: {error.args[0]}"
+        ) from error
+    shaped = isinstance(found, jax.ShapeDtypeStruct) and found.shape == shape[:1]
+    if not (shaped and jnp.issubdtype(found.dtype, jnp.floating)):
+        raise ValueError(f"reward must return floats [{shape[0]}], one for each row, got {found}")
 
 
 def check_guidance(guidance: Varying, model: Model, negative: Any = None) -> None:
