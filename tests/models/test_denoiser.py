@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import cdcd_jax
 from cdcd_jax.models import make_denoiser
 from cdcd_jax.nn import add_bias
+from cdcd_jax.planning.program import Program
 from cdcd_jax.typing import Timed
 
 SMALL = {"vocab_size": 7, "num_steps": 5, "grid": (2, 4), "num_layers": 3, "width": 16,
@@ -297,3 +299,26 @@ def test_inputs_of_a_wrong_shape(condition, change, sentence):
     with pytest.raises((ValueError, TypeError)) as raised:
         network.apply(params, *change(*example(condition)))
     check_sentence(raised, sentence)
+
+
+@pytest.mark.much_computation  # without optimisations a loop keeps all that is in its body
+def test_a_sampler_makes_keys_and_values_of_a_condition_once_for_all_steps():
+    network = make_denoiser(**SMALL, **CONDITIONS["cross"])
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    zt, _, cond = example("cross")
+    schedule = cdcd_jax.mask_replace_schedule(num_steps=5, vocab_size=7)
+
+    @jax.jit
+    def draw(key, params, cond):
+        denoise_fn = functools.partial(network.logits, params)
+        return cdcd_jax.sample(key, schedule, denoise_fn, cond, shape=zt.shape)
+
+    program = Program(draw.lower(jax.random.key(1), params, cond).compile().as_text())
+    # Products with one axis of examples: their rows are examples times positions or features.
+    products = [
+        (each.shapes[0].sizes[0], times)
+        for _, each, times in program
+        if each.opcode == "dot" and len(each.shapes[0].sizes) == 2
+    ]
+    assert {times for rows, times in products if rows == zt.size} == {5}
+    assert {times for rows, times in products if rows == cond.shape[0] * cond.shape[1]} == {1}
