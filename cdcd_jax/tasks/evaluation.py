@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cdcd_jax.checks import check_count
 from cdcd_jax.data.batch import Examples, TokenExamples
 from cdcd_jax.evaluation import evaluate as engine
 from cdcd_jax.evaluation.metrics.metric import Metric
@@ -21,9 +22,9 @@ def evaluate(
     data: Any,
     request: Any,
     *,
-    metrics: Sequence[str | Metric] = ("codebook",),
+    metrics: Any = ("codebook",),
     train: tuple[Any, Any] | None = None,
-    num_samples: int | None = None,
+    num_samples: Any = None,
     num_steps: int | None = None,
     truncation: float | None = None,
     batch_size: int = 100,
@@ -42,7 +43,8 @@ def evaluate(
         request: One class or text for each, or one for all; of a model of dances, a dict of
             windows with a row for each.
         metrics: Scores of samples: names in the table of metrics (``"codebook"``, for a model of
-            classes ``"classifier"``, and what ``register("metric", ...)`` added), or metrics.
+            classes ``"classifier"``, and what ``register("metric", ...)`` added), or metrics;
+            one or several.
         train: Data and requests that a classifier is fitted to; the held-out examples if None.
         num_samples: Samples that are scored; as many as there are examples if None.
         num_steps: Number of sampling steps; that of the generator if None.
@@ -65,7 +67,9 @@ def evaluate(
         >>> cdcd.evaluate(generator, images, labels)["bits_per_token"]  # doctest: +SKIP
     """
     check_seed(seed)
-    makers = [METRICS.find(one, "metrics") if isinstance(one, str) else one for one in metrics]
+    if num_samples is not None:
+        check_count("num_samples", num_samples)
+    makers = _find_metrics(metrics)
     test = _examples(generator, data, request)
     known = TokenData(
         codec=generator.codec,
@@ -92,6 +96,18 @@ def evaluate(
         batch_size=batch_size,
         progress=progress,
     )
+
+
+def _find_metrics(metrics: Any) -> list[Any]:
+    """Find metrics by their names; a single one is taken as well."""
+    several = [metrics] if isinstance(metrics, str | Metric) else metrics
+    if not isinstance(several, Sequence) or not all(
+        isinstance(one, str | Metric) for one in several
+    ):
+        raise ValueError(
+            f"metrics = {metrics!r} must be names of metrics ({', '.join(METRICS)}) or metrics"
+        )
+    return [METRICS.find(one, "metrics") if isinstance(one, str) else one for one in several]
 
 
 def evaluate_generator(
