@@ -8,13 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import cdcd_jax as cdcd
-from cdcd_jax.codecs.pixels import PixelCodec
-from cdcd_jax.conditioning.classes import ClassConditioning
-from cdcd_jax.conditioning.condition import no_condition
-from cdcd_jax.generator import Generator
-from cdcd_jax.training.generation import make_bound_fn, make_sample_fn
-from cdcd_jax.training.model import Model
+from tests.support.tiny_generator import tiny_generator
 
 K, ROWS = 3, 3000
 STATES = np.array([*itertools.product(range(K), repeat=2)])
@@ -48,19 +42,7 @@ def make_generator(joint):
         p = jnp.einsum("bs,slk->blk", weights, jax.nn.one_hot(jnp.asarray(STATES), K))
         return jnp.log(p / jnp.sum(p, axis=-1, keepdims=True) + 1e-30)
 
-    schedule = cdcd.absorbing_schedule(num_steps=40, vocab_size=K)
-    model = Model(init=lambda key: {}, denoise=denoise)
-    return Generator(
-        name="known",
-        schedule=schedule,
-        model=model,
-        params={},
-        codec=PixelCodec(vocab_size=K, grid=(1, 2)),
-        conditioning=ClassConditioning(condition=no_condition(), denoiser={}, class_names=("all",)),
-        sampling={"num_steps": 40, "truncation": 1.0, "top_k": None, "temperature": 1.0},
-        sample_fn=make_sample_fn(schedule, model, length=2),
-        bound_fn=make_bound_fn(schedule, model),
-    )
+    return tiny_generator(denoise, vocab_size=K, length=2, num_steps=40)
 
 
 @pytest.fixture(scope="module")
