@@ -9,6 +9,7 @@ import pytest
 from tests.support.command_here import CommandHere, compiled_in
 from tests.support.fork_server import shared_server
 from tests.support.golden_files import load_golden
+from tests.support.quick_compile import quick_environment
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("ADVERSARIAL_PATIENCE", "10")  # no test fails since the machine is busy
@@ -29,12 +30,12 @@ def fork_server():
 @pytest.fixture
 def run_forked(fork_server, tmp_path):
     """Run a command to its end in a process of its own; return its exit code and its output."""
-    environment = dict(os.environ, JAX_PLATFORMS="cpu")
+    environment = dict(os.environ, JAX_PLATFORMS="cpu") | quick_environment()
 
-    def run_forked(*arguments, xla_flags=""):
+    def run_forked(*arguments):
         process = fork_server.popen(
             list(arguments),
-            env=environment | {"XLA_FLAGS": xla_flags},
+            env=environment,
             stdout=tmp_path / f"output{len(list(tmp_path.iterdir()))}.txt",
         )
         output = process.finish(600)
@@ -59,7 +60,7 @@ def run_here(compile_once, monkeypatch, capsys):
 @pytest.fixture
 def run_benchmark(fork_server, tmp_path):
     """Run a benchmark in a process of its own and return what it prints and what it writes."""
-    environment = dict(os.environ, XLA_FLAGS="")
+    environment = os.environ | quick_environment()
 
     def run_benchmark(module, options, path):
         process = fork_server.popen(

@@ -16,6 +16,7 @@ from PIL import Image
 from cdcd_jax.cli.flags import FLAGS
 from cdcd_jax.training.checkpoints.lock import owning
 from tests.support.checkpoint_steps import load_arrays, newest_step
+from tests.support.quick_compile import quick_environment
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "configs/digits_sample_inter.py:smoke"
@@ -38,7 +39,7 @@ def at_the_root(monkeypatch):
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """One device, as on a laptop, and what one run compiles serves the next."""
-    environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="cpu")
+    environment = dict(os.environ, JAX_PLATFORMS="cpu") | quick_environment()
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     return environment

@@ -73,12 +73,12 @@ def check_music(path, samples):
 
 @pytest.fixture
 def start(run_forked):
-    """Run the command in a process of its own, with few of LLVM's optimisations."""
+    """Run the command in a process of its own."""
 
     def start(workdir, *arguments):
         narrow = "--config.condition.width=8"
         flags = [f"--config={SMOKE}", f"--workdir={workdir}", narrow, *SMALL, *arguments]
-        return run_forked(*flags, xla_flags="--xla_backend_optimization_level=0")
+        return run_forked(*flags)
 
     return start
 

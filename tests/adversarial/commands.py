@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.adversarial.cases import LIMIT, PATIENCE, Case, Outcome
 from tests.support.fork_server import ROOT, Command, shared_server
+from tests.support.quick_compile import quick_environment
 
 SMOKE = f"{ROOT}/configs/digits_sample_inter.py:smoke"
 TINY = (
@@ -239,15 +240,14 @@ def _listing(folder: Path) -> dict[str, object]:
 
 
 def _environment(folder: Path, more: Mapping[str, str | None] | None) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
-        "JAX_PLATFORMS": "cpu",
-        # Most of these programs run once, and most of the time is LLVM's.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": _compiled(),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "PYTHONPATH": str(ROOT),
-        "TMPDIR": str(folder.parent / "tmp"),
-    }
+    environment = dict(
+        os.environ | quick_environment(),
+        JAX_PLATFORMS="cpu",
+        JAX_COMPILATION_CACHE_DIR=_compiled(),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.1",
+        PYTHONPATH=str(ROOT),
+        TMPDIR=str(folder.parent / "tmp"),
+    )
     environment |= {name: value for name, value in (more or {}).items() if value is not None}
     return {name: v for name, v in environment.items() if (more or {}).get(name, "") is not None}
 

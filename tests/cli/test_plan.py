@@ -20,6 +20,7 @@ from cdcd_jax.planning.compiled import Collective
 from cdcd_jax.planning.flops import Cost
 from cdcd_jax.planning.hardware import HARDWARE, predict_step
 from cdcd_jax.planning.mesh_plan import Memory, MeshPlan, plan_mesh
+from tests.support.quick_compile import quick_environment
 
 ROOT = Path(__file__).parent.parent.parent
 H200 = HARDWARE["h200"]
@@ -225,7 +226,7 @@ def test_what_devices_send_each_other_follows_from_the_parameters():
 def test_the_command_imagines_devices_and_ends_with_a_sentence(fork_server, tmp_path):
     arguments = ["--mode=plan", f"--workdir={tmp_path / 'run'}", "--devices=1023"]
     arguments += ["--config=configs/digits_vanilla.py:smoke", "--config.mesh.fsdp=2"]
-    environment = dict(os.environ, XLA_FLAGS="", JAX_PLATFORMS="")
+    environment = dict(os.environ, JAX_PLATFORMS="") | quick_environment()
     done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
     output = done.finish()
     assert done.returncode == 2

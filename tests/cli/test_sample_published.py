@@ -50,6 +50,7 @@ from tests.support.published_files import (
     write_checkpoint,
     write_map,
 )
+from tests.support.quick_compile import quick_environment
 
 ROOT = Path(__file__).parents[2]
 IMAGE_SIZE = {"imagenet": 64, "cub200": 32}  # 4x4 tokens of either
@@ -355,7 +356,7 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     arguments += ["--guidance=1.5", "--trajectory"]
     arguments += [f"--config.codec.used_codes={used_codes}"]
     arguments += ["--num_samples=2", "--num_steps=2", "--config.codec.batch_size=2"]
-    environment = dict(os.environ, XLA_FLAGS="")
+    environment = os.environ | quick_environment()
     done = fork_server.popen(arguments, env=environment, stdout=tmp_path / "output.txt")
     output = done.finish()
     assert done.returncode == 0, output

@@ -1,7 +1,6 @@
 """Two hosts of four devices draw, measure and score what one of eight does."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from test_shared_rows import assert_scores_agree
 
 from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.distributed.partition import shard_params
+from tests.support.hosts import environment
 from tests.support.small_model import make_small_model, random_params, score_on
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -22,14 +22,8 @@ def run_hosts(folder, num_hosts, num_devices):
     folder.mkdir()
     with socket.create_server(("", 0)) as server:
         coordinator = f"localhost:{server.getsockname()[1]}"
-    given = dict(
-        os.environ,
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
-        PYTHONPATH=str(SUPPORT.parents[1]),
-    )
     command = [sys.executable, str(SUPPORT / "score_on_hosts.py"), str(folder)]
-    hosts = []
+    given, hosts = environment(num_devices), []
     for index in range(num_hosts):
         place = [f"--coordinator={coordinator}", f"--num_hosts={num_hosts}"]
         place.append(f"--host_index={index}")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.support.fork_server import shared_server
+from tests.support.quick_compile import quick_environment
 
 ROOT = Path(__file__).parent.parent.parent
 TOY = ROOT / "tests" / "support" / "toy_host.py"
@@ -19,12 +20,8 @@ def free_port():
 
 def environment(num_devices=1, compiled=None):
     """Return what a host of so many devices is started with."""
-    given = dict(
-        os.environ,
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
-        PYTHONPATH=str(ROOT),
-    )
+    given = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT))
+    given |= quick_environment(num_devices)
     if compiled is not None:
         given |= {
             "JAX_COMPILATION_CACHE_DIR": str(compiled),
