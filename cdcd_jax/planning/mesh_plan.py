@@ -183,7 +183,13 @@ def plan_mesh(
     state = jax.tree.map(_placed, planned.state, shardings)
     batch = jax.tree.map(lambda x: _placed(x, split_batch(mesh)), planned.rows(batch_size))
     lowered = compile_step(planned.train_step, mesh, shardings).lower(state, batch)
-    compiled = lowered.compile(compiler_options=None if compiler else _UNRUN)
+    cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        # What cannot run here cannot be read back from the cache of compiled programs either.
+        jax.config.update("jax_enable_compilation_cache", cached and compiler is None)
+        compiled = lowered.compile(compiler_options=None if compiler else _UNRUN)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
     program = Program(compiled.as_text())
     collectives = read_collectives(program, mesh.size)
     # A device computes with whole parameters on its own rows; those along "tensor" share the work.

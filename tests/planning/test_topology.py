@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from cdcd_jax.cli.plan_text import describe_mesh_plan
 from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.experiment.plan import build_plan
 from cdcd_jax.planning import topology
 from cdcd_jax.planning.compiled import read_collectives
 from cdcd_jax.planning.hardware import HARDWARE
+from cdcd_jax.planning.mesh_plan import plan_mesh
 from cdcd_jax.planning.products import count_kernels, read_products
 from cdcd_jax.planning.program import Program
 from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
+from cdcd_jax.settings.config_file import load_config
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,33 @@ def test_the_program_of_a_tpu_is_read():
     assert sizes["reduce-scatter"] == size
     assert size <= sizes["all-gather"] <= 2 * size
     assert count_kernels(program) == {}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "collectives"),
+    [
+        ({}, {"all-reduce"}),
+        ({"fsdp": 2, "tensor": 2}, {"all-reduce", "all-gather"}),
+    ],
+)
+def test_a_training_step_compiles_for_tpus(sizes, collectives):
+    """Its products are those of the model, and every device holds its part of the state."""
+    devices = describe_tpu("2x2")
+    config = load_config("configs/digits_sample_inter.py:smoke")
+    with config.unlocked():
+        config.mesh.update(data=None, **sizes)
+    run = build_plan(config)
+    mesh, shardings = run.arrange(devices.devices)
+    v5e = HARDWARE["tpu-v5e"]
+    plan = plan_mesh(run.planned, mesh, shardings, v5e, compiler=devices.compiler)
+    model = run.planned.cost(plan.batch_size, saving=False).flops / mesh.size
+    computed, padded = plan.computed
+    if not sizes:
+        assert computed == pytest.approx(model, rel=0.01)
+    assert padded > computed >= 0.99 * model
+    assert collectives <= set(plan.collected())
+    size = 4 * sum(run.planned.count_parameters().values())
+    # Of so small a model the vectors, which are not split, are a third.
+    assert plan.memory.parameters <= (0.4 * size if sizes else size)
+    assert plan.memory.total < 1e8
+    assert f"as {devices.compiler} lays them out" in describe_mesh_plan(plan, v5e)
