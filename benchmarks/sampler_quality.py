@@ -26,6 +26,7 @@ from cdcd_jax.tasks.evaluation import evaluate_generator
 SAMPLERS: dict[str, dict[str, Any]] = {
     "ancestral": {},
     "ancestral, truncation 0.86": {"truncation": 0.86},
+    "ancestral, visible kept": {"keep_visible": True},
     "ancestral, cosine times": {"times": "cosine"},
     "fast": {"sampler": "fast"},
     "first_hitting": {"sampler": "first_hitting", "ignore_uniform": True},

@@ -25,6 +25,7 @@ ABSORBING = cdcd.absorbing_schedule(num_steps=8, vocab_size=K)
 UNIFORM = cdcd.mask_replace_schedule(num_steps=8, vocab_size=K, final_uniform=0.4)
 RULES = {
     "ancestral": samplers.Ancestral(),
+    "ancestral, visible": samplers.Ancestral(keep_visible=True),
     "confidence": samplers.Confidence(),
     "margin": samplers.Margin(0.5),
     "halton": samplers.Halton(grid=(3, 4)),
@@ -52,7 +53,7 @@ def draw(schedule=PUBLISHED, seed=0, shape=SHAPE, denoise_fn=network, **options)
 @pytest.mark.parametrize("name", RULES)
 def test_tokens_are_clean_known_ones_stay_and_visible_ones_unless_remasked(name):
     known = jnp.full(SHAPE, K).at[:, ::4].set(5)
-    schedule = PUBLISHED if name.startswith("purity") else ABSORBING
+    schedule = PUBLISHED if name.startswith(("purity", "ancestral, v")) else ABSORBING
     tokens, states = draw(schedule, sampler=RULES[name], known=known, return_trajectory=True)
     assert tokens.shape == SHAPE
     assert int(tokens.max()) < K
@@ -63,6 +64,22 @@ def test_tokens_are_clean_known_ones_stay_and_visible_ones_unless_remasked(name)
         masked_again += np.sum((before != K) & (after == K))
     assert changed == 0
     assert (masked_again > 0) == name.startswith("remask")
+
+
+def test_a_network_that_is_unsure_changes_visible_tokens_unless_they_are_kept():
+    def changes(**options):
+        _, states = draw(PUBLISHED, return_trajectory=True, **options)
+        pairs = itertools.pairwise(np.asarray(states))
+        return [int(np.sum((one != K) & (one != other))) for one, other in pairs]
+
+    assert changes()[-1] > 0.2 * SHAPE[0] * SHAPE[1]
+    assert changes(sampler=samplers.Ancestral(keep_visible=True)) == [0] * 8
+    # Masked positions are drawn as they were.
+    first = [
+        draw(PUBLISHED, num_steps=1, sampler=samplers.Ancestral(keep_visible=keep))
+        for keep in (False, True)
+    ]
+    np.testing.assert_array_equal(*first)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -246,6 +263,7 @@ BAD = [
     ({"sampler": "first_hitting"}, "needs noise that only absorbs"),
     ({"sampler": samplers.FirstHitting(True), "schedule": UNIFORM}, "replaces 0.001 of them"),
     ({"sampler": samplers.FirstHitting(True), "times": "cosine"}, "leave times out"),
+    ({"sampler": samplers.Ancestral(True), "schedule": UNIFORM}, "keep_visible leaves visible"),
     ({"sampler": "entropy", "schedule": UNIFORM}, '"entropy" leaves visible tokens as they are'),
     ({"sampler": samplers.Entropy(-1.0)}, "budget must be finite and at least 0, got -1"),
     ({"sampler": "purity", "schedule": ABSORBING}, '"purity" compares masked positions with'),

@@ -8,7 +8,7 @@ import numpy as np
 
 from cdcd_jax.checks import check_count
 from cdcd_jax.diffusion.samplers.draws import sample_reverse
-from cdcd_jax.diffusion.samplers.rule import Predict, Rule, State
+from cdcd_jax.diffusion.samplers.rule import Predict, Rule, State, check_nearly_absorbing
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.typing import PRNGKey, Timesteps
@@ -20,8 +20,24 @@ class Ancestral(Rule):
     """The exact reverse step over any distance, zs ~ sum_z0 q(zs | zt, z0) p(z0 | zt, cond).
 
     VQ-Diffusion Eq. 11; positions are drawn independently of each other. Where the noise replaces
-    tokens, visible tokens are redrawn as well.
+    tokens, visible tokens are redrawn as well: at the last step from p(z0 | zt, cond) itself, so
+    that a network which is not sure of what it is shown changes it, however rare the noise is.
+
+    Attributes:
+        keep_visible: Leave visible tokens as they are, which is exact for an absorbing schedule and
+            nearly so for the published one, where one token in a million is replaced. Sampling then
+            ends when nothing is masked.
     """
+
+    keep_visible: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    def prepare(
+        self, schedule: Schedule, num_steps: int | None, times: Times, length: int | None
+    ) -> tuple["Rule", np.ndarray]:
+        """Check that visible tokens may stay, and lay out the steps."""
+        if self.keep_visible:
+            check_nearly_absorbing("keep_visible", schedule)
+        return super().prepare(schedule, num_steps, times, length)
 
     def step(
         self,
@@ -34,7 +50,14 @@ class Ancestral(Rule):
     ) -> State:
         """Draw every position from the posterior."""
         log_p0 = predict(state.zt, t).filtered
-        return state._replace(zt=sample_reverse(key, schedule, log_p0, state.zt, s, t))
+        zs = sample_reverse(key, schedule, log_p0, state.zt, s, t)
+        if self.keep_visible:
+            zs = jnp.where(state.zt == schedule.mask_id, zs, state.zt)
+        return state._replace(zt=zs)
+
+    def keeps_visible(self, schedule: Schedule) -> bool:
+        """Return whether visible tokens stay, by choice or as nothing replaces them."""
+        return self.keep_visible or super().keeps_visible(schedule)
 
 
 @jax.tree_util.register_dataclass

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cdcd_jax.checks import check_count, require
+from cdcd_jax.checks import check_count
 from cdcd_jax.diffusion.samplers.draws import draw_clean
 from cdcd_jax.diffusion.samplers.orders import check_at_least, check_masks, highest
 from cdcd_jax.diffusion.samplers.rule import (
     Predict,
     Rule,
     State,
+    check_nearly_absorbing,
     is_free,
     replaces_tokens,
 )
@@ -56,7 +57,7 @@ class FirstHitting(Rule):
                 "makes it, and this schedule replaces tokens; ignore_uniform = True takes a share "
                 f"below {NEARLY_ABSORBING:g} for none"
             )
-        check_nearly_absorbing("first_hitting", schedule)
+        check_nearly_absorbing('sampler "first_hitting"', schedule)
         if not isinstance(times, str) or times != "uniform":
             raise ValueError(
                 'times: the sampler "first_hitting" draws its steps at random; leave times out'
@@ -118,7 +119,7 @@ class Entropy(Rule):
     ) -> tuple[Rule, np.ndarray]:
         """Check the budget, and that no visible token would have to change."""
         check_masks(schedule)
-        check_nearly_absorbing("entropy", schedule)
+        check_nearly_absorbing('sampler "entropy"', schedule)
         check_at_least("budget", self.budget, 0.0)
         return super().prepare(schedule, num_steps, times, length)
 
@@ -165,14 +166,3 @@ def find_entropy(log_p: LogProbs) -> Float[Array, "batch length"]:
     """Return the entropy of the token at each position, nats."""
     p = jnp.exp(log_p)
     return -jnp.sum(jnp.where(p > 0.0, p * log_p, 0.0), axis=-1)
-
-
-def check_nearly_absorbing(sampler: str, schedule: Schedule) -> None:
-    """Raise a ValueError if a schedule replaces more tokens than can be passed over."""
-    require(
-        lambda keep, alpha: keep - alpha < NEARLY_ABSORBING,
-        f'sampler "{sampler}" leaves visible tokens as they are, and the schedule replaces '
-        f'{NEARLY_ABSORBING:g} of them or more at a step: take "ancestral" or "confidence"',
-        schedule.keep_bar,
-        schedule.alpha_bar,
-    )

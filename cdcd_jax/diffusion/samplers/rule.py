@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from cdcd_jax.checks import is_traced
+from cdcd_jax.checks import is_traced, require
 from cdcd_jax.diffusion.samplers.times import Times, make_times
 from cdcd_jax.diffusion.schedule import Schedule
+from cdcd_jax.diffusion.transitions import NEARLY_ABSORBING
 from cdcd_jax.typing import Leaf, LogProbs, PRNGKey, Timesteps, Tokens
 
 
@@ -108,3 +109,14 @@ def is_free(state: State, schedule: Schedule) -> Bool[Array, "batch length"]:
 def replaces_tokens(schedule: Schedule) -> bool:
     """Return whether noise may replace a token; of a schedule that is traced, that it may."""
     return is_traced(schedule.beta_bar) or bool(np.any(np.asarray(schedule.beta_bar) > 0.0))
+
+
+def check_nearly_absorbing(what: str, schedule: Schedule) -> None:
+    """Raise a ValueError if a schedule replaces more tokens than can be passed over."""
+    require(
+        lambda keep, alpha: keep - alpha < NEARLY_ABSORBING,
+        f"{what} leaves visible tokens as they are, and the schedule replaces {NEARLY_ABSORBING:g} "
+        'of them or more at a step; "ancestral" without keep_visible draws them anew',
+        schedule.keep_bar,
+        schedule.alpha_bar,
+    )
