@@ -68,7 +68,7 @@ def main() -> None:
 def compile_one(asked: dict[str, Any]) -> dict[str, Any]:
     """Compile one step and read its program; what fails is said in ``error``."""
     kind, layout = asked["target"].split("=")
-    config = load_config(f"configs/{asked['config']}.py")
+    config: Any = load_config(f"configs/{asked['config']}.py")
     with config.unlocked():
         config.mesh.update(data=None, fsdp=asked["fsdp"], tensor=asked["tensor"])
         config.denoiser.compute_dtype = asked["dtype"]
