@@ -8,7 +8,7 @@ import pytest
 from test_schedule import SCHEDULES
 
 import cdcd_jax as cdcd
-from cdcd_jax.diffusion.samplers.draws import exponential, random_bits, sample_reverse
+from cdcd_jax.diffusion.samplers.draws import exponential, sample_reverse
 from cdcd_jax.diffusion.samplers.filters import apply_temperature, keep_top_k, truncate
 from tests.support.oracles import exact_denoiser, posterior
 
@@ -86,30 +86,6 @@ def test_noise_is_exponential_in_its_smallest_values_too():
         assert abs(np.sum(noise < threshold) - expected) < 5 * np.sqrt(expected)
     # 24 bits would leave no values between 0 and 6e-8, and 8 rounds of 4 million find some.
     assert len(np.unique(noise[noise < 5e-7])) > 10
-
-
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4), (0, 3)])
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
-def test_random_bits_are_those_of_jax(shape, impl):
-    key = jax.random.key(7, impl=impl)
-    expected = jax.random.bits(jax.random.clone(key), shape, jnp.uint32)
-    np.testing.assert_array_equal(jax.jit(random_bits, static_argnums=1)(key, shape), expected)
-
-
-def test_random_bits_of_batched_keys_and_in_the_old_layout_are_those_of_jax():
-    shape = (3, 4)
-    keys = jax.random.split(jax.random.key(8), 2)
-    expected = [jax.random.bits(key, shape, jnp.uint32) for key in jax.random.clone(keys)]
-    np.testing.assert_array_equal(jax.vmap(lambda key: random_bits(key, shape))(keys), expected)
-    with jax.threefry_partitionable(False):
-        key = jax.random.key(9)
-        old = jax.random.bits(jax.random.clone(key), shape, jnp.uint32)
-        np.testing.assert_array_equal(random_bits(key, shape), old)
-
-
-def test_noise_is_made_in_one_pass():
-    lowered = jax.jit(exponential, static_argnums=1).lower(jax.random.key(0), (2, 3, 4))
-    assert "while" not in lowered.as_text()
 
 
 def sorted_truncation(p, r):

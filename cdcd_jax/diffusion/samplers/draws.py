@@ -1,10 +1,8 @@
 """Draws from the reverse process, by one race of exponential noise over the tokens."""
 
-import math
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
 
 from cdcd_jax.diffusion.posterior import reverse_probs, reverse_rates
 from cdcd_jax.diffusion.schedule import Schedule
@@ -71,40 +69,10 @@ def exponential(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     Time-Agnostic Masked Models", Sec. 4). ``jax.random.gumbel(mode="high")`` has the range too, at
     six times the cost on CPU.
     """
-    u = (random_bits(key, shape).astype(jnp.float32) + 0.5) * 2.0**-32
+    u = (jax.random.bits(key, shape, jnp.uint32).astype(jnp.float32) + 0.5) * 2.0**-32
     # -log(1 - u), by its series where 1 - u would round; the next term is below 1e-9 relative.
     series = u * (1.0 + u * (1 / 2 + u * (1 / 3 + u * (1 / 4))))
     return jnp.where(u < 2.0**-7, series, -jnp.log(jnp.maximum(1.0 - u, 2.0**-25)))
-
-
-def random_bits(key: PRNGKey, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """Draw 32 random bits each, those of `jax.random.bits`.
-
-    On CPU JAX computes its Threefry-2x32 (Salmon et al. 2011) in a loop over the rounds, which
-    passes through memory five times and takes long to compile. Written out, the rounds are one pass
-    together with what is made of the bits: a third of the time for noise of [batch length K].
-    """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
-    by_place = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
-    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    if not (threefry and by_place and math.prod(shape) < 2**32):
-        return jax.random.bits(key, shape, jnp.uint32)
-    first, second = jax.random.key_data(key)
-    words = first, second, first ^ second ^ jnp.uint32(0x1BD11BDA)
-    # An element's counter is its place in row-major order, by axis, which a mesh can split.
-    counter = jnp.zeros(shape, jnp.uint32)
-    for axis in range(len(shape)):
-        stride = jnp.uint32(math.prod(shape[axis + 1 :]))
-        counter = counter + stride * jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-    x, y = jnp.broadcast_to(first, shape), counter + second
-    for group in range(5):
-        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
-            x = x + y
-            y = x ^ (y << jnp.uint32(distance) | y >> jnp.uint32(32 - distance))
-        x = x + words[(group + 1) % 3]
-        y = y + words[(group + 2) % 3] + jnp.uint32(group + 1)
-    return x ^ y
 
 
 def _probs(log_p0: LogProbs) -> LogProbs:
