@@ -3,7 +3,7 @@
 On one host these cost nothing; on many, each is a wait for all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -23,6 +23,29 @@ def all_agree(ours: bool) -> bool:
         return ours
     with meeting("agreeing with the others"):
         return bool(np.all(multihost_utils.process_allgather(np.asarray(ours))))
+
+
+def on_first_host(what: str, action: Callable[[], object]) -> None:
+    """Do something on the first host alone: all wait for it, and all fail where it fails.
+
+    Args:
+        what: What is done, for the error of the others.
+        action: Called on the first host.
+
+    Raises:
+        ValueError: On the other hosts, if it failed.
+
+    >>> on_first_host("greeting", lambda: print("hello"))
+    hello
+    """
+    failure = None
+    if is_first_host():
+        try:
+            action()
+        except Exception as error:
+            failure = error
+    if not all_agree(failure is None):
+        raise failure or ValueError(f"{what} failed; host 0 says why")
 
 
 def broadcast_from_host0(numbers: Sequence[int]) -> list[int]:

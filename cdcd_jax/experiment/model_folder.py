@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cdcd_jax.codecs.codec_file import name_leaves, unflatten
+from cdcd_jax.distributed.agreement import on_first_host
 from cdcd_jax.distributed.mesh import make_mesh, replicated
 from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.distributed.shard_batch import place_arrays
@@ -25,7 +26,7 @@ from cdcd_jax.experiment.experiment import SECTIONS, Experiment
 from cdcd_jax.experiment.step import make_network
 from cdcd_jax.generator import Generator
 from cdcd_jax.interop.stored import check_finite
-from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
+from cdcd_jax.io import atomic_folder
 from cdcd_jax.reading.json_text import read_json
 from cdcd_jax.reading.safetensors_head import map_arrays
 from cdcd_jax.registry import CONDITIONS
@@ -86,7 +87,10 @@ def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
     """
     folder = workdir / FOLDER
     described = _describe(experiment)
-    if is_first_host() and not _is_same(folder / FILE, described):
+
+    def write() -> None:
+        if _is_same(folder / FILE, described):
+            return
         places = find_places(config, workdir)
         with writing(folder), atomic_folder(folder) as part:
             save_codec(config, places, part / CODEC)
@@ -94,7 +98,8 @@ def save_model(experiment: Experiment, config: Any, workdir: Path) -> None:
                 save_texts(config, places.tokens, part)
             _write(part / FILE, described)
             shutil.rmtree(folder, ignore_errors=True)
-    wait_for_hosts(f"wrote {folder}")
+
+    on_first_host(f"writing {folder}", write)
 
 
 def find_model(path: Path) -> Path | None:

@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 
 from cdcd_jax.codecs.codec_file import flatten, write_arrays
+from cdcd_jax.distributed.agreement import on_first_host
 from cdcd_jax.experiment.model_folder import CODEC, FILE, write_description
 from cdcd_jax.experiment.published_images import PUBLISHED_SIZE, open_published, read_images
 from cdcd_jax.experiment.published_music import read_music
 from cdcd_jax.interop.diffusers import INDEX, find_merges, is_pipeline, pipeline_files
 from cdcd_jax.interop.published import is_music
 from cdcd_jax.interop.published_entries import read_entries
-from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
+from cdcd_jax.io import atomic_folder
 from cdcd_jax.reading.json_text import parse_json
 from cdcd_jax.reading.safetensors_head import read_safetensors_head
 from cdcd_jax.tasks.texts import MERGES, TOWER
@@ -63,7 +64,10 @@ def convert_published(
     merges = merges or find_merges(path)
     files = [Path(file) for file in (codec, used_codes, merges) if file]
     source = _describe_files([*(pipeline_files(path) if is_pipeline(path) else [path]), *files])
-    if is_first_host() and not _is_converted(folder, f"{image_size}, {source}"):
+
+    def convert() -> None:
+        if _is_converted(folder, f"{image_size}, {source}"):
+            return
         _check_folder(folder)
         entries = None if is_pipeline(path) else read_entries(path, None)
         if entries is not None and is_music(entries):
@@ -82,7 +86,8 @@ def convert_published(
             shutil.rmtree(folder, ignore_errors=True)
         which = "" if found.averaged else ": the last weights, as it holds no averaged ones"
         print(f"Converted {path} into {folder}{which}")
-    wait_for_hosts(f"converted {path}")
+
+    on_first_host(f"converting {path}", convert)
     return folder
 
 

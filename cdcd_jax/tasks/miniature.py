@@ -24,11 +24,12 @@ from cdcd_jax.data.miniature.cub import draw_cub
 from cdcd_jax.data.miniature.imagenet import draw_imagenet
 from cdcd_jax.data.miniature.shapes import COLOURS, SHAPES, describe_shape
 from cdcd_jax.data.miniature.tiktok import make_tiktok
+from cdcd_jax.distributed.agreement import on_first_host
 from cdcd_jax.interop.jukebox import jukebox_to_state_dict
 from cdcd_jax.interop.tiny_clip import merge_words, write_clip, write_merges
 from cdcd_jax.interop.torch_writer import write_torch
 from cdcd_jax.interop.vqgan import vqgan_to_state_dict
-from cdcd_jax.io import atomic_folder, is_first_host, wait_for_hosts
+from cdcd_jax.io import atomic_folder
 from cdcd_jax.settings.sections import make_section
 from cdcd_jax.tasks.codec_family import take_options
 from cdcd_jax.tasks.music import load_dances
@@ -110,10 +111,13 @@ def provide_synthetic(config: Any, workdir: Path) -> None:
 
 def _once(folder: Path, write: Callable[[Path], None]) -> Path:
     """Have a folder written by the first host unless it is there; all hosts wait for it."""
-    if is_first_host() and not folder.exists():
-        with atomic_folder(folder) as part:
-            write(part)
-    wait_for_hosts(f"synthetic data {folder}")
+
+    def write_it() -> None:
+        if not folder.exists():
+            with atomic_folder(folder) as part:
+                write(part)
+
+    on_first_host(f"writing the synthetic data {folder}", write_it)
     return folder
 
 

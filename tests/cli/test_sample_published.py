@@ -39,6 +39,7 @@ from cdcd_jax.tasks.places import find_places
 from cdcd_jax.tasks.task import find_task
 from cdcd_jax.visualization.prompts import draw_prompts
 from tests.interop.test_state_dict import Global, tensor
+from tests.support.hosts import Hosts
 from tests.support.ithq_files import make_ithq, text_encoder, write_pipeline
 from tests.support.published_files import (
     CASES,
@@ -367,6 +368,31 @@ def test_one_command_samples_a_class(fork_server, tmp_path):
     width, height = Image.open(image).size
     assert width >= 2 * 256
     assert height >= 256
+
+
+@pytest.mark.slow
+def test_two_hosts_convert_once_and_end_alike(tmp_path):
+    _, entries = make_entries("imagenet", num_classes=1001)
+    path = write_checkpoint(tmp_path / "published.pth", entries)
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    used_codes = write_map(tmp_path / "taming_vqvae_7.pt", SMALL_CODEC["num_codes"], USED)
+    command = [None, "--config=configs/imagenet_vanilla.py", "--mode=sample"]
+    command += [f"--config.codec.used_codes={used_codes}", "--label=7", "--config.mesh.data=2"]
+    command += ["--num_samples=2", "--num_steps=2", "--config.codec.batch_size=2"]
+    for name, codes in (("cut", {0: 2, 1: 2}), ("published", {0: 0, 1: 0})):
+        workdir = tmp_path / f"run_{name}"
+        flags = [f"--reference_checkpoint={tmp_path / name}.pth", f"--workdir={workdir}"]
+        with Hosts([*command, *flags], tmp_path / name) as hosts:
+            assert hosts.wait(300) == codes, hosts.outputs()
+            if name == "cut":
+                assert "cut.pth is not a complete PyTorch zip checkpoint" in hosts.output(0)
+                assert f"converting {cut} failed; host 0 says why" in hosts.last_line(1)
+                assert not workdir.exists()
+            else:
+                assert f"Converted {path}" in hosts.output(0)
+                assert "Converted" not in hosts.output(1)
+                assert len([*(workdir / "samples").glob("published-*.png")]) == 1
 
 
 @pytest.mark.parametrize(
