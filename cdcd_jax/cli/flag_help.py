@@ -11,7 +11,8 @@ GROUPS = {
     "What is run": ("config", "mode", "workdir"),
     "Sampling": (
         *("num_samples", "label", "prompt", "negative_prompt", "prompt_file", "num_steps"),
-        *("truncation", "top_k", "temperature", "guidance", "seed", "trajectory", "gif", "export"),
+        *("truncation", "top_k", "temperature", "guidance", "sampler", "corrector", "times"),
+        *("seed", "trajectory", "gif", "export"),
     ),
     "Editing": ("image", "mask", "box", "music", "span", "strength"),
     "Music for a dance": (
@@ -21,7 +22,7 @@ GROUPS = {
     "Many hosts": (
         *("coordinator", "num_hosts", "host_index", "host_timeout", "host_stuck_timeout"),
     ),
-    "Planning": ("devices", "hardware"),
+    "Planning": ("devices", "hardware", "topology"),
     "Debugging": ("debug", "profile"),
 }
 """Names of flags, each in one group."""

@@ -8,9 +8,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from cdcd_jax.cli.dances import DanceRequest
+from cdcd_jax.diffusion.samplers.sample import option_names
 from cdcd_jax.distributed.watchdog import STUCK_TIMEOUT
 from cdcd_jax.settings.config_file import EXAMPLE, ConfigFileParser
 from cdcd_jax.training.sampling_options import MAX_SEED
+from cdcd_jax.training.sampling_options import SAMPLING as OPTIONS
 
 FLAGS = flags.FLAGS
 MODES = ("train", "evaluate", "sample", "edit", "codec", "prepare", "plan")
@@ -136,6 +138,18 @@ _define(
 _define(
     *("float", "guidance", None, "scale of classifier-free guidance; 1 is none."),
     DRAWN._replace(instead=KEPT.format("guidance")),
+)
+_define(
+    *("string", "sampler", None, "rule of a step, such as confidence; docs/guides/sampling.md."),
+    DRAWN._replace(instead=KEPT.format("sampler")),
+)
+_define(
+    *("string", "corrector", None, "what repairs the tokens after each step, such as gibbs."),
+    DRAWN._replace(instead=KEPT.format("corrector")),
+)
+_define(
+    *("string", "times", None, "which steps are taken: uniform, cosine or polynomial."),
+    DRAWN._replace(instead=KEPT.format("times")),
 )
 _define(
     *("integer", "seed", 0, "seed of the samples."),
@@ -273,8 +287,15 @@ def dance_request() -> DanceRequest:
 
 
 def override(configured: Mapping[str, Any]) -> dict[str, Any]:
-    """Let the flags override the configuration's way of sampling; a dance is played once."""
-    given = {name: getattr(FLAGS, name, None) for name in configured}
+    """Let the flags override the configuration's way of sampling; a dance is played once.
+
+    Options of a sampler or corrector that another one takes the place of are left out.
+    """
+    given = {name: getattr(FLAGS, name, None) for name in ("num_samples", *OPTIONS)}
     changed = {name: value for name, value in given.items() if value is not None}
+    parts = {**configured, **changed}
+    own = option_names(parts.get("sampler", "ancestral"), parts.get("corrector"))
+    kept = ("num_samples", *OPTIONS, *own)
+    configured = {name: value for name, value in configured.items() if name in kept}
     takes = {"num_samples": 1} if FLAGS.motion else {}
     return {**configured, **takes, **changed}

@@ -10,7 +10,7 @@ from cdcd_jax.cli.drawing import describe
 from cdcd_jax.cli.evaluate import name_evaluation
 from cdcd_jax.cli.flag_checks import check_flags, check_writable
 from cdcd_jax.cli.flag_help import EXAMPLES, GROUPS, describe_flags
-from cdcd_jax.cli.flags import FLAGS, MODES, USES
+from cdcd_jax.cli.flags import FLAGS, MODES, USES, override
 from cdcd_jax.cli.music_files import DanceRequest, name_music
 from cdcd_jax.settings.config_file import load_config
 
@@ -188,3 +188,18 @@ def test_the_examples_of_the_help_can_be_given():
                 load_config(value)
             elif not name.startswith("config."):
                 FLAGS[name].parser.parse(value)
+
+
+def test_another_sampler_goes_without_the_options_of_the_configured_one():
+    configured = {"sampler": "confidence", "choice_temperature": 2.0, "num_steps": 5}
+    configured |= {"corrector": "gibbs", "num_masked": 8, "num_samples": 3}
+    FLAGS.mark_as_parsed()
+    assert override(configured) == configured
+    with flagsaver.flagsaver(sampler="halton", times="cosine"):
+        kept = {"num_steps": 5, "corrector": "gibbs", "num_masked": 8, "num_samples": 3}
+        assert override(configured) == kept | {"sampler": "halton", "times": "cosine"}
+    with (
+        flagsaver.flagsaver(sampler="banana"),
+        pytest.raises(ValueError, match='"banana" is not a sampler: there are ancestral'),
+    ):
+        override(configured)
