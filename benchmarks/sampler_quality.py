@@ -109,7 +109,10 @@ def score_run(run: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def diversity_metric() -> Metric:
-    """Return how often two samples for the same condition differ at a position, 0..1."""
+    """Return how often two samples differ at a position, 0..1.
+
+    Samples for the same condition, where there are several; else any two.
+    """
 
     def extract(tokens: np.ndarray) -> np.ndarray:
         return np.asarray(tokens)
@@ -124,7 +127,8 @@ def diversity_metric() -> Metric:
 
     def result(state: dict[Any, list]) -> dict[str, float]:
         differing = []
-        for rows in state.values():
+        repeated = [rows for rows in state.values() if len(rows) > 1]
+        for rows in repeated or [[row for found in state.values() for row in found]]:
             group = np.stack(rows)
             if len(group) > 1:
                 # Of n(n-1)/2 pairs, those whose tokens are equal, position by position.

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import NamedTuple
 
 import jax
@@ -224,11 +225,12 @@ def explain_loss(error: BaseException) -> str | None:
         if isinstance(cause, (RuntimeError, ValueError, OSError)) and LOST.search(str(cause)):
             return (
                 f"another host has gone ({_first_line(cause)}); run the same command on all hosts "
-                "again to continue from the newest checkpoint"
+                "again: a training continues from its newest checkpoint"
             )
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 def _first_line(error: BaseException) -> str:
-    return (next(iter(str(error).splitlines()), "") or type(error).__name__)[:160]
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return shorten(line, 160, placeholder=" ...")

@@ -19,6 +19,8 @@ def test_diversity_is_the_share_of_positions_in_which_two_samples_differ():
     found = diversity([(tokens[:2], [0, 0]), (tokens[2:], [0, 1])])
     assert found == {"diversity": pytest.approx((1 / 2 + 2 / 2 + 1 / 2) / 3)}
     assert diversity([([[1, 2]], [0])]) == {}
+    # With one sample for each condition, all of them are compared.
+    assert diversity([([[1, 2], [1, 3], [4, 3]], [0, 1, 2])]) == {"diversity": pytest.approx(2 / 3)}
     assert diversity([([[1, 2]] * 3, [0] * 3)]) == {"diversity": 0.0}
 
 
