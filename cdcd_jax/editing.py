@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+LOUDEST = 4.0
+"""Of sound as floats, whose full scale is 1; a loud recording may reach beyond that."""
+
 
 class Original(NamedTuple):
     """Data that are edited.
@@ -56,6 +59,11 @@ def fit_images(
         ValueError: If they are no such images, or the mask is not of them.
     """
     images = _to_array(data, coloured=len(shape) == 3)
+    if len(shape) == 2 and images.ndim == 3 and images.shape[2] in (3, 4) and shape[1] > 4:
+        raise ValueError(
+            f"data has the shape {images.shape}, as an image in colour, and the model's are grey: "
+            "give [height width], or a PIL image, which is converted"
+        )
     images = images[None] if images.ndim == len(shape) else images
     if images.ndim != len(shape) + 1 or images.shape[3:] != shape[2:] or not images.size:
         wanted = "[height width 3]" if len(shape) == 3 else "[height width]"
@@ -161,6 +169,12 @@ def fit_sounds(
     [True, False, False, True]
     """
     sounds = np.atleast_2d(np.asarray(data))
+    if not np.issubdtype(sounds.dtype, np.floating):
+        raise ValueError(f"data must be sound as floats -1..1, got {sounds.dtype}")
+    if sounds.size and np.max(np.abs(sounds)) > LOUDEST:
+        raise ValueError(
+            f"data must be sound as floats -1..1, but it reaches {np.max(np.abs(sounds)):g}"
+        )
     if sounds.ndim != 2 or not sounds.size:
         shape = np.shape(data)
         raise ValueError(f"data must be one sound [samples] or a batch, got the shape {shape}")
@@ -173,7 +187,10 @@ def fit_sounds(
         last = samples / sample_rate if seconds is None else seconds
         for span in array.reshape(-1, 2).tolist():
             start, end = _read_span(span, last)
-            changed[round(start * sample_rate) : round(end * sample_rate)] = True
+            first, stop = round(start * sample_rate), round(end * sample_rate)
+            if first == stop:
+                raise ValueError(f"mask = {tuple(span)} is shorter than a sample of the sound")
+            changed[first:stop] = True
     elif array.dtype == bool and array.shape == (given,):
         changed[:given] |= array[:samples]
     else:
@@ -243,6 +260,12 @@ def _to_array(data: Any, *, coloured: bool) -> np.ndarray:
     """Turn PIL images into bytes of the codec's colours; arrays stay."""
     several = [*data] if isinstance(data, list | tuple) else [data]
     if several and all(hasattr(image, "convert") for image in several):
+        for image in several:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"data: a PIL image of mode {image.mode} has no known range; give bytes, or an "
+                    "array of floats 0..1"
+                )
         arrays = [np.asarray(image.convert("RGB" if coloured else "L")) for image in several]
         if len({array.shape for array in arrays}) > 1:
             raise ValueError("data: the images of a batch must be of one size")

@@ -160,6 +160,8 @@ def test_data_of_another_kind_are_named(model, digits):
         (255 * digits, "data holds values 0..255; images have 0..1, or bytes"),
         (digits * np.nan, "data holds a value that is not finite"),
         ("x.png", "data must be one image"),
+        (digits[0][..., None].repeat(3, -1), "as an image in colour, and the model's are grey"),
+        (Image.fromarray(digits[0]), "a PIL image of mode F has no known range; give bytes, or"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             model.edit(data, None, 3)

@@ -124,7 +124,11 @@ def test_what_is_not_in_memory_only_is_exported(experiment, tmp_path):
         (3, {"truncation": "0.8"}, "truncation = '0.8' must be a number"),
         (3, {"num_steps": 2.5}, "num_steps = 2.5 must be a whole number"),
         (3, {"truncation": 0}, "truncation must be in (0, 1], got 0"),
-        (3, {"steps": 5}, "steps is not an option of sampling; there are num_steps, truncation"),
+        (
+            3,
+            {"steps": 5},
+            'steps is not an option of sampling with sampler = "ancestral": did you mean num_steps',
+        ),
         (3, {"output": "jpeg"}, "output = 'jpeg' must be 'data', 'pil' or 'tokens'"),
     ],
 )

@@ -99,6 +99,10 @@ def test_a_longer_sound_is_cut_with_a_sentence(kind):
         (sound(1.0), (1, 2, 3, 4), "or seconds (start, end), got object of shape (4,)"),
         (sound(1.0)[:0], (0.0, 1.0), "data must be one sound [samples] or a batch"),
         (sound(1.0)[None, None], (0.0, 1.0), "got the shape (1, 1, 22050)"),
+        (np.int16(sound(1.0) * 2**14), (0.0, 1.0), "data must be sound as floats -1..1, got int16"),
+        (sound(1.0) * 90, (0.0, 1.0), "data must be sound as floats -1..1, but it reaches"),
+        ("song.wav", (0.0, 1.0), "data must be sound as floats -1..1, got <U8"),
+        (sound(1.0), (0.5, 0.50001), "mask = (0.5, 0.50001) is shorter than a sample"),
         (sound(1.0) * np.nan, (0.0, 1.0), "data holds a value that is not finite"),
     ],
 )

@@ -81,11 +81,20 @@ def test_the_gradient_is_exact_for_a_sum_over_independent_positions():
     assert 0.5 * np.abs(APART - tilted).sum() > 0.2
 
 
+@pytest.mark.parametrize("num_particles", [None, 3])
+def test_a_reward_that_is_nan_is_named(generator, num_particles):
+    with pytest.raises(ValueError, match="the reward is NaN at some tokens, or"):
+        generator.sample(
+            0, num_samples=2, num_particles=num_particles, reward=lambda x: jnp.nan * x.sum((1, 2))
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_particles": 4}, "num_particles = 4 needs a reward to follow"),
         ({"reward": sum_reward, "num_particles": 0}, "num_particles"),
+        ({"reward": sum_reward, "num_particles": 10**7}, "must be at most 10000"),
         ({"reward": lambda x: x.sum()}, "reward must return floats [1], one for each row"),
         ({"reward": lambda x: x.argmax(-1).sum(-1)}, "reward must return floats [1]"),
         (

@@ -323,7 +323,10 @@ def _plan(workdir: Path) -> None:
         print(f"{missing}. That for CPUs stands in for it.")
     elif layout is not None:
         topology = describe_topology(name, layout, hardware.memory, hardware.bandwidth)
-    plan_run(build_plan(FLAGS.config), hardware, workdir, devices=count, topology=topology)
+    run = build_plan(FLAGS.config)
+    # Of other numbers of devices there is a table where they are imagined: that takes less.
+    table = layout is None
+    plan_run(run, hardware, workdir, devices=count, topology=topology, table=table)
 
 
 def _config_file() -> str:

@@ -124,7 +124,7 @@ _define(
 )
 _define(
     *("float", "truncation", None, "mass of the prediction kept at each step, 1 for all."),
-    SAMPLING._replace(instead=VARIED.format("truncations")),
+    DRAWN._replace(instead=VARIED.format("truncations")),
 )
 _define(
     *("integer", "top_k", None, "number of most likely tokens kept."),

@@ -48,11 +48,11 @@ def plan_run(
     *,
     devices: int | None = None,
     topology: Topology | None = None,
+    table: bool = True,
 ) -> Path:
     """Print the cost of a training on some devices, and a table of growing numbers of devices.
 
-    Of devices that are described for their own compiler there is no table: a large step takes it
-    minutes. In the table the batch stays as configured as long as every device has an example of
+    In the table the batch stays as configured as long as every device has an example of
     it; beyond that it grows with the devices. ``fsdp`` and ``tensor`` stay, ``data`` takes the
     rest.
 
@@ -62,6 +62,7 @@ def plan_run(
         workdir: Folder of the run, where ``plan.json`` goes.
         devices: Number of devices; None for the number in the section ``mesh``.
         topology: Devices and their own compiler, in place of a number.
+        table: Whether to print the table.
 
     Returns:
         The file with the same as JSON.
@@ -80,7 +81,7 @@ def plan_run(
         len(found), lambda: plan_mesh(planned, mesh, shardings, hardware, compiler=compiler)
     )
     print(describe_mesh_plan(first, hardware), flush=True)
-    rows, left_out = ([], {}) if topology else _fill_table(run, hardware, first)
+    rows, left_out = _fill_table(run, hardware, first) if table else ([], {})
     if rows:
         print(describe_table(rows, planned.batch_size))
     for count, reason in left_out.items():

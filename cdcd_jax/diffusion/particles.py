@@ -32,6 +32,9 @@ from cdcd_jax.typing import DenoiseFn, Number, PRNGKey, Tokens
 OPTIONS = ("num_steps", "times", "temperature", "truncation", "top_k")
 """Options of ancestral sampling, which the particles go through."""
 
+LOOK_AHEAD = 4.0
+"""By how much a prediction may be worse than an example's best before the end, at most."""
+
 LARGEST = 1e30
 """Of a reward; an impossible sample has the negative of it."""
 
@@ -68,10 +71,12 @@ def sample_particles(
 ) -> Particles:
     """Sample from p(z0 | cond) p(y | z0)^scale, normalised.
 
-    At the step t a particle is weighted by exp(scale (r_t - r_t')), where r_t is the reward of a
-    prediction of z0 that is drawn from the network's, and r_t' that of the step before; the last is
-    the reward of the sample itself. The product of all telescopes to the reward of the sample, so
-    the intermediate ones only decide how well the particles are spent.
+    At the step t a particle is weighted by exp(r_t - r_t'), where r_t is scale times the reward of
+    a prediction of z0 that is drawn from the network's, and r_t' that of the step before; the last
+    is that of the sample itself. The product telescopes to the reward of the sample, so that the
+    intermediate ones only decide how well the particles are spent. They are taken from the best of
+    an example's particles and cut at -4: what a prediction rules out may yet come true, and would
+    be lost for any number of particles.
 
     Args:
         key: Random key.
@@ -179,6 +184,10 @@ def run_particles(
         value = jnp.clip(value.astype(jnp.float32), -LARGEST, LARGEST)
         return scale * value.reshape(batch, num_particles)
 
+    def look_ahead(z0: Tokens) -> Array:
+        value = reward(z0)
+        return jnp.maximum(value - jnp.max(value, axis=1, keepdims=True), -LOOK_AHEAD)
+
     def step(carry: Any, now: Any) -> tuple[Any, None]:
         state, log_weights, before = carry
         zt = state.zt
@@ -186,7 +195,7 @@ def run_particles(
         keys = jax.random.split(key, 3)
         log_p0 = log_probs(predict(zt, jnp.full(rows, t), cond), zt, schedule.vocab_size)
         drawn = jax.random.categorical(keys[0], log_p0)
-        predicted = reward(jnp.where(zt == schedule.mask_id, drawn, zt).astype(zt.dtype))
+        predicted = look_ahead(jnp.where(zt == schedule.mask_id, drawn, zt).astype(zt.dtype))
         log_weights = log_weights + predicted - before
         index, log_weights = _resample(keys[1], log_weights, min_ess)
         flat = (index + num_particles * jnp.arange(batch)[:, None]).reshape(rows)
@@ -201,8 +210,11 @@ def run_particles(
     first = sampler.init(init_key, rows, length, known, start), zeros, zeros
     visits = jax.random.split(steps_key, len(times) - 1), times[:-1], times[1:]
     (end, log_weights, before), _ = jax.lax.scan(step, first, visits)
-    tokens = end.zt
-    log_weights = jax.nn.log_softmax(log_weights + reward(tokens) - before, axis=-1)
+    tokens, final = end.zt, reward(end.zt)
+    final = final - jnp.max(final, axis=1, keepdims=True)
+    log_weights = jax.nn.log_softmax(log_weights + final - before, axis=-1)
+    wrong = jnp.repeat(jnp.isnan(log_weights).any(axis=1), num_particles)
+    tokens = jnp.where(wrong[:, None], schedule.mask_id, tokens)  # as where a network gives NaN
     return Particles(tokens.reshape(batch, num_particles, length), log_weights)
 
 

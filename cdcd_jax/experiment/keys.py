@@ -69,7 +69,7 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "mesh": {"": Keys.of(*AXES, "rules", "codec_rules")},
         "eval": {name: entry.tasks[0].eval_keys for name, entry in SOURCES.items()},
         "sample": {
-            "": argument_keys(check_sampling, given=("schedule", "model", "negative")).and_other(
+            "": argument_keys(check_sampling, given=REQUESTED).and_other(
                 *(name for sampler in SAMPLERS for name in option_names(sampler)),
                 *(name for corrector in CORRECTORS for name in option_names(None, corrector)),
             )
@@ -77,6 +77,9 @@ def section_keys() -> dict[str, dict[str, Keys]]:
         "prepare": {name: entry.tasks[0].prepare_keys for name, entry in SOURCES.items()},
     }
 
+
+REQUESTED = ("schedule", "model", "negative", "reward", "num_particles")
+"""Arguments of a request for samples that no configuration has."""
 
 DERIVED = ("vocab_size", "num_steps", "grid", "condition", "num_classes", "cond_dim", "seconds")
 """Options of the denoiser that follow from other sections."""

@@ -22,6 +22,8 @@ LAYOUTS = {
 }
 """Arrangements of the devices that can be described, by name of the hardware: examples."""
 
+MAX_DEVICES = 1024
+
 _QUIET = {
     # Without these libtpu asks a server of Google's for the machine that it is on.
     "TPU_SKIP_MDS_QUERY": "1",
@@ -84,9 +86,10 @@ def parse_layout(hardware: str, layout: str) -> tuple[int, ...]:
             f"{', '.join(LAYOUTS)}, or --devices=N in place of the topology"
         )
     sides = LAYOUTS[hardware].split(",")[0].count("x") + 1
-    if not re.fullmatch("x".join([r"[1-9]\d{0,3}"] * sides), layout):
+    found = re.fullmatch("x".join([r"([1-9]\d{0,3})"] * sides), layout)
+    if found is None or math.prod(int(side) for side in found.groups()) > MAX_DEVICES:
         raise ValueError(_refusal(hardware, layout))
-    return tuple(int(side) for side in layout.split("x"))
+    return tuple(int(side) for side in found.groups())
 
 
 def _refusal(hardware: str, layout: str) -> str:
@@ -106,10 +109,10 @@ def missing_compiler(hardware: str) -> str | None:
     """
     if not hardware.startswith("tpu"):
         if find_spec("jax_cuda12_plugin") is None:
-            return 'the compiler for CUDA is not installed: pip install "jax[cuda12]"'
+            return 'the compiler for CUDA is not installed: pip install "cdcd_jax[cuda]"'
         return None
     if find_spec("libtpu") is None:
-        return 'the compiler for TPUs is not installed: pip install "jax[tpu]"'
+        return 'the compiler for TPUs is not installed: pip install "cdcd_jax[tpu]"'
     needs = " ".join(metadata.requires("jax") or ())
     wanted, found = re.search(r"libtpu==([\d.]+)\.\*", needs), metadata.version("libtpu")
     if wanted and not f"{found}.".startswith(f"{wanted[1]}."):

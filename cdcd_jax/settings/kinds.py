@@ -238,7 +238,7 @@ KINDS: Mapping[str, Kind] = {
     **_by_name(_whole(1, MOST), "num_masked num_passes num_redrawn"),
     **_by_name(_or_none(_whole(1, MOST)), "tokens_per_call"),
     **_by_name(_or_none(_whole(0, MOST)), "skip"),
-    **_by_name(SWITCH, "ignore_uniform"),
+    **_by_name(SWITCH, "ignore_uniform keep_visible"),
     **_by_name(TEXT, "strategy"),
     **_by_name(_tuple(_number("[0, 1e6]"), 2), "mask_weight"),
     **_by_name(_tuple(RULE), "codec_rules rules"),

@@ -34,6 +34,9 @@ from cdcd_jax.distributed.shard_batch import shard_batch
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
 
+MAX_PARTICLES = 10_000
+"""Of one sample, which are in memory together."""
+
 RewardFn: TypeAlias = Callable[[Any], Any]
 """``[samples length K] -> [samples]``, log p(y | z0), see `check_reward`."""
 
@@ -210,7 +213,12 @@ def make_sample_fn(
             return_trajectory=return_trajectory,
         )
         tokens = drawn[0] if return_trajectory else drawn
-        check_drawn(tokens, schedule.vocab_size)
+        try:
+            check_drawn(tokens, schedule.vocab_size)
+        except ValueError as error:
+            if reward is None:
+                raise
+            raise ValueError(f"the reward is NaN at some tokens, or {error}") from error
         return drawn
 
     return sample_fn
@@ -303,6 +311,8 @@ def check_reward(reward: RewardFn | None, num_particles: int | None, parts: Part
     if num_particles is None:
         return
     check_count("num_particles", num_particles)
+    if num_particles > MAX_PARTICLES:
+        raise ValueError(f"num_particles = {num_particles} must be at most {MAX_PARTICLES}")
     if reward is None:
         raise ValueError(
             f"num_particles = {num_particles} needs a reward to follow; give one, or leave it out"

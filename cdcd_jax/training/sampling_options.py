@@ -6,6 +6,7 @@ from typing import Any
 
 from cdcd_jax.diffusion.ramps import Interval, Ramp
 from cdcd_jax.diffusion.samplers.sample import option_names
+from cdcd_jax.registry import suggest
 
 MAX_SEED = 2**32 - 1
 """Of a random key, which has no more bits where JAX_ENABLE_X64 is not set."""
@@ -30,15 +31,17 @@ def complete_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) ->
     corrector = options.get("corrector", defaults.get("corrector"))
     names = (*SAMPLING, *option_names(sampler, corrector))
     if unknown := sorted({*options} - {*names}):
-        known = ", ".join(names)
-        raise ValueError(f"{unknown[0]} is not an option of sampling; there are {known}")
+        which = f'sampler = "{sampler}"' if isinstance(sampler, str) else "this sampler"
+        raise ValueError(
+            f"{unknown[0]} is not an option of sampling with {which}: {suggest(unknown[0], names)}"
+        )
     found = {name: defaults[name] for name in names if name in defaults} | {**options}
     for name in ("truncation", "temperature", "guidance"):
         value = found.get(name, 1.0)
         if isinstance(value, Ramp | Interval):
             continue
         if isinstance(value, bool | str) or not isinstance(value, Real):
-            raise ValueError(f"{name} = {value!r} must be a number")
+            raise ValueError(f"{name} = {value!r} must be a number, a Ramp or an Interval")
         found[name] = float(value)
     for name in ("num_steps", "top_k"):
         value = found.get(name)

@@ -184,12 +184,12 @@ def test_a_plan_is_printed_and_written(tmp_path, monkeypatch, capsys):
 def test_a_compiler_that_is_missing_has_a_stand_in(tmp_path, run_here, monkeypatch):
     assert len(jax.devices()) == 8  # JAX has started with those of the other tests
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
-    monkeypatch.setattr(plan_mode, "TABLE", (1,))
     command = ["--config=configs/digits_vanilla.py:smoke", "--mode=plan", "--hardware=tpu-v5e"]
     code, output = run_here(*command, "--topology=2x2", f"--workdir={tmp_path}/run")
     assert code == 0, output
-    assert 'not installed: pip install "jax[tpu]". That for CPUs stands in for it.' in output
+    assert 'not installed: pip install "cdcd_jax[tpu]". That for CPUs stands in for it.' in output
     assert "Mesh: 4 x TPU v5e (data 4 x fsdp 1 x tensor 1), batch of 16" in output
+    assert "examples/s" not in output  # no table of other numbers of devices
     code, output = run_here(*command, "--topology=4", f"--workdir={tmp_path}/run")
     assert code == 2
     assert "topology = 4 is no arrangement of tpu-v5e; take one such as 1x1, 2x2" in output

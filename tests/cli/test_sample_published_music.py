@@ -21,6 +21,7 @@ from cdcd_jax.experiment.model_folder import read_model
 from cdcd_jax.experiment.published_music import describe_dances
 from cdcd_jax.interop.published import read_published
 from cdcd_jax.interop.published_music import read_published_music
+from cdcd_jax.tasks import music_grid
 from tests.support.music_files import make_music_entries
 from tests.support.published_files import make_entries, write_checkpoint
 
@@ -174,11 +175,11 @@ def test_an_image_that_cannot_be_drawn_costs_a_warning(
     model, folder, tmp_path, monkeypatch, capsys
 ):
     def fail(*_, **options):
-        assert options["width"] == performance.MAX_WIDTH
+        assert options["width"] == music_grid.MAX_WIDTH
         raise MemoryError
 
     monkeypatch.setattr(performance, "draw_spectrogram", fail)
-    monkeypatch.setattr(performance, "MAX_WIDTH", 5)  # of the 11 pixels of 0.1 s
+    monkeypatch.setattr(music_grid, "MAX_WIDTH", 5)  # of the 11 pixels of 0.1 s
     request = ask(folder, seconds=0.1)
     written = perform(model, request, tmp_path, num_samples=2, **SAMPLING)
     assert [file.suffix for file in written] == [".wav", ".wav"]

@@ -49,6 +49,30 @@ def test_many_particles_are_the_tilted_distribution(min_ess):
     assert 0.5 * np.abs(JOINT - TILTED).sum() > 0.25  # so far are the samples without the reward
 
 
+@pytest.mark.parametrize("worst", [-50.0, -1e9, -np.inf])
+def test_what_a_prediction_rules_out_may_yet_come_true(worst):
+    """Hard constraints: no number of particles helps where resampling has ended them for good."""
+    rewards = np.where(STATES.sum(-1) % 2 == 1, REWARD, worst)
+    tilted = JOINT * np.exp(rewards) / np.sum(JOINT * np.exp(rewards))
+    table = jnp.asarray(rewards, jnp.float32)
+    schedule = cdcd.absorbing_schedule(num_steps=40, vocab_size=K)
+    found = sample_particles(
+        jax.random.key(4), schedule, optimal_denoiser, None,
+        lambda z0: table[z0[:, 0] * K + z0[:, 1]], shape=(20, LENGTH), num_particles=4000,
+    )  # fmt: skip
+    assert 0.5 * np.abs(frequencies(found) - tilted).sum() < 0.03
+
+
+def test_a_reward_that_is_nan_gives_masks():
+    schedule = cdcd.absorbing_schedule(num_steps=4, vocab_size=K)
+    found = sample_particles(
+        jax.random.key(3), schedule, optimal_denoiser, None,
+        lambda z0: jnp.where(jnp.arange(8) < 4, jnp.nan, 0.0), shape=(2, LENGTH), num_particles=4,
+    )  # fmt: skip
+    assert (found.tokens[0] == K).all()
+    assert (found.tokens[1] < K).all()
+
+
 def test_a_scale_of_0_is_plain_sampling():
     schedule = cdcd.absorbing_schedule(num_steps=40, vocab_size=K)
     found = sample_particles(

@@ -263,6 +263,7 @@ BAD = [
     ({"sampler": "first_hitting"}, "needs noise that only absorbs"),
     ({"sampler": samplers.FirstHitting(True), "schedule": UNIFORM}, "replaces 0.001 of them"),
     ({"sampler": samplers.FirstHitting(True), "times": "cosine"}, "leave times out"),
+    ({"sampler": samplers.Ancestral(keep_visible=1)}, "keep_visible = 1 must be True or False"),
     ({"sampler": samplers.Ancestral(True), "schedule": UNIFORM}, "keep_visible leaves visible"),
     ({"sampler": "entropy", "schedule": UNIFORM}, '"entropy" leaves visible tokens as they are'),
     ({"sampler": samplers.Entropy(-1.0)}, "budget must be finite and at least 0, got -1"),

@@ -29,6 +29,7 @@ from cdcd_jax.settings.config_file import load_config
         ("h200", "8", "8 is no arrangement of h200; take one such as 1x8, which is hosts x GPUs"),
         ("tpu-v5e", "0x4", "0x4 is no arrangement"),
         ("tpu-v5e", "banana", "banana is no arrangement"),
+        ("tpu-v5e", "9999x9999", "9999x9999 is no arrangement"),
     ],
 )
 def test_what_does_not_exist_is_refused(hardware, layout, match):
@@ -43,10 +44,10 @@ def test_every_form_that_is_named_is_taken():
             assert parse_layout(hardware, layout)
 
 
-@pytest.mark.parametrize(("hardware", "extra"), [("tpu-v5e", "tpu"), ("h200", "cuda12")])
+@pytest.mark.parametrize(("hardware", "extra"), [("tpu-v5e", "tpu"), ("h200", "cuda")])
 def test_a_missing_compiler_is_named_with_the_command(monkeypatch, hardware, extra):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
-    assert f'pip install "jax[{extra}]"' in (missing_compiler(hardware) or "")
+    assert f'pip install "cdcd_jax[{extra}]"' in (missing_compiler(hardware) or "")
 
 
 def test_a_compiler_of_another_version_is_named_with_the_command(monkeypatch):

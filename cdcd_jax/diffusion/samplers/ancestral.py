@@ -35,6 +35,8 @@ class Ancestral(Rule):
         self, schedule: Schedule, num_steps: int | None, times: Times, length: int | None
     ) -> tuple["Rule", np.ndarray]:
         """Check that visible tokens may stay, and lay out the steps."""
+        if not isinstance(self.keep_visible, bool):
+            raise ValueError(f"keep_visible = {self.keep_visible!r} must be True or False")
         if self.keep_visible:
             check_nearly_absorbing("keep_visible", schedule)
         return super().prepare(schedule, num_steps, times, length)
