@@ -263,7 +263,6 @@ BAD = [
     ({"sampler": "first_hitting"}, "needs noise that only absorbs"),
     ({"sampler": samplers.FirstHitting(True), "schedule": UNIFORM}, "replaces 0.001 of them"),
     ({"sampler": samplers.FirstHitting(True), "times": "cosine"}, "leave times out"),
-    ({"sampler": samplers.Ancestral(keep_visible=1)}, "keep_visible = 1 must be True or False"),
     ({"sampler": samplers.Ancestral(True), "schedule": UNIFORM}, "keep_visible leaves visible"),
     ({"sampler": "entropy", "schedule": UNIFORM}, '"entropy" leaves visible tokens as they are'),
     ({"sampler": samplers.Entropy(-1.0)}, "budget must be finite and at least 0, got -1"),
@@ -312,6 +311,13 @@ def test_bad_input_ends_in_a_sentence(options, message):
     with pytest.raises(ValueError, match=message) as caught:
         draw(schedule, **{name: x for name, x in options.items() if name != "schedule"})
     assert "\n" not in str(caught.value)
+
+
+def test_keep_visible_is_a_switch():
+    rule = samplers.Ancestral()
+    object.__setattr__(rule, "keep_visible", 1)  # as without the checks of types in tests
+    with pytest.raises(ValueError, match="keep_visible = 1 must be True or False"):
+        draw(sampler=rule)
 
 
 def test_an_order_needs_masks():
