@@ -39,6 +39,11 @@ class DanceInput(NamedTuple):
     seconds: float
     format: DanceFormat
 
+    @property
+    def frames(self) -> np.ndarray:
+        """The motion while there is music."""
+        return self.motion[: round(self.seconds * self.format.fps)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DanceConditioning(Conditioning):

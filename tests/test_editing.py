@@ -1,6 +1,5 @@
 """Editing of images: what is masked is generated, the rest stays bit for bit."""
 
-import importlib
 import re
 
 import jax
@@ -12,9 +11,8 @@ from cdcd_jax.codecs.patches import PatchCodec
 from cdcd_jax.conditioning.condition import no_condition
 from cdcd_jax.conditioning.conditioning import Conditioning
 from cdcd_jax.data.toy.digits import load_digits
-from cdcd_jax.distributed.mesh import make_mesh
 from cdcd_jax.editing import fit_images
-from cdcd_jax.experiment.experiment import build
+from tests.support.small_digits import build_small_digits
 
 SAMPLING = {"num_steps": 4, "seed": 3}
 
@@ -22,12 +20,7 @@ SAMPLING = {"num_steps": 4, "seed": 3}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Build a model of digits with weights on which the condition has an effect."""
-    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
-    changes = {"denoiser.num_layers": 1, "denoiser.width": 16, "schedule.num_steps": 8}
-    config.update_from_flattened_dict(changes)
-    config.eval.num_steps, config.sample.num_steps = (2,), 4
-    folder = tmp_path_factory.mktemp("run")
-    built = build(config.lock(), folder, mesh=make_mesh(jax.devices()[:1]))
+    _, built = build_small_digits(tmp_path_factory.mktemp("run"), total=8, num_steps=4)
     keys = iter(jax.random.split(jax.random.key(0), 200))
     params = built.model.init(jax.random.key(1))
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(next(keys), x.shape), params)

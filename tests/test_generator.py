@@ -12,13 +12,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import cdcd_jax as cdcd
-from cdcd_jax.codecs.codec_file import flatten, write_arrays
+from cdcd_jax.codecs.codec_file import write_arrays
 from cdcd_jax.data.toy.digits import load_digits
-from cdcd_jax.distributed.mesh import make_mesh
-from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import read_model, save_model
 from cdcd_jax.training.checkpoints.folder import CheckpointError
 from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
+from tests.support.small_digits import save_small_digits
 
 SAMPLING = {"num_steps": 2, "truncation": 0.9}
 
@@ -26,16 +25,8 @@ SAMPLING = {"num_steps": 2, "truncation": 0.9}
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     """Build a small model of digits, and write its description."""
-    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
-    changes = {"denoiser.num_layers": 1, "denoiser.width": 16, "schedule.num_steps": 4}
-    config.update_from_flattened_dict(changes)
-    config.eval.num_steps, config.sample.num_steps = (2,), 2
     folder = tmp_path_factory.mktemp("run")
-    built = build(config.lock(), folder, mesh=make_mesh(jax.devices()[:1]))
-    save_model(built, config, folder)
-    params = built.model.init(jax.random.key(1))
-    arrays = {name: np.asarray(leaf) for name, leaf in flatten(params).items()}
-    write_arrays(folder / "model" / WEIGHTS, arrays, {"format": WEIGHTS_FORMAT})
+    built, params = save_small_digits(folder)
     return built, built.generator(params), folder
 
 

@@ -1,6 +1,5 @@
 """The Python of the guides on sampling and editing runs as pasted, on a small model of digits."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -8,20 +7,14 @@ import jax
 import pytest
 
 import cdcd_jax as cdcd
-from cdcd_jax.distributed.mesh import make_mesh
-from cdcd_jax.experiment.experiment import build
+from tests.support.small_digits import build_small_digits
 
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
-    changes = {"denoiser.num_layers": 1, "denoiser.width": 16, "schedule.num_steps": 4}
-    config.update_from_flattened_dict(changes)
-    config.eval.num_steps, config.sample.num_steps = (2,), 2
-    folder = tmp_path_factory.mktemp("run")
-    built = build(config.lock(), folder, mesh=make_mesh(jax.devices()[:1]))
+    _, built = build_small_digits(tmp_path_factory.mktemp("run"))
     return built.generator(built.model.init(jax.random.key(0)))
 
 

@@ -33,7 +33,7 @@ class EditRequest(NamedTuple):
     Attributes:
         flag: The flag that gives the data, ``"image"`` or ``"music"``.
         data: As ``Generator.edit`` takes them.
-        mask: What is generated anew, likewise.
+        mask: What may change, likewise.
         mask_flag: The flag that gives it.
         strength: See ``Generator.edit``.
         name: What it is called in the names of files.
@@ -135,6 +135,7 @@ def write_edits(
     seed: int,
     num_samples: int,
     prompts: Sequence[str] = (),
+    label: int | None = None,
     **options: Any,
 ) -> None:
     """Edit, and write a figure of before, mask and after with a file for each result.
@@ -152,14 +153,14 @@ def write_edits(
         seed: Seed of the samples.
         num_samples: Number of results.
         prompts: Texts, for the names of files.
-        **options: Of ``Generator.edit``, and ``label`` for the names of files.
+        label: A class, likewise.
+        **options: Of ``Generator.edit``.
 
     Raises:
         ValueError: If so many samples exceed the memory.
         CheckpointError: If a file cannot be written.
     """
     check_size(generator, num_samples)
-    label = options.pop("label", None)
     edited = generator.edit(
         original,
         request=wanted,

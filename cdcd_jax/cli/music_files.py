@@ -59,9 +59,7 @@ def write_music(
     if not is_first_host():
         return []
     codec: Any = generator.codec  # of sound
-    fps = dance.format.fps
-    frames = dance.motion[: round(dance.seconds * fps)]
-    joints = find_joints(frames)
+    joints = find_joints(dance.frames)
     beats = find_beats(dance)
     written: list[Path] = []
     for take, row in enumerate(tokens):
@@ -75,7 +73,7 @@ def write_music(
         written.append(file)
         if request.video_out is not None and joints is not None:
             film = request.video_out.with_stem(request.video_out.stem + several)
-            save_dance_video(film, joints, dance.format.edges, audio, fps=fps)
+            save_dance_video(film, joints, dance.format.edges, audio, fps=dance.format.fps)
             written.append(film)
         written += _try_to_draw(file, audio, beats)
     return written

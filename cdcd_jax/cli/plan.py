@@ -16,6 +16,7 @@ from cdcd_jax.io import atomic_write
 from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
 from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
 from cdcd_jax.planning.topology import Topology
+from cdcd_jax.spacing import round_up
 
 TABLE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Numbers of devices in the table."""
@@ -121,7 +122,7 @@ def _fill_table(
 def fitting_batch_size(run: PlannedRun, num_devices: int) -> int:
     """Return the smallest batch >= the configured one that divides over the devices."""
     unit = num_devices // run.config.mesh.tensor * run.planned.num_microbatches
-    return -(-run.planned.batch_size // unit) * unit
+    return round_up(run.planned.batch_size, unit)
 
 
 def _timed(devices: int, make: Callable[[], MeshPlan]) -> MeshPlan:

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from cdcd_jax.distributed.host_progress import advance, meeting
 from cdcd_jax.distributed.mesh import num_batch_shards, replicated, split_batch
+from cdcd_jax.spacing import round_up
 
 
 def shard_batch(
@@ -59,7 +60,7 @@ def shard_batch(
         count = _count(rows)
         advance(f"in a computation of {count} rows")
         if count % shards:
-            filled = np.arange(-(-count // shards) * shards) % count
+            filled = np.arange(round_up(count, shards)) % count
             rows = jax.tree.map(lambda array: array[filled], rows)
         return compiled(params, key, place_arrays(rows, sharding), count=count, **options)
 

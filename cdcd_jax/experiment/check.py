@@ -13,6 +13,7 @@ from cdcd_jax.experiment.keys import ALWAYS, VARIANT_OF, section_keys
 from cdcd_jax.registry import CODECS, CONDITIONS, SOURCES, suggest
 from cdcd_jax.settings.keys import Keys
 from cdcd_jax.settings.kinds import PLACE, check_kind, find_kind
+from cdcd_jax.spacing import round_up
 from cdcd_jax.tasks.codecs import find_codec
 
 
@@ -52,7 +53,7 @@ def check_settings(config: Any, *, for_codec: bool = False) -> None:
         if size % parts:
             raise ValueError(
                 f"{name}.num_microbatches = {parts} must divide {name}.batch_size = {size}; take "
-                f"a batch_size of {-(-size // parts) * parts}"
+                f"a batch_size of {round_up(size, parts)}"
             )
 
 

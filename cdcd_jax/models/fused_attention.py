@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.layout import BATCH, divide, free_axes, platform
+from cdcd_jax.spacing import round_up
 
 Kernel: TypeAlias = Callable[[Array, Array, Array], Array]
 
@@ -30,7 +31,7 @@ LARGEST_BLOCK = 512
 def choose_kernel(length: int, depth: int, dtype: jnp.dtype) -> Kernel | None:
     """Return the kernel for such heads on the devices of the ambient mesh, or None.
 
-    Splash attention is left out where a sequence fills less than two thirds of its blocks.
+    Splash attention is not used where a sequence fills less than two thirds of its blocks.
 
     >>> choose_kernel(256, 64, jnp.dtype("float32")) is None
     True
@@ -38,13 +39,9 @@ def choose_kernel(length: int, depth: int, dtype: jnp.dtype) -> Kernel | None:
     if dtype != jnp.bfloat16:
         return None
     if platform() == "tpu":
-        return by_splash if 3 * length >= 2 * _up(length, LANES) else None
+        return by_splash if 3 * length >= 2 * round_up(length, LANES) else None
     fits = platform() in ("gpu", "cuda") and depth % 8 == 0 and depth <= 128
     return by_cudnn if fits and _is_ampere_or_later() else None
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
 
 
 def _is_ampere_or_later() -> bool:
@@ -133,7 +130,7 @@ def splash_here(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     _, length, num_heads, depth = query.shape
-    padded = _up(length, LANES)
+    padded = round_up(length, LANES)
     room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
     scaled = query * (1 / math.sqrt(depth))  # splash attention does not
     heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))

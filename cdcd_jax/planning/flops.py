@@ -113,17 +113,41 @@ def _conv_flops(eqn: Any) -> float:
     params, image, kernel, out = eqn.params, *(x.aval.shape for x in (*eqn.invars, eqn.outvars[0]))
     numbers = params["dimension_numbers"]
     features = kernel[numbers.rhs_spec[0]] * kernel[numbers.rhs_spec[1]]
-    pairs = 1
-    for axis, (before, _) in enumerate(params["padding"]):
-        size = image[numbers.lhs_spec[2 + axis]]
-        spread = params["lhs_dilation"][axis]
-        places = np.arange(out[numbers.out_spec[2 + axis]]) * params["window_strides"][axis]
-        taps = np.arange(kernel[numbers.rhs_spec[2 + axis]]) * params["rhs_dilation"][axis]
-        origin = places[:, None] + taps - before
-        pairs *= int(
-            np.sum((origin >= 0) & (origin <= (size - 1) * spread) & (origin % spread == 0))
+    pairs = math.prod(
+        count_taps(
+            image[numbers.lhs_spec[2 + axis]],
+            out[numbers.out_spec[2 + axis]],
+            size=kernel[numbers.rhs_spec[2 + axis]],
+            stride=params["window_strides"][axis],
+            before=before,
+            lhs_dilate=params["lhs_dilation"][axis],
+            rhs_dilate=params["rhs_dilation"][axis],
         )
+        for axis, (before, _) in enumerate(params["padding"])
+    )
     return 2.0 * out[numbers.out_spec[0]] * features * pairs
+
+
+def count_taps(
+    image: int, out: int, *, size: int, stride: int, before: int, lhs_dilate: int, rhs_dilate: int
+) -> int:
+    """Count the pairs of a place and a tap of a kernel that meet an input, along one axis.
+
+    Args:
+        image: Size of the input.
+        out: Size of the result.
+        size: Taps of the kernel.
+        stride: From one place to the next.
+        before: Padding before the input.
+        lhs_dilate: Distance of the inputs.
+        rhs_dilate: Distance of the taps.
+
+    >>> count_taps(8, 8, size=3, stride=1, before=1, lhs_dilate=1, rhs_dilate=1)  # of 24
+    22
+    """
+    origin = np.arange(out)[:, None] * stride + np.arange(size) * rhs_dilate - before
+    inside = (origin >= 0) & (origin <= (image - 1) * lhs_dilate) & (origin % lhs_dilate == 0)
+    return int(inside.sum())
 
 
 def _touched(eqn: JaxprEqn) -> float:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
+from cdcd_jax.planning.flops import count_taps
 from cdcd_jax.planning.program import Instruction, Program, Shape
+from cdcd_jax.spacing import round_up
+
+_FUSED_KERNEL = re.compile(r'"kind":"(__triton\w*|__cudnn\$fusion)"')
 
 
 class Tile(NamedTuple):
@@ -54,14 +56,10 @@ class Product(NamedTuple):
         16777216.0
         """
         least = min(
-            _up(one, tile.rows) * _up(other, tile.columns)
+            round_up(one, tile.rows) * round_up(other, tile.columns)
             for one, other in ((self.rows, self.columns), (self.columns, self.rows))
         )
-        return 2.0 * self.runs * self.batch * least * _up(self.contracted, tile.contracted)
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+        return 2.0 * self.runs * self.batch * least * round_up(self.contracted, tile.contracted)
 
 
 def read_products(program: Program) -> list[Product]:
@@ -69,7 +67,7 @@ def read_products(program: Program) -> list[Product]:
 
     Known kernels are cuBLAS's products and attention's passes: forward two products of a head's
     queries and keys, backward five by cuDNN; by splash attention three for the gradient of queries
-    and four for those of keys and values. What stands in other kernels is not counted.
+    and four for those of keys and values. Products inside other kernels are not counted.
 
     Args:
         program: A compiled program.
@@ -97,11 +95,10 @@ def count_kernels(program: Program) -> dict[str, int]:
     """
     found: Counter[str] = Counter()
     for _, each, times in program:
-        triton = re.search(r'"kind":"(__triton\w*|__cudnn\$fusion)"', each.line)
         if each.opcode == "custom-call" and (name := _kernel_name(each)):
             found[name] += times
-        elif each.opcode == "fusion" and triton:
-            found[triton[1]] += times
+        elif each.opcode == "fusion" and (kind := _FUSED_KERNEL.search(each.line)):
+            found[kind[1]] += times
     return dict(found)
 
 
@@ -139,7 +136,7 @@ def _convolution(each: Instruction, operands: list[Shape], runs: int) -> Product
     met = 1
     places = 1
     for place, window in enumerate(_windows(each.line, len(labels[1]) - 2)):
-        taps = _count_taps(image[str(place)], result[str(place)], **window)
+        taps = count_taps(image[str(place)], result[str(place)], **window)
         met *= taps
         places *= result[str(place)]
     # Of a product that is written as a convolution, each place meets one tap: they are its batch.
@@ -164,15 +161,6 @@ def _windows(line: str, dimensions: int) -> Iterator[dict[str, int]]:
             "lhs_dilate": int(read.get("lhs_dilate", 1)),
             "rhs_dilate": int(read.get("rhs_dilate", 1)),
         }
-
-
-def _count_taps(
-    image: int, out: int, *, size: int, stride: int, before: int, lhs_dilate: int, rhs_dilate: int
-) -> int:
-    """Count the pairs of a place and a tap of the kernel that meet an input, not padding."""
-    origin = np.arange(out)[:, None] * stride + np.arange(size) * rhs_dilate - before
-    inside = (origin >= 0) & (origin <= (image - 1) * lhs_dilate) & (origin % lhs_dilate == 0)
-    return int(inside.sum())
 
 
 _ATTENTION = {

@@ -22,7 +22,7 @@ class Shape(NamedTuple):
     Attributes:
         dtype: As XLA calls it, such as bf16.
         sizes: Of its dimensions.
-        layout: What stands in braces behind them; empty where nothing does.
+        layout: The text in braces behind them; empty if there is none.
     """
 
     dtype: str

@@ -78,7 +78,7 @@ def draw_music(
 def save_edited_music(
     original: Original, edited: np.ndarray, dance: DanceInput, path: Path, *, caption: str
 ) -> None:
-    """Write before, what was generated anew and after as spectrograms one below the other.
+    """Write before, span and after as spectrograms, one below the other.
 
     Args:
         original: What was edited.
@@ -106,9 +106,8 @@ def save_edited_music(
 
 def find_beats(dance: DanceInput) -> np.ndarray:
     """Find the seconds at which a dance has its beats."""
-    frames = dance.motion[: round(dance.seconds * dance.format.fps)]
-    joints = find_joints(frames)
-    beats = kinematic_beats(frames if joints is None else joints, fps=dance.format.fps)
+    joints = find_joints(dance.frames)
+    beats = kinematic_beats(dance.frames if joints is None else joints, fps=dance.format.fps)
     return beats[beats < dance.seconds]
 
 

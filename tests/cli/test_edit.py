@@ -1,34 +1,19 @@
 """``--mode=edit`` for images: a figure and a file for each result, keeping what is not masked."""
 
-import importlib
-
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import cdcd_jax as cdcd
 from cdcd_jax.cli.editing import read_edit
-from cdcd_jax.codecs.codec_file import flatten, write_arrays
 from cdcd_jax.data.toy.digits import load_digits
-from cdcd_jax.distributed.mesh import make_mesh
-from cdcd_jax.experiment.experiment import build
-from cdcd_jax.experiment.model_folder import save_model
-from cdcd_jax.training.exported import WEIGHTS, WEIGHTS_FORMAT
+from tests.support.small_digits import save_small_digits
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Write a small model of digits, a digit, and a mask of its lower half."""
-    config = importlib.import_module("configs.digits_vanilla").get_config("smoke")
-    changes = {"denoiser.num_layers": 1, "denoiser.width": 16, "schedule.num_steps": 4}
-    config.update_from_flattened_dict(changes)
-    config.eval.num_steps, config.sample.num_steps = (2,), 2
-    built = build(config.lock(), tmp_path / "run", mesh=make_mesh(jax.devices()[:1]))
-    save_model(built, config, tmp_path / "run")
-    params = built.model.init(jax.random.key(1))
-    arrays = {name: np.asarray(leaf) for name, leaf in flatten(params).items()}
-    write_arrays(tmp_path / "run" / "model" / WEIGHTS, arrays, {"format": WEIGHTS_FORMAT})
+    save_small_digits(tmp_path / "run")
     digit = np.round(load_digits("test").tokens[0].reshape(8, 8) / 16 * 255).astype(np.uint8)
     Image.fromarray(digit).save(tmp_path / "digit.png")
     Image.fromarray(np.uint8(np.arange(64).reshape(8, 8) >= 32)).save(tmp_path / "mask.png")
