@@ -31,6 +31,8 @@ _QUIET = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-1",
     "TPU_MIN_LOG_LEVEL": "4",
     "TPU_STDERR_LOG_LEVEL": "4",
+    # A process that only compiles takes no TPU from another one.
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
 # What XLA reads of a GPU: of NVIDIA's data sheets, and its CUDA programming guide, table of
@@ -137,6 +139,7 @@ def describe_topology(hardware: str, layout: str, memory: float, bandwidth: floa
 
     Raises:
         ValueError: The hardware cannot be described, or does not come in such a form.
+        OSError: Its compiler does not start.
     """
     sides = parse_layout(hardware, layout)
     if hardware in _GPUS:
@@ -161,5 +164,7 @@ def describe_topology(hardware: str, layout: str, memory: float, bandwidth: floa
     try:
         topology = topologies.get_topology_desc(name, platform="tpu", **single)
     except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("INVALID_ARGUMENT"):
+            raise OSError(f"the compiler for TPUs does not start: {error}") from error
         raise ValueError(_refusal(hardware, layout)) from error
     return Topology(topology.devices, f"libtpu {metadata.version('libtpu')}")

@@ -69,6 +69,15 @@ def test_a_tpu_that_does_not_exist_is_refused_by_its_compiler():
         describe_tpu("3x5")
 
 
+def test_a_compiler_that_does_not_start_is_no_wrong_arrangement(monkeypatch):
+    def fail(*_, **options):
+        raise jax.errors.JaxRuntimeError("ABORTED: the lock of libtpu is another's")
+
+    monkeypatch.setattr(topology.topologies, "get_topology_desc", fail)
+    with pytest.raises(OSError, match="does not start: ABORTED: the lock of libtpu"):
+        describe_topology("tpu-v5e", "2x2", 16e9, 8e11)
+
+
 @pytest.mark.parametrize(
     ("hardware", "layout", "count"), [("tpu-v5e", "1x1", 1), ("tpu-v5p", "2x2x2", 8)]
 )
