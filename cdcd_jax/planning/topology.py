@@ -143,12 +143,6 @@ def describe_topology(hardware: str, layout: str, memory: float, bandwidth: floa
     """
     sides = parse_layout(hardware, layout)
     if hardware in _GPUS:
-        from jax._src import xla_bridge
-        from jaxlib import xla_client
-
-        # With JAX_PLATFORMS=cpu JAX has not looked for it, and no public name does.
-        if not xla_client.pjrt_plugin_loaded("cuda"):
-            xla_bridge.discover_pjrt_plugins()
         described = {"memory": int(memory), "bandwidth": int(bandwidth), "title": hardware.upper()}
         topology = topologies.get_topology_desc(
             hardware,
