@@ -1,6 +1,8 @@
 """Compile training steps for accelerators that are not there, by their own compilers.
 
     python -m benchmarks.compile_all --targets tpu-v5e=4x4 h200=1x8 --json FILE
+    python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json NEW --against FILE
+    python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json FILE --stand-in
 
 A large step takes minutes. A row that FILE has already is not compiled again.
 """
@@ -16,17 +18,21 @@ from typing import Any
 import jax
 
 from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.cli.plan import fitting_batch_size
-from cdcd_jax.experiment.plan import build_plan
-from cdcd_jax.planning.hardware import find_hardware
-from cdcd_jax.planning.mesh_plan import plan_mesh
-from cdcd_jax.planning.topology import describe_topology, missing_compiler
+from cdcd_jax.cli.plan import fitting_batch_size, simulate_devices
+from cdcd_jax.experiment.plan import PlannedRun, build_plan
+from cdcd_jax.planning.hardware import Hardware, find_hardware
+from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
+from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
 from cdcd_jax.settings.config_file import load_config
 
 CONFIGS = [
     f"{name}_sample_inter" for name in ("aist", "tiktok", "coco", "cub200", "imagenet")
 ]  # of the paper's size
 TARGETS = ["tpu-v5e=4x4", "tpu-v5p=4x4x4", "tpu-v6e=8x8", "h100=1x8", "h200=8x8"]
+REQUEST = ("config", "target", "fsdp", "tensor", "per_chip", "dtype")
+"""Keys of a row that say what was compiled."""
+TOLERANCE = 0.03
+"""How much more than before is no regression: compilers of other versions differ a little."""
 
 
 def main() -> None:
@@ -42,11 +48,16 @@ def main() -> None:
     parser.add_argument("--per-chip", type=int, help="examples on each; as configured by default")
     parser.add_argument("--dtype", default="bfloat16", help="denoiser.compute_dtype")
     parser.add_argument("--json", type=Path, help="file for the rows, which is read first")
+    parser.add_argument("--against", type=Path, help="file of rows that these must not exceed")
+    parser.add_argument(
+        "--stand-in", action="store_true", help="compile for as many CPUs as well, and compare"
+    )
     options = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
+    simulate_devices(1)
     rows: list[dict[str, Any]] = []
     if options.json and options.json.exists():
         rows = json.loads(options.json.read_text())["rows"]
+    wanted = []
     for name in options.configs:
         for target in options.targets:
             asked = {
@@ -57,44 +68,42 @@ def main() -> None:
                 "per_chip": options.per_chip,
                 "dtype": options.dtype,
             }
-            if not any(asked.items() <= row.items() for row in rows):
-                rows.append(asked | compile_one(asked))
-                if options.json:
-                    report = {"environment": describe_environment(), "rows": rows}
-                    write_json(str(options.json), report)
+            row = find_row(asked, rows)
+            if row is None:
+                rows.append(row := asked | compile_one(asked))
+            if options.stand_in and "error" not in row and "stand_in" not in row:
+                row["stand_in"] = compile_stand_in(asked)
+            wanted.append(row)
+            if options.json:
+                report = {"environment": describe_environment(), "rows": rows}
+                write_json(str(options.json), report)
     print(format_rows(rows))
+    if options.stand_in:
+        print(format_stand_ins(rows))
+    if options.against:
+        before = json.loads(options.against.read_text())["rows"]
+        if worse := find_regressions(wanted, before):
+            sys.exit("\n".join(["Error: worse than before", *worse]))
+
+
+def find_row(asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Find what was compiled for a request."""
+    return next((row for row in rows if asked.items() <= row.items()), None)
 
 
 def compile_one(asked: dict[str, Any]) -> dict[str, Any]:
     """Compile one step and read its program; what fails is said in ``error``."""
-    kind, layout = asked["target"].split("=")
-    config: Any = load_config(f"configs/{asked['config']}.py")
-    with config.unlocked():
-        config.mesh.update(data=None, fsdp=asked["fsdp"], tensor=asked["tensor"])
-        config.denoiser.compute_dtype = asked["dtype"]
-    hardware = find_hardware(kind)
-    if missing := missing_compiler(kind):
-        sys.exit(f"Error: {missing}")
-    topology = describe_topology(kind, layout, hardware.memory, hardware.bandwidth)
-    run = build_plan(config)
     started = time.perf_counter()
-    print(f"{asked['config']} for {asked['target']} ...", file=sys.stderr, flush=True)
     try:
-        mesh, shardings = run.arrange(topology.devices)
-        size = fitting_batch_size(run, mesh.size)
-        if asked["per_chip"]:
-            size = asked["per_chip"] * mesh.size // asked["tensor"]
-        plan = plan_mesh(
-            run.planned, mesh, shardings, hardware, batch_size=size, compiler=topology.compiler
-        )
+        run, plan, hardware = _plan(asked)
     except (ValueError, jax.errors.JaxRuntimeError) as error:
         return {"error": str(error).split("\n")[0][:200]}
-    model = run.planned.cost(size, saving=False).flops / mesh.size
+    model = run.planned.cost(plan.batch_size, saving=False).flops / plan.num_devices
     computed, padded = plan.computed or (math.nan, math.nan)
     return {
         "compiler": plan.compiler,
         "seconds": round(time.perf_counter() - started),
-        "batch_size": size,
+        "batch_size": plan.batch_size,
         "bytes": plan.memory._asdict() | {"total": plan.memory.total},
         "fits": plan.memory.total <= hardware.memory,
         "model_flops": model,
@@ -103,6 +112,95 @@ def compile_one(asked: dict[str, Any]) -> dict[str, Any]:
         "collectives": {kind: sent for kind, (_, sent) in plan.collected().items()},
         "kernels": dict(plan.kernels),
     }
+
+
+def compile_stand_in(asked: dict[str, Any]) -> dict[str, int]:
+    """Return the bytes of each device where CPUs stand in for it."""
+    memory = _plan(asked, stand_in=True)[1].memory
+    return memory._asdict() | {"total": memory.total}
+
+
+def _plan(
+    asked: dict[str, Any], *, stand_in: bool = False
+) -> tuple[PlannedRun, MeshPlan, Hardware]:
+    kind, layout = asked["target"].split("=")
+    name, *variant = asked["config"].split(":")
+    config: Any = load_config(":".join([f"configs/{name}.py", *variant]))
+    with config.unlocked():
+        config.mesh.update(data=None, fsdp=asked["fsdp"], tensor=asked["tensor"])
+        config.denoiser.compute_dtype = asked["dtype"]
+    hardware = find_hardware(kind)
+    if stand_in:
+        devices, compiler = jax.devices()[: math.prod(parse_layout(kind, layout))], None
+    else:
+        if missing := missing_compiler(kind):
+            sys.exit(f"Error: {missing}")
+        devices, compiler = describe_topology(kind, layout, hardware.memory, hardware.bandwidth)
+    run = build_plan(config)
+    makes = compiler or "CPUs that stand in"
+    print(f"{asked['config']} for {asked['target']} by {makes} ...", file=sys.stderr, flush=True)
+    mesh, shardings = run.arrange(devices)
+    size = fitting_batch_size(run, mesh.size)
+    if asked["per_chip"]:
+        size = asked["per_chip"] * mesh.size // asked["tensor"]
+    plan = plan_mesh(run.planned, mesh, shardings, hardware, batch_size=size, compiler=compiler)
+    return run, plan, hardware
+
+
+def find_regressions(rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[str]:
+    """Compare compiled steps with those of before.
+
+    Args:
+        rows: Of ``compile_one``, with what was requested.
+        before: The same, to compare with.
+
+    Returns:
+        A sentence for each figure that grew by more than ``TOLERANCE``, for other kernels, and for
+        a row that there is nothing to compare with.
+    """
+    found = []
+    for row in rows:
+        asked = {key: row[key] for key in REQUEST}
+        name, old = ", ".join(f"{key} {asked[key]}" for key in REQUEST), find_row(asked, before)
+        if old is None:
+            found.append(f"{name}: there is no such row")
+        elif "error" in row:
+            found += [] if "error" in old else [f"{name}: {row['error']}"]
+        elif "error" not in old:
+            was = _figures(old)
+            found += [
+                f"{name}: {figure} {new:.6g}, before {was[figure]:.6g}"
+                for figure, new in _figures(row).items()
+                if new > (1 + TOLERANCE) * was[figure]
+            ]
+            if row["kernels"] != old["kernels"]:
+                found.append(f"{name}: kernels {row['kernels']}, before {old['kernels']}")
+    return found
+
+
+def _figures(row: dict[str, Any]) -> dict[str, float]:
+    return {
+        "bytes of a chip": row["bytes"]["total"],
+        "FLOPs with padding": row["padded_over_model"] * row["model_flops"],
+        "bytes sent": sum(row["collectives"].values()),
+    }
+
+
+def format_stand_ins(rows: list[dict[str, Any]]) -> str:
+    """Format the stand-in's error as Markdown, in all and without the state."""
+    lines = [
+        "| configuration | target | stand-in, GB | compiler, GB | ratio | allocated: stand-in, GB "
+        "| compiler, GB | ratio |",
+        "|" + "---|" * 8,
+    ]
+    for row in rows:
+        if "stand_in" in row:
+            cells = [row["config"], row["target"].replace("=", " ")]
+            for keys in (("total",), ("gradients", "temporaries")):
+                one, other = (sum(row[by][key] for key in keys) for by in ("stand_in", "bytes"))
+                cells += [f"{one / 1e9:.2f}", f"{other / 1e9:.2f}", f"{one / other:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def format_rows(rows: list[dict[str, Any]]) -> str:
