@@ -111,6 +111,20 @@ def test_truncation_is_the_sorted_one(r):
     np.testing.assert_allclose(np.exp(ours).sum(axis=-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("r", [0.3, 0.86])
+def test_truncation_tells_neighbours_apart(r):
+    """All tokens are within 2e-4 of each other: the search must not end between two of them."""
+    p = np.arange(200.0, 0.0, -1.0)[None, None] * 1e-6 + 1.0
+    p = jnp.asarray(p / p.sum(), jnp.float32)
+    for filtered, kept in (
+        (truncate(jnp.log(p), r), round(200 * r)),
+        (keep_top_k(jnp.log(p), 37), 37),
+    ):
+        found = np.isfinite(filtered)[0, 0]
+        assert abs(int(found.sum()) - kept) <= 1
+        assert np.all(found[: found.sum()])
+
+
 def test_top_k_and_temperature():
     p = np.random.default_rng(1).dirichlet(np.ones(50), size=(3, 4))
     log_p = jnp.log(jnp.asarray(p, jnp.float32))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from cdcd_jax.checks import check_count, check_scalar, is_traced, require
 from cdcd_jax.diffusion.sharding import vary_like_result
@@ -37,12 +37,16 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
         [[[0.625 0.375 0.    0.   ]]]
     """
     check_truncation(r)
-    p = jnp.exp(log_p)
 
-    def enough(threshold: Array) -> Array:
-        return jnp.sum(jnp.where(p >= threshold, p, 0.0), axis=-1, keepdims=True) >= r
+    def change() -> LogProbs:
+        p = jnp.exp(log_p)
+        # Below the last token that is kept there is 1 - r at most, of fewer than K tokens.
+        least = 0.99 * (1.0 - r) / p.shape[-1]
+        # A sum of float32 is exact to about 1e-6, which matters where tokens are that rare.
+        threshold, mass = _search(p, p, r, least, lambda low: 1.5 * low - 1e-5)
+        return jnp.where(p >= threshold, log_p - jnp.log(mass), -jnp.inf)
 
-    return _skip_if(r >= 1.0, log_p, lambda: _keep(log_p, p, enough))
+    return _skip_if(r >= 1.0, log_p, change)
 
 
 def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
@@ -64,11 +68,8 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
     if k >= log_p.shape[-1]:
         return log_p
     p = jnp.exp(log_p)
-
-    def enough(threshold: Array) -> Array:
-        return jnp.sum(p >= threshold, axis=-1, keepdims=True) >= k
-
-    return _keep(log_p, p, enough)
+    threshold, _ = _search(p, jnp.ones_like(p), float(k), 0.0, lambda low: jnp.full_like(low, 1.5))
+    return jax.nn.log_softmax(jnp.where(p >= threshold, log_p, -jnp.inf), axis=-1)
 
 
 def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:
@@ -107,20 +108,51 @@ def _skip_if(off: bool | Array, log_p: LogProbs, change: Callable[[], LogProbs])
     return log_p if off else change()
 
 
-def _keep(log_p: LogProbs, p: LogProbs, enough) -> LogProbs:
-    """Drop what lies below the largest threshold at which enough is kept; renormalise."""
-    p_max = jnp.max(p, axis=-1, keepdims=True)
-    low = jnp.zeros(p_max.shape, jnp.int32)  # enough is kept at 0 ...
-    high = jax.lax.bitcast_convert_type(p_max.astype(jnp.float32), jnp.int32) + 1  # ... not here
+def _search(
+    p: LogProbs,
+    weight: Float[Array, "batch length K"],
+    wanted: Number,
+    least: Number,
+    single: Callable[[Array], Array],
+) -> tuple[Float[Array, "batch length 1"], Float[Array, "batch length 1"]]:
+    """Find the largest threshold of probability at which the weights add up to what is wanted.
 
-    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
+    Args:
+        p: Probabilities.
+        weight: What each token adds.
+        wanted: The sum to be reached; that of all tokens reaches it.
+        least: A lower bound of the threshold.
+        single: Of a lower bound, what the weights of two tokens above it exceed.
+
+    Returns:
+        The threshold, and the sum there.
+    """
+
+    def as_bits(x: Array) -> Array:
+        return jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+
+    def as_float(bits: Array) -> Array:
+        return jax.lax.bitcast_convert_type(bits, jnp.float32).astype(p.dtype)
+
+    def unfinished(bounds: tuple[Array, ...]) -> Array:
+        low, high, at_low, at_high = bounds
+        return jnp.any((at_low - at_high > single(as_float(low))) & (high - low > 1))
+
+    def halve(bounds: tuple[Array, ...]) -> tuple[Array, ...]:
+        low, high, at_low, at_high = bounds
         middle = low + (high - low) // 2
-        good = enough(jax.lax.bitcast_convert_type(middle, jnp.float32).astype(p.dtype))
-        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+        total = jnp.sum(jnp.where(p >= as_float(middle), weight, 0.0), axis=-1, keepdims=True)
+        good = total >= wanted
+        return (
+            jnp.where(good, middle, low),
+            jnp.where(good, high, middle),
+            jnp.where(good, total, at_low),
+            jnp.where(good, at_high, total),
+        )
 
-    bounds = vary_like_result(lambda bounds: halve(jnp.asarray(0), bounds), (low, high))
-    low, _ = jax.lax.fori_loop(0, 31, halve, bounds)
-    threshold = jax.lax.bitcast_convert_type(low, jnp.float32).astype(p.dtype)
-    kept = jnp.where(p >= threshold, log_p, -jnp.inf)
-    return kept - jax.nn.logsumexp(kept, axis=-1, keepdims=True)
+    # Enough is kept at low, and not at high, between which one token is left in the end.
+    high = as_bits(jnp.max(p, axis=-1, keepdims=True)) + 1
+    low = jnp.minimum(as_bits(jnp.full(high.shape, least)), high - 1)
+    bounds = low, high, jnp.sum(weight, axis=-1, keepdims=True), jnp.zeros(high.shape, p.dtype)
+    bounds = jax.lax.while_loop(unfinished, halve, vary_like_result(halve, bounds))
+    return as_float(bounds[0]), bounds[2]
