@@ -17,6 +17,7 @@ TINY_IMAGES = (
 )
 COMMANDS = {
     "train_step": (f"{TINY} --cond-length 3 --cond-dim 8 --rounds 2", ""),
+    "correctness": (f"{TINY} --cond-length 3 --cond-dim 8 --updates 2", ""),
     "sampler": (f"{TINY} --cond-length 3 --cond-dim 8 --calls 2 --rounds 1", "--calls 20"),
     "input_pipeline": ("--batch 8 --batches 20 --threads 0 1", ""),
     "token_shards": (TINY_IMAGES, ""),

@@ -90,6 +90,9 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
         help="what the backward pass recomputes",
     )
     parser.add_argument(
+        "--attention", choices=("auto", "plain"), default="auto", help="the device's kernel or ours"
+    )
+    parser.add_argument(
         "--chains-per-pass", type=positive, help="parallel chains in one pass; all by default"
     )
 

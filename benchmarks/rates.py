@@ -17,6 +17,8 @@ def add_rates(
 ) -> None:
     """Add to each row how much it does in a second, and how well it uses the device.
 
+    ``peak_in_use_mb`` is of the process, so of a row only where it is alone beside ``matmul``.
+
     Args:
         rows: From ``make_rows``.
         products: Operations of the matrix products of a call, by row; nothing counted twice.
@@ -25,8 +27,10 @@ def add_rates(
     """
     peak = peak_flops(jax.devices()[0].device_kind)
     rates = {row["name"]: products[row["name"]] / row["median_ms"] * 1e3 for row in rows}
+    memory = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     for row in rows:
         name = row["name"]
+        row["peak_in_use_mb"] = "not measured" if memory is None else memory / 1e6
         row["model_flops"] = products[name]
         row["mfu"] = "not measured" if peak is None else rates[name] / peak
         if "matmul" in rates:

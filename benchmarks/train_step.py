@@ -206,6 +206,7 @@ def make_network(
         num_classes=options.classes if by_class else None,
         cond_dim=None if by_class else options.cond_dim,
         compute_dtype=options.dtype,
+        attention=options.attention,
         remat=options.remat if remat is None else remat,
         unroll=unroll,
     )
