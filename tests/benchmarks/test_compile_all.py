@@ -24,6 +24,8 @@ def run(monkeypatch, capsys, tmp_path):
         return {"error": "it is too large"} if asked["config"] == "b" else FOUND
 
     monkeypatch.setattr(compile_all, "compile_one", compile_one)
+    # It would be for all tests of this process.
+    monkeypatch.setattr(compile_all, "simulate_devices", lambda count: None)
 
     def run(*configs, options=()):
         arguments = ["--configs", *configs, "--targets", "tpu-v5e=2x2", *options]
