@@ -87,7 +87,8 @@ def make_run(options: argparse.Namespace) -> Any:
     """Return a compiled sampler of a key, a rule, a corrector and a truncation rate."""
     schedule = mask_replace_schedule(num_steps=options.steps, vocab_size=options.vocab)
     network = make_network(options, options.unroll)
-    denoise_fn = partial(network.logits, draw_weights(network))
+    params = draw_weights(network)
+    denoise_fn, head_fn = partial(network.hidden, params), partial(network.head, params)
     cond = make_batch(options, with_negatives=False)["cond"]
     shape = (options.batch, options.length)
 
@@ -95,7 +96,7 @@ def make_run(options: argparse.Namespace) -> Any:
     def run(key: jax.Array, sampler: Any, corrector: Any, truncation: Any) -> Any:
         return sample(
             key, schedule, denoise_fn, cond, shape=shape, num_steps=options.calls, sampler=sampler,
-            corrector=corrector, truncation=truncation,
+            corrector=corrector, truncation=truncation, head_fn=head_fn,
         )  # fmt: skip
 
     return run

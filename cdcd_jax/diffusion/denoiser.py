@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cdcd_jax.checks import check_array, require
-from cdcd_jax.typing import DenoiseFn, LogProbs, Timesteps, Tokens, wide_dtype
+from cdcd_jax.checks import check_array, check_function, require
+from cdcd_jax.typing import DenoiseFn, HeadFn, LogProbs, Timesteps, Tokens, wide_dtype
 
 
 def check_outputs(denoise_fn: DenoiseFn, *, features: bool = False) -> DenoiseFn:
@@ -29,6 +29,25 @@ def check_outputs(denoise_fn: DenoiseFn, *, features: bool = False) -> DenoiseFn
         return output
 
     return call
+
+
+def check_network(denoise_fn: DenoiseFn, head_fn: HeadFn | None) -> tuple[DenoiseFn, HeadFn | None]:
+    """Check what a network of the user's returns, which may be in two parts.
+
+    Returns:
+        Functions of the same form, that of `check_outputs` and one for the head.
+    """
+    denoise_fn = check_outputs(denoise_fn, features=head_fn is not None)
+    if head_fn is None:
+        return denoise_fn, None
+    check_function("head_fn", head_fn, "(hidden)")
+
+    def checked_head(hidden: Array) -> Array:
+        output = head_fn(hidden)
+        check_output("head_fn", output)
+        return output
+
+    return denoise_fn, checked_head
 
 
 def check_output(name: str, output: Array) -> None:

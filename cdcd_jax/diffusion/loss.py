@@ -20,7 +20,7 @@ from cdcd_jax.checks import (
 )
 from cdcd_jax.diffusion.chunks import denoise_chains, sum_over_chunks
 from cdcd_jax.diffusion.contrastive import TIME_WEIGHTS, Contrast, time_weight
-from cdcd_jax.diffusion.denoiser import check_output, check_outputs
+from cdcd_jax.diffusion.denoiser import check_network
 from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.noise import (
     Noise,
@@ -154,17 +154,8 @@ class Loss:
                 f"positions_per_pass = {self.positions_per_pass} needs head_fn, which turns the "
                 "features that denoise_fn then returns into log-probabilities"
             )
-        denoise_fn = check_outputs(denoise_fn, features=head_fn is not None)
-        if head_fn is None:
-            return evaluate_terms(self, noise, denoise_fn, z0, cond, given)
-        check_function("head_fn", head_fn, "(hidden)")
-
-        def checked_head(hidden: Array) -> Array:
-            output = head_fn(hidden)
-            check_output("head_fn", output)
-            return output
-
-        return evaluate_terms(self, noise, denoise_fn, z0, cond, given, checked_head)
+        denoise_fn, head_fn = check_network(denoise_fn, head_fn)
+        return evaluate_terms(self, noise, denoise_fn, z0, cond, given, head_fn)
 
     def __call__(
         self,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from cdcd_jax.checks import check_count, check_drawn, check_function, check_known, check_tokens
 from cdcd_jax.diffusion.bound import evaluate_bound
-from cdcd_jax.diffusion.denoiser import check_outputs
+from cdcd_jax.diffusion.denoiser import check_network, check_outputs
 from cdcd_jax.diffusion.guidance import LARGEST_SCALE, guide_by_reward, guide_denoiser
 from cdcd_jax.diffusion.particles import run_particles
 from cdcd_jax.diffusion.ramps import Varying, check_varying, is_constant, values_of
@@ -32,7 +32,7 @@ from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
 from cdcd_jax.distributed.shard_batch import shard_batch
 from cdcd_jax.training.model import Model
-from cdcd_jax.typing import DenoiseFn, Params, PRNGKey
+from cdcd_jax.typing import DenoiseFn, HeadFn, Params, PRNGKey
 
 MAX_PARTICLES = 10_000
 """Of one sample, which are in memory together."""
@@ -74,7 +74,7 @@ def make_bound_fn(schedule: Schedule, model: Model, *, mesh: Mesh | None = None)
 
     def bound(params: Params, key: PRNGKey, rows: Any, *, count: int) -> Any:
         features = model.encode(params, rows["cond"])
-        denoise_fn = _denoise_rows(model, params, mesh)
+        denoise_fn, _ = _bind_network(model, params, mesh, whole=True)
         return evaluate_bound(key, schedule, denoise_fn, rows["z0"], features)[:count]
 
     run = shard_batch(bound, mesh)
@@ -129,7 +129,8 @@ def make_sample_fn(
     ) -> Any:
         cond = rows["cond"]
         batch, total = jax.tree.leaves(cond)[0].shape[0], schedule.num_steps
-        denoise_fn = _denoise_rows(model, params, mesh)
+        whole = guided or reward is not None
+        denoise_fn, head_fn = _bind_network(model, params, mesh, whole=whole)
         if guided:
             if "negative" in rows:
                 away = model.encode(params, rows["negative"])
@@ -156,9 +157,10 @@ def make_sample_fn(
             return found.choose(choice_key)[:count]
         if reward is not None:
             denoise_fn = guide_by_reward(denoise_fn, reward)
+        denoise_fn, head_fn = check_network(denoise_fn, head_fn)
         drawn = run_sampler(
             key,
-            build_sampler(noise, check_outputs(denoise_fn), (parts, fixed), total=total),
+            build_sampler(noise, denoise_fn, (parts, fixed), total=total, head_fn=head_fn),
             model.encode(params, cond),
             shape=(batch, length),
             mask_id=schedule.mask_id,
@@ -224,14 +226,21 @@ def make_sample_fn(
     return sample_fn
 
 
-def _denoise_rows(model: Model, params: Params, mesh: Mesh | None) -> DenoiseFn:
-    """Return the network with the sharding of its rows."""
-    denoise_fn = partial(model.denoise, params)
+def _bind_network(
+    model: Model, params: Params, mesh: Mesh | None, *, whole: bool
+) -> tuple[DenoiseFn, HeadFn | None]:
+    """Return the network with the sharding of its rows, and its head where it may be apart."""
+    denoise_fn, head_fn = partial(model.denoise, params), None
+    if not whole and model.hidden is not None and model.head is not None:
+        denoise_fn, head_fn = partial(model.hidden, params), partial(model.head, params)
     if mesh is None:
-        return denoise_fn
+        return denoise_fn, head_fn
     rows = split_batch(mesh)
     # A model without a condition gives the compiler no other array with the batch's sharding.
-    return lambda zt, t, cond: denoise_fn(jax.lax.with_sharding_constraint(zt, rows), t, cond)
+    return (
+        lambda zt, t, cond: denoise_fn(jax.lax.with_sharding_constraint(zt, rows), t, cond),
+        head_fn,
+    )
 
 
 def check_sampling(

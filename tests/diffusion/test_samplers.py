@@ -428,3 +428,63 @@ def test_bad_ramps_and_grids_are_named(options, message):
     flat = lambda zt, t, cond: jnp.zeros((*zt.shape, 4))  # noqa: E731
     with pytest.raises(ValueError, match=message):
         cdcd.sample(jax.random.key(0), schedule, flat, None, shape=(1, 4), **options)
+
+
+@pytest.mark.parametrize("num_steps", [None, 5])
+def test_first_hitting_calls_the_head_where_it_draws(num_steps):
+    """A head apart is called at ceil(length / calls) positions of a row, and changes no sample."""
+    schedule = cdcd.absorbing_schedule(num_steps=6, vocab_size=3)
+    logits = jax.random.normal(jax.random.key(0), (8, 3))
+    positions = []
+
+    def hidden(zt, t, cond):
+        return jnp.broadcast_to(jnp.eye(8)[None], (*zt.shape, 8))
+
+    def head(hidden):
+        positions.append(hidden.shape[1])
+        return hidden @ logits
+
+    options = {"shape": (4, 8), "sampler": "first_hitting", "num_steps": num_steps}
+    draw = jax.jit(lambda key: cdcd.sample(key, schedule, hidden, None, head_fn=head, **options))
+    apart = draw(jax.random.key(1))
+    assert set(positions) == {2 if num_steps else 1}
+    whole = cdcd.sample(
+        jax.random.key(1), schedule, lambda *inputs: hidden(*inputs) @ logits, None, **options
+    )
+    np.testing.assert_array_equal(apart, whole)
+    with pytest.raises(ValueError, match="probabilities are NaN"):
+        nowhere = lambda x: x[..., :3] * jnp.nan  # noqa: E731
+        cdcd.sample(jax.random.key(1), schedule, hidden, None, head_fn=nowhere, **options)
+
+    def denoise(params, *inputs):
+        raise AssertionError("the model has a head apart")
+
+    model = Model(
+        init=lambda key: {},
+        denoise=denoise,
+        encode=lambda params, cond: cond,
+        hidden=lambda params, *inputs: hidden(*inputs),
+        head=lambda params, features: head(features),
+    )
+    sample_fn = make_sample_fn(schedule, model, length=8)
+    del options["shape"]
+    drawn = sample_fn(
+        {}, jax.random.key(1), jnp.zeros(4), truncation=1.0, temperature=1.0, **options
+    )
+    np.testing.assert_array_equal(drawn, whole)
+
+
+@pytest.mark.parametrize("given", [{}, {"truncation": 0.86}, {"top_k": 2}, {"temperature": 0.5}])
+@pytest.mark.parametrize("sampler", ["ancestral", "confidence", "first_hitting"])
+def test_no_filter_makes_samples_of_nan(sampler, given):
+    schedule = cdcd.absorbing_schedule(num_steps=6, vocab_size=3)
+
+    def nowhere(zt, t, cond):
+        return jnp.full((*zt.shape, 3), jnp.nan)
+
+    draw = jax.jit(
+        lambda key: cdcd.sample(
+            key, schedule, nowhere, None, shape=(2, 8), sampler=sampler, **given
+        )
+    )
+    assert np.all(np.asarray(draw(jax.random.key(0))) == 3)  # which the callers refuse

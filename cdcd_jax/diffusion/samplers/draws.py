@@ -76,7 +76,9 @@ def exponential(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
 
 
 def _probs(log_p0: LogProbs) -> LogProbs:
-    return jnp.where(jnp.isneginf(log_p0), 0.0, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)))
+    p = jnp.where(jnp.isneginf(log_p0), 0.0, jnp.exp(jnp.maximum(log_p0, LOG_FLOOR)))
+    # By hand, as XLA's maximum and exponential on CPU may make a number of NaN.
+    return jnp.where(jnp.isnan(log_p0), jnp.nan, p)
 
 
 def _race(

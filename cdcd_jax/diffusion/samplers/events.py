@@ -68,7 +68,10 @@ class FirstHitting(Rule):
                 'sampler "first_hitting" has a step for each position: give num_steps or length'
             )
         check_count("num_steps", count)
-        return self, np.arange(count, -1, -1, dtype=np.int32)
+        visited = np.arange(count, -1, -1, dtype=np.int32)
+        if length is None:
+            return self, visited
+        return _FirstHittingInCalls(self.ignore_uniform, -(-length // count)), visited
 
     def start(self, key: PRNGKey, schedule: Schedule, zt: Tokens) -> Float[Array, "batch length"]:
         """Draw the masked share at which each position is unmasked."""
@@ -84,16 +87,36 @@ class FirstHitting(Rule):
         t: Timesteps,
     ) -> State:
         """Reveal the next position, or n / t of n where there are but t calls left."""
-        masked = state.zt == schedule.mask_id
-        count = jnp.sum(masked, axis=-1)
-        revealed = highest(state.memory, masked, -(-count // t))
-        share = jnp.max(jnp.where(masked, state.memory, 0.0), axis=-1)
-        log_p0 = predict(state.zt, find_step(schedule, share)).filtered
-        return state._replace(zt=jnp.where(revealed, draw_clean(key, schedule, log_p0), state.zt))
+        zt = state.zt
+        share = jnp.where(zt == schedule.mask_id, state.memory, -1.0)
+        share, positions = jax.lax.top_k(share, self.most_in_call(zt.shape[1]))
+        count = jnp.sum(zt == schedule.mask_id, axis=-1)
+        revealed = jnp.arange(positions.shape[1])[None] < -(-count // t)[:, None]
+        at = find_step(schedule, jnp.maximum(share[:, 0], 0.0))
+        drawn = draw_clean(key, schedule, predict(zt, at, positions).filtered)
+        before = jnp.take_along_axis(zt, positions, axis=1)
+        rows = jnp.arange(len(zt))[:, None]
+        return state._replace(zt=zt.at[rows, positions].set(jnp.where(revealed, drawn, before)))
+
+    def most_in_call(self, length: int) -> int:
+        """Return the most positions that a call reveals: all, where nothing is known of them."""
+        return length
 
     def keeps_visible(self, schedule: Schedule) -> bool:
         """Return that visible tokens stay."""
         return True
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _FirstHittingInCalls(FirstHitting):
+    """The rule once the length and the number of calls are known."""
+
+    per_call: int = dataclasses.field(default=1, metadata={"static": True})
+
+    def most_in_call(self, length: int) -> int:
+        """Return the share of a call, which never grows on the way."""
+        return min(self.per_call, length)
 
 
 @jax.tree_util.register_dataclass

@@ -44,7 +44,7 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
         least = 0.99 * (1.0 - r) / p.shape[-1]
         # A sum of float32 is exact to about 1e-6, which matters where tokens are that rare.
         threshold, mass = _search(p, p, r, least, lambda low: 1.5 * low - 1e-5)
-        return jnp.where(p >= threshold, log_p - jnp.log(mass), -jnp.inf)
+        return jnp.where(p < threshold, -jnp.inf, log_p - jnp.log(mass))
 
     return _skip_if(r >= 1.0, log_p, change)
 
@@ -69,7 +69,7 @@ def keep_top_k(log_p: LogProbs, k: int) -> LogProbs:
         return log_p
     p = jnp.exp(log_p)
     threshold, _ = _search(p, jnp.ones_like(p), float(k), 0.0, lambda low: jnp.full_like(low, 1.5))
-    return jax.nn.log_softmax(jnp.where(p >= threshold, log_p, -jnp.inf), axis=-1)
+    return jax.nn.log_softmax(jnp.where(p < threshold, -jnp.inf, log_p), axis=-1)
 
 
 def apply_temperature(log_p: LogProbs, temperature: Number) -> LogProbs:

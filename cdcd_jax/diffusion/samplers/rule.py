@@ -1,11 +1,10 @@
 """What all samplers have in common: a prediction, a state and a rule for one reverse step."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from cdcd_jax.checks import is_traced, require
 from cdcd_jax.diffusion.samplers.times import Times, make_times
@@ -27,8 +26,19 @@ class Prediction(NamedTuple):
     filtered: LogProbs
 
 
-Predict: TypeAlias = Callable[[Tokens, Timesteps], Prediction]
-"""``predict(zt, t)``: one pass of the network; t has a step 1..T for each row."""
+@runtime_checkable
+class Predict(Protocol):
+    """One pass of the network.
+
+    A rule that knows where it will draw gives these positions, and the prediction [batch n K] is of
+    them alone: the network's head and the filters do not work on the others.
+    """
+
+    def __call__(
+        self, zt: Tokens, t: Timesteps, positions: Int[Array, "batch n"] | None = None
+    ) -> Prediction:
+        """Predict from zt at the steps t, 1..T for each row."""
+        ...
 
 
 class State(NamedTuple):

@@ -20,7 +20,7 @@ from cdcd_jax.checks import (
     check_tokens,
     check_type,
 )
-from cdcd_jax.diffusion.denoiser import check_outputs, log_probs
+from cdcd_jax.diffusion.denoiser import check_network, log_probs
 from cdcd_jax.diffusion.eager import call_compiled
 from cdcd_jax.diffusion.ramps import Varying, check_varying, value_at, values_of
 from cdcd_jax.diffusion.samplers.ancestral import Ancestral, Fast
@@ -41,7 +41,7 @@ from cdcd_jax.diffusion.schedule import Schedule, check_schedule
 from cdcd_jax.diffusion.sharding import vary_like_result
 from cdcd_jax.diffusion.transitions import corrupt, sample_prior
 from cdcd_jax.registry import CORRECTORS, SAMPLERS, Table, register, suggest
-from cdcd_jax.typing import DenoiseFn, PRNGKey, Timesteps, Tokens
+from cdcd_jax.typing import DenoiseFn, HeadFn, PRNGKey, Timesteps, Tokens
 
 Step: TypeAlias = Int[Array, ""] | np.integer | int
 """One step for all rows."""
@@ -99,6 +99,7 @@ def make_sampler(
     top_k: int | None = None,
     temperature: Varying = 1.0,
     length: int | None = None,
+    head_fn: HeadFn | None = None,
 ) -> Sampler:
     """Build a sampler; `sample` runs one from start to end.
 
@@ -118,6 +119,7 @@ def make_sampler(
         top_k: Number of most likely tokens to keep; None keeps all.
         temperature: Of the network's prediction, applied first; above 0. As for ``truncation``.
         length: Positions of a sequence, for rules whose steps depend on it.
+        head_fn: See `sample`.
 
     Returns:
         The sampler.
@@ -137,7 +139,8 @@ def make_sampler(
         length=length,
     )
     check_function("denoise_fn", denoise_fn, "(zt, t, cond)")
-    made = build_sampler(schedule, check_outputs(denoise_fn), parts)
+    denoise_fn, head_fn = check_network(denoise_fn, head_fn)
+    made = build_sampler(schedule, denoise_fn, parts, head_fn=head_fn)
 
     def init(
         key: PRNGKey,
@@ -245,6 +248,7 @@ def build_sampler(
     prepared: tuple[Parts, Static],
     *,
     total: int | None = None,
+    head_fn: HeadFn | None = None,
 ) -> Sampler:
     """Build a sampler of parts that were checked; nothing is checked here.
 
@@ -253,6 +257,7 @@ def build_sampler(
         denoise_fn: The network.
         prepared: From `prepare_parts`.
         total: T by which numbers change on the way, where that of the schedule is cut.
+        head_fn: The network's head, where ``denoise_fn`` is the rest of it.
     """
     (rule, repair, truncation, temperature), (times, top_k) = prepared
     total = schedule.num_steps if total is None else total
@@ -276,9 +281,19 @@ def build_sampler(
         u = t / total
         s, t = (jnp.full(state.zt.shape[:1], step) for step in (s, t))
 
-        def predict(zt: Tokens, t: Timesteps) -> Prediction:
+        def predict(
+            zt: Tokens, t: Timesteps, positions: Int[Array, "batch n"] | None = None
+        ) -> Prediction:
+            output, name = denoise_fn(zt, t, cond), "denoise_fn"
+            if positions is not None:
+                if output.shape[:2] != zt.shape:
+                    raise ValueError(f"denoise_fn returns {output.shape} for tokens {zt.shape}")
+                output = jnp.take_along_axis(output, positions[..., None], axis=1)
+            if head_fn is not None:
+                output, name = head_fn(output), "head_fn"
             # Noise in float32 whatever the network computes in: a bfloat16 draw is far too peaked.
-            network = log_probs(denoise_fn(zt, t, cond), zt, schedule.vocab_size)
+            drawn = zt if positions is None else positions
+            network = log_probs(output, drawn, schedule.vocab_size, name=name)
             log_p0 = apply_temperature(network, value_at(temperature, u))
             if top_k is not None:
                 log_p0 = keep_top_k(log_p0, top_k)
@@ -385,6 +400,7 @@ def sample(
     known: Tokens | None = None,
     start: Tokens | None = None,
     start_step: int | None = None,
+    head_fn: HeadFn | None = None,
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
     """Generate tokens.
@@ -418,6 +434,10 @@ def sample(
             sampling continues from there (SDEdit, Meng et al. 2022, with this noise).
         start_step: Step 1..T at which it begins; the smaller, the more stays as it is.
             ``num_steps`` and ``times`` are then of the steps up to it.
+        head_fn: ``head_fn(hidden) -> log p(z0 | zt, cond)`` or logits at any choice of positions,
+            where ``denoise_fn`` returns hidden features [batch length width], as for `make_loss`.
+            It is then called only where a rule draws, if the rule knows before: `FirstHitting`
+            calls it at one position of each row. What is sampled stays the same.
         return_trajectory: Return every state as well, for images of the progress.
 
     Returns:
@@ -464,7 +484,7 @@ def sample(
     )
     static = schedule, (shape[0], shape[1]), fixed, total, return_trajectory
     arrays = cond, parts, known, start
-    drawn = call_compiled(_check_and_run, _probe, static, key, denoise_fn, *arrays)
+    drawn = call_compiled(_check_and_run, _probe, static, key, denoise_fn, head_fn, *arrays)
     check_drawn(drawn[0] if return_trajectory else drawn, schedule.vocab_size)
     return drawn
 
@@ -491,12 +511,15 @@ def cut_at_start(
     return schedule.until(start_step), jnp.asarray(start, jnp.int32)
 
 
-def _check_and_run(static: Any, key: PRNGKey, denoise_fn: DenoiseFn, *arrays: Any) -> Any:
+def _check_and_run(
+    static: Any, key: PRNGKey, denoise_fn: DenoiseFn, head_fn: HeadFn | None, *arrays: Any
+) -> Any:
     schedule, shape, fixed, total, return_trajectory = static
     cond, parts, known, start = arrays
+    denoise_fn, head_fn = check_network(denoise_fn, head_fn)
     return run_sampler(
         key,
-        build_sampler(schedule, check_outputs(denoise_fn), (parts, fixed), total=total),
+        build_sampler(schedule, denoise_fn, (parts, fixed), total=total, head_fn=head_fn),
         cond,
         shape=shape,
         mask_id=schedule.mask_id,
@@ -545,6 +568,10 @@ def run_sampler(
     return end.zt
 
 
-def _probe(static: Any, key: PRNGKey, denoise_fn: DenoiseFn, cond: Any, *_: Any) -> None:
+def _probe(
+    static: Any, key: PRNGKey, denoise_fn: DenoiseFn, head_fn: HeadFn | None, cond: Any, *_: Any
+) -> None:
     schedule, shape = static[:2]
-    denoise_fn(jnp.full(shape, schedule.mask_id), jnp.ones(shape[0], int), cond)
+    output = denoise_fn(jnp.full(shape, schedule.mask_id), jnp.ones(shape[0], int), cond)
+    if head_fn is not None:
+        head_fn(output)
