@@ -452,8 +452,8 @@ def test_first_hitting_calls_the_head_where_it_draws(num_steps):
         jax.random.key(1), schedule, lambda *inputs: hidden(*inputs) @ logits, None, **options
     )
     np.testing.assert_array_equal(apart, whole)
+    nowhere = lambda x: x[..., :3] * jnp.nan  # noqa: E731
     with pytest.raises(ValueError, match="probabilities are NaN"):
-        nowhere = lambda x: x[..., :3] * jnp.nan  # noqa: E731
         cdcd.sample(jax.random.key(1), schedule, hidden, None, head_fn=nowhere, **options)
 
     def denoise(params, *inputs):
