@@ -60,7 +60,7 @@ def _make_full_size(config: Any) -> None:
         num_heads=16,
         mlp_ratio=4,
         compute_dtype="bfloat16",
-        remat="blocks",
+        remat="dots",
     )
     config.loss.aux_weight = 5e-4
     config.optimizer.update(

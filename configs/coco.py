@@ -52,7 +52,7 @@ def get_config(arg: str = "") -> Any:
     config.schedule.num_steps = 80
     config.loss.update(aux_weight=5e-4, patches=(4, 4), positions_per_pass=256)
     config.denoiser.update(
-        num_layers=18, width=192, num_heads=16, mlp="conv", compute_dtype="bfloat16", remat="blocks"
+        num_layers=18, width=192, num_heads=16, mlp="conv", compute_dtype="bfloat16", remat="dots"
     )
     config.optimizer.update(
         lr=2e-4, decay="plateau", warmup_steps=1000, warmup_from=3e-6, end_lr=1e-6,

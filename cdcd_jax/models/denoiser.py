@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from cdcd_jax.models.attention import CrossAttention, SelfAttention
+from cdcd_jax.models.fused_attention import CUDNN_FORWARD, SPLASH_RESULT
 from cdcd_jax.models.layers import ACTIVATIONS, ScaleShift, Table, modulate
 from cdcd_jax.models.layout import BATCH, constrain
 from cdcd_jax.models.options import DenoiserOptions
@@ -172,6 +173,13 @@ class Denoiser(nnx.Module):
             params, modulation = layer
             return nnx.merge(structure, params)(x, modulation, distance), None
 
+        # Once for all that use them, and before they are sent to other devices. The gradient of all
+        # layers is then in this dtype, too, until the optimizer takes it.
+        stacked = jax.tree_util.tree_map_with_path(
+            lambda path, x: x.astype(dtype) if jax.tree_util.DictKey("kernel") in path else x,
+            stacked,
+        )
+
         # All layers at once: larger products, and never once per chain under vmap.
         modulations = jax.vmap(
             lambda params: nnx.merge(structure, params).modulation(t, cond, dtype)
@@ -179,7 +187,8 @@ class Denoiser(nnx.Module):
         step = block_step
         if options.remat != "none":
             # The backward pass makes a block again, with "dots" all but its products with
-            # parameters: those cost the most to make, and attention's scores the most memory.
+            # parameters and what a fused kernel has made of attention's scores: those cost the most
+            # to make, and the scores themselves the most memory.
             policy = is_large_product if options.remat == "dots" else None
             step = jax.checkpoint(block_step, policy=policy)
         x = constrain(self.embedding(zt, dtype), BATCH, None, None)
@@ -192,8 +201,13 @@ class Denoiser(nnx.Module):
 
 
 def is_large_product(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
-    """Return whether an operation multiplies by parameters: in attention, both operands vary."""
-    if primitive.name == "conv_general_dilated":
+    """Return whether an operation multiplies by parameters, or is a fused kernel's attention.
+
+    In plain attention, both operands vary.
+    """
+    if primitive.name in ("conv_general_dilated", CUDNN_FORWARD):
+        return True
+    if primitive.name == "name" and parameters["name"] == SPLASH_RESULT:
         return True
     return jax.checkpoint_policies.dots_with_no_batch_dims_saveable(
         primitive, *arguments, **parameters

@@ -6,7 +6,7 @@ Both take [batch length heads depth] and give the same shape. Their mesh is the 
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,16 @@ Kernel: TypeAlias = Callable[[Array, Array, Array], Array]
 LANES = 128
 """Positions that one row of a TPU's registers holds: blocks of a sequence are multiples."""
 
-DEPTH_STEP = 64
-"""Splash attention is tested upstream with depths that are multiples of this."""
+ROWS = 16
+"""Rows of a TPU's registers in bfloat16, along which the features of a head lie."""
 
 LARGEST_BLOCK = 512
+
+SPLASH_RESULT = "splash_attention"
+"""The name, for ``jax.checkpoint``, of what splash attention keeps for its backward pass."""
+
+CUDNN_FORWARD = "dot_product_attention_fwd_wrapper"
+"""The operation whose results cuDNN's kernel keeps for it."""
 
 
 def choose_kernel(length: int, depth: int, dtype: jnp.dtype) -> Kernel | None:
@@ -40,7 +46,7 @@ def choose_kernel(length: int, depth: int, dtype: jnp.dtype) -> Kernel | None:
         return None
     if platform() == "tpu":
         return by_splash if 3 * length >= 2 * round_up(length, LANES) else None
-    fits = platform() in ("gpu", "cuda") and depth % 8 == 0 and depth <= 128
+    fits = platform() in ("gpu", "cuda") and depth <= 128
     return by_cudnn if fits and _is_ampere_or_later() else None
 
 
@@ -64,23 +70,21 @@ def by_cudnn(
 ) -> Float[Array, "batch length heads depth"]:
     """Attend by cuDNN's kernel, which splits itself over a mesh.
 
-    In bfloat16, with a depth that is a multiple of 8 and at most 128. JAX refuses to
+    In bfloat16, with a depth of at most 128, padded with zeros to a multiple of 8. JAX refuses to
     differentiate it at odd lengths, so that these get one more key, which is masked.
     """
-    length = query.shape[1]
-    if length % 2 == 0:
-        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
-    query, key, value = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
-    # The same for every example, but made of them: a vmap over chains has to see chains here, too.
-    seen, asking = (jnp.where(query[:, 0, 0, 0] > 0, n, n) for n in (length, length + 1))
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        query_seq_lengths=asking,
-        key_value_seq_lengths=seen,
-        implementation="cudnn",
-    )[:, :length]
+    length, depth = query.shape[1], query.shape[3]
+    lengths: dict[str, Any] = {}
+    room = ((0, 0), (0, length % 2), (0, 0), (0, -depth % 8))
+    query, key, value = (jnp.pad(x, room) for x in (query, key, value))
+    if length % 2:
+        # The same for every example, but made of them: a vmap over chains has to see chains here.
+        seen, asking = (jnp.where(query[:, 0, 0, 0] > 0, n, n) for n in (length, length + 1))
+        lengths = {"query_seq_lengths": asking, "key_value_seq_lengths": seen}
+    mixed = jax.nn.dot_product_attention(
+        query, key, value, scale=1 / math.sqrt(depth), implementation="cudnn", **lengths
+    )
+    return mixed[:, :length, :, :depth]
 
 
 def by_splash(
@@ -93,7 +97,8 @@ def by_splash(
     """Attend by JAX's splash attention for TPU, on every device its examples and heads.
 
     The compiler cannot split a Pallas kernel, so ``jax.shard_map`` does. Lengths are padded to
-    blocks, with a mask, and depths with zeros.
+    blocks, with a mask, and depths with zeros to ``ROWS``: positions lie along the lanes, as a head
+    of a few features would leave most of them empty.
 
     Args:
         query: In bfloat16 or float32.
@@ -131,7 +136,7 @@ def splash_here(
 
     _, length, num_heads, depth = query.shape
     padded = round_up(length, LANES)
-    room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % DEPTH_STEP))
+    room = ((0, 0), (0, 0), (0, padded - length), (0, -depth % ROWS))
     scaled = query * (1 / math.sqrt(depth))  # splash attention does not
     heads_first = (jnp.pad(x.swapaxes(1, 2), room) for x in (scaled, key, value))
     seen = np.broadcast_to(np.arange(padded) < length, (padded, padded))
@@ -142,12 +147,17 @@ def splash_here(
             block_q=block,
             block_kv=block,
             block_q_dkv=block,
-            block_kv_dkv=block,
-            block_q_dq=block,
-            block_kv_dq=block,
+            # One backward pass: all keys at once, so that a query's gradient is whole.
+            use_fused_bwd_kernel=True,
+            block_kv_dkv=padded,
+            block_kv_dkv_compute=block,
+            q_layout=splash.QKVLayout.SEQ_MINOR,
+            k_layout=splash.QKVLayout.SEQ_MINOR,
+            v_layout=splash.QKVLayout.SEQ_MINOR,
         ),
         head_shards=1,
         q_seq_shards=1,
+        residual_checkpoint_name=SPLASH_RESULT,
         interpret=interpret,
     )
     mixed = cast(Array, jax.vmap(kernel)(*heads_first))  # [batch heads padded depth]

@@ -65,9 +65,9 @@ class Product(NamedTuple):
 def read_products(program: Program) -> list[Product]:
     """Find the products of a program: dots, convolutions, and kernels that are known.
 
-    Known kernels are cuBLAS's products and attention's passes: forward two products of a head's
-    queries and keys, backward five by cuDNN; by splash attention three for the gradient of queries
-    and four for those of keys and values. Products inside other kernels are not counted.
+    Known kernels are cuBLAS's products and attention's passes by cuDNN and by splash attention:
+    forward two products of a head's queries and keys, backward five. Products inside other kernels
+    are not counted.
 
     Args:
         program: A compiled program.
@@ -165,8 +165,7 @@ def _windows(line: str, dimensions: int) -> Iterator[dict[str, int]]:
 
 _ATTENTION = {
     "splash_mha_fwd": 2,
-    "splash_mha_dq": 3,
-    "splash_mha_dkv": 4,
+    "splash_mha_dkv": 5,  # and the gradient of queries
     "__cudnn$fmhaSoftmax": 2,
     "__cudnn$fmhaSoftmaxBackward": 5,
 }
@@ -180,11 +179,13 @@ def _kernel(each: Instruction, operands: list[Shape], runs: int) -> list[Product
     passes = max((known for known in _ATTENTION if name.startswith(known)), key=len, default=None)
     if passes is None:
         return []
-    query, key = [shape.sizes for shape in operands if len(shape.sizes) == 4][:2]
-    heads_first = name.startswith("splash")  # [batch heads length depth], else [... heads depth]
-    length, source = (sizes[2 if heads_first else 1] for sizes in (query, key))
-    batch = math.prod(query) // (length * query[3])
-    return [Product(batch * _ATTENTION[passes], length, query[3], source, runs)]
+    query, key = [shape.sizes for shape in operands if len(shape.sizes) >= 4][:2]
+    if name.startswith("splash"):  # [... heads depth length], else [... length heads depth]
+        depth, length, source = query[-2], query[-1], key[-1]
+    else:
+        depth, length, source = query[-1], query[-3], key[-3]
+    batch = math.prod(query) // (length * depth)
+    return [Product(batch * _ATTENTION[passes], length, depth, source, runs)]
 
 
 def _kernel_name(each: Instruction) -> str | None:

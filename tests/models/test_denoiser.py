@@ -180,6 +180,23 @@ def test_bfloat16_sums_and_takes_exponentials_in_float32(condition, mlp):
         assert (name, "bfloat16") not in found
 
 
+def test_blocks_take_kernels_and_give_their_gradients_in_bfloat16():
+    """In float32 they would need twice the memory, and be sent so to other devices."""
+    network = make_denoiser(**SMALL, compute_dtype="bfloat16", remat="blocks", unroll=1)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+
+    def loss(params, *inputs):
+        return network.apply(params, *inputs).sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(params, *example("none")).jaxpr
+    kernel = params["blocks"]["mlp"]["expand"]["kernel"].shape
+    scans = [found for found in equations(jaxpr) if found.primitive.name == "scan"]
+    assert len(scans) == 2
+    for one in scans:
+        passed = [x.aval for x in (*one.invars, *one.outvars) if x.aval.shape == kernel]
+        assert {aval.dtype for aval in passed} == {jnp.dtype("bfloat16")}
+
+
 def test_the_gradient_of_a_bias_is_summed_in_float32():
     # In steps of bfloat16 a sum of ones stops at 256.
     grad = jax.grad(lambda bias: add_bias(jnp.ones((1000, 2), jnp.bfloat16), bias).sum())

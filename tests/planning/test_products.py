@@ -52,10 +52,10 @@ def line(text, *operands):
             (1, 32, 8, 16),
         ),
         (
-            '%splash_mha_dq.1 = bf16[2,6,128,64] custom-call(%p0, %p1, %p2), custom_call_target='
+            '%splash_mha_dkv.1 = bf16[2,6,128,64] custom-call(%p0, %p1, %p2), custom_call_target='
             '"tpu_custom_call"',
-            ("s8[1,1,1]", "bf16[2,6,128,64]", "bf16[2,6,256,64]"),
-            (2 * 6 * 3, 128, 64, 256),
+            ("s8[1,1,1]", "bf16[2,6,64,128]", "bf16[2,6,64,256]"),
+            (2 * 6 * 5, 128, 64, 256),
         ),
         (
             '%y = (bf16[3,4,256,64], u8[0]) custom-call(%p0, %p1), custom_call_target='

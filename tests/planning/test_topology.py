@@ -8,8 +8,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cdcd_jax.cli.plan_text import describe_mesh_plan
-from cdcd_jax.distributed.mesh import make_mesh
+from cdcd_jax.distributed.mesh import make_mesh, split_batch
+from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.experiment.plan import build_plan
+from cdcd_jax.models import make_denoiser
 from cdcd_jax.planning import topology
 from cdcd_jax.planning.compiled import read_collectives
 from cdcd_jax.planning.hardware import HARDWARE
@@ -18,6 +20,9 @@ from cdcd_jax.planning.products import count_kernels, read_products
 from cdcd_jax.planning.program import Program
 from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
 from cdcd_jax.settings.config_file import load_config
+from cdcd_jax.training.optimizer import make_optimizer
+from cdcd_jax.training.state import init_state
+from cdcd_jax.training.step import Objective, make_train_step
 
 
 @pytest.mark.parametrize(
@@ -144,3 +149,66 @@ def test_a_training_step_compiles_for_tpus(sizes, collectives):
     assert plan.memory.parameters <= (0.4 * size if sizes else size)
     assert plan.memory.total < 1e8
     assert f"as {devices.compiler} lays them out" in describe_mesh_plan(plan, v5e)
+
+
+def test_a_step_makes_no_second_copy_of_the_state():
+    """Beside it there are the gradient and the parameters in bfloat16, half as large each."""
+    mesh = make_mesh(describe_tpu("1x1").devices)
+
+    def loss(params, batch, stats):
+        def layer(x, w):
+            return jnp.tanh(x @ w), None
+
+        y = jax.lax.scan(layer, batch["x"], params["w"].astype(jnp.bfloat16))[0]
+        return jnp.mean(y.astype(jnp.float32) ** 2), ({}, ())
+
+    optimizer = make_optimizer(lr=0.1, num_steps=9)
+    train_step = make_train_step(Objective(loss), optimizer, max_skipped=3, ema_every=25)
+
+    def init(key):
+        return {"w": jnp.zeros((4, 4096, 4096))}
+
+    whole = NamedSharding(mesh, PartitionSpec())
+    state, batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+        (
+            jax.eval_shape(lambda: init_state(jax.random.key(0), init, optimizer, None)),
+            {"x": jax.ShapeDtypeStruct((64, 4096), jnp.bfloat16)},
+        ),
+    )
+    compiled = jax.jit(train_step, donate_argnums=0).lower(state, batch).compile()
+    size, memory = 4 * 4 * 4096**2, compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= 4 * size
+    assert memory.temp_size_in_bytes < 1.05 * size
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_splash_attention_runs_once_forward_and_once_backward(fsdp):
+    """Though blocks are computed again but for products with parameters, its result is kept."""
+    mesh = make_mesh(describe_tpu("2x2").devices, fsdp=fsdp, tensor=2)
+    network = make_denoiser(
+        vocab_size=5, num_steps=3, grid=(8, 16), num_layers=2, width=48, num_heads=4,
+        compute_dtype="bfloat16", remat="dots", unroll=1,
+    )  # fmt: skip
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    params = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        params, shard_params(params, mesh),
+    )  # fmt: skip
+
+    def loss(params, zt, t):
+        return network.hidden(params, zt, t, None).astype(jnp.float32).sum()
+
+    rows = split_batch(mesh)
+    zt = jax.ShapeDtypeStruct((4, 128), jnp.int32, sharding=rows)
+    t = jax.ShapeDtypeStruct((4,), jnp.int32, sharding=rows)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        compiled = jax.jit(jax.grad(loss)).lower(params, zt, t).compile()
+    program = Program(compiled.as_text())
+    assert count_kernels(program) == {
+        "splash_mha_fwd_residuals": 2,
+        "splash_mha_dkv_no_residuals": 2,
+    }
+    # Of 2 blocks, 2 and 5 products, of 2 examples and 2 heads of 12 on each device.
+    attention = [p for p in read_products(program) if p[1:4] == (128, 16, 128)]
+    assert sum(p.batch * p.runs for p in attention) == 2 * (2 + 5) * 2 * 2
