@@ -22,7 +22,7 @@ from cdcd_jax.cli.plan import plan_run, simulate_devices
 from cdcd_jax.cli.prepare import prepare_tokens
 from cdcd_jax.cli.prompts import read_prompts
 from cdcd_jax.distributed.agreement import all_agree
-from cdcd_jax.distributed.devices import start_devices
+from cdcd_jax.distributed.devices import keep_programs, start_devices
 from cdcd_jax.distributed.hosts import join_hosts
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import (
@@ -84,6 +84,8 @@ def run(stopper: Stopper) -> None:
         start_devices()
     workdir = Path(FLAGS.workdir)
     with owning(workdir) if FLAGS.mode in WRITING else nullcontext():
+        if FLAGS.mode in WRITING:
+            keep_programs(workdir / "compiled")
         _run_mode(workdir, stopper)
 
 
