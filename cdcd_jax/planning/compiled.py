@@ -85,7 +85,7 @@ def _whole_size(kind: str, results: list[Shape], group: int, *, started: bool) -
     """Return the bytes of the whole array from the types of a collective's results."""
     sizes = [shape.bytes for shape in results]
     total = sum(sizes)
-    if kind == "all-gather" and started:  # the parts are listed beside the wholes
+    if kind in ("all-gather", "reduce-scatter") and started:  # parts are listed beside the wholes
         return total * group // (group + 1)
     if kind == "collective-permute" and started:  # the operand, the result and two counters
         return sizes[0]

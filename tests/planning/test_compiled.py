@@ -58,6 +58,11 @@ def program(line):
             "all-gather", 32, (0, 1),
         ),
         (
+            "((f32[8]{0}, f32[4]{0}), (f32[4]{0}, f32[2]{0})) reduce-scatter-start(%x, %y), "
+            "replica_groups={{0,1},{2,3}}",
+            "reduce-scatter", 48, (0, 1),
+        ),
+        (
             "(f32[4]{0}, f32[4]{0}, u32[], u32[]) collective-permute-start(%x), "
             "source_target_pairs={{0,2},{2,0}}",
             "collective-permute", 16, (0, 2),

@@ -57,6 +57,12 @@ def line(text, *operands):
             ("s8[1,1,1]", "bf16[2,6,64,128]", "bf16[2,6,64,256]"),
             (2 * 6 * 5, 128, 64, 256),
         ),
+        (  # of a single example
+            '%splash_mha_fwd_residuals.1 = (bf16[6,128,64], f32[6,128]) custom-call(%p0, %p1, %p2),'
+            ' custom_call_target="tpu_custom_call"',
+            ("s8[1,1,1]", "bf16[6,64,128]", "bf16[6,64,256]"),
+            (6 * 2, 128, 64, 256),
+        ),
         (
             '%y = (bf16[3,4,256,64], u8[0]) custom-call(%p0, %p1), custom_call_target='
             '"__cudnn$fmhaSoftmaxBackward"',

@@ -1,5 +1,6 @@
 """Devices described for their own compilers, and what is said where that cannot be."""
 
+from collections import Counter
 from importlib import metadata
 
 import jax
@@ -182,18 +183,19 @@ def test_a_step_makes_no_second_copy_of_the_state():
     assert memory.temp_size_in_bytes < 1.05 * size
 
 
-@pytest.mark.parametrize("fsdp", [1, 2])
-def test_splash_attention_runs_once_forward_and_once_backward(fsdp):
-    """Though blocks are computed again but for products with parameters, its result is kept."""
-    mesh = make_mesh(describe_tpu("2x2").devices, fsdp=fsdp, tensor=2)
+@pytest.mark.parametrize("sizes", [{"tensor": 2}, {"fsdp": 4}])
+def test_a_denoiser_for_tpus_repeats_no_attention_and_sends_each_gradient_once(sizes):
+    """Though blocks are computed again but for products with parameters."""
+    mesh = make_mesh(describe_tpu("2x2").devices, **sizes)
     network = make_denoiser(
         vocab_size=5, num_steps=3, grid=(8, 16), num_layers=2, width=48, num_heads=4,
         compute_dtype="bfloat16", remat="dots", unroll=1,
     )  # fmt: skip
-    params = jax.eval_shape(network.init, jax.random.key(0))
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    shardings = shard_params(shapes, mesh)
     params = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        params, shard_params(params, mesh),
+        shapes, shardings,
     )  # fmt: skip
 
     def loss(params, zt, t):
@@ -203,12 +205,17 @@ def test_splash_attention_runs_once_forward_and_once_backward(fsdp):
     zt = jax.ShapeDtypeStruct((4, 128), jnp.int32, sharding=rows)
     t = jax.ShapeDtypeStruct((4,), jnp.int32, sharding=rows)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        compiled = jax.jit(jax.grad(loss)).lower(params, zt, t).compile()
-    program = Program(compiled.as_text())
-    assert count_kernels(program) == {
-        "splash_mha_fwd_residuals": 2,
-        "splash_mha_dkv_no_residuals": 2,
-    }
-    # Of 2 blocks, 2 and 5 products, of 2 examples and 2 heads of 12 on each device.
+        step = jax.jit(jax.grad(loss), out_shardings=shardings)
+        program = Program(step.lower(params, zt, t).compile().as_text())
+    calls = {"splash_mha_fwd_residuals": 2, "splash_mha_dkv_no_residuals": 2}
+    assert count_kernels(program) == calls
+    # Of 2 blocks 2 + 5 products, on each device of 2 examples and 2 heads of 12, or of 1 and 4.
     attention = [p for p in read_products(program) if p[1:4] == (128, 16, 128)]
-    assert sum(p.batch * p.runs for p in attention) == 2 * (2 + 5) * 2 * 2
+    assert sum(p.batch * p.runs for p in attention) == 2 * (2 + 5) * 4
+    if "fsdp" in sizes:
+        size = sum(4 * x.size for x in jax.tree.leaves(shapes))
+        sent: Counter[str] = Counter()
+        for found in read_collectives(program, mesh.size):
+            sent[found.kind] += found.sent / (3 / 4 * size)
+        assert sent["all-gather"] < 1.1  # kernels, once forward and once backward
+        assert sent["reduce-scatter"] + sent["all-reduce"] < 1.1
