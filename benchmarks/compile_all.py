@@ -2,7 +2,7 @@
 
     python -m benchmarks.compile_all --targets tpu-v5e=4x4 h200=1x8 --json FILE
     python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json NEW --against FILE
-    python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json FILE --stand-in
+    python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json FILE --cpus
 
 A large step takes minutes. A row that FILE has already is not compiled again.
 """
@@ -50,7 +50,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the rows, which is read first")
     parser.add_argument("--against", type=Path, help="file of rows that these must not exceed")
     parser.add_argument(
-        "--stand-in", action="store_true", help="compile for as many CPUs as well, and compare"
+        "--cpus",
+        dest="stand_in",
+        action="store_true",
+        help="compile for as many CPUs as well, and compare",
     )
     options = parser.parse_args()
     simulate_devices(1)
