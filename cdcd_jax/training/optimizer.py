@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from cdcd_jax.training.plateau import scale_on_plateau
 from cdcd_jax.typing import Params
@@ -140,25 +140,31 @@ def make_optimizer(
 
 
 def update_ema(
-    ema_params: Params, params: Params, moves: Bool[Array, ""], *, decay: float
+    ema_params: Params,
+    params: Params,
+    step: Int[Array, ""],
+    *,
+    decay: float,
+    every: int,
 ) -> Params:
     """Move the average towards the parameters: ``ema <- decay ema + (1 - decay) params``.
 
     Args:
         ema_params: The average so far.
         params: The parameters after the update.
-        moves: Whether the average moves at this update; the reference moves it at every 25th.
+        step: Number of updates applied, this one included, >= 1.
         decay: Share of the old average kept, in [0, 1].
+        every: The average moves when ``step`` is a multiple of this; the reference takes 25.
 
     Returns:
         The new average.
 
-    >>> ema = update_ema({"w": jnp.zeros(1)}, {"w": jnp.ones(1)}, jnp.array(True), decay=0.9)
+    >>> ema = update_ema({"w": jnp.zeros(1)}, {"w": jnp.ones(1)}, jnp.int32(2), decay=0.9, every=2)
     >>> round(float(ema["w"][0]), 6)
     0.1
     """
     # A rate of zero instead of a branch: the average is touched anyway where the step is fused.
-    rate = jnp.where(moves, 1.0 - decay, 0.0)
+    rate = jnp.where(step % every == 0, 1.0 - decay, 0.0)
     return jax.tree.map(lambda new, old: rate * new + (1.0 - rate) * old, params, ema_params)
 
 

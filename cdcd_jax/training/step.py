@@ -118,15 +118,18 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params: Params = jax.tree.map(jnp.add, state.params, updates)
+        step = state.step + 1
+        updated = dataclasses.replace(
+            state,
+            step=step,
+            params=params,
+            ema_params=update_ema(state.ema_params, params, step, decay=ema_decay, every=ema_every),
+            opt_state=opt_state,
+            stats=stats,
+        )
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         lr = optimizer.learning_rate(state.opt_state)
-        changed = {"params": params, "opt_state": opt_state, "stats": stats}
-        state, taken = _keep_if(good, changed, state, max_skipped)
-        # From what is kept of the parameters, so that the new ones are needed only there and the
-        # compiler writes them over the old.
-        moves = taken & (state.step % ema_every == 0)
-        ema_params = update_ema(state.ema_params, state.params, moves, decay=ema_decay)
-        state = dataclasses.replace(state, ema_params=ema_params)
+        state = _keep_if(good, updated, state, max_skipped)
         metrics = metrics | more_metrics | {"loss": loss, "grad_norm": grad_norm, "lr": lr}
         counts = {name: getattr(state, name) for name in COUNTS}
         return state, metrics | counts
@@ -164,33 +167,23 @@ def _mean_gradient(
 
 
 def _keep_if(
-    good: jax.Array, changed: Mapping[str, Any], state: TrainState, max_skipped: int
-) -> tuple[TrainState, jax.Array]:
-    """Apply a step's changes, or skip it and count, or stay at the diverged state.
-
-    Args:
-        good: Whether loss and gradient are finite.
-        changed: Fields of the state after the step.
-        state: The state before it.
-        max_skipped: Steps in a row that may be skipped.
-
-    Returns:
-        The state after the step, and whether the changes were applied.
-    """
+    good: jax.Array, updated: TrainState, state: TrainState, max_skipped: int
+) -> TrainState:
+    """Apply the update, or skip it and count, or stay at the diverged state."""
     going = state.diverged_at == 0
     too_many = going & ~good & (state.skipped_in_row >= max_skipped)
     skip = going & ~good & ~too_many
     take = going & good
+    changing = ("params", "ema_params", "opt_state", "stats")
     chosen = {
-        name: jax.tree.map(partial(jnp.where, take), new, getattr(state, name))
-        for name, new in changed.items()
+        name: jax.tree.map(partial(jnp.where, take), getattr(updated, name), getattr(state, name))
+        for name in changing
     }
-    kept = dataclasses.replace(
+    return dataclasses.replace(
         state,
-        step=jnp.where(take | skip, state.step + 1, state.step),
+        step=jnp.where(take | skip, updated.step, state.step),
         skipped_in_row=jnp.where(take, 0, state.skipped_in_row + skip),
         skipped=state.skipped + skip,
-        diverged_at=jnp.where(too_many, state.step + 1, state.diverged_at),
+        diverged_at=jnp.where(too_many, updated.step, state.diverged_at),
         **chosen,
     )
-    return kept, take

@@ -111,7 +111,7 @@ def test_ema_every_third_update_matches_the_reference(golden):
     numbers = golden("optim/lr_clip_ema.npz")
     ema = {"w": jnp.asarray(numbers["ema_w0"])}
     for i, (w, expected) in enumerate(zip(numbers["ema_w"], numbers["ema_avg"], strict=True)):
-        ema = update_ema(ema, {"w": jnp.asarray(w)}, jnp.array((i + 1) % 3 == 0), decay=0.99)
+        ema = update_ema(ema, {"w": jnp.asarray(w)}, jnp.int32(i + 1), decay=0.99, every=3)
         np.testing.assert_allclose(ema["w"], expected, rtol=1e-6, atol=1e-8)
 
 
