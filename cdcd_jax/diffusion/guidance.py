@@ -122,7 +122,7 @@ def guide_denoiser(
 
     def guided(zt: Tokens, t: Timesteps, cond: Any) -> LogProbs:
         both = _join(cond, null_cond, zt.shape[0])
-        log_p = denoise_fn(jnp.concatenate([zt, zt]), jnp.concatenate([t, t]), both)
+        log_p = denoise_fn(_pair(zt, zt), _pair(t, t), both)
         check_array("the output of denoise_fn", log_p, "batch length K")
         if log_p.shape[:-1] != (2 * zt.shape[0], zt.shape[1]):
             raise ValueError(
@@ -130,8 +130,8 @@ def guide_denoiser(
                 f"condition, and returned shape {log_p.shape} instead of "
                 f"({2 * zt.shape[0]}, {zt.shape[1]}, K)"
             )
-        log_cond, log_null = jnp.split(log_p, 2)
-        return guide(log_cond, log_null, now(t))
+        pairs = log_p.reshape(-1, 2, *log_p.shape[1:])
+        return guide(pairs[:, 0], pairs[:, 1], now(t))
 
     def now(t: Timesteps) -> Any:
         if isinstance(scale, Ramp | Interval) and num_steps is not None:
@@ -220,7 +220,7 @@ def check_scale(scale: Varying) -> None:
 
 
 def _join(cond: Any, null_cond: Any, batch: int) -> Any:
-    """Append the null condition to the condition, repeated if it has a batch of 1."""
+    """Put the null condition, repeated if it has a batch of 1, beside the condition."""
 
     def join(cond: Any, null: Any) -> Array:
         cond, null = jnp.asarray(cond), jnp.asarray(null)
@@ -232,7 +232,7 @@ def _join(cond: Any, null_cond: Any, batch: int) -> Any:
             )
         if cond.shape[0] != batch:
             raise ValueError(f"cond has {cond.shape[0]} rows where the tokens have {batch}")
-        return jnp.concatenate([cond, jnp.broadcast_to(null, cond.shape)])
+        return _pair(cond, jnp.broadcast_to(null, cond.shape))
 
     of_cond, of_null = (jax.tree.structure(tree) for tree in (cond, null_cond))
     if of_cond != of_null:
@@ -240,3 +240,8 @@ def _join(cond: Any, null_cond: Any, batch: int) -> Any:
             f"null_cond must be a tree like cond, got {of_null}, and {of_cond} as cond"
         )
     return jax.tree.map(join, cond, null_cond)
+
+
+def _pair(first: Array, second: Array) -> Array:
+    """Put each row of the second behind that of the first: devices that share rows keep theirs."""
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])

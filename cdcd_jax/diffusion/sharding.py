@@ -1,13 +1,15 @@
-"""Support for arrays whose type carries a sharding.
+"""Support for arrays that devices share.
 
 Inside ``jax.shard_map`` a type says whether values vary over devices; on a mesh of Explicit axes,
-over which of them an array is split. Elsewhere nothing here does anything.
+over which of them an array is split. Without a mesh nothing here does anything.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import AxisType, PartitionSpec
 
 
 def vary_like_result(body: Callable[[Any], Any], start: Any) -> Any:
@@ -25,7 +27,37 @@ def vary_like_result(body: Callable[[Any], Any], start: Any) -> Any:
     result = jax.eval_shape(body, start)
 
     def mark(x: jax.Array, like: Any) -> jax.Array:
-        axes = jax.typeof(like).manual_axis_type.varying - jax.typeof(x).manual_axis_type.varying
+        axes = like.manual_axis_type.varying - jax.typeof(x).manual_axis_type.varying
         return jax.lax.pcast(x, tuple(axes), to="varying") if axes else x
 
     return jax.tree.map(mark, start, result)
+
+
+def by_device(function: Callable[..., Any], *rows: jax.Array) -> Any:
+    """Call a function that treats every row by itself, each device for its own rows.
+
+    A loop in it then lasts as long as a device's rows need: the compiler would have all devices ask
+    each other at every turn. The mesh is the ambient one; of its axes those share the rows, in
+    their order, that divide them.
+
+    Args:
+        function: Of arrays with as many rows as ``rows``; it returns a tree of such.
+        *rows: Arrays of one length.
+
+    Returns:
+        What the function returns for all rows.
+
+    >>> by_device(lambda x: x + 1, jax.numpy.arange(3)).tolist()
+    [1, 2, 3]
+    """
+    mesh, count = jax.sharding.get_abstract_mesh(), rows[0].shape[0]
+    axes: list[str] = []
+    for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True):
+        size = math.prod(mesh.shape[axis] for axis in axes) * mesh.shape[name]
+        if kind == AxisType.Auto and mesh.shape[name] > 1 and count % size == 0:
+            axes.append(name)
+    if not axes:
+        return function(*rows)
+    split = PartitionSpec(tuple(axes))
+    share = jax.shard_map(function, in_specs=split, out_specs=split, axis_names={*axes})
+    return share(*rows)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cdcd_jax.checks import check_count, check_scalar, is_traced, require
-from cdcd_jax.diffusion.sharding import vary_like_result
+from cdcd_jax.diffusion.sharding import by_device, vary_like_result
 from cdcd_jax.typing import LogProbs, Number
 
 SMALLEST, LARGEST = (float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max))
@@ -127,6 +127,21 @@ def _search(
     Returns:
         The threshold, and the sum there.
     """
+
+    def search(p: LogProbs, weight: Float[Array, "batch length K"]) -> tuple[Array, Array]:
+        return _search_rows(p, weight, wanted, least, single)
+
+    return by_device(search, p, weight)
+
+
+def _search_rows(
+    p: LogProbs,
+    weight: Float[Array, "batch length K"],
+    wanted: Number,
+    least: Number,
+    single: Callable[[Array], Array],
+) -> tuple[Float[Array, "batch length 1"], Float[Array, "batch length 1"]]:
+    """Search in the rows of one device."""
 
     def as_bits(x: Array) -> Array:
         return jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
