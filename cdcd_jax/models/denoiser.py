@@ -74,11 +74,25 @@ class Mlp(nnx.Module):
         return self.contract(activation(wide)).reshape(x.shape)
 
 
+class Source(NamedTuple):
+    """What all blocks attend to of a condition; it depends on neither tokens nor timestep.
+
+    Attributes:
+        key: Keys [batch layers source width].
+        value: Values, likewise.
+        distance: Of features with times, seconds from each token [batch length source].
+    """
+
+    key: Array
+    value: Array
+    distance: Array | None = None
+
+
 class Modulation(NamedTuple):
-    """The inputs of a block from timestep and condition, which do not depend on the tokens."""
+    """The inputs of a block from timestep and class, which do not depend on the tokens."""
 
     self_norm: Array
-    cross: tuple[Array, Array, Array] | None = None  # scale and shift, keys, values
+    cross_norm: Array | None = None
     mlp_norm: Array | None = None
 
 
@@ -109,11 +123,10 @@ class Block(nnx.Module):
         self.mlp = Mlp(options, rngs=rngs)
 
     def modulation(self, t: Timesteps, cond: Any, dtype: jnp.dtype) -> Modulation:
-        """Return the scales and shifts, and the condition's keys and values."""
+        """Return the scales and shifts."""
         self_norm = self.self_norm(t - 1, dtype)  # tables count from 0, steps from 1
         if self.options.condition == "cross":
-            key, value = self.cross_attention.source(cond.astype(dtype))
-            return Modulation(self_norm, cross=(self.cross_norm(t - 1, dtype), key, value))
+            return Modulation(self_norm, cross_norm=self.cross_norm(t - 1, dtype))
         if isinstance(self.mlp_norm, ScaleShift):
             return Modulation(self_norm, mlp_norm=self.mlp_norm(cond, dtype))
         return Modulation(self_norm)
@@ -122,16 +135,15 @@ class Block(nnx.Module):
         self,
         x: Float[Array, "batch length width"],
         modulation: Modulation,
-        distance: Float[Array, "batch length source"] | None = None,
+        source: Source | None = None,
     ) -> Array:
-        """Return the residual stream after the block."""
+        """Return the residual stream after the block, of a source with this block's keys alone."""
         # The residual stream is split by examples only: norms need all features of a position.
         x = x + self.self_attention(modulate(x, modulation.self_norm, axis=-1))
         x = constrain(x, BATCH, None, None)
-        if modulation.cross is not None:
-            scale_shift, key, value = modulation.cross
-            query = modulate(x, scale_shift, axis=-1)
-            x = x + self.cross_attention(query, key, value, distance)
+        if source is not None and modulation.cross_norm is not None:
+            query = modulate(x, modulation.cross_norm, axis=-1)
+            x = x + self.cross_attention(query, *source)
             x = constrain(x, BATCH, None, None)
         if modulation.mlp_norm is not None:
             axis = 1 if self.options.class_norm == "instance" else -1
@@ -159,26 +171,51 @@ class Denoiser(nnx.Module):
         self.final_norm = LayerNorm(options.width)
         self.to_logits = Dense(options.width, options.vocab_size, rngs=rngs)
 
-    def hidden(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length width"]:
-        """Return the residual stream after the last block, in the dtype of the computation."""
+    def source(self, cond: Any) -> Any:
+        """Return what `hidden` takes in place of a condition: of one to attend to, a `Source`.
+
+        It is a tree with a row for each example, and serves all chains and steps of a sample.
+        """
         options = self.options
-        dtype = jnp.dtype(options.compute_dtype)
-        structure, stacked = nnx.split(self.blocks)
+        if options.condition != "cross" or isinstance(cond, Source):
+            return cond
         distance = None
         if options.seconds is not None:
             distance = time_distance(cond.seconds, options.length, options.seconds)
             cond = cond.features
+        structure, stacked = self._split_blocks()
+        cond = cond.astype(options.compute_dtype)
+        # All layers at once: larger products.
+        key, value = jax.vmap(
+            lambda params: nnx.merge(structure, params).cross_attention.source(cond), out_axes=1
+        )(stacked)
+        return Source(key, value, distance)
 
-        def block_step(x: Array, layer: tuple[Any, Modulation]) -> tuple[Array, None]:
-            params, modulation = layer
-            return nnx.merge(structure, params)(x, modulation, distance), None
-
+    def _split_blocks(self) -> tuple[Any, Any]:
+        """Return the structure of a block, and the parameters of all."""
+        structure, stacked = nnx.split(self.blocks)
+        dtype = self.options.compute_dtype
         # Once for all that use them, and before they are sent to other devices. The gradient of all
         # layers is then in this dtype, too, until the optimizer takes it.
-        stacked = jax.tree_util.tree_map_with_path(
+        return structure, jax.tree_util.tree_map_with_path(
             lambda path, x: x.astype(dtype) if jax.tree_util.DictKey("kernel") in path else x,
             stacked,
         )
+
+    def hidden(self, zt: Tokens, t: Timesteps, cond: Any) -> Float[Array, "batch length width"]:
+        """Return the residual stream after the last block, in the dtype of the computation."""
+        options = self.options
+        dtype = jnp.dtype(options.compute_dtype)
+        structure, stacked = self._split_blocks()
+        source, keys = self.source(cond), None
+        if isinstance(source, Source):
+            keys = tuple(jnp.moveaxis(array, 1, 0) for array in (source.key, source.value))
+
+        def block_step(x: Array, layer: tuple[Any, Modulation, Any]) -> tuple[Array, None]:
+            params, modulation, keys = layer
+            own = None if keys is None else Source(*keys, source.distance)
+            block: Any = nnx.merge(structure, params)
+            return block(x, modulation, own), None
 
         # All layers at once: larger products, and never once per chain under vmap.
         modulations = jax.vmap(
@@ -192,7 +229,8 @@ class Denoiser(nnx.Module):
             policy = is_large_product if options.remat == "dots" else None
             step = jax.checkpoint(block_step, policy=policy)
         x = constrain(self.embedding(zt, dtype), BATCH, None, None)
-        x, _ = jax.lax.scan(step, x, (stacked, modulations), unroll=options.blocks_per_iteration)
+        layers = stacked, modulations, keys
+        x, _ = jax.lax.scan(step, x, layers, unroll=options.blocks_per_iteration)
         return x
 
     def logits(self, hidden: Float[Array, "batch positions width"]) -> Array:

@@ -25,6 +25,9 @@ class Network(NamedTuple):
             without ``apply``'s checks of its arguments. It is ``head`` after ``hidden``.
         hidden: ``hidden(params, zt, t, cond) -> [batch length width]``, what the blocks make of
             the tokens, in the dtype of the computation.
+        source: ``source(params, cond)``, a tree that ``logits`` and ``hidden`` take in place of
+            ``cond``, with a row for each example: the keys and values of all blocks. They depend on
+            neither tokens nor timestep, so that all steps of a sample share them.
         head: ``head(params, hidden) -> logits`` of any choice of the positions of ``hidden``, each
             by itself, so that [batch length K] need never be there at once.
     """
@@ -34,6 +37,7 @@ class Network(NamedTuple):
     logits: Callable[[Params, Array, Array, Any], Array]
     hidden: Callable[[Params, Array, Array, Any], Array]
     head: Callable[[Params, Array], Array]
+    source: Callable[[Params, Any], Any] = lambda params, cond: cond
 
 
 def make_denoiser(**options: Any) -> Network:
@@ -104,6 +108,9 @@ def make_denoiser(**options: Any) -> Network:
         zt, t, cond = jax.tree.map(jnp.asarray, (zt, t, cond))
         return merge(params).hidden(zt, t, cond)
 
+    def source(params: Params, cond: Any) -> Any:
+        return merge(params).source(jax.tree.map(jnp.asarray, cond))
+
     def head(
         params: Params, hidden: Float[Array, "batch positions width"]
     ) -> Float[Array, "batch positions K"]:
@@ -120,7 +127,7 @@ def make_denoiser(**options: Any) -> Network:
         check_inputs(checked, zt, t, cond)
         return jax.nn.log_softmax(logits(params, zt, t, cond), axis=-1)
 
-    return Network(jax.jit(init), apply, logits, hidden, head)
+    return Network(jax.jit(init), apply, logits, hidden, head, source)
 
 
 def check_inputs(options: DenoiserOptions, zt: Array, t: Array, cond: Any) -> None:

@@ -17,7 +17,8 @@ class Model(NamedTuple):
         init: ``init(key) -> params``.
         denoise: ``denoise(params, zt, t, features) -> log p(z0 | zt, features)``, or logits: the
             diffusion normalises.
-        encode: ``encode(params, cond) -> features``, once for all steps of a sample.
+        encode: ``encode(params, cond) -> features``, once for all steps of a sample: a tree with a
+            row for each example, of the keys and values of all blocks.
         null: ``null(params, batch) -> features`` of no condition; None for a model that was never
             trained without its condition, and so cannot be guided.
         dropout: Probability, in training, that an example loses its condition and gets ``null``.
@@ -62,11 +63,18 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
             "condition": condition.init(jax.random.fold_in(key, 1)),
         }
 
+    def encode(params: Params, cond: Any) -> Any:
+        return network.source(params["denoiser"], condition.encode(params["condition"], cond))
+
+    def encode_null(params: Params, batch: int) -> Any:
+        assert null is not None
+        return network.source(params["denoiser"], null(params["condition"], batch))
+
     return Model(
         init=init,
         denoise=lambda params, *inputs: network.logits(params["denoiser"], *inputs),
-        encode=lambda params, cond: condition.encode(params["condition"], cond),
-        null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
+        encode=encode,
+        null=encode_null if null and dropout else None,
         dropout=dropout,
         hidden=lambda params, *inputs: network.hidden(params["denoiser"], *inputs),
         head=lambda params, hidden: network.head(params["denoiser"], hidden),

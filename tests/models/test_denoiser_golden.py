@@ -8,7 +8,7 @@ from flax import nnx
 
 from cdcd_jax.interop.denoiser import denoiser_from_reference, denoiser_to_reference
 from cdcd_jax.models import make_denoiser
-from cdcd_jax.models.denoiser import Denoiser
+from cdcd_jax.models.denoiser import Denoiser, Source
 from cdcd_jax.models.options import DenoiserOptions
 from tests.support.published_denoiser import AIST, COCO, GOLDEN, ProceduralWeights, load, template
 
@@ -65,10 +65,14 @@ def test_activations_block_by_block(golden, name):
     for index in range(options.num_layers):
         layer = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
         block = nnx.merge(block_structure, layer)
-        step = jax.jit(
-            lambda x, block=block: block(x, block.modulation(t, cond, jnp.dtype("float32")))
-        )
-        x = step(x)
+        source = None
+        if options.condition == "cross":
+            source = Source(*block.cross_attention.source(cond))
+
+        def step(x, block=block, source=source):
+            return block(x, block.modulation(t, cond, jnp.dtype("float32")), source)
+
+        x = jax.jit(step)(x)
         assert relative_error(x, data[f"block{index}_out"]) < TOLERANCE
 
 
