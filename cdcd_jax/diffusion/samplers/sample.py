@@ -76,12 +76,14 @@ class Sampler(NamedTuple):
         step: ``(key, state, s, t, cond) -> State``, one reverse step; s and t scalars.
         times: The steps visited, T = times[0] > ... > times[-1] = 0.
         can_stop: Whether a state without masks does not change any more.
+        ends_early: Whether that is to be expected before the last step.
     """
 
     init: Callable[..., State]
     step: Callable[..., State]
     times: np.ndarray
     can_stop: bool
+    ends_early: bool = False
 
     def __repr__(self) -> str:
         return f"Sampler(num_steps={len(self.times) - 1}, times={self.times[0]}..{self.times[-1]})"
@@ -311,7 +313,7 @@ def build_sampler(
         return jax.lax.scan(correct, state, keys)[0]
 
     can_stop = repair is None and rule.keeps_visible(schedule)
-    return Sampler(init, step, np.array(times, np.int32), can_stop)
+    return Sampler(init, step, np.array(times, np.int32), can_stop, rule.own_steps)
 
 
 def find_parts(
@@ -541,10 +543,13 @@ def run_sampler(
     return_trajectory: bool = False,
 ) -> Tokens | tuple[Tokens, Int[Array, "times batch length"]]:
     """Run a sampler from its first step to its last in one `jax.lax.scan`; see `sample`."""
-    # Several devices would have to agree at each step whether to stop, and the compiler takes
-    # nothing out of a branch that all steps share. So many tokens are not complete early anyway.
+    # Several devices have to agree at each step, and a compiler takes nothing out of a branch that
+    # all steps share: not worth it where as many tokens as they hold are complete at the end alone.
+    # Devices of a shard_map would leave a network that they share at different steps.
     mesh = jax.sharding.get_abstract_mesh()
-    can_stop = sampler.can_stop and (mesh.empty or mesh.size == 1)
+    alone = mesh.empty or mesh.size == 1
+    expected = alone or sampler.ends_early or known is not None
+    can_stop = sampler.can_stop and expected and not mesh.manual_axes
 
     def step(state: State, now: tuple[PRNGKey, Array, Array]) -> tuple[State, Any]:
         key, t, s = now
