@@ -1,6 +1,6 @@
-"""Compile training steps for accelerators that are not there, by their own compilers.
+"""Compile steps and samplers for accelerators that are not there, by their own compilers.
 
-    python -m benchmarks.compile_all --targets tpu-v5e=4x4 h200=1x8 --json FILE
+    python -m benchmarks.compile_all --targets tpu-v5e=4x4 h200=1x8 --what train sample --json FILE
     python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json NEW --against FILE
     python -m benchmarks.compile_all --targets tpu-v5e=4x4 --json FILE --cpus
 
@@ -8,6 +8,7 @@ A large step takes minutes. A row that FILE has already is not compiled again.
 """
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -19,7 +20,7 @@ import jax
 
 from benchmarks.timing import describe_environment, write_json
 from cdcd_jax.cli.plan import fitting_batch_size, simulate_devices
-from cdcd_jax.experiment.plan import PlannedRun, build_plan
+from cdcd_jax.experiment.plan import PROGRAMS, build_plan
 from cdcd_jax.planning.hardware import Hardware, find_hardware
 from cdcd_jax.planning.mesh_plan import MeshPlan, plan_mesh
 from cdcd_jax.planning.topology import describe_topology, missing_compiler, parse_layout
@@ -29,7 +30,7 @@ CONFIGS = [
     f"{name}_sample_inter" for name in ("aist", "tiktok", "coco", "cub200", "imagenet")
 ]  # of the paper's size
 TARGETS = ["tpu-v5e=4x4", "tpu-v5p=4x4x4", "tpu-v6e=8x8", "h100=1x8", "h200=8x8"]
-REQUEST = ("config", "target", "fsdp", "tensor", "per_chip", "dtype")
+REQUEST = ("config", "what", "target", "fsdp", "tensor", "per_chip", "dtype")
 """Keys of a row that say what was compiled."""
 TOLERANCE = 0.03
 """How much more than before is no regression: compilers of other versions differ a little."""
@@ -42,6 +43,7 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--configs", nargs="+", default=CONFIGS, help="files of configs/")
+    parser.add_argument("--what", nargs="+", choices=PROGRAMS, default=["train"], help="programs")
     parser.add_argument("--targets", nargs="+", default=TARGETS, help="hardware=topology")
     parser.add_argument("--fsdp", type=int, default=1, help="mesh.fsdp")
     parser.add_argument("--tensor", type=int, default=1, help="mesh.tensor")
@@ -59,34 +61,40 @@ def main() -> None:
     simulate_devices(1)
     rows: list[dict[str, Any]] = []
     if options.json and options.json.exists():
-        rows = json.loads(options.json.read_text())["rows"]
+        rows = read_rows(options.json)
     wanted = []
-    for name in options.configs:
-        for target in options.targets:
-            asked = {
-                "config": name,
-                "target": target,
-                "fsdp": options.fsdp,
-                "tensor": options.tensor,
-                "per_chip": options.per_chip,
-                "dtype": options.dtype,
-            }
-            row = find_row(asked, rows)
-            if row is None:
-                rows.append(row := asked | compile_one(asked))
-            if options.stand_in and "error" not in row and "stand_in" not in row:
-                row["stand_in"] = compile_stand_in(asked)
-            wanted.append(row)
-            if options.json:
-                report = {"environment": describe_environment(), "rows": rows}
-                write_json(str(options.json), report)
+    for name, what, target in itertools.product(options.configs, options.what, options.targets):
+        asked = {
+            "config": name,
+            "what": what,
+            "target": target,
+            "fsdp": options.fsdp,
+            "tensor": options.tensor,
+            "per_chip": options.per_chip,
+            "dtype": options.dtype,
+        }
+        row = find_row(asked, rows)
+        if row is None:
+            rows.append(row := asked | compile_one(asked))
+        if options.stand_in and "error" not in row and "stand_in" not in row:
+            row["stand_in"] = compile_stand_in(asked)
+        wanted.append(row)
+        if options.json:
+            report = {"environment": describe_environment(), "rows": rows}
+            write_json(str(options.json), report)
     print(format_rows(rows))
     if options.stand_in:
         print(format_stand_ins(rows))
     if options.against:
-        before = json.loads(options.against.read_text())["rows"]
+        before = read_rows(options.against)
         if worse := find_regressions(wanted, before):
             sys.exit("\n".join(["Error: worse than before", *worse]))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a file; earlier ones were all of training steps."""
+    earlier = {"what": "train", "throughput": math.nan}
+    return [earlier | row for row in json.loads(path.read_text())["rows"]]
 
 
 def find_row(asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -95,13 +103,13 @@ def find_row(asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any
 
 
 def compile_one(asked: dict[str, Any]) -> dict[str, Any]:
-    """Compile one step and read its program; what fails is said in ``error``."""
+    """Compile one program and read its text; what fails is said in ``error``."""
     started = time.perf_counter()
     try:
-        run, plan, hardware = _plan(asked)
+        plan, hardware = _plan(asked)
     except (ValueError, jax.errors.JaxRuntimeError) as error:
         return {"error": str(error).split("\n")[0][:200]}
-    model = run.planned.cost(plan.batch_size, saving=False).flops / plan.num_devices
+    model = plan.model_flops
     computed, padded = plan.computed or (math.nan, math.nan)
     return {
         "compiler": plan.compiler,
@@ -114,18 +122,18 @@ def compile_one(asked: dict[str, Any]) -> dict[str, Any]:
         "padded_over_model": padded / model,
         "collectives": {kind: sent for kind, (_, sent) in plan.collected().items()},
         "kernels": dict(plan.kernels),
+        "throughput": plan.throughput,
+        "bound": plan.time.bound,
     }
 
 
 def compile_stand_in(asked: dict[str, Any]) -> dict[str, int]:
     """Return the bytes of each device where CPUs stand in for it."""
-    memory = _plan(asked, stand_in=True)[1].memory
+    memory = _plan(asked, stand_in=True)[0].memory
     return memory._asdict() | {"total": memory.total}
 
 
-def _plan(
-    asked: dict[str, Any], *, stand_in: bool = False
-) -> tuple[PlannedRun, MeshPlan, Hardware]:
+def _plan(asked: dict[str, Any], *, stand_in: bool = False) -> tuple[MeshPlan, Hardware]:
     kind, layout = asked["target"].split("=")
     name, *variant = asked["config"].split(":")
     config: Any = load_config(":".join([f"configs/{name}.py", *variant]))
@@ -139,7 +147,7 @@ def _plan(
         if missing := missing_compiler(kind):
             sys.exit(f"Error: {missing}")
         devices, compiler = describe_topology(kind, layout, hardware.memory, hardware.bandwidth)
-    run = build_plan(config)
+    run = build_plan(config, asked["what"])
     makes = compiler or "CPUs that stand in"
     print(f"{asked['config']} for {asked['target']} by {makes} ...", file=sys.stderr, flush=True)
     mesh, shardings = run.arrange(devices)
@@ -147,7 +155,7 @@ def _plan(
     if asked["per_chip"]:
         size = asked["per_chip"] * mesh.size // asked["tensor"]
     plan = plan_mesh(run.planned, mesh, shardings, hardware, batch_size=size, compiler=compiler)
-    return run, plan, hardware
+    return plan, hardware
 
 
 def find_regressions(rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[str]:
@@ -209,15 +217,15 @@ def format_stand_ins(rows: list[dict[str, Any]]) -> str:
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Format the rows as Markdown; bytes are of a chip."""
     lines = [
-        "| configuration | target | mesh | batch | GB of state | GB in all | computed, padded "
-        "/ model FLOPs | MB sent | kernels |",
-        "|" + "---|" * 9,
+        "| configuration | program | target | mesh | batch | GB of state | GB in all | computed, "
+        "padded / model FLOPs | MB sent | examples/s, at least | kernels |",
+        "|" + "---|" * 11,
     ]
     for row in rows:
         mesh = f"fsdp {row['fsdp']}, tensor {row['tensor']}"
-        cells = [row["config"], row["target"].replace("=", " "), mesh]
+        cells = [row["config"], row["what"], row["target"].replace("=", " "), mesh]
         if "error" in row:
-            lines.append(f"| {' | '.join(cells)} | {row['error']} | | | | | |")
+            lines.append(f"| {' | '.join(cells)} | {row['error']} | | | | | | |")
             continue
         held = row["bytes"]
         allocated = held["gradients"] + held["temporaries"]
@@ -227,6 +235,7 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
             f"{held['total'] / 1e9:.2f}" + ("" if row["fits"] else ", too much"),
             f"{row['computed_over_model']:.2f}, {row['padded_over_model']:.2f}",
             ", ".join(f"{kind} {sent / 1e6:.0f}" for kind, sent in row["collectives"].items()),
+            f"{row['throughput']:,.0f}",
             ", ".join(f"{name} {count}" for name, count in row["kernels"].items()) or "none",
         ]
         lines.append(f"| {' | '.join(cells)} |")

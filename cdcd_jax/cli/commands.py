@@ -325,7 +325,7 @@ def _plan(workdir: Path) -> None:
         print(f"{missing}. That for CPUs stands in for it.")
     elif layout is not None:
         topology = describe_topology(name, layout, hardware.memory, hardware.bandwidth)
-    run = build_plan(FLAGS.config)
+    run = build_plan(FLAGS.config, FLAGS.plan)
     # Of other numbers of devices there is a table where they are imagined: that takes less.
     table = layout is None
     plan_run(run, hardware, workdir, devices=count, topology=topology, table=table)

@@ -22,7 +22,7 @@ GROUPS = {
     "Many hosts": (
         *("coordinator", "num_hosts", "host_index", "host_timeout", "host_stuck_timeout"),
     ),
-    "Planning": ("devices", "hardware", "topology"),
+    "Planning": ("plan", "devices", "hardware", "topology"),
     "Debugging": ("debug", "profile"),
 }
 """Names of flags, each in one group."""

@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from cdcd_jax.cli.dances import DanceRequest
 from cdcd_jax.diffusion.samplers.sample import option_names
 from cdcd_jax.distributed.watchdog import STUCK_TIMEOUT
+from cdcd_jax.experiment.plan import PROGRAMS
 from cdcd_jax.settings.config_file import EXAMPLE, ConfigFileParser
 from cdcd_jax.training.sampling_options import MAX_SEED
 from cdcd_jax.training.sampling_options import SAMPLING as OPTIONS
@@ -56,7 +57,7 @@ def _define(kind: str, name: str, default: Any, what: str, use: Use, **options: 
     conditions += [f"with --{use.needs}"] if use.needs else []
     prefix = f"{' '.join(conditions)}: " if conditions else ""
     text = prefix + what if prefix else what[0].upper() + what[1:]
-    getattr(flags, f"DEFINE_{kind}")(name, default, text, **options)
+    getattr(flags, f"DEFINE_{kind}")(name, default, help=text, **options)
 
 
 EVERYWHERE = Use(MODES)
@@ -86,6 +87,13 @@ flags.DEFINE_enum(
     MODES,
     "What to do. Train also trains the codec and prepares the tokens if they are missing. "
     "Plan says what training will take, without data, weights or accelerators.",
+)
+_define(
+    *("enum", "plan", None),
+    "which program is planned, by the mode that runs it: a step of training, by default; sampling "
+    "as evaluate does it; or a step of the codec's training.",
+    PLANNING,
+    enum_values=PROGRAMS,
 )
 _define("bool", "debug", False, "print the traceback of an error, too.", EVERYWHERE)
 _define(

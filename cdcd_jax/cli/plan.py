@@ -1,4 +1,4 @@
-"""``--mode=plan``: the cost of a training, and how it scales with devices."""
+"""``--mode=plan``: the cost of training or sampling, and how it scales with devices."""
 
 import json
 import sys
@@ -10,7 +10,6 @@ from typing import Any
 import jax
 
 from cdcd_jax.cli.plan_text import describe_mesh_plan, describe_model, describe_table
-from cdcd_jax.distributed.mesh import check_batch_size
 from cdcd_jax.experiment.plan import PlannedRun
 from cdcd_jax.io import atomic_write
 from cdcd_jax.planning.hardware import EFFICIENCY, Hardware
@@ -51,7 +50,7 @@ def plan_run(
     topology: Topology | None = None,
     table: bool = True,
 ) -> Path:
-    """Print the cost of a training on some devices, and a table of growing numbers of devices.
+    """Print the cost of a program on some devices, and a table of growing numbers of devices.
 
     In the table the batch stays as configured as long as every device has an example of
     it; beyond that it grows with the devices. ``fsdp`` and ``tensor`` stay, ``data`` takes the
@@ -75,13 +74,12 @@ def plan_run(
     compiler = topology.compiler if topology else None
     mesh, shardings = run.arrange(found, data=run.config.mesh.data)
     planned = run.planned
-    check_batch_size(planned.batch_size, mesh, num_microbatches=planned.num_microbatches)
-    dtype = run.config.denoiser.compute_dtype
-    print(describe_model(planned, run.length, run.vocab_size, dtype), flush=True)
+    planned.check_batch_size(mesh)
+    print(describe_model(run), flush=True)
     first = _timed(
         len(found), lambda: plan_mesh(planned, mesh, shardings, hardware, compiler=compiler)
     )
-    print(describe_mesh_plan(first, hardware), flush=True)
+    print(describe_mesh_plan(first, hardware, run.program, run.length), flush=True)
     rows, left_out = _fill_table(run, hardware, first) if table else ([], {})
     if rows:
         print(describe_table(rows, planned.batch_size))
@@ -141,9 +139,10 @@ def _write(
     planned = run.planned
     model = planned.cost(planned.batch_size, saving=False)
     content = {
+        "program": run.program,
         "hardware": hardware._asdict() | {"efficiency": EFFICIENCY},
         "parameters": planned.count_parameters(),
-        "model_flops_per_step": model.flops,
+        "model_flops_per_batch": model.flops,
         "model_flops_per_example": model.flops / planned.batch_size,
         "plan": _plain(first),
         "table": [_plain(row) for row in rows],
@@ -159,6 +158,7 @@ def _plain(plan: MeshPlan) -> dict[str, Any]:
         "mesh": plan.mesh,
         "batch_size": plan.batch_size,
         "compiler": plan.compiler,
+        "model_flops_per_device": plan.model_flops,
         "products_per_device": dict(zip(("flops", "padded"), plan.computed or (), strict=False)),
         "kernels": dict(plan.kernels),
         "bytes_per_device": plan.memory._asdict() | {"total": plan.memory.total},
@@ -167,6 +167,6 @@ def _plain(plan: MeshPlan) -> dict[str, Any]:
             for kind, (count, sent) in plan.collected().items()
         },
         "flops_per_device": plan.cost.flops,
-        "step_seconds": time._asdict()
-        | {"without_overlap": time.apart, "with_overlap": time.overlapped},
+        "seconds": time._asdict()
+        | {"without_overlap": time.apart, "with_overlap": time.overlapped, "bound": time.bound},
     }

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from cdcd_jax.experiment.plan import PlannedRun
 from cdcd_jax.planning.hardware import EFFICIENCY, FAR_LATENCY, LATENCY, Hardware
-from cdcd_jax.planning.mesh_plan import MeshPlan, Planned
+from cdcd_jax.planning.mesh_plan import MeshPlan
+from cdcd_jax.planning.planned import PlannedSampler
 
 LEAST_EFFICIENCY = 0.5
 """Throughput per device, as a share of the first row's, below which more devices do not pay."""
@@ -26,24 +28,43 @@ _REASONS = {
 }
 
 
-def describe_model(planned: Planned, length: int, vocab_size: int, dtype: str) -> str:
-    """Describe the size of the model and the FLOPs of a step."""
-    counts = planned.count_parameters()
+def describe_model(run: PlannedRun) -> str:
+    """Describe the size of the model and the FLOPs of a step, or of the samples of a batch."""
+    planned = run.planned
+    counts, size = planned.count_parameters(), planned.batch_size
     total = sum(counts.values())
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-    model = planned.cost(planned.batch_size, saving=False).flops
-    computed = planned.cost(planned.batch_size).flops
-    return (
-        f"Model: {total:,} parameters ({parts}); {length} tokens of {vocab_size} kinds\n"
-        f"FLOPs of the model: {_scaled(model)}FLOP per step of {planned.batch_size} examples, "
-        f"{_scaled(model / planned.batch_size)}FLOP per example; {_scaled(computed)}FLOP per step "
-        "with what is computed again to save memory"
-        + ("" if dtype == "bfloat16" else f"\n{_slow(dtype)}")
-    )
+    model = planned.cost(size, saving=False).flops
+    lines = [f"Model: {total:,} parameters ({parts}); {run.example}"]
+    each = f"{_scaled(model / size)}FLOP per example"
+    if isinstance(planned, PlannedSampler):
+        options = (f"{name} {value}" for name, value in planned.options.items() if value)
+        lines += [
+            f"Sampling: {', '.join(options)}",
+            f"FLOPs of the model: {_scaled(model)}FLOP for {size} examples, {each}",
+        ]
+    else:
+        lines += [
+            f"FLOPs of the model: {_scaled(model)}FLOP per step of {size} examples, {each}; "
+            f"{_scaled(planned.cost(size).flops)}FLOP per step with what is computed again to save "
+            "memory"
+        ]
+    return "\n".join(lines if run.dtype == "bfloat16" else [*lines, _slow(run.dtype)])
 
 
-def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
-    """Describe a step on one mesh: memory, collectives and time."""
+def describe_mesh_plan(
+    plan: MeshPlan, hardware: Hardware, program: str = "train", length: int | None = None
+) -> str:
+    """Describe a program on one mesh: memory, collectives and time.
+
+    Args:
+        plan: From ``plan_mesh``.
+        hardware: What it is for.
+        program: What it is, of ``PROGRAMS``.
+        length: Tokens of an example, if it is made of tokens.
+    """
+    trained = program != "sample"
+    what = "step" if trained else "batch"
     sizes = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
     memory, time = plan.memory, plan.time
     share = memory.total / hardware.memory
@@ -51,20 +72,20 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
     lines = [
         f"Mesh: {plan.num_devices} x {hardware.title} ({sizes}), batch of {plan.batch_size}",
         "Bytes per device:",
-        *(f"  {name:<14}{_scaled(size)}B" for name, size in memory._asdict().items()),
+        *(f"  {name:<14}{_scaled(size)}B" for name, size in memory._asdict().items() if size),
         f"  {'total':<14}{_scaled(memory.total)}B: {verdict} in {_scaled(hardware.memory)}B "
         f"of one {hardware.title}: {share:.0%}",
         f"  ({_STAND_IN if plan.compiler is None else f'as {plan.compiler} lays them out'})",
         *_describe_program(plan),
-        "Collectives per step:",
+        f"Collectives per {what}:",
         *(
             f"  {kind:<20}{count:>7} times, {_scaled(sent)}B sent by each device"
             for kind, (count, sent) in plan.collected().items()
         ),
         *(["  none"] if not plan.collectives else []),
-        *([_REDUCED] if plan.mesh["fsdp"] > 1 and plan.compiler is None else []),
-        f"Step time: {_seconds(time.overlapped)} if collectives hide behind computation, "
-        f"{_seconds(time.apart)} if they do not",
+        *([_REDUCED] if trained and plan.mesh["fsdp"] > 1 and plan.compiler is None else []),
+        f"{what.capitalize()} time: {_seconds(time.overlapped)} if collectives hide behind "
+        f"computation, {_seconds(time.apart)} if they do not",
         f"  matrix products   {_seconds(time.products)} at {EFFICIENCY:.0%} of "
         f"{_scaled(hardware.peak)}FLOP/s, which is assumed",
         f"  memory            {_seconds(time.traffic)} at {_scaled(hardware.bandwidth)}B/s, "
@@ -73,8 +94,15 @@ def describe_mesh_plan(plan: MeshPlan, hardware: Hardware) -> str:
         f"{_seconds(LATENCY)} a collective",
         f"  between nodes     {_seconds(time.far)} at {_scaled(hardware.far)}B/s and "
         f"{_seconds(FAR_LATENCY)} a collective",
+        f"Throughput: {_describe_rate(plan, length)}; an estimate, bounded by "
+        f"{_REASONS[time.bound]}",
     ]
     return "\n".join(lines)
+
+
+def _describe_rate(plan: MeshPlan, length: int | None) -> str:
+    rate = f"{plan.throughput:,.1f} examples/s"
+    return rate if length is None else f"{rate}, {plan.throughput * length:,.0f} tokens/s"
 
 
 def _describe_program(plan: MeshPlan) -> list[str]:
@@ -85,7 +113,8 @@ def _describe_program(plan: MeshPlan) -> list[str]:
     kernels = ", ".join(f"{name} {count}" for name, count in plan.kernels.items()) or "none"
     return [
         f"Matrix products of each device: {_scaled(computed)}FLOP in the program, "
-        f"{_scaled(padded)}FLOP with what the matrix unit pads them by",
+        f"{_scaled(padded)}FLOP with what the matrix unit pads them by, which is "
+        f"{padded / plan.model_flops:.2f} times the model's share",
         f"Kernels that are not the compiler's own: {kernels}",
     ]
 
@@ -142,7 +171,7 @@ def find_limit(rows: Sequence[MeshPlan], batch_size: int) -> str:
         )
         return " ".join(sentences)
     stop = bad[0]
-    reason = max(_REASONS, key=lambda name: getattr(stop.time, name))
+    reason = stop.time.bound
     sentences.append(
         f"Scaling stops paying at {stop.num_devices} devices, where "
         f"{find_efficiency(stop, rows):.0%} of the throughput per device is left: most of the time "

@@ -1,6 +1,7 @@
 """Computation of rows split over all devices of all hosts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from cdcd_jax.spacing import round_up
 
 def shard_batch(
     function: Callable[..., Any], mesh: Mesh | None, *, static: Sequence[str] = ()
-) -> Callable[..., Any]:
+) -> "ShardedRows":
     """Compile a function of rows, each device computing some of them.
 
     All hosts call it at the same moment, each with all rows, and each gets all results: rows are
@@ -42,10 +43,7 @@ def shard_batch(
     """
     names = ("count", *static)
     if mesh is None:
-        compiled = jax.jit(function, static_argnames=names)
-        return lambda params, key, rows, **options: compiled(
-            params, key, rows, count=_count(rows), **options
-        )
+        return ShardedRows(jax.jit(function, static_argnames=names), None)
 
     def on_mesh(params: Any, key: Any, rows: Any, **options: Any) -> Any:
         # Networks look for this mesh where they say how activations are split.
@@ -53,18 +51,45 @@ def shard_batch(
             return function(params, key, rows, **options)
 
     compiled = jax.jit(on_mesh, static_argnames=names, out_shardings=replicated(mesh))
+    return ShardedRows(compiled, mesh)
 
-    shards, sharding = num_batch_shards(mesh), split_batch(mesh)
 
-    def run(params: Any, key: Any, rows: Any, **options: Any) -> Any:
+@dataclass(frozen=True)
+class ShardedRows:
+    """A compiled function of rows that devices share, see `shard_batch`.
+
+    Attributes:
+        compiled: ``compiled(params, key, rows, count=..., **options)``, of rows that are filled up.
+        mesh: The devices; None for where the parameters are.
+    """
+
+    compiled: Any
+    mesh: Mesh | None
+
+    def __call__(self, params: Any, key: Any, rows: Any, **options: Any) -> Any:
+        """Compute on all devices."""
         count = _count(rows)
-        advance(f"in a computation of {count} rows")
-        if count % shards:
-            filled = np.arange(round_up(count, shards)) % count
-            rows = jax.tree.map(lambda array: array[filled], rows)
-        return compiled(params, key, place_arrays(rows, sharding), count=count, **options)
+        if self.mesh is not None:
+            advance(f"in a computation of {count} rows")
+            if self._filled(count) > count:
+                filled = np.arange(self._filled(count)) % count
+                rows = jax.tree.map(lambda array: array[filled], rows)
+            rows = place_arrays(rows, split_batch(self.mesh))
+        return self.compiled(params, key, rows, count=count, **options)
 
-    return run
+    def lower(self, params: Any, key: Any, rows: Any, **options: Any) -> jax.stages.Lowered:
+        """Lower what a call compiles, of shapes in place of arrays: nothing is computed."""
+        count = _count(rows)
+        if self.mesh is not None:
+            filled, sharding = self._filled(count), split_batch(self.mesh)
+            rows = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((filled, *x.shape[1:]), x.dtype, sharding=sharding),
+                rows,
+            )
+        return self.compiled.lower(params, key, rows, count=count, **options)
+
+    def _filled(self, count: int) -> int:
+        return count if self.mesh is None else round_up(count, num_batch_shards(self.mesh))
 
 
 def place_arrays(tree: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -105,4 +130,4 @@ def fetch_whole(tree: Any) -> Any:
 
 
 def _count(rows: Any) -> int:
-    return len(jax.tree.leaves(rows)[0])
+    return jax.tree.leaves(rows)[0].shape[0]

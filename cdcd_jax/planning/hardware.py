@@ -66,7 +66,7 @@ HARDWARE = {
 
 
 class StepTime(NamedTuple):
-    """Predicted time of a step, in seconds.
+    """Predicted time of a training step, or of a run of a sampler, in seconds.
 
     Attributes:
         products: Matrix products, at ``EFFICIENCY`` of the peak.
@@ -79,6 +79,11 @@ class StepTime(NamedTuple):
     traffic: float
     near: float
     far: float
+
+    @property
+    def bound(self) -> str:
+        """The part that takes longest, and so bounds the whole."""
+        return max(self._fields, key=lambda name: getattr(self, name))
 
     @property
     def compute(self) -> float:

@@ -1,24 +1,21 @@
-"""The cost of a training step on a mesh, from the compiler, without running it."""
+"""The cost of a program on a mesh, from the compiler, without running it."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
-from cdcd_jax.distributed.mesh import bytes_per_device, num_batch_shards, split_batch
+from cdcd_jax.distributed.mesh import num_batch_shards
 from cdcd_jax.planning.compiled import KINDS, Collective, read_collectives
-from cdcd_jax.planning.flops import Cost, count_cost
+from cdcd_jax.planning.flops import Cost
 from cdcd_jax.planning.hardware import Hardware, StepTime, predict_step
+from cdcd_jax.planning.planned import Planned
 from cdcd_jax.planning.products import count_kernels, read_products
 from cdcd_jax.planning.program import Program
-from cdcd_jax.training.loop import compile_step
-from cdcd_jax.training.state import TrainState
-from cdcd_jax.training.step import TrainStep
+from cdcd_jax.spacing import round_up
 
 # Only the program's text and its buffers are looked at; it will not run.
 _UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -28,23 +25,23 @@ class Memory(NamedTuple):
     """Bytes on each device, by what they hold.
 
     Attributes:
-        parameters: What the optimizer moves.
+        parameters: Of the model. A training has, besides:
         average: The average of the weights.
         optimizer: The optimizer's moments.
         other: The rest of the state: statistics of the timesteps, counters.
         batch: The device's part of a batch.
-        gradients: As large as the parameters; part of what the program allocates meanwhile.
+        gradients: As large as the parameters; part of what a step allocates meanwhile.
         temporaries: The rest of that, activations above all.
-        padding: What the device pads the arrays of state and batch by.
+        padding: What the device pads its arguments by.
     """
 
     parameters: int
-    average: int
-    optimizer: int
-    other: int
-    batch: int
-    gradients: int
-    temporaries: int
+    average: int = 0
+    optimizer: int = 0
+    other: int = 0
+    batch: int = 0
+    gradients: int = 0
+    temporaries: int = 0
     padding: int = 0
 
     @property
@@ -54,19 +51,20 @@ class Memory(NamedTuple):
 
 
 class MeshPlan(NamedTuple):
-    """A step on one mesh.
+    """A program on one mesh.
 
     Attributes:
         mesh: Sizes of the mesh's axes.
         batch_size: Examples in a batch, of all devices together.
         memory: Bytes on each device.
-        collectives: Communication between the devices in a step.
+        collectives: Communication between the devices in a run of it.
         cost: What each device computes.
         time: What that should take.
         computed: Operations of each device's matrix products in its compiled program, and the same
             with what it pads them by; None where the program is not for the hardware.
         kernels: Calls of kernels that are not the compiler's own, by name.
         compiler: That of the hardware, which made the program; None where CPUs stood in.
+        model_flops: Each device's share of the operations that the model has to do.
     """
 
     mesh: Mapping[str, int]
@@ -78,6 +76,7 @@ class MeshPlan(NamedTuple):
     computed: tuple[float, float] | None = None
     kernels: Mapping[str, int] = {}
     compiler: str | None = None
+    model_flops: float = 0.0
 
     @property
     def num_devices(self) -> int:
@@ -98,80 +97,25 @@ class MeshPlan(NamedTuple):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A training whose steps are planned.
-
-    Attributes:
-        state: The shapes of its state.
-        train_step: One update.
-        unsaving_step: The same with no activation computed twice and the head in one piece, whose
-            operations are those that the model has to do.
-        batch: Shapes of a batch of a single example.
-        batch_size: Examples in a batch as configured.
-        num_microbatches: Parts that a batch is worked through in.
-    """
-
-    state: TrainState
-    train_step: TrainStep
-    unsaving_step: TrainStep
-    batch: Mapping[str, Any]
-    batch_size: int
-    num_microbatches: int
-
-    def count_parameters(self) -> dict[str, int]:
-        """Count the parameters of each part, such as the denoiser and its condition."""
-        return {
-            name: sum(leaf.size for leaf in jax.tree.leaves(part))
-            for name, part in self.state.params.items()
-        }
-
-    def rows(self, count: int) -> Any:
-        """Return the shapes of a batch of so many examples."""
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), dict(self.batch)
-        )
-
-    def cost(self, count: int, *, saving: bool = True) -> Cost:
-        """Return the cost of a step of so many examples on one device.
-
-        What it costs beyond the weights grows with the examples, so two small batches tell it.
-
-        Args:
-            count: Number of examples; a multiple of the microbatches.
-            saving: Whether to count what is computed again to save memory.
-        """
-        one, two = self._costs[saving]
-        return one + (two + one.times(-1.0)).times(count / self.num_microbatches - 1)
-
-    @cached_property
-    def _costs(self) -> dict[bool, tuple[Cost, Cost]]:
-        def of_one_and_two(step: TrainStep) -> tuple[Cost, Cost]:
-            one, two = self.rows(self.num_microbatches), self.rows(2 * self.num_microbatches)
-            return count_cost(step, self.state, one), count_cost(step, self.state, two)
-
-        return {True: of_one_and_two(self.train_step), False: of_one_and_two(self.unsaving_step)}
-
-
 def plan_mesh(
     planned: Planned,
     mesh: Mesh,
-    shardings: TrainState,
+    shardings: Any,
     hardware: Hardware,
     *,
     batch_size: int | None = None,
     compiler: str | None = None,
 ) -> MeshPlan:
-    """Partition a step for a mesh, compile it, and read what it takes.
+    """Partition a program for a mesh, compile it, and read what it takes.
 
     The devices need not be there. They may be described for their own compiler, see
     `cdcd_jax.planning.topology`, or as many CPU devices stand in for them: how XLA lays out the
     buffers of a program for CPUs approximates what it does for others.
 
     Args:
-        planned: The training.
+        planned: The training step or sampler.
         mesh: From ``make_mesh``.
-        shardings: Where each array of the state lives.
+        shardings: Where its arrays live, from ``planned.shardings``.
         hardware: What the time is predicted for.
         batch_size: Examples in a batch; as configured if None.
         compiler: What compiles for the devices of the mesh; None if they are CPUs.
@@ -180,9 +124,7 @@ def plan_mesh(
         The plan.
     """
     batch_size = planned.batch_size if batch_size is None else batch_size
-    state = jax.tree.map(_placed, planned.state, shardings)
-    batch = jax.tree.map(lambda x: _placed(x, split_batch(mesh)), planned.rows(batch_size))
-    lowered = compile_step(planned.train_step, mesh, shardings).lower(state, batch)
+    lowered, held = planned.lower(mesh, shardings, batch_size)
     cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     try:
         # What cannot run here cannot be read back from the cache of compiled programs either.
@@ -190,10 +132,11 @@ def plan_mesh(
         compiled = lowered.compile(compiler_options=None if compiler else _UNRUN)
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
-    program = Program(compiled.as_text())
+    program = Program(compiled.as_text() or "")
     collectives = read_collectives(program, mesh.size)
     # A device computes with whole parameters on its own rows; those along "tensor" share the work.
-    local = planned.cost(batch_size // num_batch_shards(mesh))
+    shards = num_batch_shards(mesh)
+    local = planned.cost(round_up(batch_size, shards) // shards)
     cost, computed = local.times(1 / mesh.shape["tensor"]), None
     if compiler:
         products = read_products(program)
@@ -202,35 +145,23 @@ def plan_mesh(
     return MeshPlan(
         mesh=dict(mesh.shape),
         batch_size=batch_size,
-        memory=_memory(state, batch, compiled.memory_analysis(), padded=compiler is not None),
+        memory=_memory(held, compiled.memory_analysis(), padded=compiler is not None),
         collectives=collectives,
         cost=cost,
         time=predict_step(cost, collectives, hardware),
         computed=computed,
         kernels=count_kernels(program) if compiler else {},
         compiler=compiler,
+        model_flops=planned.cost(batch_size, saving=False).flops / mesh.size,
     )
 
 
-def _memory(state: TrainState, batch: Any, sizes: Any, *, padded: bool) -> Memory:
-    named = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    parameters = bytes_per_device(named.pop("params"))
+def _memory(held: Mapping[str, int], sizes: Any, *, padded: bool) -> Memory:
     allocated = sizes.temp_size_in_bytes
     if padded:  # what is returned and does not take the place of an argument
         allocated += sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    gradients = min(parameters, allocated)
-    memory = Memory(
-        parameters=parameters,
-        average=bytes_per_device(named.pop("ema_params")),
-        optimizer=bytes_per_device(named.pop("opt_state")),
-        other=bytes_per_device(named),
-        batch=bytes_per_device(batch),
-        gradients=gradients,
-        temporaries=allocated - gradients,
-    )
+    # A step that has an optimizer has gradients.
+    gradients = min(held["parameters"], allocated) if "optimizer" in held else 0
+    memory = Memory(**held, gradients=gradients, temporaries=allocated - gradients)
     padding = sizes.argument_size_in_bytes - (memory.total - allocated) if padded else 0
     return memory._replace(padding=max(padding, 0))
-
-
-def _placed(shape: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)

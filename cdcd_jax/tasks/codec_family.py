@@ -108,7 +108,8 @@ class CodecFamily:
 
         Args:
             config: The whole configuration.
-            data: The training set: a ``Source`` of images, or ``Recordings``.
+            data: The training set: a ``Source`` of images, or ``Recordings``. A plan gives None: it
+                opens no stream.
         """
         raise ValueError(f'codec.name = "{config.codec.name}" has no codec to train')
 

@@ -29,7 +29,7 @@ from cdcd_jax.tasks.reconstructions import ImageReconstructions, SoundReconstruc
 from cdcd_jax.tasks.task import find_task
 from cdcd_jax.training.run import Training
 from cdcd_jax.training.state import TrainState, init_state
-from cdcd_jax.training.step import make_train_step
+from cdcd_jax.training.step import TrainStep, make_train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,31 +97,8 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
     """
     train = config.codec_train
     share, num_shares = make_section(config, "mesh", batch_share, mesh)
-    optimizer = make_section(
-        config,
-        "codec_optimizer",
-        make_decaying_optimizer,
-        num_steps=train.num_steps,
-        **config.codec_optimizer,
-    )
-    train_step = make_section(
-        config,
-        "codec_train",
-        make_train_step,
-        made.objective,
-        optimizer,
-        num_microbatches=train.num_microbatches,
-        max_skipped=train.max_skipped,
-        ema_decay=0.0,  # the average is the parameters themselves
-    )
+    initial_state, train_step = make_codec_step(config, made)
     loop = make_section(config, "codec_train", make_loop, train, mesh)
-
-    def initial_state() -> TrainState:
-        key, stats_key = jax.random.split(jax.random.key(train.seed))
-        return init_state(key, made.init_params, optimizer, made.init_stats(stats_key))
-
-    state = jax.eval_shape(initial_state)
-    make_section(config, "codec", jax.eval_shape, train_step, state, made.batch)
     sections = ("codec", *find_codec(config).sections)
     training = Training(
         mesh=mesh,
@@ -148,3 +125,41 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
     )
     make_section(config, "mesh", training.shardings)
     return training
+
+
+def make_codec_step(config: Any, made: CodecTraining) -> tuple[Callable[[], TrainState], TrainStep]:
+    """Make what builds the state before the first step, and the step.
+
+    Args:
+        config: The whole configuration.
+        made: From ``CodecFamily.make``.
+
+    Raises:
+        ValueError: If a value is wrong, or the shapes do not fit together.
+    """
+    train = config.codec_train
+    optimizer = make_section(
+        config,
+        "codec_optimizer",
+        make_decaying_optimizer,
+        num_steps=train.num_steps,
+        **config.codec_optimizer,
+    )
+    train_step = make_section(
+        config,
+        "codec_train",
+        make_train_step,
+        made.objective,
+        optimizer,
+        num_microbatches=train.num_microbatches,
+        max_skipped=train.max_skipped,
+        ema_decay=0.0,  # the average is the parameters themselves
+    )
+
+    def initial_state() -> TrainState:
+        key, stats_key = jax.random.split(jax.random.key(train.seed))
+        return init_state(key, made.init_params, optimizer, made.init_stats(stats_key))
+
+    state = jax.eval_shape(initial_state)
+    make_section(config, "codec", jax.eval_shape, train_step, state, made.batch)
+    return initial_state, train_step

@@ -148,7 +148,7 @@ class Vqgan(CodecFamily):
         options = {"unused": section.unused, "batch_size": section.batch_size}
         return ImageCodec(vqgan, params, used_codes=used_codes, **options)
 
-    def make(self, config: Any, data: Source) -> CodecTraining:
+    def make(self, config: Any, data: Any) -> CodecTraining:
         """Return the training with a critic."""
         train, loss = config.codec_train, config.codec_loss.to_dict()
         make_section(config, "codec_train", check_crops, views=1, crop=train.crop, flip=train.flip)

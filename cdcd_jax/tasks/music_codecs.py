@@ -205,7 +205,7 @@ class JukeboxLevel(MusicCodec):
         options = {"level": section.level, "batch_size": section.batch_size}
         return AudioCodec(jukebox, params, length=length, **options)
 
-    def make(self, config: Any, data: Recordings) -> CodecTraining:
+    def make(self, config: Any, data: Any) -> CodecTraining:
         """Return the training of the level."""
         train, level = config.codec_train, config.codec.level
         options = take_options(config.codec, JukeboxOptions)

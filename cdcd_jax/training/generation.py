@@ -1,5 +1,6 @@
 """Compiled functions of a trained model's parameters: sampling and bounds."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,7 @@ from cdcd_jax.diffusion.samplers.sample import (
 from cdcd_jax.diffusion.samplers.times import Times
 from cdcd_jax.diffusion.schedule import Schedule
 from cdcd_jax.distributed.mesh import split_batch
-from cdcd_jax.distributed.shard_batch import shard_batch
+from cdcd_jax.distributed.shard_batch import ShardedRows, shard_batch
 from cdcd_jax.training.model import Model
 from cdcd_jax.typing import DenoiseFn, HeadFn, Params, PRNGKey
 
@@ -88,7 +89,7 @@ def make_bound_fn(schedule: Schedule, model: Model, *, mesh: Mesh | None = None)
 
 def make_sample_fn(
     schedule: Schedule, model: Model, *, length: int, mesh: Mesh | None = None
-) -> SampleFn:
+) -> "CompiledSampler":
     """Compile the sampler of a model.
 
     Args:
@@ -172,11 +173,45 @@ def make_sample_fn(
         tokens, states = drawn
         return tokens[:count], states[:, :count]
 
-    run = shard_batch(draw, mesh, static=static)
+    return CompiledSampler(schedule, model, length, shard_batch(draw, mesh, static=static))
 
-    def sample_fn(
-        params: Params,
-        key: PRNGKey,
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompiledSampler:
+    """A compiled sampler of a model, see `make_sample_fn`.
+
+    Attributes:
+        schedule: The noise schedule.
+        model: The network and its condition.
+        length: Number of tokens of a sample.
+        run: What is compiled.
+    """
+
+    schedule: Schedule
+    model: Model
+    length: int
+    run: ShardedRows
+
+    def __call__(self, params: Params, key: PRNGKey, cond: Any, **options: Any) -> Any:
+        """Return tokens [batch length], and the states on the way where they are requested."""
+        rows, given = self._prepare(cond, **options)
+        drawn = self.run(params, key, rows, **given)
+        tokens = drawn[0] if given["return_trajectory"] else drawn
+        try:
+            check_drawn(tokens, self.schedule.vocab_size)
+        except ValueError as error:
+            if given["reward"] is None:
+                raise
+            raise ValueError(f"the reward is NaN at some tokens, or {error}") from error
+        return drawn
+
+    def lower(self, params: Params, key: Any, cond: Any, **options: Any) -> jax.stages.Lowered:
+        """Lower what a call compiles, of shapes in place of arrays: nothing is computed."""
+        rows, given = self._prepare(cond, **options)
+        return self.run.lower(params, key, rows, **given)
+
+    def _prepare(
+        self,
         cond: Any,
         *,
         known: Any = None,
@@ -188,11 +223,13 @@ def make_sample_fn(
         num_particles: int | None = None,
         return_trajectory: bool = False,
         **sampling: Any,
-    ) -> Any:
-        shape = len(jax.tree.leaves(cond)[0]), length
-        check_guidance(guidance, model, negative)
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Check the options of a call, and divide them into rows and what all rows have."""
+        schedule = self.schedule
+        shape = jax.tree.leaves(cond)[0].shape[0], self.length
+        check_guidance(guidance, self.model, negative)
         noise, start = cut_at_start(schedule, start, start_step, shape)
-        parts, fixed = prepare_parts(noise, length=length, **sampling)
+        parts, fixed = prepare_parts(noise, length=self.length, **sampling)
         check_reward(reward, num_particles, parts)
         if reward is not None:
             _call_abstractly(reward, (*shape, schedule.vocab_size))
@@ -201,29 +238,16 @@ def make_sample_fn(
         if known is not None:
             check_known(known, shape, schedule.vocab_size)
         rows = {"cond": cond, "known": known, "start": start, "negative": negative}
-        drawn = run(
-            params,
-            key,
-            {name: value for name, value in rows.items() if value is not None},
-            parts=parts,
-            fixed=fixed,
-            guidance=guidance,
-            guided=not is_constant(guidance, 1.0),
-            start_step=start_step,
-            reward=reward,
-            num_particles=num_particles,
-            return_trajectory=return_trajectory,
-        )
-        tokens = drawn[0] if return_trajectory else drawn
-        try:
-            check_drawn(tokens, schedule.vocab_size)
-        except ValueError as error:
-            if reward is None:
-                raise
-            raise ValueError(f"the reward is NaN at some tokens, or {error}") from error
-        return drawn
-
-    return sample_fn
+        return {name: value for name, value in rows.items() if value is not None}, {
+            "parts": parts,
+            "fixed": fixed,
+            "guidance": guidance,
+            "guided": not is_constant(guidance, 1.0),
+            "start_step": start_step,
+            "reward": reward,
+            "num_particles": num_particles,
+            "return_trajectory": return_trajectory,
+        }
 
 
 def _bind_network(

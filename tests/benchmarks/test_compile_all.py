@@ -11,7 +11,7 @@ FOUND = {
     "compiler": "libtpu 1", "batch_size": 64, "fits": False, "model_flops": 1e12,
     "bytes": {"average": 10**9, "gradients": 10**9, "temporaries": 2 * 10**9, "total": 4 * 10**9},
     "computed_over_model": 1.0, "padded_over_model": 2.5,
-    "collectives": {"all-reduce": 2e6}, "kernels": {},
+    "collectives": {"all-reduce": 2e6}, "kernels": {}, "throughput": 1234.5,
 }  # fmt: skip
 
 
@@ -41,14 +41,17 @@ def test_rows_are_kept_and_compiled_once(run):
     compiled, lines, _ = run("a", "b")
     assert compiled == ["a", "b"]
     assert lines == [
-        "| a | tpu-v5e 2x2 | fsdp 1, tensor 1 | 64 | 1.00 | 4.00, too much | 1.00, 2.50 "
-        "| all-reduce 2 | none |",
-        "| b | tpu-v5e 2x2 | fsdp 1, tensor 1 | it is too large | | | | | |",
+        "| a | train | tpu-v5e 2x2 | fsdp 1, tensor 1 | 64 | 1.00 | 4.00, too much | 1.00, 2.50 "
+        "| all-reduce 2 | 1,234 | none |",
+        "| b | train | tpu-v5e 2x2 | fsdp 1, tensor 1 | it is too large | | | | | | |",
     ]
     compiled, lines, written = run("a", "c")
     assert compiled == ["a", "b", "c"]
     assert [row["config"] for row in written["rows"]] == ["a", "b", "c"]
     assert len(lines) == 3
+    compiled, lines, _ = run("a", options=["--what", "sample", "train"])
+    assert compiled == ["a", "b", "c", "a"]
+    assert lines[-1].startswith("| a | sample | tpu-v5e 2x2")
 
 
 def test_the_stand_in_is_compared_with_the_compiler(run, monkeypatch):
@@ -60,7 +63,7 @@ def test_the_stand_in_is_compared_with_the_compiler(run, monkeypatch):
 
 
 def request(**changes):
-    asked = {"config": "a", "target": "tpu-v5e=2x2", "fsdp": 1, "tensor": 1}
+    asked = {"config": "a", "what": "train", "target": "tpu-v5e=2x2", "fsdp": 1, "tensor": 1}
     return asked | {"per_chip": None, "dtype": "bfloat16"} | FOUND | changes
 
 
@@ -83,7 +86,7 @@ def request(**changes):
 )
 def test_a_regression_is_named_with_both_figures(changes, sentence):
     found = compile_all.find_regressions([request(**changes)], [request()])
-    name = f"config {changes.get('config', 'a')}, target tpu-v5e=2x2, fsdp 1, tensor 1"
+    name = f"config {changes.get('config', 'a')}, what train, target tpu-v5e=2x2, fsdp 1, tensor 1"
     assert found == ([f"{name}, per_chip None, dtype bfloat16: {sentence}"] if sentence else [])
 
 

@@ -21,6 +21,7 @@ VALUES = {
     **dict.fromkeys(("truncation", "temperature", "guidance", "seconds", "denoise"), 0.5),
     **dict.fromkeys(("debug", "trajectory", "gif"), True),
     "prompt": ["a bird"],
+    "plan": "sample",
     "strength": 0.5,
     "audio_out": "a.wav",
     "video_out": "a.mp4",

@@ -57,7 +57,7 @@ def test_the_largest_configuration_is_described_without_its_data():
     run = build_plan(config)
     # As many as tests/test_music_configs.py counts of the built one.
     assert run.planned.count_parameters()["denoiser"] == 407_199_744 - (1033 - 344) * 1024 + 19 * 16
-    assert (run.length, run.vocab_size, run.num_devices) == (344, 2048, 1)
+    assert (run.length, run.example, run.num_devices) == (344, "344 tokens of 2048 kinds", 1)
     shapes = {name: leaf.shape for name, leaf in run.planned.batch["cond"].items()}
     assert shapes == {"motion": (1, 120, 219), "video": (1, 1, 2048), "genre": (1,)}
     assert run.planned.batch["intra_negatives"].shape == (1, 10, 344)
@@ -71,7 +71,9 @@ def test_the_largest_configuration_is_described_without_its_data():
 def test_every_kind_is_described_at_its_size(name):
     config = load(name)
     run = build_plan(config)
-    assert (run.length, run.vocab_size, run.planned.batch_size) == SIZES[name]
+    length, vocab_size, batch_size = SIZES[name]
+    assert run.example == f"{length} tokens of {vocab_size} kinds"
+    assert (run.length, run.planned.batch_size) == (length, batch_size)
     model = run.planned.cost(run.planned.batch_size, saving=False).flops
     computed = run.planned.cost(run.planned.batch_size).flops
     # Every weight but those of tables takes part three times, and attention besides.
@@ -82,9 +84,60 @@ def test_every_kind_is_described_at_its_size(name):
         assert 1.1 * model < computed < 4 / 3 * model
 
 
-def test_sound_alone_has_no_plan():
+def test_sound_alone_has_no_other_plan_than_the_codec_of_it():
     with pytest.raises(ValueError, match=r'data.name = "sound" is for a codec alone'):
-        build_plan(load("sound_codec"))
+        build_plan(load("sound_codec"), "train")
+    run = build_plan(load("sound_codec"))
+    assert (run.program, run.example) == ("codec", "audio [16384] of float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("digits_vanilla", r'codec.name = "pixels" is not trained, and has no step'),
+        ("groove_vanilla", r'codec.name = "spectra" is fitted in one pass over the data'),
+    ],
+)
+def test_a_codec_without_steps_has_no_plan(name, match):
+    with pytest.raises(ValueError, match=match):
+        build_plan(load(name), "codec")
+
+
+def test_the_step_of_a_codec_is_planned_without_its_data(tmp_path, capsys):
+    config = load("sound_codec", "smoke", data__name="sound")
+    assert config.data.path is None
+    run = build_plan(config)
+    plan_run(run, H200, tmp_path, devices=2, table=False)
+    said = capsys.readouterr().out
+    assert "parameters (level_0" in said
+    assert "Mesh: 2 x H200 (data 2 x fsdp 1 x tensor 1), batch of 8" in said
+    assert "all-reduce" in said
+    assert "  gradients " in said
+    assert "examples/s; an estimate, bounded by" in said
+    assert json.loads((tmp_path / "plan.json").read_text())["program"] == "codec"
+
+
+def test_a_sampler_is_planned_as_an_evaluation_runs_it(tmp_path, capsys):
+    """Devices share the rows, which are filled up; they exchange the tokens at the end alone."""
+    run = build_plan(
+        load("glyphs_sample_inter", "smoke", eval__batch_size=20, eval__num_steps=(3, 2)), "sample"
+    )
+    plan_run(run, H200, tmp_path, devices=8, table=False)
+    said = capsys.readouterr().out
+    assert "Sampling: num_steps 3, truncation 0.86, temperature 1.0" in said
+    assert "batch of 20" in said  # 24 rows
+    assert "  optimizer " not in said
+    assert "  gradients " not in said
+    assert "Batch time: " in said
+    assert "tokens/s; an estimate, bounded by" in said
+    plan = json.loads((tmp_path / "plan.json").read_text())["plan"]
+    # Each device has the tokens of three rows, and gets those of all.
+    sent = {"count": 1, "bytes_sent_per_device": 7 / 8 * 24 * 64 * 4}
+    assert plan["collectives"] == {"all-gather": sent}
+    size = 4 * sum(run.planned.count_parameters().values())
+    assert plan["bytes_per_device"]["parameters"] == size
+    one, two = (run.planned.count_cost(count, saving=True).flops for count in (1, 2))
+    assert plan["flops_per_device"] == 2 * two - one
 
 
 def made(num_devices, batch_size=16, *, flops=1e15, sent=10**9):

@@ -16,7 +16,8 @@ from cdcd_jax.planning.hardware import (
     find_hardware,
     predict_step,
 )
-from cdcd_jax.planning.mesh_plan import Planned, plan_mesh
+from cdcd_jax.planning.mesh_plan import plan_mesh
+from cdcd_jax.planning.planned import PlannedStep
 from cdcd_jax.training.optimizer import make_optimizer
 from cdcd_jax.training.state import init_state, shard_state
 from cdcd_jax.training.step import Objective, make_train_step
@@ -48,7 +49,7 @@ def plain_loss(params, batch, stats):
 @pytest.fixture(scope="module")
 def planned():
     optimizer = make_optimizer(lr=1e-3, num_steps=9)
-    return Planned(
+    return PlannedStep(
         state=jax.eval_shape(lambda: init_state(jax.random.key(0), init, optimizer, None)),
         train_step=make_train_step(Objective(loss), optimizer),
         unsaving_step=make_train_step(Objective(plain_loss), optimizer),

@@ -14,7 +14,7 @@ from cdcd_jax.distributed.partition import shard_params
 from cdcd_jax.experiment.plan import build_plan
 from cdcd_jax.models import make_denoiser
 from cdcd_jax.planning import topology
-from cdcd_jax.planning.compiled import read_collectives
+from cdcd_jax.planning.compiled import Collective, read_collectives
 from cdcd_jax.planning.hardware import HARDWARE
 from cdcd_jax.planning.mesh_plan import plan_mesh
 from cdcd_jax.planning.products import count_kernels, read_products
@@ -219,3 +219,27 @@ def test_a_denoiser_for_tpus_repeats_no_attention_and_sends_each_gradient_once(s
             sent[found.kind] += found.sent / (3 / 4 * size)
         assert sent["all-gather"] < 1.1  # kernels, once forward and once backward
         assert sent["reduce-scatter"] + sent["all-reduce"] < 1.1
+
+
+@pytest.mark.parametrize("compiler", ["for CPUs", "for TPUs"])
+@pytest.mark.parametrize(("schedule", "guidance"), [("mask_replace", 2.0), ("absorbing", 1.0)])
+def test_a_sampler_makes_keys_and_values_of_the_condition_once(compiler, schedule, guidance):
+    """They are products of its features alone; and no chip waits for another in the loop."""
+    devices = jax.devices()[:4] if compiler == "for CPUs" else describe_tpu("2x2").devices
+    num_steps, width = 5, 24
+    config = load_config("configs/glyphs_sample_inter.py:smoke")
+    with config.unlocked():
+        config.denoiser.compute_dtype = "bfloat16"
+        config.schedule.name, config.sample.guidance = schedule, guidance
+        config.condition.update(width=width, dropout=0.1)
+        config.eval.num_steps = (num_steps,)
+        config.mesh.data = None
+    run = build_plan(config, "sample")
+    mesh, shardings = run.arrange(devices)
+    lowered, _ = run.planned.lower(mesh, shardings, 16)
+    program = Program(lowered.compile().as_text())
+    runs = {product.runs for product in read_products(program) if product.contracted == width}
+    assert runs == {1}
+    assert num_steps in {product.runs for product in read_products(program)}
+    tokens = Collective("all-gather", 4 * 16 * run.length, (0, 1, 2, 3), 1)
+    assert read_collectives(program, mesh.size) == [tokens]

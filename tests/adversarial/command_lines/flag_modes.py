@@ -39,6 +39,7 @@ UNREAD = {
     "profile=1:2": ("evaluate", "sample", "codec", "prepare", "plan"),
     "start_from=old": ("evaluate", "sample", "codec", "prepare", "plan"),
     "reference_checkpoint=x.pth": ("train", "codec", "prepare", "plan"),
+    "plan=sample": ("train", "evaluate", "sample", "codec", "prepare"),
     "devices=2": ("train", "evaluate", "sample", "codec", "prepare"),
     "hardware=h200": ("train", "evaluate", "sample", "codec", "prepare"),
     "num_hosts=2": ("plan",),
