@@ -213,7 +213,7 @@ class Denoiser(nnx.Module):
 
         def block_step(x: Array, layer: tuple[Any, Modulation, Any]) -> tuple[Array, None]:
             params, modulation, keys = layer
-            own = None if keys is None else Source(*keys, source.distance)
+            own = None if keys is None else Source(keys[0], keys[1], source.distance)
             block: Any = nnx.merge(structure, params)
             return block(x, modulation, own), None
 
