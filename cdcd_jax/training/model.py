@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from cdcd_jax.conditioning.condition import Condition
 from cdcd_jax.models.functional import Network
@@ -68,7 +69,8 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
 
     def encode_null(params: Params, batch: int) -> Any:
         assert null is not None
-        return network.source(params["denoiser"], null(params["condition"], batch))
+        one = network.source(params["denoiser"], null(params["condition"], 1))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape[1:])), one)
 
     return Model(
         init=init,
