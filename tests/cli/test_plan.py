@@ -78,10 +78,11 @@ def test_every_kind_is_described_at_its_size(name):
     computed = run.planned.cost(run.planned.batch_size).flops
     # Every weight but those of tables takes part three times, and attention besides.
     assert model > 2 * sum(run.planned.count_parameters().values())
-    if config.denoiser.remat == "none":
-        assert computed == model
-    else:
-        assert 1.1 * model < computed < 4 / 3 * model
+    # Blocks are made again whole, or all but their products with parameters.
+    least, most = {"none": (1, 1), "dots": (1.01, 1.1), "blocks": (1.1, 4 / 3)}[
+        config.denoiser.remat
+    ]
+    assert least * model <= computed <= most * model
 
 
 def test_sound_alone_has_no_other_plan_than_the_codec_of_it():
@@ -242,7 +243,7 @@ def test_a_compiler_that_is_missing_has_a_stand_in(tmp_path, run_here, monkeypat
     assert code == 0, output
     assert 'not installed: pip install "cdcd_jax[tpu]". That for CPUs stands in for it.' in output
     assert "Mesh: 4 x TPU v5e (data 4 x fsdp 1 x tensor 1), batch of 16" in output
-    assert "examples/s" not in output  # no table of other numbers of devices
+    assert "sent/device" not in output  # no table of other numbers of devices
     code, output = run_here(*command, "--topology=4", f"--workdir={tmp_path}/run")
     assert code == 2
     assert "topology = 4 is no arrangement of tpu-v5e; take one such as 1x1, 2x2" in output
