@@ -58,6 +58,7 @@ def main() -> None:
         help="compile for as many CPUs as well, and compare",
     )
     options = parser.parse_args()
+    before = read_rows(options.against) if options.against else None
     simulate_devices(1)
     rows: list[dict[str, Any]] = []
     if options.json and options.json.exists():
@@ -85,10 +86,8 @@ def main() -> None:
     print(format_rows(rows))
     if options.stand_in:
         print(format_stand_ins(rows))
-    if options.against:
-        before = read_rows(options.against)
-        if worse := find_regressions(wanted, before):
-            sys.exit("\n".join(["Error: worse than before", *worse]))
+    if before is not None and (worse := find_regressions(wanted, before)):
+        sys.exit("\n".join(["Error: worse than before", *worse]))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

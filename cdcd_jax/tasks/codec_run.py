@@ -97,8 +97,8 @@ def _make_training(config: Any, mesh: Mesh, made: CodecTraining, data_fingerprin
     """
     train = config.codec_train
     share, num_shares = make_section(config, "mesh", batch_share, mesh)
-    initial_state, train_step = make_codec_step(config, made)
     loop = make_section(config, "codec_train", make_loop, train, mesh)
+    initial_state, train_step = make_codec_step(config, made)
     sections = ("codec", *find_codec(config).sections)
     training = Training(
         mesh=mesh,

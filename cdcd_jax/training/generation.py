@@ -74,7 +74,7 @@ def make_bound_fn(schedule: Schedule, model: Model, *, mesh: Mesh | None = None)
     """
 
     def bound(params: Params, key: PRNGKey, rows: Any, *, count: int) -> Any:
-        features = model.encode(params, rows["cond"])
+        features = model.source(params, model.encode(params, rows["cond"]))
         denoise_fn, _ = _bind_network(model, params, mesh, whole=True)
         return evaluate_bound(key, schedule, denoise_fn, rows["z0"], features)[:count]
 
@@ -130,6 +130,7 @@ def make_sample_fn(
     ) -> Any:
         cond = rows["cond"]
         batch, total = jax.tree.leaves(cond)[0].shape[0], schedule.num_steps
+        features = model.source(params, model.encode(params, cond))
         whole = guided or reward is not None
         denoise_fn, head_fn = _bind_network(model, params, mesh, whole=whole)
         if guided:
@@ -138,6 +139,7 @@ def make_sample_fn(
             else:
                 assert model.null is not None
                 away = model.null(params, batch)
+            away = model.source(params, away)
             denoise_fn = guide_denoiser(denoise_fn, away, guidance, num_steps=total)
         noise = schedule if start_step is None else schedule.until(start_step)
         given = {"known": rows.get("known"), "start": rows.get("start")}
@@ -147,7 +149,7 @@ def make_sample_fn(
                 key,
                 noise,
                 check_outputs(denoise_fn),
-                model.encode(params, cond),
+                features,
                 lambda z0: reward(jax.nn.one_hot(z0, schedule.vocab_size)),
                 (parts, fixed),
                 shape=(batch, length),
@@ -162,7 +164,7 @@ def make_sample_fn(
         drawn = run_sampler(
             key,
             build_sampler(noise, denoise_fn, (parts, fixed), total=total, head_fn=head_fn),
-            model.encode(params, cond),
+            features,
             shape=(batch, length),
             mask_id=schedule.mask_id,
             return_trajectory=return_trajectory,

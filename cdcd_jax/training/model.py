@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from cdcd_jax.conditioning.condition import Condition
 from cdcd_jax.models.functional import Network
@@ -18,8 +17,9 @@ class Model(NamedTuple):
         init: ``init(key) -> params``.
         denoise: ``denoise(params, zt, t, features) -> log p(z0 | zt, features)``, or logits: the
             diffusion normalises.
-        encode: ``encode(params, cond) -> features``, once for all steps of a sample: a tree with a
-            row for each example, of the keys and values of all blocks.
+        encode: ``encode(params, cond) -> features``.
+        source: ``source(params, features)``, which ``denoise`` and ``hidden`` take in place of
+            features: what all steps of a sample share, a tree with a row for each example.
         null: ``null(params, batch) -> features`` of no condition; None for a model that was never
             trained without its condition, and so cannot be guided.
         dropout: Probability, in training, that an example loses its condition and gets ``null``.
@@ -36,6 +36,7 @@ class Model(NamedTuple):
     dropout: float = 0.0
     hidden: Callable[[Params, Any, Any, Any], jax.Array] | None = None
     head: Callable[[Params, jax.Array], jax.Array] | None = None
+    source: Callable[[Params, Any], Any] = lambda params, features: features
 
 
 def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) -> Model:
@@ -64,20 +65,13 @@ def make_model(network: Network, condition: Condition, *, dropout: float = 0.0) 
             "condition": condition.init(jax.random.fold_in(key, 1)),
         }
 
-    def encode(params: Params, cond: Any) -> Any:
-        return network.source(params["denoiser"], condition.encode(params["condition"], cond))
-
-    def encode_null(params: Params, batch: int) -> Any:
-        assert null is not None
-        one = network.source(params["denoiser"], null(params["condition"], 1))
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape[1:])), one)
-
     return Model(
         init=init,
         denoise=lambda params, *inputs: network.logits(params["denoiser"], *inputs),
-        encode=encode,
-        null=encode_null if null and dropout else None,
+        encode=lambda params, cond: condition.encode(params["condition"], cond),
+        null=(lambda params, batch: null(params["condition"], batch)) if null and dropout else None,
         dropout=dropout,
+        source=lambda params, features: network.source(params["denoiser"], features),
         hidden=lambda params, *inputs: network.hidden(params["denoiser"], *inputs),
         head=lambda params, hidden: network.head(params["denoiser"], hidden),
     )

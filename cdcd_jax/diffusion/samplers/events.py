@@ -69,9 +69,7 @@ class FirstHitting(Rule):
             )
         check_count("num_steps", count)
         visited = np.arange(count, -1, -1, dtype=np.int32)
-        if length is None:
-            return self, visited
-        return _FirstHittingInCalls(self.ignore_uniform, -(-length // count)), visited
+        return _FirstHittingInCalls(self.ignore_uniform, count), visited
 
     def start(self, key: PRNGKey, schedule: Schedule, zt: Tokens) -> Float[Array, "batch length"]:
         """Draw the masked share at which each position is unmasked."""
@@ -110,13 +108,13 @@ class FirstHitting(Rule):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _FirstHittingInCalls(FirstHitting):
-    """The rule once the length and the number of calls are known."""
+    """The rule once the number of calls is known."""
 
-    per_call: int = dataclasses.field(default=1, metadata={"static": True})
+    calls: int = dataclasses.field(default=1, metadata={"static": True})
 
     def most_in_call(self, length: int) -> int:
         """Return the share of a call, which never grows on the way."""
-        return min(self.per_call, length)
+        return -(-length // self.calls)
 
 
 @jax.tree_util.register_dataclass
