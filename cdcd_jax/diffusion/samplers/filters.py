@@ -43,7 +43,7 @@ def truncate(log_p: LogProbs, r: Number) -> LogProbs:
         # Below the last token that is kept there is 1 - r at most, of fewer than K tokens.
         least = 0.99 * (1.0 - r) / p.shape[-1]
         # A sum of float32 is exact to about 1e-6, which matters where tokens are that rare.
-        threshold, mass = _search(p, p, r, least, lambda low: 1.5 * low - 1e-5)
+        threshold, mass = _search(p, p, r, least, lambda low: 1.99 * low - 1e-5)
         return jnp.where(p < threshold, -jnp.inf, log_p - jnp.log(mass))
 
     return _skip_if(r >= 1.0, log_p, change)
