@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.all import TINY
-from benchmarks.timing import write_json
+from benchmarks.timing import format_markdown, write_json
 
 SMALL = f"{TINY} --cond-length 3 --cond-dim 8"
 PRESETS = ("imagenet", "aist")
@@ -99,15 +99,15 @@ def format_parts(parts: dict[str, Any]) -> str:
         f"{row['grad_norm']:.1e}, kernels {row['kernels'] or 'none'}"
         for row in parts.get("correctness", {}).get("rows", [])
     ]
-    lines += ["", f"| part | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
+    table = []
     for name in PARTS:
         if name != "correctness":
             rows = parts.get(name, {}).get("rows", [])
             row = next((row for row in rows if row["name"] == name.split()[1]), {})
             found = [row.get(key, "not measured") for key in COLUMNS]
             cells = [cell if isinstance(cell, str) else f"{cell:.3g}" for cell in found]
-            lines.append(f"| {' | '.join([name, *cells])} |")
-    return "\n".join(lines).strip()
+            table.append([name, *cells])
+    return "\n".join([*lines, "", format_markdown(["part", *COLUMNS.values()], table)]).strip()
 
 
 if __name__ == "__main__":

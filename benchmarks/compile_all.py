@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.timing import describe_environment, write_json
+from benchmarks.timing import describe_environment, format_markdown, write_json
 from cdcd_jax.cli.plan import fitting_batch_size, simulate_devices
 from cdcd_jax.experiment.plan import PROGRAMS, build_plan
 from cdcd_jax.planning.hardware import Hardware, find_hardware
@@ -198,33 +198,29 @@ def _figures(row: dict[str, Any]) -> dict[str, float]:
 
 def format_stand_ins(rows: list[dict[str, Any]]) -> str:
     """Format the stand-in's error as Markdown, in all and without the state."""
-    lines = [
-        "| configuration | target | stand-in, GB | compiler, GB | ratio | allocated: stand-in, GB "
-        "| compiler, GB | ratio |",
-        "|" + "---|" * 8,
-    ]
+    head = ["configuration", "target", "stand-in, GB", "compiler, GB", "ratio"]
+    head += ["allocated: stand-in, GB", "compiler, GB", "ratio"]
+    lines = []
     for row in rows:
         if "stand_in" in row:
             cells = [row["config"], row["target"].replace("=", " ")]
             for keys in (("total",), ("gradients", "temporaries")):
                 one, other = (sum(row[by][key] for key in keys) for by in ("stand_in", "bytes"))
                 cells += [f"{one / 1e9:.2f}", f"{other / 1e9:.2f}", f"{one / other:.2f}"]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            lines.append(cells)
+    return format_markdown(head, lines)
 
 
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Format the rows as Markdown; bytes are of a chip."""
-    lines = [
-        "| configuration | program | target | mesh | batch | GB of state | GB in all | computed, "
-        "padded / model FLOPs | MB sent | examples/s, at least | kernels |",
-        "|" + "---|" * 11,
-    ]
+    head = ["configuration", "program", "target", "mesh", "batch", "GB of state", "GB in all"]
+    head += ["computed, padded / model FLOPs", "MB sent", "examples/s, at least", "kernels"]
+    lines = []
     for row in rows:
         mesh = f"fsdp {row['fsdp']}, tensor {row['tensor']}"
         cells = [row["config"], row["what"], row["target"].replace("=", " "), mesh]
         if "error" in row:
-            lines.append(f"| {' | '.join(cells)} | {row['error']} | | | | | | |")
+            lines.append([*cells, row["error"], *[""] * (len(head) - len(cells) - 1)])
             continue
         held = row["bytes"]
         allocated = held["gradients"] + held["temporaries"]
@@ -237,8 +233,8 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
             f"{row['throughput']:,.0f}",
             ", ".join(f"{name} {count}" for name, count in row["kernels"].items()) or "none",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return format_markdown(head, lines)
 
 
 if __name__ == "__main__":

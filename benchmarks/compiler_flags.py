@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.timing import describe_environment, write_json
-from cdcd_jax.distributed.mesh import split_batch
+from benchmarks.timing import describe_environment, format_markdown, write_json
 from cdcd_jax.experiment.plan import build_plan
 from cdcd_jax.planning.compiled import KINDS
 from cdcd_jax.planning.hardware import find_hardware
 from cdcd_jax.planning.program import Program
 from cdcd_jax.planning.topology import describe_topology, missing_compiler
 from cdcd_jax.settings.config_file import load_config
-from cdcd_jax.training.loop import compile_step
 
 TPU = (
     "xla_tpu_enable_latency_hiding_scheduler=false",
@@ -108,15 +106,9 @@ def lower_step(target: str, fsdp: int) -> jax.stages.Lowered:
         config.denoiser.update(num_layers=4, width=512, num_heads=8, compute_dtype="bfloat16")
     hardware = find_hardware(kind)
     topology = describe_topology(kind, layout, hardware.memory, hardware.bandwidth)
-    run: Any = build_plan(config)
+    run = build_plan(config)
     mesh, shardings = run.arrange(topology.devices)
-    rows = run.planned.rows(8 * mesh.size)
-    state, batch = jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        (run.planned.state, rows),
-        (shardings, jax.tree.map(lambda _: split_batch(mesh), rows)),
-    )
-    return compile_step(run.planned.train_step, mesh, shardings).lower(state, batch)
+    return run.planned.lower(mesh, shardings, 8 * mesh.size)[0]
 
 
 def read_flags(names: str) -> dict[str, Any]:
@@ -168,16 +160,14 @@ def schedule_of(program: Program) -> Collectives:
 
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Format the rows as Markdown."""
-    lines = [
-        "| flags | program | waiting | start and done | computing between | MB of temporaries |",
-        "|" + "---|" * 6,
-    ]
+    head = ["flags", "program", "waiting", "start and done", "computing between"]
+    lines = []
     for row in rows:
         names = "<br>".join(f"`{name}`" for name in row["flags"].split(",") if name)
         cells = [names or "none", "the same" if row["same"] else "another"]
         cells += [str(row[name]) for name in Collectives._fields]
-        lines.append(f"| {' | '.join(cells)} | {row['bytes'] / 1e6:.1f} |")
-    return "\n".join(lines)
+        lines.append([*cells, f"{row['bytes'] / 1e6:.1f}"])
+    return format_markdown([*head, "MB of temporaries"], lines)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.options import positive
-from benchmarks.timing import describe_environment, write_json
+from benchmarks.timing import describe_environment, format_markdown, write_json
 from cdcd_jax.evaluation.metrics.metric import Metric
 from cdcd_jax.experiment.experiment import build
 from cdcd_jax.experiment.model_folder import load_untrained, load_weights, read_model
@@ -162,19 +162,15 @@ def summarise(rows: list[dict[str, Any]], scores: list[str]) -> list[dict[str, A
 def format_table(table: list[dict[str, Any]], scores: list[str]) -> str:
     """Format the means as Markdown: rows are samplers, columns are numbers of steps."""
     steps = sorted({entry["num_steps"] for entry in table if entry["num_steps"]})
-    lines = [
-        f"{' / '.join(score.replace('_', ' ') for score in scores)}, by number of steps",
-        "",
-        "| sampler | " + " | ".join(map(str, steps)) + " |",
-        "|" + "---|" * (len(steps) + 1),
-    ]
+    title = f"{' / '.join(score.replace('_', ' ') for score in scores)}, by number of steps"
+    lines = []
     for name in dict.fromkeys(entry["sampler"] for entry in table):
         cells = {entry["num_steps"]: entry for entry in table if entry["sampler"] == name}
         if None in cells:  # no samples
             cells = dict.fromkeys(steps, cells[None])
         written = [_write(cells[count], scores) if count in cells else "-" for count in steps]
-        lines.append(f"| {name} | " + " | ".join(written) + " |")
-    return "\n".join(lines)
+        lines.append([name, *written])
+    return f"{title}\n\n{format_markdown(['sampler', *map(str, steps)], lines)}"
 
 
 def _write(entry: dict[str, Any], scores: list[str]) -> str:
@@ -196,12 +192,8 @@ def compare(rows: list[dict[str, Any]], scores: list[str]) -> str:
     numbers of steps, then mean and standard deviation over the runs.
     """
     usual = {(row["run"], row["num_steps"]): row for row in rows if row["sampler"] == "ancestral"}
-    lines = [
-        "Difference from ancestral at equal steps, mean ± standard deviation over runs",
-        "",
-        "| sampler | " + " | ".join(score.replace("_", " ") for score in scores) + " |",
-        "|" + "---|" * (len(scores) + 1),
-    ]
+    title = "Difference from ancestral at equal steps, mean ± standard deviation over runs"
+    lines = []
     for name in SAMPLERS:
         found = [row for row in rows if row["sampler"] == name]
         if name == "ancestral" or not found:
@@ -217,8 +209,9 @@ def compare(rows: list[dict[str, Any]], scores: list[str]) -> str:
             percent, digits = (100, 1) if "accuracy" in score else (1, 3)
             mean = percent * statistics.mean(means)
             cells.append(f"{mean:+.{digits}f} ± {percent * error:.{digits}f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([name, *cells])
+    head = ["sampler", *(score.replace("_", " ") for score in scores)]
+    return f"{title}\n\n{format_markdown(head, lines)}"
 
 
 def draw(table: list[dict[str, Any]], scores: list[str], path: Path) -> None:

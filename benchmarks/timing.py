@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +121,18 @@ def write_json(path: str, content: dict[str, Any]) -> None:
     """Write a report, making its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def format_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format cells as a table of Markdown.
+
+    >>> print(format_markdown(["name", "ms"], [["matmul", "10"]]))
+    | name | ms |
+    |---|---|
+    | matmul | 10 |
+    """
+    lines = ["".join(["|", *(f" {cell} |" if cell else " |" for cell in x)]) for x in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def _seconds(call: Callable[[], Any]) -> tuple[float, float]:

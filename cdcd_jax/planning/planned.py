@@ -38,6 +38,11 @@ class Planned(ABC):
     def params(self) -> Any:
         """The shapes of the parameters."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether anything is computed again to save memory."""
+        return False
+
     @abstractmethod
     def shardings(self, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
         """Decide where each array that stays on the devices lives."""
@@ -50,7 +55,7 @@ class Planned(ABC):
 
     @abstractmethod
     def count_cost(self, count: int, *, saving: bool) -> Cost:
-        """Count the cost for so many examples on one device."""
+        """Count the cost for ``count`` examples on one device."""
 
     @abstractmethod
     def check_batch_size(self, mesh: Mesh) -> None:
@@ -64,13 +69,13 @@ class Planned(ABC):
         }
 
     def rows(self, count: int) -> Any:
-        """Return the shapes of a batch of so many examples."""
+        """Return the shapes of a batch of ``count`` examples."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), dict(self.batch)
         )
 
     def cost(self, count: int, *, saving: bool = True) -> Cost:
-        """Return the cost for so many examples on one device.
+        """Return the cost for ``count`` examples on one device.
 
         What it costs beyond the weights grows with the examples, so two small batches tell it.
 
@@ -89,7 +94,8 @@ class Planned(ABC):
             one, two = (self.count_cost(count, saving=saving) for count in counts)
             return one, two
 
-        return {saving: of_one_and_two(saving) for saving in (True, False)}
+        model = of_one_and_two(saving=False)
+        return {False: model, True: of_one_and_two(saving=True) if self.repeats else model}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +117,11 @@ class PlannedStep(Planned):
     def params(self) -> Any:
         """The shapes of the parameters."""
         return self.state.params
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a step differs from that of the model alone."""
+        return self.train_step is not self.unsaving_step
 
     def shardings(self, mesh: Mesh, rules: Sequence[Rule] = ()) -> TrainState:
         """Decide where each array of the state lives."""
@@ -137,7 +148,7 @@ class PlannedStep(Planned):
         return compile_step(self.train_step, mesh, shardings).lower(state, batch), held
 
     def count_cost(self, count: int, *, saving: bool) -> Cost:
-        """Count the cost of a step of so many examples on one device."""
+        """Count the cost of a step of ``count`` examples on one device."""
         step = self.train_step if saving else self.unsaving_step
         return count_cost(step, self.state, self.rows(count))
 
@@ -182,7 +193,7 @@ class PlannedSampler(Planned):
         return lowered, held
 
     def count_cost(self, count: int, *, saving: bool) -> Cost:
-        """Count the cost of so many samples on one device, where nothing is computed twice."""
+        """Count the cost of ``count`` samples on one device, where nothing is computed twice."""
         del saving
         sampler = self.make_sampler(None)
 

@@ -179,7 +179,7 @@ def _kernel(each: Instruction, operands: list[Shape], runs: int) -> list[Product
     passes = max((known for known in _ATTENTION if name.startswith(known)), key=len, default=None)
     if passes is None:
         return []
-    # A batch of one may be left out; what is of integers is a mask.
+    # A batch of one may be missing from the shape; an array of integers is a mask.
     arrays = [x.sizes for x in operands if len(x.sizes) >= 3 and x.dtype in ("bf16", "f16", "f32")]
     query, key = arrays[:2]
     if name.startswith("splash"):  # [... heads depth length], else [... length heads depth]

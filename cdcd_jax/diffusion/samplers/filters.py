@@ -128,21 +128,6 @@ def _search(
         The threshold, and the sum there.
     """
 
-    def search(p: LogProbs, weight: Float[Array, "batch length K"]) -> tuple[Array, Array]:
-        return _search_rows(p, weight, wanted, least, single)
-
-    return by_device(search, p, weight)
-
-
-def _search_rows(
-    p: LogProbs,
-    weight: Float[Array, "batch length K"],
-    wanted: Number,
-    least: Number,
-    single: Callable[[Array], Array],
-) -> tuple[Float[Array, "batch length 1"], Float[Array, "batch length 1"]]:
-    """Search in the rows of one device."""
-
     def as_bits(x: Array) -> Array:
         return jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
 
@@ -153,21 +138,24 @@ def _search_rows(
         low, high, at_low, at_high = bounds
         return jnp.any((at_low - at_high > single(as_float(low))) & (high - low > 1))
 
-    def halve(bounds: tuple[Array, ...]) -> tuple[Array, ...]:
-        low, high, at_low, at_high = bounds
-        middle = low + (high - low) // 2
-        total = jnp.sum(jnp.where(p >= as_float(middle), weight, 0.0), axis=-1, keepdims=True)
-        good = total >= wanted
-        return (
-            jnp.where(good, middle, low),
-            jnp.where(good, high, middle),
-            jnp.where(good, total, at_low),
-            jnp.where(good, at_high, total),
-        )
+    def search(p: LogProbs, weight: Float[Array, "batch length K"]) -> tuple[Array, Array]:
+        def halve(bounds: tuple[Array, ...]) -> tuple[Array, ...]:
+            low, high, at_low, at_high = bounds
+            middle = low + (high - low) // 2
+            total = jnp.sum(jnp.where(p >= as_float(middle), weight, 0.0), axis=-1, keepdims=True)
+            good = total >= wanted
+            return (
+                jnp.where(good, middle, low),
+                jnp.where(good, high, middle),
+                jnp.where(good, total, at_low),
+                jnp.where(good, at_high, total),
+            )
 
-    # Enough is kept at low, and not at high, between which one token is left in the end.
-    high = as_bits(jnp.max(p, axis=-1, keepdims=True)) + 1
-    low = jnp.minimum(as_bits(jnp.full(high.shape, least)), high - 1)
-    bounds = low, high, jnp.sum(weight, axis=-1, keepdims=True), jnp.zeros(high.shape, p.dtype)
-    bounds = jax.lax.while_loop(unfinished, halve, vary_like_result(halve, bounds))
-    return as_float(bounds[0]), bounds[2]
+        # Enough is kept at low, and not at high, between which one token is left in the end.
+        high = as_bits(jnp.max(p, axis=-1, keepdims=True)) + 1
+        low = jnp.minimum(as_bits(jnp.full(high.shape, least)), high - 1)
+        bounds = low, high, jnp.sum(weight, axis=-1, keepdims=True), jnp.zeros(high.shape, p.dtype)
+        bounds = jax.lax.while_loop(unfinished, halve, vary_like_result(halve, bounds))
+        return as_float(bounds[0]), bounds[2]
+
+    return by_device(search, p, weight)

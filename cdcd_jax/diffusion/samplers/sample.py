@@ -220,12 +220,13 @@ def prepare_parts(
         check_varying(name, number)
         for value in values_of(number):
             check(value)
+    name = type(rule).__name__
     rule, visited = rule.prepare(schedule, num_steps, times, length)
     if repair is not None:
         repair.check(schedule)
         if rule.own_steps:
             raise ValueError(
-                f"corrector: {type(rule).__name__} gives the network steps of its own, which no "
+                f"corrector: {name} gives the network steps of its own, which no "
                 "corrector knows; take another sampler, or leave the corrector out"
             )
     parts = Parts(rule, repair, truncation, temperature)
